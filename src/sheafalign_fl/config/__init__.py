@@ -1,0 +1,33 @@
+"""Configuration: YAML to validated, frozen settings."""
+
+from sheafalign_fl.config.load import decode, encode, load_settings, parse_settings, to_yaml
+from sheafalign_fl.config.schema import (
+    METRICS,
+    ClientSettings,
+    DataSettings,
+    EdgeSettings,
+    GraphSettings,
+    MapSettings,
+    ObjectiveSettings,
+    Options,
+    Settings,
+    TrainingSettings,
+)
+
+__all__ = [
+    "METRICS",
+    "ClientSettings",
+    "DataSettings",
+    "EdgeSettings",
+    "GraphSettings",
+    "MapSettings",
+    "ObjectiveSettings",
+    "Options",
+    "Settings",
+    "TrainingSettings",
+    "decode",
+    "encode",
+    "load_settings",
+    "parse_settings",
+    "to_yaml",
+]

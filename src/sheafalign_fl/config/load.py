@@ -1,0 +1,169 @@
+"""From YAML, overrides and encoded strings to `Settings`, with errors that a person can act on."""
+
+import base64
+import difflib
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from sheafalign_fl.config.schema import Settings
+from sheafalign_fl.errors import ConfigError
+
+_ENCODED_PREFIX = "sheafalign:"
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML's safe loader, but a key that is given twice is an error instead of silently the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if isinstance(key, str | int | float | bool) and key in seen:
+                line = key_node.start_mark.line + 1
+                raise yaml.constructor.ConstructorError(problem=f"the key '{key}' is given twice (line {line})")
+            if isinstance(key, str | int | float | bool):
+                seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def load_settings(path: Path, overrides: Iterable[str] = ()) -> Settings:
+    """Read the YAML file at `path`, apply ``section.key=value`` overrides, validate.
+
+    A relative ``data.options.path`` is taken relative to the file's folder and made absolute.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read or is no YAML mapping, or a setting is unknown, of the wrong type or out of range.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"no configuration at {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+    try:
+        content = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold a mapping of settings, not {type(content).__name__}")
+    for override in overrides:
+        _apply_override(content, override)
+    _make_data_path_absolute(content, path.resolve().parent)
+    return parse_settings(content, where=str(path))
+
+
+def parse_settings(content: Mapping[str, Any], where: str = "configuration") -> Settings:
+    """Validate a mapping; raise `ConfigError` with one line that names the setting and suggests a mend."""
+    try:
+        return Settings.model_validate(dict(content))
+    except ValidationError as error:
+        problems = [_explain(detail) for detail in error.errors()]
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise ConfigError(f"{where}: {problems[0]}{more}") from None
+
+
+def to_yaml(settings: Settings) -> str:
+    """Return `settings` as YAML with every default written out; loading it gives equal settings."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def encode(settings: Settings) -> str:
+    """Return `settings` as one string of URL-safe characters, as Flower's flat run configuration needs it."""
+    raw = json.dumps(settings.model_dump(mode="json")).encode()
+    return _ENCODED_PREFIX + base64.urlsafe_b64encode(zlib.compress(raw, 9)).decode()
+
+
+def decode(text: str, base: Path | None = None) -> Settings:
+    """Return the settings that `encode` made `text` from, or those of the file that `text` names.
+
+    Parameters
+    ----------
+    text
+        An encoded configuration or a path.
+    base
+        Folder that a relative path is taken from; default: the current one.
+    """
+    if not text.startswith(_ENCODED_PREFIX):
+        return load_settings((base or Path()) / text)
+    try:
+        content = json.loads(zlib.decompress(base64.urlsafe_b64decode(text.removeprefix(_ENCODED_PREFIX))))
+    except (ValueError, zlib.error) as error:
+        raise ConfigError(f"the encoded configuration is damaged: {error}") from None
+    return parse_settings(content)
+
+
+def _apply_override(content: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"--set {override}: write it as section.key=value, such as training.exchanges=50")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {override}: '{text}' is not a YAML value") from None
+    *parents, last = key.split(".")
+    section = content
+    for parent in parents:
+        if section.get(parent) is None:
+            section[parent] = {}
+        section = section[parent]
+        if not isinstance(section, dict):
+            raise ConfigError(f"--set {override}: '{parent}' is a value, not a section")
+    section[last] = value
+
+
+def _make_data_path_absolute(content: dict[str, Any], base: Path) -> None:
+    data = content.get("data")
+    options = data.get("options") if isinstance(data, dict) else None
+    if isinstance(options, dict) and isinstance(options.get("path"), str):
+        options["path"] = str((base / Path(options["path"]).expanduser()).resolve())
+
+
+def _explain(detail: ErrorDetails) -> str:
+    location = [str(part) for part in detail["loc"] if part != "__root__"]
+    name = ".".join(location)
+    if detail["type"] == "extra_forbidden":
+        return f"unknown key '{name}'{_suggestion(location)}"
+    if detail["type"] == "missing":
+        return f"'{name}' is missing"
+    message = detail["msg"].removeprefix("Value error, ")
+    given = detail.get("input")
+    shown = "" if isinstance(given, dict | list | tuple | BaseModel) or given is None else f" (given: {given!r})"
+    return f"'{name}': {message[0].lower()}{message[1:]}{shown}" if name else message
+
+
+def _suggestion(location: list[str]) -> str:
+    known = _known_keys(Settings, location[:-1])
+    close = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; known here: {', '.join(known)}" if known else ""
+
+
+def _known_keys(model: type[BaseModel], location: list[str]) -> list[str]:
+    """Walk from `model` along `location` to the model there and return its field names."""
+    for part in location:
+        if part.isdigit():
+            continue
+        inner = _model_in(model.model_fields[part].annotation) if part in model.model_fields else model
+        if inner is None:
+            return []
+        model = inner
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in get_args(annotation):
+        if (found := _model_in(argument)) is not None:
+            return found
+    return None

@@ -1,0 +1,226 @@
+"""The schema of a federation: every setting, its type, its default and its limits.
+
+All models are frozen, refuse unknown keys, and are strict: ``"3"`` is not an integer.
+"""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+PositiveInt = Annotated[int, Field(ge=1)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Options = dict[str, Any]
+
+
+def _tuple(value: object) -> object:
+    """Let YAML lists stand for tuples, which frozen settings need."""
+    return tuple(_tuple(item) for item in value) if isinstance(value, list) else value
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class DataSettings(_Settings):
+    """Where the events come from."""
+
+    source: str = "scenes"
+    """A built-in source (`sheafalign data list`) or a dotted path ``package.module:factory``."""
+    options: Options = Field(default_factory=dict)
+    """Options of the source; `sheafalign data describe NAME` lists them."""
+
+
+class ClientSettings(_Settings):
+    """One client: a modality with its encoder, on its own device."""
+
+    modality: str | None = None
+    """The modality in the data source; default: the client's own name."""
+    encoder: str = "auto"
+    """auto (by the input's shape), vector, signal, image, or a dotted path ``package.module:factory``."""
+    encoder_options: Options = Field(default_factory=dict)
+    dim: PositiveInt = 128
+    """d_i, the dimension of the node stalk."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    missing: Fraction = 0.0
+    """Fraction of events that this client is made to lack, drawn from the seed."""
+    replicas: PositiveInt = 1
+    """Make this many clients of the kind, named NAME-0, NAME-1, ..."""
+
+
+class EdgeSettings(_Settings):
+    """An edge of an explicit edge list."""
+
+    between: Annotated[tuple[str, str], BeforeValidator(_tuple)]
+    dim: PositiveInt | None = None
+    """d_e of this edge; default: `graph.dim`."""
+
+
+class GraphSettings(_Settings):
+    """The federation graph: who is a neighbour of whom, and how large each comparison space is."""
+
+    topology: Literal["complete", "ring", "star", "path", "random", "small-world", "edges"] = "complete"
+    dim: PositiveInt = 64
+    """d_e, the dimension of every comparison space that does not state its own."""
+    centre: str | None = None
+    """star: the hub (the anchor modality); default: the first client."""
+    probability: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """random: of each edge; small-world: of rewiring each edge."""
+    neighbours: PositiveInt = 4
+    """small-world: neighbours of each client before rewiring (even)."""
+    edges: Annotated[tuple[EdgeSettings, ...], BeforeValidator(_tuple)] = ()
+    """edges: the list, each ``{between: [a, b], dim: 32}``."""
+
+    @model_validator(mode="after")
+    def _edges_belong_to_topology(self) -> Self:
+        if self.topology == "edges" and not self.edges:
+            raise ValueError("topology 'edges' needs a list under 'edges', such as [{between: [a, b], dim: 64}]")
+        if self.topology != "edges" and self.edges:
+            raise ValueError(f"a list under 'edges' needs topology 'edges', not '{self.topology}'")
+        return self
+
+
+class MapSettings(_Settings):
+    """Restriction maps P_ij and dual maps Q_ij."""
+
+    family: Literal["linear", "orthogonal", "identity"] = "linear"
+    initial: Literal["normal", "orthogonal", "xavier"] = "orthogonal"
+    """linear: initial values; normal is the paper's N(0, 0.1^2)."""
+
+
+class ObjectiveSettings(_Settings):
+    """Weights of the objective (DESIGN section 2); the defaults are the paper's."""
+
+    laplacian: Weight = 1.0
+    contrastive: Weight = 1.0
+    reconstruction: Weight = 0.1
+    cross_reconstruction: Weight = 0.0
+    """MSE(Q_ij z_ji, h_i), gradient to Q_ij alone: teaches the dual map to impute from a neighbour."""
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
+    normalised_laplacian: bool = False
+    """Compare unit vectors in the Laplacian term, so that it cannot shrink the embeddings."""
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> Self:
+        if self.laplacian == 0 and self.contrastive == 0:
+            raise ValueError("laplacian and contrastive are both 0, so nothing would align the clients")
+        return self
+
+
+class TrainingSettings(_Settings):
+    """How long and how each client learns."""
+
+    exchanges: PositiveInt = 600
+    batch_size: Annotated[int, Field(ge=2)] = 128
+    """Events of one exchange (B)."""
+    optimiser: Literal["adam", "adamw", "sgd"] = "adam"
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
+    weight_decay: Weight = 0.0
+    dtype: Literal["float32", "float64"] = "float32"
+    deadline: Annotated[float, Field(gt=0)] | None = None
+    """Seconds that the others wait for a client in one exchange; null: for ever."""
+
+
+METRICS = ("retrieval", "transfer", "probe", "missing", "consistency")
+Metric = Literal["retrieval", "transfer", "probe", "missing", "consistency"]
+
+
+class EvaluationSettings(_Settings):
+    """What is measured on held-out events, and how often (DESIGN section 5)."""
+
+    metrics: Annotated[tuple[Metric, ...], BeforeValidator(_tuple)] = METRICS
+    label: str | None = None
+    """The label that transfer, probe, missing and mAP use; default: the source's first."""
+    every: Annotated[int, Field(ge=0)] = 50
+    """Exchanges between two measurements of retrieval on validation events; 0: only at the end."""
+    events: PositiveInt = 2000
+    """At most this many test (and half as many validation) events, the same for all clients."""
+    train_events: PositiveInt = 4000
+    """At most this many training events to fit probes and prototypes on."""
+
+    @field_validator("metrics")
+    @classmethod
+    def _distinct(cls, value: tuple[Metric, ...]) -> tuple[Metric, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("a metric is named twice")
+        return value
+
+
+class ResourceSettings(_Settings):
+    """What each simulated client may use. Nothing here changes a result, except `threads` in its last bits."""
+
+    cpus: Annotated[float, Field(gt=0)] = 1.0
+    """CPUs that Ray reserves for each simulated client at work."""
+    gpus: Annotated[float, Field(ge=0)] = 0.0
+    threads: PositiveInt = 1
+    """torch threads of each client at work."""
+    workers: PositiveInt | None = None
+    """Clients at work at the same time; default: as many as the processors allow (`cpus` each)."""
+
+
+class CheckpointSettings(_Settings):
+    """When clients save their state so that a run can be resumed to the same bits."""
+
+    every: Annotated[int, Field(ge=0)] = 50
+    """Exchanges between two checkpoints; 0: only at the end."""
+    keep: PositiveInt = 2
+
+
+class Settings(_Settings):
+    """A whole experiment, validated."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "federation"
+    seed: Annotated[int, Field(ge=0)] = 0
+    engine: Literal["flower", "inprocess"] = "flower"
+    data: DataSettings = DataSettings()
+    clients: dict[str, ClientSettings]
+    graph: GraphSettings = GraphSettings()
+    maps: MapSettings = MapSettings()
+    objective: ObjectiveSettings = ObjectiveSettings()
+    training: TrainingSettings = TrainingSettings()
+    codec: str = "float32"
+    evaluation: EvaluationSettings = EvaluationSettings()
+    resources: ResourceSettings = ResourceSettings()
+    checkpoint: CheckpointSettings = CheckpointSettings()
+
+    @field_validator("clients", mode="before")
+    @classmethod
+    def _expand_clients(cls, value: object) -> object:
+        """Let ``camera:`` stand for ``camera: {}`` and a list of names for clients with default settings."""
+        if isinstance(value, list) and all(isinstance(name, str) for name in value):
+            if len(set(value)) != len(value):
+                raise ValueError("a client is named twice")
+            return {name: {} for name in value}
+        if isinstance(value, dict):
+            return {name: {} if client is None else client for name, client in value.items()}
+        return value
+
+    @field_validator("clients")
+    @classmethod
+    def _replicate(cls, value: dict[str, ClientSettings]) -> dict[str, ClientSettings]:
+        expanded: dict[str, ClientSettings] = {}
+        for name, client in value.items():
+            single = client.model_copy(update={"modality": client.modality or name, "replicas": 1})
+            names = [name] if client.replicas == 1 else [f"{name}-{index}" for index in range(client.replicas)]
+            for replica in names:
+                if replica in expanded:
+                    raise ValueError(f"two clients are named '{replica}'")
+                if not replica or any(char in replica for char in "/\\\x00\x1f>") or replica in {"relay", "evaluator"}:
+                    raise ValueError(f"'{replica}' cannot name a client")
+                expanded[replica] = single
+        if len(expanded) < 2:
+            raise ValueError(f"a federation needs at least two clients, not {len(expanded)}")
+        return expanded
+
+    def digest(self) -> str:
+        """Return the SHA-256 (64 hex digits) of all settings on which the clients have to agree.
+
+        Left out is what only concerns a machine: engine, resources, checkpoints, devices, data paths, and the name.
+        """
+        shared = self.model_dump(mode="json", exclude={"name", "engine", "resources", "checkpoint"})
+        for client in shared["clients"].values():
+            del client["device"]
+        shared["data"]["options"].pop("path", None)
+        return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()

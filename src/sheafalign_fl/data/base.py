@@ -1,0 +1,150 @@
+"""What a data set gives a client: one modality, with event ids, splits and labels."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sheafalign_fl.errors import DataError
+from sheafalign_fl.seeding import numpy_generator
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+UNLABELLED = -1
+
+
+@dataclass(frozen=True)
+class ModalityData:
+    """All events that one client has seen with its one sensor.
+
+    Attributes
+    ----------
+    x
+        Float32, shape (N, ...): (N, F) for vectors, (N, C, T) for 1-D signals, (N, C, H, W) for images.
+    event_ids
+        Shape (N,), unique; int64 or unicode. Clients that saw the same event give it the same id.
+    split
+        Shape (N,), uint8, indices into `SPLITS`.
+    labels
+        Label name -> int64 array of shape (N,); `UNLABELLED` (-1) where unknown. Used by evaluation only.
+    classes
+        Label name -> the names of its classes, for reports. May be empty.
+    notes
+        Facts about the data worth reporting, such as how many rows were dropped and why.
+    """
+
+    x: NDArray[np.float32]
+    event_ids: NDArray[Any]
+    split: NDArray[np.uint8]
+    labels: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one event's input, without the event axis."""
+        return tuple(self.x.shape[1:])
+
+    def __len__(self) -> int:
+        """Return the number of events."""
+        return len(self.event_ids)
+
+    def ids_of(self, split: Split) -> NDArray[Any]:
+        """Return the event ids of `split`, sorted."""
+        return np.sort(self.event_ids[self.split == SPLITS.index(split)])
+
+    def take(self, rows: NDArray[np.intp]) -> "ModalityData":
+        """Return the same data with only `rows`, in that order."""
+        labels = {name: values[rows] for name, values in self.labels.items()}
+        return replace(self, x=self.x[rows], event_ids=self.event_ids[rows], split=self.split[rows], labels=labels)
+
+
+class DataSource(Protocol):
+    """A data set: a function from (modality, seed, options) to that modality's data.
+
+    Built-in sources are registered in `sheafalign_fl.data.registry`; a dotted path ``package.module:factory`` names
+    one of the user's own. A source must load each modality alone, since in a deployment a machine holds only its own.
+    """
+
+    def __call__(self, modality: str, seed: int, **options: Any) -> ModalityData:
+        """Return the data of `modality`; raise `DataError` where it cannot be had."""
+        ...
+
+
+def check_modality(data: ModalityData, where: str) -> ModalityData:
+    """Return `data` if it is well formed; raise `DataError` naming `where` and the first thing that is not.
+
+    Checks: `x` is numeric, finite, not empty and at least 2-D; ids are one-dimensional, integers or text, and unique;
+    split and labels have one entry for each event.
+    """
+    if not np.issubdtype(data.x.dtype, np.floating):
+        raise DataError(f"{where}: x has dtype {data.x.dtype}; it must be a floating-point array")
+    if data.x.ndim < 2:
+        raise DataError(f"{where}: x has shape {data.x.shape}; the first axis must be events, then at least one more")
+    count = len(data.x)
+    if count == 0:
+        raise DataError(f"{where}: there are no events")
+    if data.event_ids.shape != (count,):
+        raise DataError(f"{where}: event_id has shape {data.event_ids.shape} but x has {count} events")
+    if data.event_ids.dtype.kind not in "iuU":
+        raise DataError(f"{where}: event_id has dtype {data.event_ids.dtype}; use integers or text")
+    _check_unique(data.event_ids, where)
+    if data.split.shape != (count,) or (data.split.size and int(data.split.max()) >= len(SPLITS)):
+        raise DataError(f"{where}: split must give one of {', '.join(SPLITS)} for each of the {count} events")
+    for name, values in data.labels.items():
+        if values.shape != (count,):
+            raise DataError(f"{where}: label '{name}' has shape {values.shape} but x has {count} events")
+    bad = ~np.isfinite(data.x).reshape(count, -1).all(axis=1)
+    if bad.any():
+        raise DataError(
+            f"{where}: x holds NaN or infinity in {int(bad.sum())} of {count} events (first: event "
+            f"{data.event_ids[np.argmax(bad)]}); clean or drop these events"
+        )
+    return data
+
+
+def _check_unique(event_ids: NDArray[Any], where: str) -> None:
+    values, counts = np.unique(event_ids, return_counts=True)
+    if (counts > 1).any():
+        raise DataError(
+            f"{where}: {int((counts > 1).sum())} event ids occur more than once (first: {values[np.argmax(counts > 1)]}); "
+            "an event id names one event of one modality"
+        )
+
+
+def assign_splits(
+    groups: NDArray[Any], seed: int, *, test: float, validation: float
+) -> NDArray[np.uint8]:
+    """Assign whole groups (sequences, subjects, or single events) to train, validation and test.
+
+    Parameters
+    ----------
+    groups
+        Shape (N,): the group of each event. No group is ever divided between two splits.
+    seed
+        The split is a function of the seed and of the set of groups.
+    test, validation
+        Target fraction of the groups; at least one group each where the fraction is above 0.
+    """
+    names = np.unique(groups)
+    order = numpy_generator(seed, "split").permutation(len(names))
+    n_test = min(len(names), max(1, round(test * len(names)))) if test > 0 else 0
+    n_validation = min(len(names) - n_test, max(1, round(validation * len(names)))) if validation > 0 else 0
+    code = np.zeros(len(names), dtype=np.uint8)
+    code[order[:n_test]] = SPLITS.index("test")
+    code[order[n_test : n_test + n_validation]] = SPLITS.index("validation")
+    result: NDArray[np.uint8] = code[np.searchsorted(names, groups)]
+    return result
+
+
+def drop_events(data: ModalityData, fraction: float, seed: int, client: str) -> ModalityData:
+    """Return `data` without a random `fraction` of its events, as if the sensor had missed them.
+
+    Which events are lost depends on (seed, client) alone.
+    """
+    if fraction <= 0:
+        return data
+    kept = numpy_generator(seed, "missing", client).random(len(data)) >= fraction
+    return data.take(np.flatnonzero(kept))
