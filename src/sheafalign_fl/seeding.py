@@ -40,7 +40,8 @@ def torch_seeded(seed: int, purpose: str, *keys: int | str) -> Iterator[None]:
     Modules (initialisation, dropout) draw from the global generator, so it has to be borrowed for their sake. The CUDA
     generator is seeded too where CUDA is in use.
     """
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []
+    in_use = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    devices = [torch.cuda.current_device()] if in_use else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(derive(seed, purpose, *keys))
         yield

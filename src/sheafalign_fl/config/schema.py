@@ -121,10 +121,12 @@ class TrainingSettings(_Settings):
     dtype: Literal["float32", "float64"] = "float32"
     deadline: Annotated[float, Field(gt=0)] | None = None
     """Seconds that the others wait for a client in one exchange; null: for ever."""
+    setup_deadline: Annotated[float, Field(gt=0)] = 600.0
+    """Seconds that the relay waits for all clients to appear and to get ready."""
 
 
-METRICS = ("retrieval", "transfer", "probe", "missing", "consistency")
 Metric = Literal["retrieval", "transfer", "probe", "missing", "consistency"]
+METRICS: tuple[Metric, ...] = ("retrieval", "transfer", "probe", "missing", "consistency")
 
 
 class EvaluationSettings(_Settings):

@@ -114,9 +114,7 @@ def _check_unique(event_ids: NDArray[Any], where: str) -> None:
         )
 
 
-def assign_splits(
-    groups: NDArray[Any], seed: int, *, test: float, validation: float
-) -> NDArray[np.uint8]:
+def assign_splits(groups: NDArray[Any], seed: int, *, test: float, validation: float) -> NDArray[np.uint8]:
     """Assign whole groups (sequences, subjects, or single events) to train, validation and test.
 
     Parameters

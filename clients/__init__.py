@@ -1,0 +1,1 @@
+"""The client side: what runs beside a sensor, as a Flower ClientApp."""

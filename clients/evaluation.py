@@ -1,0 +1,182 @@
+"""Evaluation on the client: it embeds held-out events, and scores what its neighbours sent (DESIGN section 5).
+
+Scores of direction i -> j are computed by client i, which owns the queries, the labels and the probe; j only sends its
+comparison embeddings, as in training. What the fused probe of "missing modalities" needs beyond that (h, and each h
+imputed from a neighbour) goes to the evaluator, and only if that metric is asked for.
+"""
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sheafalign_fl.data.pictures import event_picture
+
+from sheafalign_fl import metrics
+from sheafalign_fl.agreement import ListName
+from sheafalign_fl.errors import ProtocolError
+from sheafalign_fl.flower.records import Scalar
+from sheafalign_fl.node import Node
+from sheafalign_fl.protocol import EVALUATOR, Frame
+from sheafalign_fl.run.folder import write_atomically
+
+_CODEC = "float32"
+"""Evaluation always travels in full precision, so that it measures the model and not the codec."""
+PROJECTED_EVENTS = 300
+
+
+def list_name(fields: Mapping[str, Scalar]) -> ListName:
+    """Return the agreed list that a message names; raise `ProtocolError` if there is none of that name."""
+    match fields.get("list"):
+        case "validation":
+            return "validation"
+        case "test":
+            return "test"
+    raise ProtocolError(f"evaluation on an unknown list of events: {fields.get('list')!r}")
+
+
+def embed(node: Node, name: ListName, exchange: int) -> dict[str, bytes]:
+    """Return neighbour -> packed frame of z_ij for the shared events of list `name`."""
+    h, _ = node.embeddings(name)
+    frames = {}
+    for neighbour, shared in node.agreement.shared.items():
+        if (mask := shared[name]).any():
+            frames[neighbour] = _frame(node, neighbour, exchange, node.restrict(neighbour, h[mask]))
+    return frames
+
+
+def score(
+    node: Node, fields: Mapping[str, Scalar], frames: Mapping[str, bytes], folder: Path
+) -> tuple[dict[str, Scalar], dict[str, bytes]]:
+    """Return this client's scores (a JSON field) and its frames for the evaluator.
+
+    Fields: `list`, `exchange`, `label` ("" for none), `metrics` (names, comma-separated), `projection` (a neighbour
+    whose edge is to be drawn, or "").
+    """
+    name, wanted = list_name(fields), str(fields["metrics"]).split(",")
+    label, exchange = str(fields["label"]) or None, int(str(fields["exchange"]))
+    scorer = _Scorer(node, name, label, {source: Frame.unpack(data).values() for source, data in frames.items()})
+    results: dict[str, list[dict[str, Any]]] = {
+        metric: [] for metric in ("retrieval", "transfer", "probe", "consistency")
+    }
+    for neighbour in scorer.received:
+        if "retrieval" in wanted:
+            results["retrieval"].append(scorer.retrieval(neighbour))
+        if "consistency" in wanted and list(node.settings.clients).index(node.name) < list(node.settings.clients).index(
+            neighbour
+        ):
+            results["consistency"].append(scorer.consistency(neighbour))
+        if "transfer" in wanted and scorer.labelled:
+            results["transfer"].append(scorer.transfer(neighbour))
+    if "probe" in wanted and scorer.labelled:
+        results["probe"].append(scorer.probe())
+    if (projected := str(fields["projection"])) in scorer.received:
+        scorer.save_projection(projected, folder / "projection.npz")
+    answer: dict[str, Scalar] = {"scores": json.dumps(results)}
+    outbound: dict[str, bytes] = {}
+    if "missing" in wanted:
+        outbound = scorer.for_evaluator(exchange)
+        both: tuple[ListName, ...] = ("probe", name)
+        for list_ in both:
+            answer[f"labels.{list_}"] = node.labels(label, list_).astype("<i4").tobytes()
+    return answer, outbound
+
+
+def draw_sample(node: Node, folder: Path) -> None:
+    """Save a picture of one of the client's events, on its own disk."""
+    client = node.settings.clients[node.name]
+    figure = event_picture(client.modality or node.name, node.sample())
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    write_atomically(folder / "samples" / f"{node.name}.png", buffer.getvalue())
+
+
+class _Scorer:
+    """Everything that the metrics of one evaluation share."""
+
+    def __init__(
+        self, node: Node, name: ListName, label: str | None, received: Mapping[str, NDArray[np.floating]]
+    ) -> None:
+        self.node, self.name, self.label = node, name, label
+        self.received = dict(received)
+        self.h, self.has = node.embeddings(name)
+        self.labels = node.labels(label, name)
+        self.probe_h, self.probe_has = node.embeddings("probe")
+        self.probe_labels = node.labels(label, "probe")
+        for neighbour, values in self.received.items():
+            expected = (int(self._shared(neighbour).sum()), node.agreement.neighbours.get(neighbour))
+            if values.shape != expected:
+                raise ProtocolError(f"evaluation embeddings of '{neighbour}' have shape {values.shape}, not {expected}")
+
+    @property
+    def labelled(self) -> bool:
+        """Whether this client has labels of at least two classes to fit on, and some to test on."""
+        return len(np.unique(self.probe_labels[self.probe_labels >= 0])) >= 2 and bool((self.labels >= 0).any())
+
+    def retrieval(self, neighbour: str) -> dict[str, Any]:
+        shared = self._shared(neighbour)
+        labels = self.labels[shared] if (self.labels[shared] >= 0).any() else None
+        return metrics.retrieval(
+            self.node.name, neighbour, self._own(neighbour), self.received[neighbour], labels
+        ).model_dump()
+
+    def consistency(self, neighbour: str) -> dict[str, Any]:
+        return metrics.consistency(
+            self.node.name, neighbour, self._own(neighbour), self.received[neighbour]
+        ).model_dump()
+
+    def transfer(self, neighbour: str) -> dict[str, Any]:
+        fitted = self.probe_labels >= 0
+        return metrics.transfer(
+            self.node.name,
+            neighbour,
+            self.node.restrict(neighbour, self.probe_h[fitted]),
+            self.probe_labels[fitted],
+            self.received[neighbour],
+            self.labels[self._shared(neighbour)],
+        ).model_dump()
+
+    def probe(self) -> dict[str, Any]:
+        return metrics.linear_probe(
+            self.node.name,
+            self.probe_h[self.probe_has],
+            self.probe_labels[self.probe_has],
+            self.h[self.has],
+            self.labels[self.has],
+        ).model_dump()
+
+    def for_evaluator(self, exchange: int) -> dict[str, bytes]:
+        """Return h of the fitting and the tested events, and h imputed from each neighbour, for the fused probe."""
+        contents: dict[str, NDArray[np.float32]] = {
+            "probe": self.probe_h[self.probe_has],
+            self.name: self.h[self.has],
+        }
+        contents |= {f"from.{source}": self.node.lift(source, values) for source, values in self.received.items()}
+        return {key: _frame(self.node, EVALUATOR, exchange, values) for key, values in contents.items()}
+
+    def save_projection(self, neighbour: str, path: Path) -> None:
+        shared = self._shared(neighbour)
+        buffer = io.BytesIO()
+        np.savez(
+            buffer,
+            z_i=self._own(neighbour)[:PROJECTED_EVENTS],
+            z_j=self.received[neighbour][:PROJECTED_EVENTS],
+            labels=self.labels[shared][:PROJECTED_EVENTS],
+            source=np.array(self.node.name),
+            target=np.array(neighbour),
+            classes=np.array(self.node.class_names(self.label), dtype=np.str_),
+        )
+        write_atomically(path, buffer.getvalue())
+
+    def _shared(self, neighbour: str) -> NDArray[np.bool_]:
+        return self.node.agreement.shared[neighbour][self.name]
+
+    def _own(self, neighbour: str) -> NDArray[np.float32]:
+        return self.node.restrict(neighbour, self.h[self._shared(neighbour)])
+
+
+def _frame(node: Node, destination: str, exchange: int, values: NDArray[np.floating]) -> bytes:
+    return Frame.of("evaluate", exchange, node.name, destination, _CODEC, values).pack()

@@ -1,0 +1,255 @@
+"""The handshake's content: what clients tell of themselves, and what follows from it for all of them.
+
+The relay checks every manifest and derives from them which events are shared on which edge. `sheafalign check` runs the
+same functions over the same manifests, so what it passes the relay does not refuse.
+"""
+
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sheafalign_fl import __version__
+from sheafalign_fl.config.schema import Settings
+from sheafalign_fl.data.base import SPLITS
+from sheafalign_fl.errors import DataError, HandshakeError
+from sheafalign_fl.protocol import PROTOCOL_VERSION
+from sheafalign_fl.seeding import numpy_generator
+from sheafalign_fl.topology import Edge, Topology
+
+ListName = Literal["train", "validation", "test", "probe"]
+LISTS: tuple[ListName, ...] = ("train", "validation", "test", "probe")
+"""The agreed lists of events; probe is the part of train on which probes and prototypes are fitted."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a client says about itself in the handshake. It holds no data and no weights."""
+
+    name: str
+    modality: str
+    dim: int
+    encoder: str
+    parameters: int
+    device: str
+    input_shape: tuple[int, ...]
+    notes: tuple[str, ...]
+    labels: tuple[str, ...]
+    classes: Mapping[str, tuple[str, ...]]
+    version: str
+    protocol: int
+    digest: str
+    events: Mapping[str, NDArray[Any]]
+    """Split -> sorted event ids."""
+
+    def to_bytes(self) -> bytes:
+        """Return the manifest as bytes for the wire."""
+        facts = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "events"}
+        events = {split: encode_ids(ids).hex() for split, ids in self.events.items()}
+        return zlib.compress(json.dumps({**facts, "classes": dict(self.classes), "events": events}).encode(), 1)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Manifest":
+        """Return the manifest that `data` holds; raise `HandshakeError` if it holds none."""
+        try:
+            facts = json.loads(zlib.decompress(data))
+            facts["events"] = {split: decode_ids(bytes.fromhex(ids)) for split, ids in facts["events"].items()}
+            facts["classes"] = {name: tuple(classes) for name, classes in facts["classes"].items()}
+            for name in ("input_shape", "notes", "labels"):
+                facts[name] = tuple(facts[name])
+            return cls(**facts)
+        except (ValueError, KeyError, TypeError, AttributeError, zlib.error) as error:
+            raise HandshakeError(f"a client sent no readable manifest: {error}") from None
+
+
+@dataclass(frozen=True)
+class ClientAgreement:
+    """What one client has to know: its neighbours, the agreed events, and which of them each edge shares."""
+
+    neighbours: Mapping[str, int]
+    """Neighbour -> d_e."""
+    lists: Mapping[ListName, NDArray[Any]]
+    """Agreed event ids, sorted, the same for every client."""
+    shared: Mapping[str, Mapping[ListName, NDArray[np.bool_]]]
+    """Neighbour -> list -> mask over the list: both ends have the event."""
+
+    def to_bytes(self) -> bytes:
+        """Return the agreement as bytes for the wire."""
+        content = {
+            "neighbours": dict(self.neighbours),
+            "lists": {name: encode_ids(ids).hex() for name, ids in self.lists.items()},
+            "shared": {
+                neighbour: {name: np.packbits(mask).tobytes().hex() for name, mask in masks.items()}
+                for neighbour, masks in self.shared.items()
+            },
+        }
+        return zlib.compress(json.dumps(content).encode(), 1)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "ClientAgreement":
+        """Return the agreement that `data` holds."""
+        content = json.loads(zlib.decompress(data))
+        lists = {name: decode_ids(bytes.fromhex(ids)) for name, ids in content["lists"].items()}
+        shared = {
+            neighbour: {name: _unpack_mask(text, len(lists[name])) for name, text in masks.items()}
+            for neighbour, masks in content["shared"].items()
+        }
+        return cls(content["neighbours"], lists, shared)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What follows from all manifests: the agreed lists and who has which event."""
+
+    lists: Mapping[ListName, NDArray[Any]]
+    has: Mapping[str, Mapping[ListName, NDArray[np.bool_]]]
+    label: str | None
+
+    def shared(self, edge: Edge, name: ListName) -> NDArray[np.bool_]:
+        """Return the mask over list `name` of the events that both ends of `edge` have."""
+        return self.has[edge.source][name] & self.has[edge.target][name]
+
+    def for_client(self, client: str, topology: Topology) -> ClientAgreement:
+        """Return what `client` has to know."""
+        return ClientAgreement(
+            topology.neighbours(client),
+            self.lists,
+            {
+                edge.other(client): {name: self.shared(edge, name) for name in LISTS}
+                for edge in topology.edges_of(client)
+            },
+        )
+
+
+def check_manifest(manifest: Manifest, settings: Settings) -> None:
+    """Refuse a client whose version, protocol, configuration or stalk differs; raise `HandshakeError` with the reason."""
+    expected: dict[str, tuple[object, object]] = {
+        "software version": (manifest.version, __version__),
+        "protocol version": (manifest.protocol, PROTOCOL_VERSION),
+        "configuration digest": (manifest.digest[:16], settings.digest()[:16]),
+    }
+    if manifest.name not in settings.clients:
+        raise HandshakeError(f"client '{manifest.name}' is refused: the configuration names no such client")
+    client = settings.clients[manifest.name]
+    expected["modality"] = (manifest.modality, client.modality or manifest.name)
+    expected["stalk dimension"] = (manifest.dim, client.dim)
+    for what, (theirs, ours) in expected.items():
+        if theirs != ours:
+            raise HandshakeError(f"client '{manifest.name}' is refused: its {what} is {theirs}, the relay's is {ours}")
+
+
+def agree(manifests: Sequence[Manifest], settings: Settings, topology: Topology) -> Agreement:
+    """Derive the agreed lists from all manifests.
+
+    Raises
+    ------
+    HandshakeError
+        A client is refused, claimed twice, or missing.
+    DataError
+        Ids are of two kinds, an edge shares no events or fewer than a batch, or labels that a metric needs are absent.
+    """
+    by_name: dict[str, Manifest] = {}
+    for manifest in manifests:
+        check_manifest(manifest, settings)
+        if manifest.name in by_name:
+            raise HandshakeError(f"client '{manifest.name}' is claimed by two nodes; the second is refused")
+        by_name[manifest.name] = manifest
+    if absent := [client for client in topology.clients if client not in by_name]:
+        raise HandshakeError(f"no node runs the client{'s' if len(absent) > 1 else ''} {', '.join(absent)}")
+    _check_kinds(by_name)
+    lists = _agreed_lists(by_name, settings, topology)
+    has = {
+        client: {
+            name: np.isin(ids, manifest.events["train" if name == "probe" else name]) for name, ids in lists.items()
+        }
+        for client, manifest in by_name.items()
+    }
+    agreement = Agreement(lists, has, _resolve_label(by_name, settings))
+    for edge in topology.edges:
+        _check_edge(edge, agreement, settings)
+    return agreement
+
+
+def encode_ids(ids: NDArray[Any]) -> bytes:
+    """Return event ids as bytes: ``i`` and little-endian int64, or ``U`` and JSON."""
+    if ids.dtype.kind == "U":
+        return b"U" + json.dumps(ids.tolist()).encode()
+    return b"i" + ids.astype("<i8").tobytes()
+
+
+def decode_ids(data: bytes) -> NDArray[Any]:
+    """Return the ids that `encode_ids` made `data` from."""
+    if data[:1] == b"U":
+        return np.array(json.loads(data[1:]), dtype=np.str_)
+    return np.frombuffer(data[1:], dtype="<i8").astype(np.int64)
+
+
+def _unpack_mask(text: str, count: int) -> NDArray[np.bool_]:
+    return np.unpackbits(np.frombuffer(bytes.fromhex(text), dtype=np.uint8), count=count).astype(np.bool_)
+
+
+def _check_kinds(by_name: Mapping[str, Manifest]) -> None:
+    kinds = {
+        name: "text" if any(ids.dtype.kind == "U" for ids in manifest.events.values() if len(ids)) else "integers"
+        for name, manifest in by_name.items()
+    }
+    if len(set(kinds.values())) > 1:
+        one, other = (next(name for name, kind in kinds.items() if kind == wanted) for wanted in ("text", "integers"))
+        raise DataError(f"event ids of client '{one}' are text but those of '{other}' are integers; use one kind")
+
+
+def _agreed_lists(
+    by_name: Mapping[str, Manifest], settings: Settings, topology: Topology
+) -> dict[ListName, NDArray[Any]]:
+    """Return for each split the sorted ids that both ends of at least one edge have, evaluation's lists sampled."""
+    evaluation = settings.evaluation
+    lists: dict[ListName, NDArray[Any]] = {}
+    for split in SPLITS:
+        pairs = [
+            np.intersect1d(by_name[edge.source].events[split], by_name[edge.target].events[split], assume_unique=True)
+            for edge in topology.edges
+        ]
+        lists[split] = np.unique(np.concatenate(pairs))
+    lists["probe"] = _sample(lists["train"], evaluation.train_events, settings.seed, "probe")
+    lists["test"] = _sample(lists["test"], evaluation.events, settings.seed, "test")
+    lists["validation"] = _sample(lists["validation"], max(1, evaluation.events // 2), settings.seed, "validation")
+    return lists
+
+
+def _sample(ids: NDArray[Any], most: int, seed: int, name: str) -> NDArray[Any]:
+    if len(ids) <= most:
+        return ids
+    return np.sort(numpy_generator(seed, "evaluation", name).choice(ids, size=most, replace=False))
+
+
+def _resolve_label(by_name: Mapping[str, Manifest], settings: Settings) -> str | None:
+    needing = [metric for metric in settings.evaluation.metrics if metric in ("transfer", "probe", "missing")]
+    known = [label for manifest in by_name.values() for label in manifest.labels]
+    wanted = settings.evaluation.label
+    if wanted is not None and wanted not in known:
+        has = f"the data has {', '.join(dict.fromkeys(known))}" if known else "the data has no labels"
+        raise DataError(f"evaluation.label: no client has a label '{wanted}'; {has}")
+    if wanted is None and not known and needing:
+        raise DataError(
+            f"evaluation.metrics: {', '.join(needing)} need labels but no client has any; "
+            "set evaluation.metrics: [retrieval, consistency]"
+        )
+    return wanted or (known[0] if known else None)
+
+
+def _check_edge(edge: Edge, agreement: Agreement, settings: Settings) -> None:
+    name = f"{edge.source}-{edge.target}"
+    shared = int(agreement.shared(edge, "train").sum())
+    if shared == 0:
+        raise DataError(f"the edge {name} has no shared training events: no event id occurs at both ends")
+    if shared < settings.training.batch_size:
+        raise DataError(
+            f"training.batch_size is {settings.training.batch_size} but the edge {name} shares only {shared} training "
+            "events; make the batch smaller"
+        )
+    if int(agreement.shared(edge, "test").sum()) < 2:
+        raise DataError(f"the edge {name} shares fewer than 2 test events, so nothing can be measured on it")

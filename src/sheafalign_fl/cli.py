@@ -1,0 +1,185 @@
+"""The command line: `sheafalign run | check | report | data`."""
+
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from sheafalign_fl import __version__
+from sheafalign_fl.errors import SheafAlignError, UserError
+
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Decentralised multimodal alignment: every modality is a client, and only comparison embeddings travel.",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Data sources: what there is, and what a source offers.")
+app.add_typer(data_app, name="data")
+
+ConfigPath = Annotated[Path, typer.Argument(help="A YAML configuration.", metavar="CONFIG", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be given more than once."),
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sheafalign-fl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(
+    epilog="Examples:  [bold]sheafalign run experiments/quickstart.yaml[/bold]  ·  "
+    "sheafalign run experiments/watch.yaml --set training.exchanges=50 --engine inprocess --out runs/try  ·  "
+    "sheafalign run --resume runs/try"
+)
+def run(
+    config: Annotated[Path | None, typer.Argument(help="A YAML configuration.", show_default=False)] = None,
+    overrides: Overrides = None,
+    engine: Annotated[
+        str | None, typer.Option(help="flower (Ray simulation through flwr run) or inprocess.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder to make; default: runs/NAME-DATE.", show_default=False)
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with the interrupted run in this folder.", metavar="RUN_DIR")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no tables.")] = False,
+) -> None:
+    """Run a federation on this machine, from handshake to report."""
+    from sheafalign_fl.config import load_settings, parse_settings
+    from sheafalign_fl.progress import follow
+    from sheafalign_fl.report import print_summary
+    from sheafalign_fl.run import launch
+    from sheafalign_fl.run.folder import RunFolder
+
+    console = Console(stderr=True, quiet=quiet)
+    if (config is None) == (resume is None):
+        raise UserError("give a configuration, or --resume RUN_DIR, and not both")
+    if resume is not None:
+        if overrides or out:
+            raise UserError("--resume goes on with the run as it was configured; leave out --set and --out")
+        if engine is not None:
+            _check_engine(engine)
+        settings, path = RunFolder(resume).settings(), resume
+    else:
+        changes = [*(overrides or []), *([f"engine={engine}"] if engine else [])]
+        settings = load_settings(_given(config), changes)
+        path = out or launch.default_folder(settings)
+    parse_settings(settings.model_dump())
+    _make_importable(config)
+    try:
+        with follow(path / "metrics.jsonl", settings.training.exchanges, console):
+            summary = launch.resume(path, engine) if resume is not None else launch.start(settings, path)
+    except KeyboardInterrupt:
+        console.print(f"interrupted; go on with: sheafalign run --resume {path}")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    if not quiet:
+        print_summary(summary, Console())
+    typer.echo(f"report: {path / 'report.html'}")
+
+
+@app.command(epilog="Example:  [bold]sheafalign check experiments/watch.yaml --set training.batch_size=64[/bold]")
+def check(config: ConfigPath, overrides: Overrides = None) -> None:
+    """Check a configuration and its data without running anything, and show what would run."""
+    from sheafalign_fl.check import check as check_settings
+    from sheafalign_fl.config import load_settings
+    from sheafalign_fl.report import print_checked
+
+    _make_importable(config)
+    print_checked(check_settings(load_settings(config, overrides or [])), Console())
+
+
+@app.command(epilog="Example:  [bold]sheafalign report runs/a runs/b --out comparison.html[/bold]")
+def report(
+    run_dirs: Annotated[list[Path], typer.Argument(help="Run folders; several are compared.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write; default: report.html in the (first) run folder.")
+    ] = None,
+) -> None:
+    """Write the HTML report of a run again, or one that compares several runs."""
+    from sheafalign_fl.report import write_report
+
+    destination = out or run_dirs[0] / ("report.html" if len(run_dirs) == 1 else "comparison.html")
+    write_report(run_dirs, destination)
+    typer.echo(f"report: {destination}")
+
+
+@data_app.command("list", epilog="Example:  [bold]sheafalign data list[/bold]")
+def data_list() -> None:
+    """List the built-in data sources."""
+    from sheafalign_fl.report import print_sources
+
+    print_sources(Console())
+
+
+@data_app.command("describe", epilog="Example:  [bold]sheafalign data describe scenes[/bold]")
+def data_describe(
+    name: Annotated[str, typer.Argument(help="A source that `sheafalign data list` shows.", show_default=False)],
+) -> None:
+    """Describe a data source: modalities, options, labels, where it comes from."""
+    from sheafalign_fl.report import print_source
+
+    print_source(name, Console())
+
+
+def _given(config: Path | None) -> Path:
+    if config is None:
+        raise UserError("give a configuration")
+    return config
+
+
+def _check_engine(engine: str) -> None:
+    from sheafalign_fl.run.launch import ENGINES
+
+    if engine not in ENGINES:
+        raise UserError(f"--engine {engine}: it must be one of {', '.join(ENGINES)}")
+
+
+def _make_importable(config: Path | None) -> None:
+    """Let dotted paths in a configuration find modules in the current folder and beside the configuration."""
+    folders = [Path.cwd(), *([config.resolve().parent] if config is not None else [])]
+    for folder in folders:
+        if str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
+
+
+def _terminate(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Run the command line: one clear line and an exit code for every error that is foreseen."""
+    signal.signal(signal.SIGTERM, _terminate)
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    _exit(app)
+
+
+def _exit(command: Callable[[], object]) -> None:
+    try:
+        command()
+    except SheafAlignError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        raise SystemExit(EXIT_INTERRUPTED) from None

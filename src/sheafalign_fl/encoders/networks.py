@@ -1,0 +1,82 @@
+"""Small encoders for edge devices: vectors, 1-D signals, images.
+
+All are independent of the batch (no batch norm: the protocol may run a batch's forward pass twice) and deterministic
+(no dropout), so that a recomputed forward pass is the same to the bit.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    groups = next(groups for groups in (8, 4, 2, 1) if channels % groups == 0)
+    return nn.GroupNorm(groups, channels)
+
+
+class VectorEncoder(nn.Module):
+    """Multilayer perceptron: (B, F) -> (B, dim)."""
+
+    def __init__(self, input_shape: Sequence[int], dim: int, *, hidden: int = 256, depth: int = 2) -> None:
+        """Make `depth` hidden layers of `hidden` units, each with LayerNorm and GELU."""
+        super().__init__()
+        widths = [input_shape[0], *[hidden] * depth]
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise(widths):
+            layers += [nn.Linear(inputs, outputs), nn.LayerNorm(outputs), nn.GELU()]
+        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return embeddings of shape (B, dim)."""
+        return self.layers(x)  # type: ignore[no-any-return]
+
+
+class SignalEncoder(nn.Module):
+    """1-D convolutional network: (B, C, T) -> (B, dim), for T of 4 or more."""
+
+    def __init__(
+        self, input_shape: Sequence[int], dim: int, *, widths: Sequence[int] = (32, 64, 128), kernel: int = 5
+    ) -> None:
+        """Make one strided convolution for each entry of `widths`, then pool the mean and maximum over time."""
+        super().__init__()
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise([input_shape[0], *widths]):
+            layers += [
+                nn.Conv1d(inputs, outputs, kernel, stride=2, padding=kernel // 2),
+                _norm(outputs),
+                nn.GELU(),
+            ]
+        self.layers = nn.Sequential(*layers)
+        self.head = nn.Linear(2 * widths[-1], dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return embeddings of shape (B, dim)."""
+        features = self.layers(x)
+        return self.head(torch.cat([features.mean(dim=2), features.amax(dim=2)], dim=1))  # type: ignore[no-any-return]
+
+
+class ImageEncoder(nn.Module):
+    """2-D convolutional network: (B, C, H, W) -> (B, dim), for H and W of 4 or more."""
+
+    def __init__(
+        self, input_shape: Sequence[int], dim: int, *, widths: Sequence[int] = (16, 32, 64), grid: int = 4
+    ) -> None:
+        """Make one strided convolution for each entry of `widths`, then pool to at most `grid` x `grid` cells.
+
+        Cells instead of one global mean keep where things are, which is what other sensors see too.
+        """
+        super().__init__()
+        layers: list[nn.Module] = []
+        height, width = input_shape[1], input_shape[2]
+        for inputs, outputs in pairwise([input_shape[0], *widths]):
+            layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), _norm(outputs), nn.GELU()]
+            height, width = (height + 1) // 2, (width + 1) // 2
+        cells = (min(grid, height), min(grid, width))
+        self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(cells), nn.Flatten())
+        self.head = nn.Linear(widths[-1] * cells[0] * cells[1], dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return embeddings of shape (B, dim)."""
+        return self.head(self.layers(x))  # type: ignore[no-any-return]

@@ -1,0 +1,45 @@
+"""A client's own data, and what it tells the relay about itself."""
+
+from sheafalign_fl import __version__
+from sheafalign_fl.agreement import Manifest
+from sheafalign_fl.config.schema import Settings
+from sheafalign_fl.data.base import SPLITS, ModalityData, drop_events
+from sheafalign_fl.data.registry import load_modality
+from sheafalign_fl.node import new_encoder, resolve_device
+from sheafalign_fl.protocol import PROTOCOL_VERSION
+
+
+def client_data(name: str, settings: Settings) -> ModalityData:
+    """Return the data of client `name`, without the events that its `missing` setting takes away.
+
+    Raises
+    ------
+    UserError
+        The source, the modality or the data is not as it should be.
+    """
+    client = settings.clients[name]
+    modality = client.modality or name
+    data = load_modality(settings.data.source, modality, settings.seed, settings.data.options, f"client '{name}'")
+    return drop_events(data, client.missing, settings.seed, name)
+
+
+def describe(name: str, settings: Settings, data: ModalityData) -> Manifest:
+    """Return the manifest of client `name`; the encoder is made once, to see that it can be."""
+    client = settings.clients[name]
+    encoder = new_encoder(name, settings, data.input_shape)
+    return Manifest(
+        name=name,
+        modality=client.modality or name,
+        dim=client.dim,
+        encoder=type(encoder).__name__,
+        parameters=sum(parameter.numel() for parameter in encoder.parameters()),
+        device=str(resolve_device(client.device)),
+        input_shape=data.input_shape,
+        notes=data.notes,
+        labels=tuple(data.labels),
+        classes=dict(data.classes),
+        version=__version__,
+        protocol=PROTOCOL_VERSION,
+        digest=settings.digest(),
+        events={split: data.ids_of(split) for split in SPLITS},
+    )

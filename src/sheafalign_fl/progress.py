@@ -1,0 +1,67 @@
+"""A progress bar that reads along in the run folder, so that it is the same for every engine."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_LOOK_SECONDS = 0.25
+
+
+@contextmanager
+def follow(metrics: Path, exchanges: int, console: Console) -> Iterator[None]:
+    """Show a bar of the exchanges in `metrics` (a metrics.jsonl that may not exist yet) while the block runs."""
+    stop = threading.Event()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[facts]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("starting", total=exchanges, facts="")
+        thread = threading.Thread(
+            target=lambda: _watch(metrics, stop, lambda **facts: progress.update(task, **facts)), daemon=True
+        )
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+
+def _watch(metrics: Path, stop: threading.Event, update: Any) -> None:
+    position, facts = 0, {"loss": "", "R@10": ""}
+    while not stop.wait(_LOOK_SECONDS):
+        if not metrics.exists():
+            continue
+        if metrics.stat().st_size < position:
+            position = 0
+        with metrics.open(encoding="utf-8") as file:
+            file.seek(position)
+            while (line := file.readline()).endswith("\n"):
+                position = file.tell()
+                row = json.loads(line)
+                _take(row, facts)
+                if row["kind"] == "exchange":
+                    update(
+                        completed=row["exchange"] + 1,
+                        description="exchanges",
+                        facts="  ".join(f"{name} {value}" for name, value in facts.items() if value),
+                    )
+
+
+def _take(row: dict[str, Any], facts: dict[str, str]) -> None:
+    if row["kind"] == "exchange" and row["losses"]:
+        # The mean over directed edges, each as its own end sees it.
+        facts["loss"] = f"{sum(loss['total'] for loss in row['losses']) / len(row['losses']):.3f}"
+    if row["kind"] == "evaluation" and row["quality"]["retrieval"]:
+        recalls = [direction["recall_at_10"] for direction in row["quality"]["retrieval"]]
+        facts["R@10"] = f"{100 * sum(recalls) / len(recalls):.1f} %"

@@ -1,0 +1,139 @@
+"""What travels: verbs, and the frame that carries comparison embeddings from one client to one neighbour.
+
+A frame is a header of fixed layout, the two names, and the payload::
+
+    magic "SAF1" | purpose u8 | codec-name length u8 | source length u8 | destination length u8
+    exchange u32 | first u32 | events u32 | dim u32 | payload length u32 | crc32 u32
+    codec name | source | destination | payload
+
+All integers are little-endian. `exchange` counts batches; in an evaluation `first` is the position of the first event.
+The checksum covers everything before and after itself, so a truncated or altered frame is refused, never trained on.
+"""
+
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sheafalign_fl.codecs import CODECS
+from sheafalign_fl.errors import ProtocolError
+
+PROTOCOL_VERSION = 1
+
+# Verbs: the actions of the ClientApp that the strategy's messages ask for.
+DESCRIBE = "query.describe"
+AGREE = "query.agree"
+EXCHANGE = "train.exchange"
+EVALUATE_EMBED = "evaluate.embed"
+EVALUATE_SCORE = "evaluate.score"
+FINISH = "query.finish"
+
+RELAY = "relay"
+EVALUATOR = "evaluator"
+
+Purpose = Literal["setup", "train", "evaluate"]
+PURPOSES: tuple[Purpose, ...] = ("setup", "train", "evaluate")
+
+_MAGIC = b"SAF1"
+_HEADER = struct.Struct("<4sBBBBIIIII")
+_CHECKSUM = struct.Struct("<I")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Encoded comparison embeddings z_ij of one batch, from client i = source to client j = destination."""
+
+    purpose: Purpose
+    exchange: int
+    source: str
+    destination: str
+    codec: str
+    events: int
+    dim: int
+    payload: bytes
+    first: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        purpose: Purpose,
+        exchange: int,
+        source: str,
+        destination: str,
+        codec: str,
+        values: NDArray[np.floating],
+    ) -> "Frame":
+        """Encode `values`, shape (events, dim), into a frame."""
+        events, dim = values.shape
+        return cls(purpose, exchange, source, destination, codec, events, dim, CODECS[codec].encode(values))
+
+    def pack(self) -> bytes:
+        """Return the frame as bytes."""
+        codec, source, destination = self.codec.encode(), self.source.encode(), self.destination.encode()
+        head = _HEADER.pack(
+            _MAGIC,
+            PURPOSES.index(self.purpose),
+            len(codec),
+            len(source),
+            len(destination),
+            self.exchange,
+            self.first,
+            self.events,
+            self.dim,
+            len(self.payload),
+        )
+        names = codec + source + destination
+        checksum = zlib.crc32(self.payload, zlib.crc32(names, zlib.crc32(head)))
+        return b"".join((head, _CHECKSUM.pack(checksum), names, self.payload))
+
+    @classmethod
+    def unpack(cls, data: bytes) -> "Frame":
+        """Return the frame that `data` holds.
+
+        Raises
+        ------
+        ProtocolError
+            `data` is no frame, is truncated or altered, names an unknown codec, or its payload has the wrong length.
+        """
+        start = _HEADER.size + _CHECKSUM.size
+        if len(data) < start or not data.startswith(_MAGIC):
+            raise ProtocolError(f"{len(data)} bytes that are no frame")
+        _, purpose, *lengths, exchange, first, events, dim, size = _HEADER.unpack_from(data)
+        names_end = start + sum(lengths)
+        if len(data) != names_end + size:
+            raise ProtocolError(f"a frame of {len(data)} bytes that should have {names_end + size}")
+        names, payload = data[start:names_end], data[names_end:]
+        checksum = zlib.crc32(payload, zlib.crc32(names, zlib.crc32(data[: _HEADER.size])))
+        if checksum != _CHECKSUM.unpack_from(data, _HEADER.size)[0]:
+            raise ProtocolError("a frame whose checksum does not match its content")
+        cut = lengths[0], lengths[0] + lengths[1]
+        codec, source, destination = names[: cut[0]], names[cut[0] : cut[1]], names[cut[1] :]
+        if purpose >= len(PURPOSES):
+            raise ProtocolError(f"a frame with unknown purpose {purpose}")
+        frame = cls(
+            PURPOSES[purpose],
+            exchange,
+            source.decode(),
+            destination.decode(),
+            codec.decode(),
+            events,
+            dim,
+            payload,
+            first,
+        )
+        frame._check_payload()
+        return frame
+
+    def _check_payload(self) -> None:
+        if self.codec not in CODECS:
+            raise ProtocolError(f"a frame with unknown codec '{self.codec}'")
+        expected = CODECS[self.codec].payload_bytes(self.events, self.dim)
+        if len(self.payload) != expected:
+            raise ProtocolError(f"a frame whose payload has {len(self.payload)} bytes, not {expected}")
+
+    def values(self) -> NDArray[np.floating]:
+        """Return the decoded embeddings, shape (events, dim)."""
+        return CODECS[self.codec].decode(self.payload, self.events, self.dim)

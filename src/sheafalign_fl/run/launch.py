@@ -1,0 +1,78 @@
+"""Launching a run on this machine: check, folder, engine, lock."""
+
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sheafalign_fl.check import check
+from sheafalign_fl.config import Settings
+from sheafalign_fl.errors import UserError
+from sheafalign_fl.flower.inprocess import run_inprocess
+from sheafalign_fl.flower.simulation import run_simulation
+from sheafalign_fl.report import write_report
+from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.run.results import Summary
+
+Engine = Callable[..., None]
+ENGINES: dict[str, Engine] = {"flower": run_simulation, "inprocess": run_inprocess}
+
+
+def default_folder(settings: Settings) -> Path:
+    """Return a new path under ``runs/`` in the current folder."""
+    return Path("runs") / f"{settings.name}-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}"
+
+
+def start(settings: Settings, path: Path) -> Summary:
+    """Check `settings`, make the run folder at `path`, run to the end, return the result.
+
+    Raises
+    ------
+    SheafAlignError
+        The settings or the data are wrong (then no folder is made), or the run failed.
+    """
+    check(settings)
+    folder = RunFolder(path)
+    folder.create(settings)
+    return _run(settings, folder, resume=False)
+
+
+def resume(path: Path, engine: str | None = None) -> Summary:
+    """Go on with the run in the folder `path` from its last checkpoint; the result of a completed run is returned.
+
+    Parameters
+    ----------
+    engine
+        Go on with this engine instead of the run's own; the result is the same.
+    """
+    folder = RunFolder(path)
+    settings = folder.settings()
+    if folder.status()["state"] == "completed":
+        return folder.load_summary()
+    if engine is not None:
+        settings = settings.model_copy(update={"engine": engine})
+    check(settings)
+    return _run(settings, folder, resume=True)
+
+
+def _run(settings: Settings, folder: RunFolder, *, resume: bool) -> Summary:
+    with _locked(folder):
+        try:
+            ENGINES[settings.engine](settings, folder, resume=resume)
+        except KeyboardInterrupt:
+            folder.set_status("interrupted", "stopped by the user")
+            write_report([folder.path], folder.report)
+            raise
+    return folder.load_summary()
+
+
+@contextmanager
+def _locked(folder: RunFolder) -> Iterator[None]:
+    """Keep a second process from working in the same folder."""
+    with (folder.path / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"another process is at work in {folder.path}") from None
+        yield

@@ -1,0 +1,182 @@
+"""Evaluation on the relay: routes held-out comparison embeddings between neighbours and gathers their scores.
+
+Clients score themselves. Only the fused probe of "missing modalities" is computed here, by the evaluator (DESIGN section
+5.4), because it needs the embeddings of all clients in one place; it runs only if that metric is asked for.
+"""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sheafalign_fl import metrics
+from sheafalign_fl.agreement import Agreement, ListName
+from sheafalign_fl.config import Settings
+from sheafalign_fl.errors import ProtocolError
+from sheafalign_fl.protocol import EVALUATE_EMBED, EVALUATE_SCORE, Frame
+from sheafalign_fl.run.results import Consistency, Missing, Probe, Quality, Retrieval, Transfer
+from sheafalign_fl.topology import Topology
+from strategies.messenger import Messenger, Order, Outcome, Reply
+from strategies.recorder import Parcel, Recorder
+
+_log = logging.getLogger("sheafalign.relay")
+_PERIODIC = ("retrieval", "consistency")
+
+
+class Evaluation:
+    """Measures a federation between exchanges; it changes nothing in it."""
+
+    def __init__(
+        self, messenger: Messenger, settings: Settings, topology: Topology, agreement: Agreement, recorder: Recorder
+    ) -> None:
+        """Measure the clients behind `messenger`, and record every byte of it under the purpose "evaluate"."""
+        self._messenger, self._settings, self._topology = messenger, settings, topology
+        self._agreement, self._recorder = agreement, recorder
+
+    def run(self, exchange: int, *, final: bool) -> Quality:
+        """Measure after `exchange` exchanges: everything on test events if `final`, else retrieval on validation."""
+        name: ListName = "test" if final else "validation"
+        wanted = [metric for metric in self._settings.evaluation.metrics if final or metric in _PERIODIC]
+        parcels = self._embeddings(name, exchange)
+        orders = {client: self._order(client, name, exchange, wanted, final, parcels) for client in self._available()}
+        outcome = self._ask(EVALUATE_SCORE, orders, exchange)
+        self._recorder.question("evaluate", exchange, orders, outcome, parcels)
+        delivered = {(source, client) for client, order in orders.items() for source in order.frames}
+        self._recorder.undelivered((parcel for key, parcel in parcels.items() if key not in delivered), "evaluate")
+        scores: dict[str, list[Any]] = {metric: [] for metric in ("retrieval", "transfer", "probe", "consistency")}
+        for client in self._topology.clients:
+            if client in outcome.replies:
+                for metric, rows in json.loads(str(outcome.replies[client].fields["scores"])).items():
+                    scores[metric] += rows
+        fused = self._fused(name, exchange, outcome) if "missing" in wanted else ()
+        return Quality(
+            split=name,
+            label=self._agreement.label,
+            retrieval=tuple(Retrieval.model_validate(row) for row in scores["retrieval"]),
+            transfer=tuple(Transfer.model_validate(row) for row in scores["transfer"]),
+            probe=tuple(Probe.model_validate(row) for row in scores["probe"]),
+            missing=fused,
+            consistency=tuple(Consistency.model_validate(row) for row in scores["consistency"]),
+        )
+
+    def _available(self) -> list[str]:
+        return self._messenger.available()
+
+    def _ask(self, verb: str, orders: Mapping[str, Order], exchange: int) -> Outcome:
+        # Scoring takes longer than an exchange, and the others have nothing to go on with meanwhile.
+        outcome = self._messenger.ask(verb, orders, f"evaluate-{exchange}", self._settings.training.setup_deadline)
+        for client in [*outcome.failed, *outcome.late]:
+            reason = outcome.failed.get(client, "no answer in time")
+            _log.warning("evaluation after %d exchanges goes without '%s': %s", exchange, client, reason)
+        return outcome
+
+    def _embeddings(self, name: ListName, exchange: int) -> dict[tuple[str, str], Parcel]:
+        """Ask every client for z_ij of the events of list `name`."""
+        orders = {client: Order({"list": name, "exchange": exchange}) for client in self._available()}
+        outcome = self._ask(EVALUATE_EMBED, orders, exchange)
+        self._recorder.question("evaluate", exchange, orders, outcome, {})
+        parcels: dict[tuple[str, str], Parcel] = {}
+        for client, reply in outcome.replies.items():
+            for neighbour, parcel in _parcels(reply).items():
+                if parcel.frame.source != client or parcel.frame.destination != neighbour:
+                    raise ProtocolError(f"client '{client}' sent an evaluation frame under another name")
+                if neighbour in self._topology.neighbours(client):
+                    parcels[client, neighbour] = parcel
+        return parcels
+
+    def _order(
+        self,
+        client: str,
+        name: ListName,
+        exchange: int,
+        wanted: Sequence[str],
+        final: bool,
+        parcels: Mapping[tuple[str, str], Parcel],
+    ) -> Order:
+        neighbours = self._topology.neighbours(client)
+        first = self._topology.edges[0]
+        fields = {
+            "list": name,
+            "exchange": exchange,
+            "label": self._agreement.label or "",
+            "metrics": ",".join(wanted),
+            "projection": first.target if final and client == first.source else "",
+        }
+        frames = {source: parcels[source, client].packed for source in neighbours if (source, client) in parcels}
+        return Order(fields, frames)
+
+    # ---- the fused probe -------------------------------------------------------------------------------------------
+
+    def _fused(self, name: ListName, exchange: int, outcome: Outcome) -> tuple[Missing, ...]:
+        """Train the fused probe on the concatenation of all h and test it with clients missing."""
+        clients = self._topology.clients
+        if any(client not in outcome.replies for client in clients):
+            _log.warning("no fused probe after %d exchanges: a client is absent", exchange)
+            return ()
+        arrays: dict[str, dict[str, NDArray[np.floating]]] = {}
+        for client, reply in outcome.replies.items():
+            parcels = _parcels(reply)
+            self._recorder.undelivered(parcels.values(), "evaluate")
+            arrays[client] = {key: parcel.frame.values() for key, parcel in parcels.items()}
+        both: tuple[ListName, ...] = ("probe", name)
+        complete = {key: self._complete(key) for key in both}
+        labels = {key: self._labels(key, outcome)[complete[key]] for key in both}
+        fit, test = labels["probe"] >= 0, labels[name] >= 0
+        if len(np.unique(labels["probe"][fit])) < 2 or not test.any():
+            _log.warning("no fused probe: too few labelled events that every client has")
+            return ()
+        rows = {
+            key: {client: self._rows(arrays[client][key], client, key, complete[key]) for client in clients}
+            for key in both
+        }
+        imputed = {
+            (source, client): self._rows_of_edge(values, source, client, name, complete[name])[test]
+            for client in clients
+            for key, values in arrays[client].items()
+            if (source := key.removeprefix("from.")) != key
+        }
+        return metrics.missing_modalities(
+            {client: values[fit] for client, values in rows["probe"].items()},
+            labels["probe"][fit],
+            {client: values[test] for client, values in rows[name].items()},
+            labels[name][test],
+            imputed,
+            shared_space=self._settings.maps.family == "identity",
+        )
+
+    def _complete(self, key: ListName) -> NDArray[np.bool_]:
+        """Return the mask over list `key` of the events that every client has."""
+        mask: NDArray[np.bool_] = np.logical_and.reduce(
+            [self._agreement.has[client][key] for client in self._topology.clients]
+        )
+        return mask
+
+    def _rows(
+        self, values: NDArray[np.floating], client: str, key: ListName, complete: NDArray[np.bool_]
+    ) -> NDArray[np.floating]:
+        """Return the complete events' rows out of `values`, which has one row for every event that `client` has."""
+        return values[complete[self._agreement.has[client][key]]]
+
+    def _rows_of_edge(
+        self, values: NDArray[np.floating], source: str, client: str, key: ListName, complete: NDArray[np.bool_]
+    ) -> NDArray[np.floating]:
+        shared = self._agreement.has[source][key] & self._agreement.has[client][key]
+        return values[complete[shared]]
+
+    def _labels(self, key: ListName, outcome: Outcome) -> NDArray[np.int64]:
+        """Return the labels of list `key`: of each event, from the first client that has one."""
+        labels = np.full(len(self._agreement.lists[key]), -1, dtype=np.int64)
+        for client in self._topology.clients:
+            data = outcome.replies[client].fields[f"labels.{key}"]
+            if isinstance(data, bytes):
+                theirs = np.frombuffer(data, dtype="<i4").astype(np.int64)
+                labels = np.where(labels >= 0, labels, theirs)
+        return labels
+
+
+def _parcels(reply: Reply) -> dict[str, Parcel]:
+    shares = reply.shares()
+    return {key: Parcel(Frame.unpack(packed), packed, shares[key]) for key, packed in reply.frames.items()}

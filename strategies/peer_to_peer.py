@@ -1,0 +1,254 @@
+"""The peer-to-peer strategy: the only round loop (DESIGN section 3).
+
+It holds no model and averages nothing. In exchange t it hands every client the comparison embeddings z_ji(t) that its
+neighbours made for it, and gets back z_ij(t+1). A frame goes to the client that it names and to nobody else.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+
+import numpy as np
+from flwr.serverapp import Grid
+from numpy.typing import NDArray
+
+from sheafalign_fl.agreement import Agreement, Manifest
+from sheafalign_fl.codecs import codec
+from sheafalign_fl.config import Settings
+from sheafalign_fl.errors import ProtocolError, RunError
+from sheafalign_fl.node import LOSS_TERMS, MIN_SHARED
+from sheafalign_fl.protocol import EXCHANGE, FINISH, Frame
+from sheafalign_fl.report import write_report
+from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.run.results import AbsenceRow, Loss, Quality
+from sheafalign_fl.run.summary import summarise
+from sheafalign_fl.schedule import BatchSchedule
+from sheafalign_fl.topology import Topology, build_topology
+from strategies import handshake
+from strategies.evaluation import Evaluation
+from strategies.messenger import Messenger, Order, Outcome, Reply
+from strategies.recorder import Parcel, Recorder
+
+_log = logging.getLogger("sheafalign.relay")
+_IDLE_EXCHANGES = 3
+"""After so many exchanges in a row in which no edge could be trained, the run is given up."""
+
+Parcels = dict[tuple[str, str], Parcel]
+"""(source, destination) -> what is on its way."""
+
+
+class PeerToPeer:
+    """Runs one federation over a Grid."""
+
+    def __init__(self, settings: Settings, grid: Grid, folder: RunFolder) -> None:
+        """Check what can be checked without the clients.
+
+        Raises
+        ------
+        ConfigError
+            The graph or the codec is impossible.
+        """
+        self.settings, self.grid, self.folder = settings, grid, folder
+        self.topology: Topology = build_topology(settings)
+        self._codec = codec(settings.codec)
+        self._gone: dict[str, str] = {}
+        """Client -> why it did not take part in the last exchange."""
+        self._idle = 0
+
+    def run(self, *, resume: bool = False) -> None:
+        """Handshake, all exchanges, evaluation, summary and report.
+
+        Parameters
+        ----------
+        resume
+            Go on from the run folder's last complete checkpoint.
+        """
+        checkpoint = self.folder.last_checkpoint() if resume else None
+        resumed = int(self.folder.status().get("resumed", 0)) + resume
+        self.folder.rewind(checkpoint)
+        self.folder.set_status("running", resumed=resumed)
+        recorder = Recorder(self.folder)
+        try:
+            if checkpoint is not None:
+                recorder.continue_after(checkpoint.seconds)
+            self._run(recorder, checkpoint.exchange if checkpoint else 0, resumed)
+        finally:
+            recorder.close()
+
+    def _run(self, recorder: Recorder, start: int, resumed: int) -> None:
+        nodes, manifests, agreement = handshake.gather(self.grid, self.settings, self.topology, recorder)
+        _log.info("all %d clients are here", len(nodes))
+        self._recorder, self._agreement = recorder, agreement
+        self._messenger = Messenger(self.grid, nodes)
+        handshake.tell(self._messenger, self.settings, self.topology, agreement, self.folder, recorder)
+        self._schedule = BatchSchedule(
+            len(agreement.lists["train"]), self.settings.training.batch_size, self.settings.seed
+        )
+        self._evaluation = Evaluation(self._messenger, self.settings, self.topology, agreement, recorder)
+        if start < (total := self.settings.training.exchanges):
+            self._train(start, total)
+        quality = self._evaluation.run(total, final=True)
+        recorder.evaluation(total, quality)
+        self._finish(manifests, agreement, quality, resumed)
+
+    # ---- the round loop --------------------------------------------------------------------------------------------
+
+    def _train(self, start: int, total: int) -> None:
+        parcels = self._first_embeddings(start)
+        checkpoint_due = False
+        for exchange in range(start, total):
+            begun = time.monotonic()
+            done = exchange + 1
+            checkpoint_due = checkpoint_due or self._is_due(done, self.settings.checkpoint.every, total)
+            orders = {
+                client: self._order(client, exchange, parcels, done if checkpoint_due else -1)
+                for client in self._messenger.available()
+            }
+            outcome = self._ask(orders, exchange)
+            delivered = {(source, client) for client, order in orders.items() for source in order.frames}
+            self._recorder.question("train", exchange, orders, outcome, parcels)
+            self._recorder.undelivered((parcel for key, parcel in parcels.items() if key not in delivered), "train")
+            losses = self._losses(outcome)
+            taking_part = {client for key in delivered for client in key}
+            absent = [client for client in self.topology.clients if client not in taking_part]
+            self._recorder.exchange(exchange, losses, absent, time.monotonic() - begun)
+            self._give_up_if_idle(bool(losses))
+            parcels = self._collect(outcome, done) if done < total else {}
+            checkpoint_due = self._after_exchange(done, total, checkpoint_due, outcome)
+
+    def _first_embeddings(self, start: int) -> Parcels:
+        """Ask for z(start); after a checkpoint the clients restore their state first."""
+        restore = start if start else -1
+        orders = {client: Order({"embed": start, "restore": restore}) for client in self._messenger.available()}
+        # Nobody has worked yet, and a client may still have to load its data: this is setup, with setup's patience.
+        outcome = self._messenger.ask(EXCHANGE, orders, str(start), self.settings.training.setup_deadline)
+        self._note_absences(outcome, start)
+        if outcome.failed and restore >= 0:
+            client, reason = next(iter(outcome.failed.items()))
+            raise RunError(f"client '{client}' cannot go on from the checkpoint: {reason}")
+        self._recorder.question("setup", start, orders, outcome, {})
+        return self._collect(outcome, start)
+
+    def _order(self, client: str, exchange: int, parcels: Parcels, checkpoint: int) -> Order:
+        """Return what `client` is asked in `exchange`: only edges take part whose both ends have sent."""
+        frames = {
+            neighbour: parcels[neighbour, client].packed
+            for neighbour in self.topology.neighbours(client)
+            if (neighbour, client) in parcels and (client, neighbour) in parcels
+        }
+        following = exchange + 1 if exchange + 1 < self.settings.training.exchanges else -1
+        fields = {"step": exchange if frames else -1, "embed": following, "checkpoint": checkpoint}
+        return Order({name: value for name, value in fields.items() if value >= 0}, frames)
+
+    def _ask(self, orders: Mapping[str, Order], exchange: int) -> Outcome:
+        outcome = self._messenger.ask(EXCHANGE, orders, str(exchange), self.settings.training.deadline)
+        self._note_absences(outcome, exchange)
+        return outcome
+
+    def _collect(self, outcome: Outcome, exchange: int) -> Parcels:
+        """Check the frames in the replies; a client with a bad one is treated as failed for this exchange."""
+        parcels: Parcels = {}
+        for client, reply in outcome.replies.items():
+            try:
+                parcels.update(self._check_reply(client, reply, exchange))
+            except ProtocolError as error:
+                self._note(exchange, client, "failed", f"it sent {error}")
+        return parcels
+
+    def _check_reply(self, client: str, reply: Reply, exchange: int) -> Parcels:
+        expected = {
+            edge.other(client): (int(shared.sum()), edge.dim)
+            for edge in self.topology.edges_of(client)
+            if (shared := self._shared_in_batch(edge.source, edge.target, exchange)).sum() >= MIN_SHARED
+        }
+        if set(reply.frames) != set(expected):
+            raise ProtocolError(f"frames for {sorted(reply.frames)} where {sorted(expected)} were due")
+        shares, parcels = reply.shares(), {}
+        for neighbour, packed in reply.frames.items():
+            frame = Frame.unpack(packed)
+            got = (frame.purpose, frame.exchange, frame.source, frame.destination, frame.codec, frame.events, frame.dim)
+            due = ("train", exchange, client, neighbour, self._codec.name, *expected[neighbour])
+            if got != due:
+                raise ProtocolError(f"a frame that is {got} where {due} was due")
+            parcels[client, neighbour] = Parcel(frame, packed, shares[neighbour])
+        return parcels
+
+    def _shared_in_batch(self, source: str, target: str, exchange: int) -> NDArray[np.bool_]:
+        positions = self._schedule.positions(exchange)
+        has = self._agreement.has
+        return has[source]["train"][positions] & has[target]["train"][positions]
+
+    def _losses(self, outcome: Outcome) -> list[Loss]:
+        losses = []
+        for client, reply in outcome.replies.items():
+            for name, value in reply.fields.items():
+                if name.startswith("loss.") and isinstance(value, bytes) and len(value) == 8 * (1 + len(LOSS_TERMS)):
+                    events, *terms = np.frombuffer(value, dtype="<f8").tolist()
+                    named = dict(zip(LOSS_TERMS, terms, strict=True))
+                    losses.append(Loss(source=client, target=name.removeprefix("loss."), events=int(events), **named))
+        order = {client: index for index, client in enumerate(self.topology.clients)}
+        return sorted(losses, key=lambda loss: (order[loss.source], order.get(loss.target, -1)))
+
+    def _after_exchange(self, done: int, total: int, checkpoint_due: bool, outcome: Outcome) -> bool:
+        """Evaluate and complete the checkpoint where they are due; return whether a checkpoint is still owed."""
+        has_validation = len(self._agreement.lists["validation"]) >= MIN_SHARED
+        if done < total and has_validation and self._is_due(done, self.settings.evaluation.every, 0):
+            self._recorder.evaluation(done, self._evaluation.run(done, final=False))
+        if checkpoint_due and len(outcome.replies) == len(self.topology.clients):
+            self._recorder.checkpoint(done, self.settings.checkpoint.keep)
+            return False
+        return checkpoint_due
+
+    @staticmethod
+    def _is_due(done: int, every: int, total: int) -> bool:
+        return done == total or (every > 0 and done % every == 0)
+
+    # ---- absences --------------------------------------------------------------------------------------------------
+
+    def _note_absences(self, outcome: Outcome, exchange: int) -> None:
+        for client in outcome.stale:
+            self._note(exchange, client, "stale", "its late answer came and was thrown away")
+        for client in outcome.late:
+            limit = self.settings.training.deadline or self.settings.training.setup_deadline
+            self._note(exchange, client, "late", f"no answer within {limit:g} s")
+        for client, reason in outcome.failed.items():
+            self._note(exchange, client, "failed", reason)
+        for client in [client for client in self._gone if client in outcome.replies]:
+            del self._gone[client]
+            row = AbsenceRow(exchange=exchange, client=client, event="returned", reason="it answers again")
+            self._recorder.absence(row)
+
+    def _note(self, exchange: int, client: str, event: str, reason: str) -> None:
+        self._gone[client] = reason
+        self._recorder.absence(
+            AbsenceRow.model_validate({"exchange": exchange, "client": client, "event": event, "reason": reason})
+        )
+
+    def _give_up_if_idle(self, trained: bool) -> None:
+        self._idle = 0 if trained else self._idle + 1
+        if self._idle >= _IDLE_EXCHANGES and self._gone:
+            reasons = "; ".join(f"{client}: {reason}" for client, reason in self._gone.items())
+            raise RunError(f"no edge could be trained in {_IDLE_EXCHANGES} exchanges in a row ({reasons})")
+
+    # ---- the end ---------------------------------------------------------------------------------------------------
+
+    def _finish(self, manifests: Mapping[str, Manifest], agreement: Agreement, quality: Quality, resumed: int) -> None:
+        orders = {client: Order({"sample": True}) for client in self._messenger.available()}
+        outcome = self._messenger.ask(FINISH, orders, "finish", self.settings.training.setup_deadline)
+        self._recorder.question("setup", self.settings.training.exchanges, orders, outcome, {})
+        digests = {client: str(reply.fields["digest"]) for client, reply in outcome.replies.items()}
+        summary = summarise(
+            self.settings,
+            self.topology,
+            manifests,
+            agreement,
+            quality=quality,
+            edges=self._recorder.ledger.edges(),
+            absences=self._recorder.absences,
+            digests={client: digests[client] for client in self.topology.clients if client in digests},
+            seconds=self._recorder.seconds,
+            resumed=resumed,
+        )
+        self.folder.save_summary(summary)
+        write_report([self.folder.path], self.folder.report)
+        self.folder.set_status("completed")

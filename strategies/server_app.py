@@ -1,0 +1,47 @@
+"""The Flower ServerApp: read the configuration, open the run folder, run the strategy."""
+
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from sheafalign_fl.config import Settings, decode
+from sheafalign_fl.errors import SheafAlignError
+from sheafalign_fl.run.folder import RunFolder
+from strategies.peer_to_peer import PeerToPeer
+
+app = ServerApp()
+_log = logging.getLogger("sheafalign.relay")
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run one federation from handshake to report."""
+    settings = decode(str(context.run_config["config"]), base=Path(__file__).resolve().parents[1])
+    folder = _folder(settings, str(context.run_config.get("run-dir") or ""))
+    resume = bool(context.run_config.get("resume", False))
+    folder.set_status("running")
+    try:
+        PeerToPeer(settings, grid, folder).run(resume=resume)
+    except SheafAlignError as error:
+        folder.set_status("failed", str(error), exit_code=error.exit_code)
+        raise
+    except KeyboardInterrupt:
+        folder.set_status("interrupted", "stopped by the user")
+        raise
+    except Exception as error:
+        folder.set_status("failed", f"{type(error).__name__}: {error}", exit_code=1)
+        raise
+    _log.info("run folder: %s", folder.path)
+
+
+def _folder(settings: Settings, given: str) -> RunFolder:
+    """Return the run folder that the launcher made, or a new one under the home directory for a bare `flwr run`."""
+    if given:
+        return RunFolder(Path(given))
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    folder = RunFolder(Path.home() / ".sheafalign" / "runs" / f"{settings.name}-{stamp}")
+    folder.create(settings)
+    return folder

@@ -1,0 +1,47 @@
+"""Fixtures that several test files share."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sheafalign_fl.config import Settings, parse_settings
+from sheafalign_fl.run.folder import RunFolder
+
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
+
+MakeSettings = Callable[..., Settings]
+
+
+def toy_settings(**sections: Any) -> Settings:
+    """Return small settings on the toy source; keyword arguments replace or extend whole sections."""
+    content: dict[str, Any] = {
+        "name": "toy",
+        "engine": "inprocess",
+        "data": {"source": "tests.toy:source"},
+        "clients": {"m0": {"dim": 10}, "m1": {"dim": 12}, "m2": {"dim": 14}},
+        "graph": {"topology": "complete", "dim": 8},
+        "training": {"exchanges": 6, "batch_size": 32},
+        "evaluation": {"every": 0, "metrics": ["retrieval"]},
+        "checkpoint": {"every": 0},
+    }
+    for name, value in sections.items():
+        merge = isinstance(value, dict) and name not in ("clients", "data")
+        content[name] = {**content.get(name, {}), **value} if merge else value
+    return parse_settings(content)
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Callable[[Settings], RunFolder]:
+    """Return a function that makes a run folder for settings."""
+    count = iter(range(1000))
+
+    def make(settings: Settings) -> RunFolder:
+        folder = RunFolder(tmp_path / f"run-{next(count)}")
+        folder.create(settings)
+        return folder
+
+    return make
