@@ -37,7 +37,8 @@ def gather(
     _raise_failures(outcome)
     nodes: dict[str, int] = {}
     manifests: list[Manifest] = []
-    for node, reply in outcome.replies.items():
+    for node in orders:  # not in the order of the replies, so that the first refusal is always the same
+        reply = outcome.replies[node]
         if not isinstance(manifest := reply.fields.get("manifest"), bytes):
             continue  # a spare node
         manifests.append(Manifest.from_bytes(manifest))

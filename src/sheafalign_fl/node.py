@@ -158,7 +158,7 @@ class Node:
             raise ProtocolError(
                 f"client '{self.name}' got embeddings of shape {values.shape} from '{neighbour}', not {expected}"
             )
-        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device, self.dtype)
+        return self._tensor(values)
 
     def _forward(self, exchange: int) -> _Forward:
         positions = self.schedule.positions(exchange)
@@ -182,7 +182,11 @@ class Node:
         return nullcontext() if self._deterministic else _seeded_alone(self.settings.seed, self.name, exchange)
 
     def _inputs(self, indices: NDArray[np.intp]) -> Tensor:
-        return torch.from_numpy(self._data.x[indices]).to(self.device, self.dtype)
+        return self._tensor(self._data.x[indices])
+
+    def _tensor(self, values: NDArray[np.floating]) -> Tensor:
+        """Copy `values` into memory of torch's own: its alignment decides which kernels run, and so the last bits."""
+        return torch.from_numpy(np.ascontiguousarray(values)).clone().to(self.device, self.dtype)
 
     # ---- evaluation ------------------------------------------------------------------------------------------------
 
@@ -229,8 +233,7 @@ class Node:
 
     def _apply(self, function: Callable[[Tensor], Tensor], values: NDArray[np.floating]) -> NDArray[np.float32]:
         with torch.no_grad():
-            tensor = torch.from_numpy(np.ascontiguousarray(values)).to(self.device, self.dtype)
-            return function(tensor).float().cpu().numpy()
+            return function(self._tensor(values)).float().cpu().numpy()
 
     # ---- state -----------------------------------------------------------------------------------------------------
 
@@ -257,9 +260,11 @@ class Node:
             prefix = f"optimiser.{index}."
             found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
             if found:
-                # Adam keeps its step count on the CPU, its moments beside the parameter.
+                # Adam keeps its step count on the CPU, its moments beside the parameter. Cloned, because what
+                # safetensors returns lies wherever it lay in the file, and alignment decides which kernels run.
                 self.optimiser.state[parameter] = {
-                    key: value if key == "step" else value.to(self.device) for key, value in found.items()
+                    key: value.clone() if key == "step" else value.clone().to(self.device)
+                    for key, value in found.items()
                 }
         self._pending = None
 

@@ -153,8 +153,8 @@ class EvaluationSettings(_Settings):
 class ResourceSettings(_Settings):
     """What each simulated client may use. Nothing here changes a result, except `threads` in its last bits."""
 
-    cpus: Annotated[float, Field(gt=0)] = 1.0
-    """CPUs that Ray reserves for each simulated client at work."""
+    cpus: PositiveInt = 1
+    """CPUs that Ray reserves for each simulated client at work; Flower takes whole ones only."""
     gpus: Annotated[float, Field(ge=0)] = 0.0
     threads: PositiveInt = 1
     """torch threads of each client at work."""

@@ -18,13 +18,15 @@ _PYPROJECT = """\
 [project]
 name = "sheafalign-fl-app"
 version = "{version}"
+description = "SheafAlign-FL"
 license = {{ file = "LICENSE" }}
+dependencies = ["flwr[simulation]>={flwr}"]
 
 [tool.flwr.app]
 publisher = "sheafalign"
 fab-format-version = 1
 flwr-version-target = "{flwr}"
-fab-include = ["clients/**/*.py", "strategies/**/*.py"]
+fab-include = ["LICENSE", "clients/**/*.py", "strategies/**/*.py"]
 
 [tool.flwr.app.components]
 serverapp = "{server}"

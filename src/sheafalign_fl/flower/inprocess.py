@@ -1,7 +1,8 @@
 """The in-process engine: the same ClientApp and ServerApp as everywhere, without Ray and without a SuperLink.
 
 Messages are handed over in memory, and clients work in threads of this process (torch lets go of the interpreter lock).
-A client gets its messages one at a time, in order, and all of them in this process.
+Each client has one thread of its own for all of its messages: autograd orders the sums of a backward pass by counters
+that are local to a thread, so a graph that two threads had built would differ in its last bits from run to run.
 """
 
 import itertools
@@ -37,10 +38,10 @@ class InProcessGrid(Grid):
     """A Grid whose nodes are contexts in this process."""
 
     def __init__(self, client_app: ClientApp, contexts: Mapping[int, Context], workers: int) -> None:
-        """Serve `contexts` (node id -> context) with `workers` threads."""
+        """Serve `contexts` (node id -> context), at most `workers` of them at the same time."""
         self._app, self._contexts = client_app, dict(contexts)
-        self._locks = {node: threading.Lock() for node in contexts}
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="client")
+        self._threads = {node: ThreadPoolExecutor(1, thread_name_prefix=f"client-{node}") for node in contexts}
+        self._at_work = threading.BoundedSemaphore(workers)
         self._futures: dict[str, Future[Message]] = {}
         self._ids = itertools.count(1)
         self._run = Run.create_empty(next(iter(contexts.values())).run_id)
@@ -65,12 +66,12 @@ class InProcessGrid(Grid):
         return list(self._contexts)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Hand every message to its node's next free thread; return the messages' ids."""
+        """Hand every message to its node's thread; return the messages' ids."""
         ids = []
         for message in messages:
             message_id = str(next(self._ids))
             message.metadata.__dict__["_message_id"] = message_id
-            self._futures[message_id] = self._pool.submit(self._serve, message)
+            self._futures[message_id] = self._threads[message.metadata.dst_node_id].submit(self._serve, message)
             ids.append(message_id)
         return ids
 
@@ -91,13 +92,13 @@ class InProcessGrid(Grid):
 
     def close(self) -> None:
         """Let the threads finish what they are doing, drop what they have not begun, and end them."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for thread in self._threads.values():
+            thread.shutdown(wait=True, cancel_futures=True)
 
     def _serve(self, message: Message) -> Message:
-        node = message.metadata.dst_node_id
-        with self._locks[node]:
+        with self._at_work:
             try:
-                return self._app(message, self._contexts[node])
+                return self._app(message, self._contexts[message.metadata.dst_node_id])
             except Exception as error:  # a client that raises must not end the federation; Flower does the same
                 reason = f"{type(error).__name__}: {error}"
                 return Message(Error(_CLIENT_RAISED, reason), reply_to=message)

@@ -31,7 +31,8 @@ from sheafalign_fl.run.folder import RunFolder
 _MARK = "SHEAFALIGN_RUN_MARK"
 """Environment variable that every process of a run inherits, by which they are found again."""
 _STARTUP_SECONDS = 60.0
-_STATUS_SECONDS = 5.0
+_STATUS_SECONDS = {"new": 5.0, "running": 30.0}
+"""Pauses between two questions to Flower, which cost a process each; an end that the run folder tells is seen at once."""
 _POLL_SECONDS = 0.2
 _TERMINATION_SECONDS = 10.0
 _CONNECTION = "simulation"
@@ -58,7 +59,7 @@ def run_simulation(settings: Settings, folder: RunFolder, *, resume: bool = Fals
     """
     if settings.resources.cpus > processors():
         raise ConfigError(
-            f"resources.cpus is {settings.resources.cpus:g} but there are only {processors()} processors; lower it"
+            f"resources.cpus is {settings.resources.cpus} but there are only {processors()} processors; lower it"
         )
     with tempfile.TemporaryDirectory(prefix="sheafalign-", ignore_cleanup_errors=True) as name:
         home = Path(name)
@@ -129,9 +130,9 @@ def _submit(
     resources, workers = settings.resources, worker_count(settings)
     federation = {
         "num-supernodes": len(settings.clients),
-        "client-resources-num-cpus": float(resources.cpus),
+        "client-resources-num-cpus": resources.cpus,
         "client-resources-num-gpus": float(resources.gpus),
-        "init-args-num-cpus": max(1, round(workers * resources.cpus)),
+        "init-args-num-cpus": workers * resources.cpus,
     }
     if resources.gpus:
         federation["init-args-num-gpus"] = max(1, round(workers * resources.gpus))
@@ -150,8 +151,8 @@ def _wait(run_id: str, folder: RunFolder, environment: dict[str, str]) -> None:
     flower = ""
     while not flower.startswith("finished"):
         time.sleep(_POLL_SECONDS)
-        ended = folder.status()["state"] in ("completed", "failed")
-        if ended or time.monotonic() - checked >= _STATUS_SECONDS:
+        pause = _STATUS_SECONDS.get(folder.status()["state"], 0.0)
+        if time.monotonic() - checked >= pause:
             flower, details = _flower_status(run_id, environment)
             checked = time.monotonic()
     status = folder.status()

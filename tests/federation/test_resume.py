@@ -1,0 +1,120 @@
+"""An interrupted run goes on to the same bits; nothing that was recorded is lost or doubled."""
+
+from collections.abc import Callable
+
+import pytest
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from clients.client_app import app as client_app
+from sheafalign_fl.config import Settings
+from sheafalign_fl.flower.inprocess import run_inprocess
+from sheafalign_fl.ledger import read_ledger
+from sheafalign_fl.protocol import EXCHANGE
+from sheafalign_fl.run.folder import RunFolder, read_rows
+from strategies.messenger import Messenger
+from tests.conftest import toy_settings
+
+
+class PowerCut(BaseException):
+    """Ends the process as far as the run can tell: nothing catches it."""
+
+
+def cut_at(exchange: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut the power when the relay is about to ask for `exchange`."""
+    ask = Messenger.ask
+
+    def cutting(self: Messenger, verb: str, orders: object, group: str, deadline: float | None) -> object:
+        if verb == EXCHANGE and group == str(exchange):
+            raise PowerCut
+        return ask(self, verb, orders, group, deadline)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Messenger, "ask", cutting)
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "sgd"])
+@pytest.mark.parametrize(("cut", "kept"), [(1, 0), (5, 4), (8, 8), (9, 8)])
+def test_a_resumed_run_ends_in_the_same_bits(
+    optimiser: str, cut: int, kept: int, run_folder: Callable[[Settings], RunFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = toy_settings(
+        training={"exchanges": 10, "optimiser": optimiser, "learning_rate": 0.01},
+        evaluation={"every": 4},
+        checkpoint={"every": 4},
+        clients={"m0": {"encoder": "tests.toy:dropout_encoder", "dim": 9}, "m1": {}, "m2": {}},
+    )
+    run_inprocess(settings, whole := run_folder(settings))
+    broken = run_folder(settings)
+    with monkeypatch.context() as patch, pytest.raises(PowerCut):
+        cut_at(cut, patch)
+        run_inprocess(settings, broken)
+    recorded = [row["exchange"] for row in read_rows(broken.metrics) if row["kind"] == "exchange"]
+    assert recorded == list(range(cut))  # all up to the last exchange is kept
+    assert (checkpoint.exchange if (checkpoint := broken.last_checkpoint()) else 0) == kept
+    run_inprocess(settings, broken, resume=True)
+    one, other = whole.load_summary(), broken.load_summary()
+    assert one.weights_digest == other.weights_digest
+    assert one.quality == other.quality
+    assert other.resumed == 1
+    assert [row["exchange"] for row in read_rows(broken.metrics) if row["kind"] == "exchange"] == list(range(10))
+    assert _training(whole) == _training(broken)
+
+
+def test_a_torn_last_line_does_not_stop_a_resume(
+    run_folder: Callable[[Settings], RunFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = toy_settings(training={"exchanges": 8}, checkpoint={"every": 4})
+    broken = run_folder(settings)
+    with monkeypatch.context() as patch, pytest.raises(PowerCut):
+        cut_at(6, patch)
+        run_inprocess(settings, broken)
+    for file in (broken.metrics, broken.ledger):
+        with file.open("a", encoding="utf-8") as torn:
+            torn.write('6,m0,m1,tr{"kind": "exch')
+    run_inprocess(settings, broken, resume=True)
+    run_inprocess(settings, whole := run_folder(settings))
+    assert broken.load_summary().weights_digest == whole.load_summary().weights_digest
+
+
+def test_a_state_in_the_context_equals_a_resident_node(run_folder: Callable[[Settings], RunFolder]) -> None:
+    """As in a simulation, where any process may get the next message: every node is rebuilt for every message."""
+    settings = toy_settings(clients={"m0": {"encoder": "tests.toy:dropout_encoder", "dim": 9}, "m1": {}, "m2": {}})
+    wandering = ClientApp()
+
+    def call(message: Message, context: Context) -> Message:
+        from clients import residence
+
+        context.node_config.pop("resident", None)
+        residence.leave(context)
+        return client_app(message, context)
+
+    wandering._call = call
+    run_inprocess(settings, resident := run_folder(settings))
+    run_inprocess(settings, rebuilt := run_folder(settings), client_app=wandering)
+    assert resident.load_summary().weights_digest == rebuilt.load_summary().weights_digest
+
+
+def test_the_order_of_work_changes_nothing(run_folder: Callable[[Settings], RunFolder]) -> None:
+    digests = []
+    for workers in (1, 3):
+        settings = toy_settings(
+            clients={"m0": {"encoder": "tests.toy:dropout_encoder", "dim": 9}, "m1": {}, "m2": {}},
+            resources={"workers": workers},
+        )
+        run_inprocess(settings, folder := run_folder(settings))
+        digests.append(folder.load_summary().weights_digest)
+    assert digests[0] == digests[1]
+
+
+def test_seed_0_is_a_seed(run_folder: Callable[[Settings], RunFolder]) -> None:
+    digests = set()
+    for seed in (0, 0, 1):
+        settings = toy_settings(seed=seed, training={"exchanges": 2})
+        run_inprocess(settings, folder := run_folder(settings))
+        digests.add(folder.load_summary().weights_digest["m0"])
+    assert len(digests) == 2
+
+
+def _training(folder: RunFolder) -> list[tuple[object, ...]]:
+    rows = (row for row in read_ledger(folder.ledger) if row.purpose == "train" and row.payload_bytes)
+    return sorted((row.exchange, row.source, row.destination, row.payload_bytes) for row in rows)
