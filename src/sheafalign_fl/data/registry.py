@@ -1,14 +1,125 @@
-"""Finding a data source by name or by dotted path."""
+"""Finding a data source by name or by dotted path, checking its options, and sharing what was loaded."""
 
+import difflib
+import json
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from sheafalign_fl.data.base import ModalityData, check_modality
+
+from sheafalign_fl.data import folder, scenes, watch
+from sheafalign_fl.data.base import DataSource, ModalityData, check_modality
+from sheafalign_fl.data.description import SourceInfo
+from sheafalign_fl.errors import ConfigError, DataError, SheafAlignError
 from sheafalign_fl.plugins import load_attribute
 
+_SOURCES: dict[str, tuple[SourceInfo, DataSource]] = {
+    module.INFO.name: (module.INFO, module.load) for module in (scenes, watch, folder)
+}
+_KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
+_CACHED = 32
+_cache: "OrderedDict[str, ModalityData]" = OrderedDict()
+_lock = threading.Lock()
 
-def load_modality(
-    source: str, modality: str, seed: int, options: Mapping[str, Any], where: str
-) -> ModalityData:
-    """Placeholder until the sources are there."""
-    return check_modality(load_attribute(source, where)(modality, seed, **options), where)
+
+def sources() -> dict[str, SourceInfo]:
+    """Return the built-in sources by name."""
+    return {name: info for name, (info, _) in _SOURCES.items()}
+
+
+def source_info(name: str) -> SourceInfo:
+    """Return the description of a built-in source; raise `ConfigError` with a suggestion if there is none."""
+    if name not in _SOURCES:
+        raise ConfigError(f"unknown data source '{name}'; {_suggest(name, list(_SOURCES))}")
+    return _SOURCES[name][0]
+
+
+def load_modality(source: str, modality: str, seed: int, options: Mapping[str, Any], where: str) -> ModalityData:
+    """Load and check one modality. Clients of the same modality share its arrays, which cannot be written to.
+
+    Parameters
+    ----------
+    source
+        A built-in name, or ``package.module:factory``.
+    options
+        Given to the source; what a built-in source is not given has its default.
+    where
+        Who asks, for error messages.
+
+    Raises
+    ------
+    ConfigError
+        The source, the modality or an option is unknown, or an option has the wrong type.
+    DataError
+        The data cannot be had or is malformed.
+    """
+    key = json.dumps([source, modality, seed, dict(options), _stamp(options, modality)], sort_keys=True, default=str)
+    with _lock:
+        if key in _cache:
+            _cache.move_to_end(key)
+            return _cache[key]
+        data = check_modality(_load(source, modality, seed, options, where), where)
+        for array in (data.x, data.event_ids, data.split, *data.labels.values()):
+            array.flags.writeable = False
+        _cache[key] = data
+        while len(_cache) > _CACHED:
+            _cache.popitem(last=False)
+        return data
+
+
+def _load(source: str, modality: str, seed: int, options: Mapping[str, Any], where: str) -> ModalityData:
+    if source in _SOURCES:
+        info, load = _SOURCES[source]
+        return load(_known_modality(modality, info, where), seed, **_complete(options, info))
+    if ":" not in source:
+        raise ConfigError(f"data.source: unknown data source '{source}'; {_suggest(source, list(_SOURCES))}")
+    factory = load_attribute(source, "data.source")
+    try:
+        data = factory(modality, seed, **options)
+    except SheafAlignError:
+        raise
+    except TypeError as error:
+        raise ConfigError(f"data.source: '{source}' cannot be called with these options: {error}") from None
+    except Exception as error:  # the user's own code may raise anything
+        raise DataError(f"{where}: '{source}' failed: {type(error).__name__}: {error}") from error
+    if not isinstance(data, ModalityData):
+        raise ConfigError(f"data.source: '{source}' returned {type(data).__name__}, not a ModalityData")
+    return data
+
+
+def _known_modality(modality: str, info: SourceInfo, where: str) -> str:
+    known = [item.name for item in info.modalities]
+    if known and modality not in known:
+        raise ConfigError(f"{where}: the source '{info.name}' has no modality '{modality}'; {_suggest(modality, known)}")
+    return modality
+
+
+def _complete(options: Mapping[str, Any], info: SourceInfo) -> dict[str, Any]:
+    known = {option.name: option for option in info.options}
+    for name, value in options.items():
+        if name not in known:
+            raise ConfigError(f"data.options: '{info.name}' has no option '{name}'; {_suggest(name, list(known))}")
+        kinds = _KINDS[known[name].kind]
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise ConfigError(f"data.options.{name}: must be {known[name].kind}, not {value!r}")
+    return {name: option.default for name, option in known.items()} | dict(options)
+
+
+def _stamp(options: Mapping[str, Any], modality: str) -> list[float]:
+    """Return what changes when a file of the user's changes."""
+    path = options.get("path")
+    file = Path(str(path)) / f"{modality}.npz" if path is not None else None
+    if file is None or not file.is_file():
+        return []
+    status = file.stat()
+    return [status.st_mtime_ns, status.st_size]
+
+
+def _suggest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
+
+
+__all__ = ["load_modality", "source_info", "sources"]

@@ -1,0 +1,113 @@
+"""A picture of one event as a client sees it."""
+
+from collections.abc import Callable
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from sheafalign_fl.data.scenes import beam, lidar, radar
+
+Values = NDArray[np.float32]
+
+
+def event_picture(modality: str, x: Values) -> Figure:
+    """Draw one event's input: axes in physical units for the modalities of `scenes`, else by shape.
+
+    Parameters
+    ----------
+    modality
+        The modality's name.
+    x
+        Shape (F,), (C, T) or (C, H, W).
+    """
+    figure = Figure(figsize=(4.2, 2.6), layout="constrained")
+    named = _SCENES.get(modality)
+    if named is not None and x.ndim == named[1]:
+        named[0](figure, x)
+    elif x.ndim == 1:
+        axes = figure.add_subplot()
+        axes.bar(np.arange(len(x)), x, width=1.0)
+        axes.set_xlabel("feature")
+    elif x.ndim == 2:
+        axes = figure.add_subplot()
+        axes.plot(x.T, linewidth=0.8)
+        axes.set_xlabel("sample")
+    else:
+        _image(figure.add_subplot(), x)
+    return figure
+
+
+def _image(axes: Axes, x: Values) -> None:
+    if x.ndim == 3 and x.shape[0] == 3:
+        low, high = x.min(), x.max()
+        axes.imshow(np.moveaxis((x - low) / (high - low + 1e-9), 0, -1))
+    else:
+        axes.imshow(x[0] if x.ndim == 3 else x.reshape(len(x), -1), cmap="viridis", aspect="auto")
+    axes.set_axis_off()
+
+
+def _camera(figure: Figure, x: Values) -> None:
+    axes = figure.add_subplot()
+    axes.imshow(np.clip(np.moveaxis(x * 0.25 + 0.4, 0, -1), 0, 1))
+    axes.set_axis_off()
+
+
+def _lidar(figure: Figure, x: Values) -> None:
+    span = np.degrees(lidar.AZIMUTHS)
+    for index, title in enumerate(("range (m)", "reflectivity")):
+        axes = figure.add_subplot(2, 1, index + 1)
+        values = x[0] * 10 + 20 if index == 0 else x[1] * 0.25 + 0.3
+        shown = axes.imshow(values, cmap="viridis", aspect="auto", extent=(span[0], span[-1], len(x[0]), 0))
+        axes.set_yticks([])
+        axes.set_title(title, fontsize=8)
+        axes.tick_params(labelsize=7)
+        figure.colorbar(shown, ax=axes)
+    axes.set_xlabel("azimuth (degrees)", fontsize=8)
+
+
+def _radar(figure: Figure, x: Values) -> None:
+    extents = (
+        (radar.DOPPLERS[0], radar.DOPPLERS[-1], "radial speed (m/s)"),
+        (radar.ANGLES[0], radar.ANGLES[-1], "sine of angle"),
+    )
+    for index, (low, high, label) in enumerate(extents):
+        axes = figure.add_subplot(1, 2, index + 1)
+        axes.imshow(
+            x[index], cmap="magma", aspect="auto", origin="lower", extent=(low, high, radar.RANGES[0], radar.RANGES[-1])
+        )
+        axes.set_xlabel(label, fontsize=8)
+        axes.tick_params(labelsize=7)
+        if index == 0:
+            axes.set_ylabel("range (m)", fontsize=8)
+
+
+def _beam(figure: Figure, x: Values) -> None:
+    axes = figure.add_subplot()
+    axes.plot(np.degrees(np.arcsin(beam.SINES)), x * 12 - 100, marker=".", linewidth=0.8)
+    axes.set_xlabel("beam direction (degrees)", fontsize=8)
+    axes.set_ylabel("received power (dB)", fontsize=8)
+    axes.tick_params(labelsize=7)
+
+
+def _gps(figure: Figure, x: Values) -> None:
+    axes = figure.add_subplot()
+    position = (float(x[0]) * 10, float(x[1]) * 4 + 13.5)
+    axes.annotate("", (position[0] + float(x[2]) * 9, position[1]), position, arrowprops={"arrowstyle": "->"})
+    axes.plot(*position, "o")
+    axes.plot(0, 0, "^", color="black")
+    axes.set_xlim(-40, 40)
+    axes.set_ylim(-2, 26)
+    axes.set_xlabel("x (m); arrow: one second", fontsize=8)
+    axes.set_ylabel("y (m)", fontsize=8)
+    axes.tick_params(labelsize=7)
+
+
+_SCENES: dict[str, tuple[Callable[[Figure, Values], None], int]] = {
+    "camera": (_camera, 3),
+    "lidar": (_lidar, 3),
+    "radar": (_radar, 3),
+    "beam": (_beam, 1),
+    "gps": (_gps, 1),
+}

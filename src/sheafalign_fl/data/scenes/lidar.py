@@ -1,0 +1,58 @@
+"""The LiDAR: rings of rays cast against the vehicles; range and reflectivity of the first hit."""
+
+import numpy as np
+
+from sheafalign_fl.data.scenes.geometry import cast
+from sheafalign_fl.data.scenes.world import UNIT_HEIGHT, WALL, Array, World
+
+RINGS = np.radians(np.array([3.0, 0.0, -3.0, -6.0, -10.0, -15.0]))
+AZIMUTHS = np.radians(np.linspace(-65.0, 65.0, 64))
+"""From straight across the road (0) towards +x."""
+MAX_RANGE = 45.0
+_CHUNK = 500
+_WALL_REFLECTIVITY = 0.4
+
+
+def directions() -> Array:
+    """Return the unit vectors of all rays, (rings * azimuths, 3), ring by ring."""
+    elevation, azimuth = np.meshgrid(RINGS, AZIMUTHS, indexing="ij")
+    level = np.cos(elevation)
+    rays = np.stack([level * np.sin(azimuth), level * np.cos(azimuth), np.sin(elevation)], axis=-1)
+    return rays.reshape(-1, 3).astype(np.float32)
+
+
+def scan(world: World, rng: np.random.Generator) -> Array:
+    """Return range images (E, 2, rings, azimuths): range and reflectivity, about zero mean and unit scale.
+
+    Dropped and out-of-range returns read as the maximum range with reflectivity 0. Fog swallows far returns and gives
+    false near ones.
+    """
+    rays = directions()
+    images = np.empty((len(world), 2, len(RINGS), len(AZIMUTHS)), dtype=np.float32)
+    for start in range(0, len(world), _CHUNK):
+        rows = slice(start, min(start + _CHUNK, len(world)))
+        distance, shine = _first_returns(world, rows, rays)
+        distance += 0.03 * rng.standard_normal(distance.shape, dtype=np.float32)
+        shine += 0.05 * rng.standard_normal(shine.shape, dtype=np.float32)
+        lost = rng.random(distance.shape) > 0.98 * np.exp(-0.5 * world.fog[rows, None] * distance)
+        false = rng.random(distance.shape) < 0.6 * world.fog[rows, None]
+        lost |= distance >= MAX_RANGE
+        distance = np.where(lost, MAX_RANGE, distance)
+        distance = np.where(false, np.minimum(distance, rng.uniform(1.0, 8.0, distance.shape)), distance)
+        shine = np.where(lost | false, 0.0, shine)
+        images[rows, 0] = ((distance - 20.0) / 10.0).reshape(-1, len(RINGS), len(AZIMUTHS))
+        images[rows, 1] = ((shine - 0.3) / 0.25).reshape(-1, len(RINGS), len(AZIMUTHS))
+    return images
+
+
+def _first_returns(world: World, rows: slice, rays: Array) -> tuple[Array, Array]:
+    distance, hit = cast(rays, world.centre[rows], world.size[rows], world.exists[rows], UNIT_HEIGHT)
+    brightness = world.colour[rows].mean(axis=-1)
+    shine = np.take_along_axis(brightness, hit, axis=1)
+    with np.errstate(divide="ignore"):
+        wall = np.where(rays[:, 1] > 0, WALL / rays[:, 1], np.inf)
+        ground = np.where(rays[:, 2] < 0, UNIT_HEIGHT / -rays[:, 2], np.inf)
+    behind = np.minimum(wall, ground)[None].astype(np.float32)
+    background = np.where(ground < wall, 0.15, _WALL_REFLECTIVITY)[None]
+    nearer = distance < behind
+    return np.where(nearer, distance, behind), np.where(nearer, shine, background).astype(np.float32)

@@ -1,0 +1,50 @@
+"""Linear probe on a client's own embedding (DESIGN section 5.3)."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sheafalign_fl.metrics.classifier import accuracy, fit_classifier, majority_accuracy
+from sheafalign_fl.metrics.vectors import labelled
+from sheafalign_fl.run.results import Probe
+
+
+def linear_probe(
+    client: str,
+    train_h: NDArray[np.floating],
+    train_labels: NDArray[np.integer],
+    test_h: NDArray[np.floating],
+    test_labels: NDArray[np.integer],
+) -> Probe:
+    """Return the accuracy of logistic regression on h_i, fitted on training events (standardised; L2, C = 1).
+
+    Untrained encoders score well here too, so this says how much class information h_i holds, not how well it is
+    aligned.
+
+    Parameters
+    ----------
+    client
+        The client i.
+    train_h, test_h
+        Embeddings, shapes (M, d_i) and (N, d_i).
+    train_labels, test_labels
+        Shapes (M,) and (N,); rows with label -1 are left out.
+
+    Raises
+    ------
+    ValueError
+        Shapes do not fit together.
+    DataError
+        No test event is labelled, or the labelled training events are of fewer than two classes.
+    RunError
+        An embedding is not finite.
+    """
+    what = f"linear probe of '{client}'"
+    train, fit_labels = labelled(train_h, train_labels, f"{what}, training events")
+    test, true = labelled(test_h, test_labels, f"{what}, test events")
+    answers = fit_classifier(train, fit_labels, what).predict(test)
+    return Probe(
+        client=client,
+        events=len(true),
+        accuracy=accuracy(answers, true),
+        majority=majority_accuracy(fit_labels, true),
+    )
