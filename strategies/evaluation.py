@@ -1,7 +1,7 @@
 """Evaluation on the relay: routes held-out comparison embeddings between neighbours and gathers their scores.
 
-Clients score themselves. Only the fused probe of "missing modalities" is computed here, by the evaluator (DESIGN section
-5.4), because it needs the embeddings of all clients in one place; it runs only if that metric is asked for.
+Clients score themselves. Only the fused probe of "missing modalities" is computed here, by the evaluator (DESIGN
+section 5.4), because it needs the embeddings of all clients in one place; it runs only if that metric is asked for.
 """
 
 import json

@@ -50,4 +50,5 @@ class Exploding(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return infinity wherever the input is not 0."""
-        return self.layer(x) * torch.where(x.abs().sum() > 0, torch.inf, 1.0)
+        exploded: torch.Tensor = self.layer(x) * torch.where(x.abs().sum() > 0, torch.inf, 1.0)
+        return exploded

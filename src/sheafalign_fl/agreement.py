@@ -126,7 +126,7 @@ class Agreement:
 
 
 def check_manifest(manifest: Manifest, settings: Settings) -> None:
-    """Refuse a client whose version, protocol, configuration or stalk differs; raise `HandshakeError` with the reason."""
+    """Refuse a client whose version, protocol, configuration or stalk differs: `HandshakeError` gives the reason."""
     expected: dict[str, tuple[object, object]] = {
         "software version": (manifest.version, __version__),
         "protocol version": (manifest.protocol, PROTOCOL_VERSION),

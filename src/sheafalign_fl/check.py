@@ -1,4 +1,4 @@
-"""Checking an experiment before anything runs: what the relay would refuse is refused here, before a file is written."""
+"""Checking an experiment before anything runs: what the relay would refuse is refused before a file is written."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -16,7 +16,7 @@ def load_attribute(path: str, where: str) -> Any:
     Raises
     ------
     ConfigError
-        The path has no ``:``, the module cannot be imported, or it lacks the attribute. The message starts with `where`.
+        The path has no ``:``, or the module cannot be imported or lacks the attribute; the message starts with `where`.
     """
     module_name, separator, attribute = path.partition(":")
     if not separator or not module_name or not attribute:

@@ -72,15 +72,18 @@ def edge_objective(
     reconstruction = ((z_ij @ Q_ij.T - h_i) ** 2).mean() + ((z_ji @ Q_ji.T - h_j) ** 2).mean()  # type: ignore[operator]
     cross = ((z_ji.detach() @ Q_ij.T - h_i.detach()) ** 2).mean()  # type: ignore[operator]
     cross = cross + ((z_ij.detach() @ Q_ji.T - h_j.detach()) ** 2).mean()  # type: ignore[operator]
-    return (
+    total: Tensor = (
         w.laplacian * laplacian
         + w.contrastive * contrastive
         + w.reconstruction * reconstruction
         + w.cross_reconstruction * cross
     )
+    return total
 
 
-def largest_difference(weights: Mapping[str, Mapping[str, Tensor]], others: Mapping[str, Mapping[str, Tensor]]) -> float:
+def largest_difference(
+    weights: Mapping[str, Mapping[str, Tensor]], others: Mapping[str, Mapping[str, Tensor]]
+) -> float:
     """Return the largest absolute difference of any weight; the names must be the same."""
     assert {(c, n) for c in weights for n in weights[c]} == {(c, n) for c in others for n in others[c]}
     return max(float((weights[c][n] - others[c][n]).abs().max()) for c in weights for n in weights[c])
@@ -88,4 +91,3 @@ def largest_difference(weights: Mapping[str, Mapping[str, Tensor]], others: Mapp
 
 def _state(prefix: str, module: torch.nn.Module) -> list[tuple[str, Tensor]]:
     return [(prefix + name, value.detach().clone()) for name, value in module.state_dict().items()]
-

@@ -60,7 +60,11 @@ def test_a_failing_client_is_left_out_and_comes_back(run_folder: Callable[[Setti
     assert [(row.exchange, row.event) for row in summary.absences] == [(2, "failed"), (3, "failed"), (4, "returned")]
     assert "the sensor's disk is full" in summary.absences[0].reason
     rows = [row for row in read_ledger(folder.ledger) if row.purpose == "train" and row.payload_bytes]
-    with_m1 = {row.exchange for row in rows if "m1" in (row.source, row.destination) and _delivered(row.relay_bytes, row.message_bytes)}
+    with_m1 = {
+        row.exchange
+        for row in rows
+        if "m1" in (row.source, row.destination) and _delivered(row.relay_bytes, row.message_bytes)
+    }
     assert with_m1 == {0, 1, 2, 5, 6, 7}
     assert {row.exchange for row in rows if {row.source, row.destination} == {"m0", "m2"}} == set(range(8))
 

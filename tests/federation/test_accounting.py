@@ -83,7 +83,7 @@ def test_relay_bytes_add_up_to_every_flower_message(
 def test_nothing_but_comparison_embeddings_masks_and_headers_travels(
     run_folder: Callable[[Settings], RunFolder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every byte between clients is a field of a known kind or a frame; frames are z_ij for a neighbour, or evaluation's.
+    """Every byte is a field of a known kind or a frame; frames are z_ij for a neighbour, or evaluation's.
 
     The frames' content is compared with z_ij recomputed from the clients' own nodes, so an embedding h, a weight or
     raw data in a frame would be found.
@@ -160,7 +160,9 @@ def test_a_star_leaf_with_one_neighbour_stays_within_two_per_cent(run_folder: Ca
         training={"exchanges": 3, "batch_size": 128},
     )
     run_inprocess(settings, folder := run_folder(settings))
-    rows = [row for row in read_ledger(folder.ledger) if row.purpose == "train" and row.source == "m1" and row.payload_bytes]
+    rows = [
+        row for row in read_ledger(folder.ledger) if row.purpose == "train" and row.source == "m1" and row.payload_bytes
+    ]
     assert rows
     assert max(row.message_bytes / row.payload_bytes for row in rows) <= 1.02
 

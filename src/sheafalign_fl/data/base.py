@@ -107,9 +107,9 @@ def check_modality(data: ModalityData, where: str) -> ModalityData:
 
 def _check_unique(event_ids: NDArray[Any], where: str) -> None:
     values, counts = np.unique(event_ids, return_counts=True)
-    if (counts > 1).any():
+    if (double := counts > 1).any():
         raise DataError(
-            f"{where}: {int((counts > 1).sum())} event ids occur more than once (first: {values[np.argmax(counts > 1)]}); "
+            f"{where}: {int(double.sum())} event ids occur more than once (first: {values[np.argmax(double)]}); "
             "an event id names one event of one modality"
         )
 

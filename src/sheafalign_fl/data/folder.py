@@ -1,7 +1,7 @@
 """`folder`: the user's own recordings, one `.npz` file for each modality.
 
-Arrays of a file: `x` (N, ...), `event_id` (N,), and optionally `label` or `label_NAME` (N,) and `split` (N,), as text or
-as 0 = train, 1 = validation, 2 = test. Files are read without pickle, so they can hold data and nothing else.
+Arrays of a file: `x` (N, ...), `event_id` (N,), and optionally `label` or `label_NAME` (N,) and `split` (N,), as text
+or as 0 = train, 1 = validation, 2 = test. Files are read without pickle, so they can hold data and nothing else.
 """
 
 import hashlib
@@ -133,7 +133,9 @@ def _labels(
         elif values.dtype.kind in "iub":
             labels[label] = values.astype(np.int64)
         else:
-            raise DataError(f"{path}: {name} has dtype {values.dtype}; use integers (-1: unknown) or text ('': unknown)")
+            raise DataError(
+                f"{path}: {name} has dtype {values.dtype}; use integers (-1: unknown) or text ('': unknown)"
+            )
     return labels, classes
 
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-
 from sheafalign_fl.data import folder, scenes, watch
 from sheafalign_fl.data.base import DataSource, ModalityData, check_modality
 from sheafalign_fl.data.description import SourceInfo
@@ -92,7 +91,9 @@ def _load(source: str, modality: str, seed: int, options: Mapping[str, Any], whe
 def _known_modality(modality: str, info: SourceInfo, where: str) -> str:
     known = [item.name for item in info.modalities]
     if known and modality not in known:
-        raise ConfigError(f"{where}: the source '{info.name}' has no modality '{modality}'; {_suggest(modality, known)}")
+        raise ConfigError(
+            f"{where}: the source '{info.name}' has no modality '{modality}'; {_suggest(modality, known)}"
+        )
     return modality
 
 

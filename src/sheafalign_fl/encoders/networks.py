@@ -7,7 +7,6 @@ All are independent of the batch (no batch norm: the protocol may run a batch's 
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
 
@@ -37,24 +36,31 @@ class SignalEncoder(nn.Module):
     """1-D convolutional network: (B, C, T) -> (B, dim), for T of 4 or more."""
 
     def __init__(
-        self, input_shape: Sequence[int], dim: int, *, widths: Sequence[int] = (32, 64, 128), kernel: int = 5
+        self,
+        input_shape: Sequence[int],
+        dim: int,
+        *,
+        widths: Sequence[int] = (32, 64, 128),
+        kernel: int = 5,
+        grid: int = 8,
     ) -> None:
-        """Make one strided convolution for each entry of `widths`, then pool the mean and maximum over time."""
+        """Make one strided convolution for each entry of `widths`, then pool to at most `grid` cells along the axis.
+
+        Cells instead of one global mean keep when things happen, which is what another sensor of the event sees too.
+        """
         super().__init__()
         layers: list[nn.Module] = []
+        length = input_shape[1]
         for inputs, outputs in pairwise([input_shape[0], *widths]):
-            layers += [
-                nn.Conv1d(inputs, outputs, kernel, stride=2, padding=kernel // 2),
-                _norm(outputs),
-                nn.GELU(),
-            ]
-        self.layers = nn.Sequential(*layers)
-        self.head = nn.Linear(2 * widths[-1], dim)
+            layers += [nn.Conv1d(inputs, outputs, kernel, stride=2, padding=kernel // 2), _norm(outputs), nn.GELU()]
+            length = (length + 1) // 2
+        cells = min(grid, length)
+        self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool1d(cells), nn.Flatten())
+        self.head = nn.Linear(widths[-1] * cells, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return embeddings of shape (B, dim)."""
-        features = self.layers(x)
-        return self.head(torch.cat([features.mean(dim=2), features.amax(dim=2)], dim=1))  # type: ignore[no-any-return]
+        return self.head(self.layers(x))  # type: ignore[no-any-return]
 
 
 class ImageEncoder(nn.Module):

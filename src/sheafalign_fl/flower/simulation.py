@@ -16,7 +16,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ _MARK = "SHEAFALIGN_RUN_MARK"
 """Environment variable that every process of a run inherits, by which they are found again."""
 _STARTUP_SECONDS = 60.0
 _STATUS_SECONDS = {"new": 5.0, "running": 30.0}
-"""Pauses between two questions to Flower, which cost a process each; an end that the run folder tells is seen at once."""
+"""Pauses between two questions to Flower, each of which costs a process; an end in the run folder is seen at once."""
 _POLL_SECONDS = 0.2
 _TERMINATION_SECONDS = 10.0
 _CONNECTION = "simulation"
@@ -72,7 +72,9 @@ def run_simulation(settings: Settings, folder: RunFolder, *, resume: bool = Fals
 def _environment(home: Path) -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     # The user's own encoders and data sets are importable in every worker from wherever they are here.
-    own_code = os.pathsep.join(path for path in dict.fromkeys([str(Path.cwd()), *sys.path]) if path and Path(path).is_dir())
+    own_code = os.pathsep.join(
+        path for path in dict.fromkeys([str(Path.cwd()), *sys.path]) if path and Path(path).is_dir()
+    )
     return environment | {
         _MARK: uuid.uuid4().hex,
         "FLWR_HOME": str(home / "flwr"),
@@ -115,9 +117,7 @@ def _superlink(home: Path, environment: dict[str, str], folder: RunFolder) -> It
             shutil.copy(log, folder.path / "flower.log")
 
 
-def _submit(
-    settings: Settings, folder: RunFolder, home: Path, environment: dict[str, str], *, resume: bool
-) -> str:
+def _submit(settings: Settings, folder: RunFolder, home: Path, environment: dict[str, str], *, resume: bool) -> str:
     """Submit the run and return its id."""
     app = make_app_folder(home / "app")
     run_config = home / "run.toml"
@@ -227,10 +227,8 @@ def _end_all(mark: str) -> None:
 
 
 def _send(process: psutil.Process, number: int) -> None:
-    try:
+    with suppress(psutil.NoSuchProcess):
         process.send_signal(number)
-    except psutil.NoSuchProcess:
-        pass
 
 
 def _marked(mark: str) -> Iterator[psutil.Process]:

@@ -17,9 +17,9 @@ a metal sign on the wall (radio only)         --      --     yes    yes   --
 whether the line to the user is blocked       infer   --     --     yes   --
 ============================================  ======  =====  =====  ====  ===
 
-So every pair shares something that a third lacks: camera and LiDAR paint and fog (radar not), camera and radar standing
-still (LiDAR not), camera and beam or GPS the user's direction (LiDAR and radar not), LiDAR and radar all distances (beam
-not), radar and beam the metal sign (camera not), radar and GPS the user's speed (camera not).
+So every pair shares something that a third lacks: camera and LiDAR paint and fog (radar not), camera and radar
+standing still (LiDAR not), camera and beam or GPS the user's direction (LiDAR and radar not), LiDAR and radar all
+distances (beam not), radar and beam the metal sign (camera not), radar and GPS the user's speed (camera not).
 """
 
 from collections.abc import Callable
@@ -102,9 +102,7 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
 
 @lru_cache(maxsize=2)
 def _world(seed: int, events: int, frames: int, horizon: int, night: float, fog: float, traffic: float) -> World:
-    return build_world(
-        seed, events=events, frames=frames, horizon=horizon, night=night, fog=fog, traffic=traffic
-    )
+    return build_world(seed, events=events, frames=frames, horizon=horizon, night=night, fog=fog, traffic=traffic)
 
 
 def _check(options: dict[str, Any]) -> None:

@@ -19,10 +19,10 @@ def sweep(world: World, rng: np.random.Generator) -> Array:
     noise = 10 ** (_NOISE_DB / 10) * rng.exponential(1.0, (len(world), BEAMS))
     fading = 10 ** (rng.normal(0.0, 0.4, (len(world), BEAMS)) / 10)
     measured = 10 * np.log10(power(world) * fading + noise)
-    return ((measured + 100.0) / 12.0).astype(np.float32)  # type: ignore[no-any-return]
+    return ((measured + 100.0) / 12.0).astype(np.float32)
 
 
-def power(world: World) -> np.ndarray:  # type: ignore[type-arg]
+def power(world: World) -> Array:
     """Return the noiseless received power in each beam, (E, 64), linear, relative to what was sent."""
     sines, gains = paths(world)
     received = np.zeros((len(world), BEAMS))
@@ -31,13 +31,13 @@ def power(world: World) -> np.ndarray:  # type: ignore[type-arg]
     return received
 
 
-def best_sector(world: World) -> np.ndarray:  # type: ignore[type-arg]
+def best_sector(world: World) -> Array:
     """Return which eighth of the beams holds the strongest, (E,)."""
-    return (power(world).argmax(axis=1) * SECTORS // BEAMS).astype(np.int64)
+    return np.asarray(power(world).argmax(axis=1) * SECTORS // BEAMS, dtype=np.int64)
 
 
-def paths(world: World) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
-    """Return sine of arrival and power gain of every path, (E, P): direct, wall, sign, and one by each other vehicle."""
+def paths(world: World) -> tuple[Array, Array]:
+    """Return sine of arrival and power gain of every path, (E, P): direct, wall, sign, one by each other vehicle."""
     antenna = world.antenna.astype(np.float64)
     x, y = antenna[:, 0], antenna[:, 1]
     direct = np.sqrt(x**2 + y**2 + (antenna[:, 2] - UNIT_HEIGHT) ** 2)
@@ -57,8 +57,8 @@ def paths(world: World) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-a
     return np.stack(sines, axis=1), np.stack(gains, axis=1)
 
 
-def blockage_loss_db(world: World) -> np.ndarray:  # type: ignore[type-arg]
-    """Return the loss of the direct path over the vehicles' roofs, (E,), dB: single knife edges (ITU-R P.526), added."""
+def blockage_loss_db(world: World) -> Array:
+    """Return the loss of the direct path over the vehicles' roofs, (E,), dB: knife edges (ITU-R P.526), added."""
     above, crossed = clearance(world.antenna, world.centre[:, 1:], world.size[:, 1:], UNIT_HEIGHT)
     whole = np.hypot(world.antenna[:, 0], world.antenna[:, 1])[:, None].astype(np.float64)
     near = np.clip(np.hypot(world.centre[:, 1:, 0], world.centre[:, 1:, 1]), 0.5, whole - 0.5)
@@ -66,16 +66,16 @@ def blockage_loss_db(world: World) -> np.ndarray:  # type: ignore[type-arg]
     shifted = parameter - 0.1
     loss = 6.9 + 20 * np.log10(np.sqrt(shifted**2 + 1) + shifted)
     counts = crossed & world.exists[:, 1:] & (parameter > -0.78)
-    return np.where(counts, np.minimum(loss, 35.0), 0.0).sum(axis=1)  # type: ignore[no-any-return]
+    return np.asarray(np.where(counts, np.minimum(loss, 35.0), 0.0).sum(axis=1))
 
 
-def array_gain(sine: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def array_gain(sine: Array) -> Array:
     """Return the gain of every beam for a wave from `sine`: |sum of phasors|^2 / antennas, (..., 64)."""
     phase = np.pi * (sine - SINES)
     half = np.sin(phase / 2)
     ratio = np.where(np.abs(half) < 1e-9, ANTENNAS, np.sin(ANTENNAS * phase / 2) / np.where(half == 0, 1.0, half))
-    return np.square(ratio) / ANTENNAS  # type: ignore[no-any-return]
+    return np.square(ratio) / ANTENNAS
 
 
-def _free_space(distance: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
-    return np.square(WAVELENGTH / (4 * np.pi * np.maximum(distance, 1.0)))  # type: ignore[no-any-return]
+def _free_space(distance: Array) -> Array:
+    return np.square(WAVELENGTH / (4 * np.pi * np.maximum(distance, 1.0)))

@@ -26,7 +26,7 @@ def render(world: World, rng: np.random.Generator) -> Array:
         pictures[rows] = _paint(world, rows)
     noise = np.where(world.night, 0.05, 0.02).astype(np.float32)[:, None, None, None]
     pictures += noise * rng.standard_normal(pictures.shape, dtype=np.float32)
-    return (pictures - 0.4) / 0.25  # type: ignore[no-any-return]
+    return (pictures - 0.4) / 0.25
 
 
 def _paint(world: World, rows: slice) -> Array:
@@ -42,7 +42,7 @@ def _paint(world: World, rows: slice) -> Array:
     return picture
 
 
-def _paint_vehicle(picture: Array, world: World, events: np.ndarray, vehicle: np.ndarray) -> None:  # type: ignore[type-arg]
+def _paint_vehicle(picture: Array, world: World, events: Array, vehicle: Array) -> None:
     """Paint one vehicle of every event: body, window band, lights, and the user's antenna box."""
     centre, size = world.centre[events, vehicle], world.size[events, vehicle]
     exists, is_user = world.exists[events, vehicle], vehicle == 0
@@ -86,8 +86,8 @@ def _fill(
     top: Array,
     bottom: Array,
     colour: Array,
-    where: np.ndarray,  # type: ignore[type-arg]
-    night: np.ndarray,  # type: ignore[type-arg]
+    where: Array,
+    night: Array,
     fog: Array,
     distance: Array,
 ) -> None:
@@ -101,23 +101,23 @@ def _fill(
     picture += cover * (seen - picture)
 
 
-def _light(colour: Array, night: np.ndarray) -> Array:  # type: ignore[type-arg]
+def _light(colour: Array, night: Array) -> Array:
     factor = np.where(night, 0.3, 1.0).astype(np.float32)
-    return colour * factor[:, None, None, None]
+    return np.asarray(colour * factor[:, None, None, None])
 
 
 def _fogged(colour: Array, fog: Array, distance: Array) -> Array:
     """Mix with the grey of the fog: contrast falls by exp(-extinction * distance) (Koschmieder)."""
     clear = np.exp(-fog[:, None, None, None] * distance).astype(np.float32)
-    return colour * clear + _FOG_GREY * (1 - clear)
+    return np.asarray(colour * clear + _FOG_GREY * (1 - clear))
 
 
 def _background() -> Array:
     """Return sky, building with windows, and road, (3, HEIGHT, WIDTH), by day."""
     rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
     sky, wall, road = ([0.55, 0.7, 0.9], [0.5, 0.42, 0.36], [0.32, 0.32, 0.34])
-    _, roof = project(np.float32(0.0), np.float32(WALL), np.float32(9.0))  # type: ignore[arg-type]
-    _, foot = project(np.float32(0.0), np.float32(WALL), np.float32(0.0))  # type: ignore[arg-type]
+    _, roof = project(np.zeros(()), np.asarray(WALL), np.asarray(9.0))
+    _, foot = project(np.zeros(()), np.asarray(WALL), np.zeros(()))
     picture = np.empty((3, HEIGHT, WIDTH), dtype=np.float32)
     windows = ((columns.astype(int) % 5) < 2) & ((rows.astype(int) % 4) < 2)
     for channel in range(3):

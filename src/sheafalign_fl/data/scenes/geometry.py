@@ -1,9 +1,12 @@
 """Rays against boxes, vectorised."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]
+"""Arrays of any number type; docstrings give shapes and units."""
 
 
 def slab(origin: float, direction: Array, low: Array, high: Array) -> tuple[Array, Array]:
@@ -17,7 +20,7 @@ def slab(origin: float, direction: Array, low: Array, high: Array) -> tuple[Arra
 
 
 def clearance(antenna: Array, centre: Array, size: Array, height: float) -> tuple[Array, NDArray[np.bool_]]:
-    """Return by how much each vehicle's roof stands above the line from the unit to the antenna, and whether it is in it.
+    """Return how far each vehicle's roof reaches above the line from the unit to the antenna, and whether it is there.
 
     Parameters
     ----------
@@ -36,8 +39,12 @@ def clearance(antenna: Array, centre: Array, size: Array, height: float) -> tupl
         (..., V): the line's shadow on the ground crosses the footprint.
     """
     direction = antenna[..., None, :]
-    enter_x, leave_x = slab(0.0, direction[..., 0], centre[..., 0] - size[..., 0] / 2, centre[..., 0] + size[..., 0] / 2)
-    enter_y, leave_y = slab(0.0, direction[..., 1], centre[..., 1] - size[..., 1] / 2, centre[..., 1] + size[..., 1] / 2)
+    enter_x, leave_x = slab(
+        0.0, direction[..., 0], centre[..., 0] - size[..., 0] / 2, centre[..., 0] + size[..., 0] / 2
+    )
+    enter_y, leave_y = slab(
+        0.0, direction[..., 1], centre[..., 1] - size[..., 1] / 2, centre[..., 1] + size[..., 1] / 2
+    )
     enter = np.maximum(np.maximum(enter_x, enter_y), 0.0)
     leave = np.minimum(np.minimum(leave_x, leave_y), 1.0)
     slope = antenna[..., None, 2] - height
@@ -45,7 +52,9 @@ def clearance(antenna: Array, centre: Array, size: Array, height: float) -> tupl
     return (size[..., 2] - lowest).astype(np.float32), enter < leave
 
 
-def cast(directions: Array, centre: Array, size: Array, exists: NDArray[np.bool_], height: float) -> tuple[Array, NDArray[np.int64]]:
+def cast(
+    directions: Array, centre: Array, size: Array, exists: NDArray[np.bool_], height: float
+) -> tuple[Array, NDArray[np.int64]]:
     """Cast rays from (0, 0, height) and return the distance to the nearest box and which box it is.
 
     Parameters
@@ -67,8 +76,11 @@ def cast(directions: Array, centre: Array, size: Array, exists: NDArray[np.bool_
     for vehicle in range(centre.shape[1]):
         low, high = centre[:, vehicle] - size[:, vehicle, :2] / 2, centre[:, vehicle] + size[:, vehicle, :2] / 2
         enter, leave = slab(0.0, directions[None, :, 0], low[:, None, 0], high[:, None, 0])
-        for axis, bottom, top in ((1, low[:, None, 1], high[:, None, 1]), (2, -height, size[:, None, vehicle, 2] - height)):
-            first, last = slab(0.0, directions[None, :, axis], np.float32(bottom), np.float32(top))
+        for axis, bottom, top in (
+            (1, low[:, None, 1], high[:, None, 1]),
+            (2, -height, size[:, None, vehicle, 2] - height),
+        ):
+            first, last = slab(0.0, directions[None, :, axis], np.asarray(bottom), np.asarray(top))
             enter, leave = np.maximum(enter, first), np.minimum(leave, last)
         closer = (enter < leave) & (enter > 0) & (enter < nearest) & exists[:, vehicle, None]
         nearest = np.where(closer, enter, nearest).astype(np.float32)

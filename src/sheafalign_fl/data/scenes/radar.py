@@ -32,15 +32,13 @@ def measure(world: World, rng: np.random.Generator) -> Array:
     along = _response(targets["distance"], RANGES, _RANGE_WIDTH) * targets["power"][..., None].astype(np.float32)
     doppler = _response(targets["radial"], DOPPLERS, _DOPPLER_WIDTH)
     angle = _response(targets["sine"], ANGLES, _ANGLE_WIDTH)
-    maps = np.stack(
-        [np.einsum("evr,evd->erd", along, doppler), np.einsum("evr,eva->era", along, angle)], axis=1
-    )
+    maps = np.stack([np.einsum("evr,evd->erd", along, doppler), np.einsum("evr,eva->era", along, angle)], axis=1)
     floor = 10 ** (_FLOOR_DB / 10) * rng.exponential(1.0, maps.shape).astype(np.float32)
-    return ((10 * np.log10(maps + floor) + 55.0) / 10.0).astype(np.float32)  # type: ignore[no-any-return]
+    return np.asarray((10 * np.log10(maps + floor) + 55.0) / 10.0, dtype=np.float32)
 
 
 def polar(world: World) -> tuple[Array, Array, Array]:
-    """Return distance (m), sine of the angle, and radial velocity (m/s, positive: receding) of every vehicle, (E, V)."""
+    """Return distance (m), sine of the angle, and radial velocity (m/s, positive: receding) of vehicles, (E, V)."""
     x, y = world.centre[..., 0], world.centre[..., 1]
     distance = np.hypot(x, y)
     sine = x / distance
@@ -55,6 +53,6 @@ def _sign(world: World) -> tuple[Array, Array, Array]:
     return distance, sine, np.where(there, _SIGN_CROSS_SECTION / distance**4, 0.0)
 
 
-def _response(values: Array, bins: np.ndarray, width: float) -> Array:  # type: ignore[type-arg]
+def _response(values: Array, bins: Array, width: float) -> Array:
     """Return how much of each target falls into each bin: a Gaussian main lobe, (E, targets, bins)."""
     return np.exp(-0.5 * np.square((values[..., None] - bins) / width)).astype(np.float32)

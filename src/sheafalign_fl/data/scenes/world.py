@@ -5,6 +5,7 @@ origin. Arrays have the event first and the vehicle second; vehicle 0 is the ser
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from sheafalign_fl.data.scenes.geometry import clearance
 from sheafalign_fl.seeding import numpy_generator
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]
+"""Arrays of any number type; docstrings give shapes and units."""
 
 LANES = np.array([6.0, 9.5, 14.0, 17.5])
 """Distance of the lane centres from the unit."""
@@ -25,7 +27,7 @@ FRAME_SECONDS = 0.1
 VEHICLES = 12
 
 _CELLS, _CELL = 5, 13.0
-"""Places of a lane, and their length: who has one has it alone, and all of a lane drive at one speed, so nobody meets."""
+"""Places of a lane and their length: one vehicle has one place, and all of a lane drive at one speed, so none meet."""
 # length, width, height (m), radar cross-section (m^2), how often
 TYPES = {
     "car": (4.5, 1.8, 1.5, 10.0, 0.32),
@@ -101,7 +103,7 @@ def build_world(
     blocked = _blocked(centre, road["size"], road["exists"])
     ahead = np.stack([blocked[:, 1 + k : 1 + k + frames] for k in range(horizon)]).any(axis=0)
 
-    def per_event(values: NDArray[np.generic]) -> NDArray[np.generic]:
+    def per_event(values: Array) -> Array:
         return np.repeat(values, frames, axis=0)[:events]
 
     index = np.arange(count)
@@ -111,24 +113,24 @@ def build_world(
     sign[rng.random(count) < 0.5] = np.nan
     return World(
         event_ids=(np.repeat(index, frames) * 1000 + np.tile(np.arange(frames), count))[:events].astype(np.int64),
-        sequence=per_event(index),  # type: ignore[arg-type]
-        exists=per_event(road["exists"]),  # type: ignore[arg-type]
+        sequence=per_event(index),
+        exists=per_event(road["exists"]),
         centre=centre[:, :frames].reshape(-1, VEHICLES, 2)[:events],
-        size=per_event(road["size"]),  # type: ignore[arg-type]
-        velocity=per_event(road["velocity"]),  # type: ignore[arg-type]
-        kind=per_event(road["kind"]),  # type: ignore[arg-type]
-        colour=per_event(road["colour"]),  # type: ignore[arg-type]
-        cross_section=per_event(road["cross_section"]),  # type: ignore[arg-type]
-        braking=per_event(road["velocity"] == 0),  # type: ignore[arg-type]
-        night=per_event(is_night),  # type: ignore[arg-type]
-        fog=per_event(extinction),  # type: ignore[arg-type]
-        reflector=per_event(sign),  # type: ignore[arg-type]
+        size=per_event(road["size"]),
+        velocity=per_event(road["velocity"]),
+        kind=per_event(road["kind"]),
+        colour=per_event(road["colour"]),
+        cross_section=per_event(road["cross_section"]),
+        braking=per_event(road["velocity"] == 0),
+        night=per_event(is_night),
+        fog=per_event(extinction),
+        reflector=per_event(sign),
         blocked=blocked[:, :frames].reshape(-1)[:events],
         blocked_ahead=ahead.reshape(-1)[:events],
     )
 
 
-def _road(rng: np.random.Generator, count: int, traffic: float) -> dict[str, NDArray[np.generic]]:
+def _road(rng: np.random.Generator, count: int, traffic: float) -> dict[str, Array]:
     """Draw the vehicles of `count` sequences: arrays (count, V, ...); x is where they are in the middle of it."""
     table = np.array(list(TYPES.values()))
     kind = rng.choice(len(table), size=(count, VEHICLES), p=table[:, 4])
@@ -156,7 +158,7 @@ def _road(rng: np.random.Generator, count: int, traffic: float) -> dict[str, NDA
 
 
 def _places(rng: np.random.Generator, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Draw a lane and a place in it for every vehicle, no place twice; the user has the middle of a lane but the nearest."""
+    """Draw a lane and a place in it for every vehicle, no place twice; the user is in mid-lane, not in the nearest."""
     places = rng.permuted(np.tile(np.arange(len(LANES) * _CELLS), (count, 1)), axis=1)
     wanted = rng.choice(np.arange(1, len(LANES)), size=count, p=[0.2, 0.35, 0.45]) * _CELLS + _CELLS // 2
     # Whoever drew the user's place gets the one that the user drew.
@@ -166,12 +168,10 @@ def _places(rng: np.random.Generator, count: int) -> tuple[NDArray[np.int64], ND
     return places[:, :VEHICLES] // _CELLS, places[:, :VEHICLES] % _CELLS
 
 
-def _blocked(
-    centre: Array, size: NDArray[np.generic], exists: NDArray[np.generic]
-) -> NDArray[np.bool_]:
+def _blocked(centre: Array, size: Array, exists: Array) -> NDArray[np.bool_]:
     """Return for (count, time) whether any other vehicle reaches into the line from the unit to the antenna."""
     count, time = centre.shape[:2]
     sizes = np.broadcast_to(size[:, None], (count, time, VEHICLES, 3))
     antenna = np.concatenate([centre[:, :, 0], sizes[:, :, 0, 2:] + 0.1], axis=-1)
     above, crossed = clearance(antenna, centre[:, :, 1:], sizes[:, :, 1:], UNIT_HEIGHT)
-    return (crossed & (above > 0) & exists[:, None, 1:]).any(axis=-1)  # type: ignore[no-any-return]
+    return np.asarray((crossed & (above > 0) & exists[:, None, 1:]).any(axis=-1))

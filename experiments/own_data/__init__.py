@@ -1,0 +1,1 @@
+"""A worked example: own recordings, own encoder, own data source."""

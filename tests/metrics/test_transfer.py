@@ -1,0 +1,83 @@
+"""Zero-shot transfer (DESIGN section 5.2)."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sheafalign_fl.errors import DataError, RunError
+from sheafalign_fl.metrics import transfer
+from tests.metrics import oracle
+from tests.metrics.toy_classes import clusters
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 5), st.floats(0.2, 2))
+def test_equals_the_loop_from_the_definition(seed: int, classes: int, noise: float) -> None:
+    train, train_labels = clusters(seed, 80, 6, classes, noise, unlabelled=0.2)
+    test, test_labels = clusters(seed + 1, 50, 6, classes, noise, unlabelled=0.2)
+    found = transfer("i", "j", train, train_labels, test, test_labels)
+    assert found.events == (test_labels >= 0).sum()
+    assert found.prototype_accuracy == pytest.approx(oracle.prototype_accuracy(train, train_labels, test, test_labels))
+    unit, unit_test = (z / np.linalg.norm(z, axis=1, keepdims=True) for z in (train, test))
+    assert found.probe_accuracy == pytest.approx(
+        oracle.logistic_accuracy(unit, train_labels, unit_test, test_labels), abs=1.5 / found.events
+    )
+
+
+def test_order_and_scale_of_events_do_not_matter() -> None:
+    (train, train_labels), (test, test_labels) = clusters(0, 90, 5), clusters(1, 60, 5)
+    order = np.random.default_rng(2).permutation(60)
+    here = transfer("i", "j", train, train_labels, test, test_labels)
+    there = transfer("i", "j", train[::-1] * 7, train_labels[::-1], test[order] / 9, test_labels[order])
+    assert here == there
+    assert here.prototype_accuracy > 0.9
+
+
+def test_the_floor_is_the_most_frequent_training_class() -> None:
+    train, test = clusters(0, 9, 4)[0], clusters(1, 4, 4)[0]
+    found = transfer("i", "j", train, np.array([2] * 5 + [0] * 4), test, np.array([2, 0, 0, 0]))
+    assert found.majority == 0.25
+
+
+def test_permuted_training_labels_give_chance() -> None:
+    (train, train_labels), (test, test_labels) = clusters(3, 600, 8, 4), clusters(4, 600, 8, 4)
+    shuffled = np.random.default_rng(0).permutation(train_labels)
+    scores = [transfer("i", "j", train, shuffled, test, test_labels)]
+    # A test whose labels are permuted must be at chance too: nothing may be fitted on them.
+    scores.append(transfer("i", "j", train, train_labels, test, np.random.default_rng(1).permutation(test_labels)))
+    assert scores[0].probe_accuracy < 0.6
+    assert scores[1].probe_accuracy == pytest.approx(0.25, abs=0.08)
+    assert scores[1].prototype_accuracy == pytest.approx(0.25, abs=0.08)
+
+
+def test_test_labels_are_never_fitted_on() -> None:
+    (train, train_labels), (test, test_labels) = clusters(3, 200, 8, 2), clusters(4, 200, 8, 2)
+    found = transfer("i", "j", train, train_labels, test, test_labels)
+    flipped = transfer("i", "j", train, train_labels, test, 1 - test_labels)
+    assert flipped.prototype_accuracy == pytest.approx(1 - found.prototype_accuracy)
+    assert flipped.probe_accuracy == pytest.approx(1 - found.probe_accuracy)
+
+
+def test_dead_embeddings_answer_one_class() -> None:
+    train, train_labels = clusters(0, 60, 4, 3)
+    test_labels = np.array([0, 1, 2] * 10)
+    found = transfer("i", "j", train, train_labels, np.zeros((30, 4)), test_labels)
+    assert found.prototype_accuracy == pytest.approx(1 / 3)
+    assert found.probe_accuracy == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("train_labels", "test_labels", "message"),
+    [([0, 0, 0], [0, 1, 1], "class 0"), ([-1, -1, -1], [0, 1, 1], "training"), ([0, 1, 1], [-1, -1, -1], "test")],
+)
+def test_too_few_labels_are_refused(train_labels: list[int], test_labels: list[int], message: str) -> None:
+    z = clusters(0, 3, 2)[0]
+    with pytest.raises(DataError, match=message):
+        transfer("i", "j", z, np.array(train_labels), z, np.array(test_labels))
+
+
+def test_a_diverged_client_is_an_error_and_no_score() -> None:
+    z, labels = clusters(0, 10, 2)
+    with pytest.raises(RunError, match="diverged"):
+        transfer("i", "j", z, labels, np.full_like(z, np.inf), labels)
