@@ -8,7 +8,6 @@ believes the run's status and not an exit code, and ends every process that the 
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -16,25 +15,21 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from sheafalign_fl.config import Settings, encode
 from sheafalign_fl.errors import ConfigError, RunError, SheafAlignError
 from sheafalign_fl.flower.app_folder import make_app_folder
+from sheafalign_fl.flower.guardian import MARK, guarded
 from sheafalign_fl.flower.inprocess import processors, worker_count
 from sheafalign_fl.run.folder import RunFolder
 
-_MARK = "SHEAFALIGN_RUN_MARK"
-"""Environment variable that every process of a run inherits, by which they are found again."""
 _STARTUP_SECONDS = 60.0
 _STATUS_SECONDS = {"new": 5.0, "running": 30.0}
 """Pauses between two questions to Flower, each of which costs a process; an end in the run folder is seen at once."""
 _POLL_SECONDS = 0.2
-_TERMINATION_SECONDS = 10.0
 _CONNECTION = "simulation"
 
 
@@ -64,7 +59,7 @@ def run_simulation(settings: Settings, folder: RunFolder, *, resume: bool = Fals
     with tempfile.TemporaryDirectory(prefix="sheafalign-", ignore_cleanup_errors=True) as name:
         home = Path(name)
         environment = _environment(home)
-        with _superlink(home, environment, folder):
+        with guarded(environment[MARK]), _superlink(home, environment, folder):
             run_id = _submit(settings, folder, home, environment, resume=resume)
             _wait(run_id, folder, environment)
 
@@ -76,7 +71,7 @@ def _environment(home: Path) -> dict[str, str]:
         path for path in dict.fromkeys([str(Path.cwd()), *sys.path]) if path and Path(path).is_dir()
     )
     return environment | {
-        _MARK: uuid.uuid4().hex,
+        MARK: uuid.uuid4().hex,
         "FLWR_HOME": str(home / "flwr"),
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
@@ -91,7 +86,7 @@ def _environment(home: Path) -> dict[str, str]:
 
 @contextmanager
 def _superlink(home: Path, environment: dict[str, str], folder: RunFolder) -> Iterator[None]:
-    """Keep a private SuperLink while the block runs, and leave no process behind."""
+    """Start a private SuperLink; its log is kept in the run folder."""
     port = _free_port()
     (home / "flwr").mkdir()
     (home / "ray").mkdir()
@@ -112,7 +107,6 @@ def _superlink(home: Path, environment: dict[str, str], folder: RunFolder) -> It
         _wait_for_port(port, process, log)
         yield
     finally:
-        _end_all(environment[_MARK])
         if log.exists():
             shutil.copy(log, folder.path / "flower.log")
 
@@ -213,28 +207,3 @@ def _wait_for_port(port: int, process: "subprocess.Popen[bytes]", log: Path) -> 
         time.sleep(_POLL_SECONDS)
     tail = " ".join(log.read_text(errors="replace").split())[-500:]
     raise RunError(f"flower-superlink did not start: {tail}")
-
-
-def _end_all(mark: str) -> None:
-    """End every process of this run: ask first, then insist. They are known by their environment."""
-    for insist in (signal.SIGTERM, signal.SIGKILL):
-        processes = list(_marked(mark))
-        for process in processes:
-            _send(process, insist)
-        _, alive = psutil.wait_procs(processes, timeout=_TERMINATION_SECONDS)
-        if not alive and not list(_marked(mark)):
-            return
-
-
-def _send(process: psutil.Process, number: int) -> None:
-    with suppress(psutil.NoSuchProcess):
-        process.send_signal(number)
-
-
-def _marked(mark: str) -> Iterator[psutil.Process]:
-    for process in psutil.process_iter():
-        try:
-            if process.pid != os.getpid() and process.environ().get(_MARK) == mark:
-                yield process
-        except psutil.Error:
-            continue

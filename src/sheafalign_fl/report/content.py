@@ -1,0 +1,314 @@
+"""The tables of a run, as text, for the terminal and for the HTML report alike.
+
+A federation of 100 clients has 9,900 directions. A table of more than `MOST_ROWS` rows is cut to its worst and best
+few; its mean is over all of them, always.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from sheafalign_fl.report.numbers import count_of, exact, human_bytes, mean, percent
+from sheafalign_fl.run.results import (
+    AbsenceRow,
+    ClientFacts,
+    Consistency,
+    EdgeBytes,
+    Probe,
+    Quality,
+    Retrieval,
+    Transfer,
+)
+
+MOST_ROWS = 20
+FEW = 4
+RELAY, EVALUATOR = "relay", "evaluator"
+Purpose = Literal["setup", "train", "evaluate"]
+PURPOSES: tuple[Purpose, ...] = ("setup", "train", "evaluate")
+
+Cells = tuple[str, ...]
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as text.
+
+    Attributes
+    ----------
+    text_columns
+        How many leading columns are text; the others are numbers.
+    rows, summary
+        The rows, and the rows that sum them up. A row of `GAP` stands for rows that are left out.
+    note
+        What a reader has to know about the rows, such as how many are left out.
+    """
+
+    title: str
+    columns: Cells
+    rows: tuple[Cells, ...]
+    summary: tuple[Cells, ...] = ()
+    text_columns: int = 1
+    note: str = ""
+    wide: frozenset[int] = field(default_factory=frozenset)
+    """Columns of long text, which may be broken into lines."""
+
+
+GAP: Cells = ("…",)
+
+
+def direction(source: str, target: str) -> str:
+    """Return how a direction is written everywhere."""
+    return f"{source} → {target}"
+
+
+def quality_tables(quality: Quality, most: int = MOST_ROWS) -> tuple[Table, ...]:
+    """Return a table for every metric that was measured (DESIGN section 5)."""
+    builders = (retrieval_table, transfer_table, probe_table, missing_table, consistency_table)
+    return tuple(table for build in builders if (table := build(quality, most)) is not None)
+
+
+def retrieval_table(quality: Quality, most: int = MOST_ROWS) -> Table | None:
+    """Return retrieval by direction."""
+
+    def cells(row: Retrieval) -> Cells:
+        recalls = (row.recall_at_1, row.recall_at_5, row.recall_at_10)
+        return (
+            direction(row.source, row.target),
+            exact(row.events),
+            *map(percent, recalls),
+            f"{row.median_rank:g}",
+            percent(row.mean_average_precision),
+        )
+
+    rows = quality.retrieval
+    average = (
+        "mean",
+        "",
+        percent(mean(row.recall_at_1 for row in rows)),
+        percent(mean(row.recall_at_5 for row in rows)),
+        percent(mean(row.recall_at_10 for row in rows)),
+        f"{mean(row.median_rank for row in rows) or 0:.1f}",
+        percent(mean(row.mean_average_precision for row in rows)),
+    )
+    chance = (
+        "chance",
+        "",
+        *(percent(mean(min(1, k / row.events) for row in rows)) for k in (1, 5, 10)),
+        f"{mean((row.events + 1) / 2 for row in rows) or 0:.1f}",
+        "",
+    )
+    columns = ("direction", "events", "R@1 %", "R@5 %", "R@10 %", "median rank", "mAP %")
+    return _cut("Retrieval", columns, rows, cells, lambda row: row.recall_at_10, (average, chance), most)
+
+
+def transfer_table(quality: Quality, most: int = MOST_ROWS) -> Table | None:
+    """Return zero-shot transfer by direction."""
+
+    def cells(row: Transfer) -> Cells:
+        scores = (row.prototype_accuracy, row.probe_accuracy, row.majority)
+        return (direction(row.source, row.target), exact(row.events), *map(percent, scores))
+
+    rows = quality.transfer
+    average = (
+        "mean",
+        "",
+        percent(mean(row.prototype_accuracy for row in rows)),
+        percent(mean(row.probe_accuracy for row in rows)),
+        percent(mean(row.majority for row in rows)),
+    )
+    columns = ("direction", "events", "prototypes %", "probe %", "majority %")
+    title = f"Zero-shot transfer{_label(quality)}"
+    return _cut(title, columns, rows, cells, lambda row: row.probe_accuracy, (average,), most)
+
+
+def probe_table(quality: Quality, most: int = MOST_ROWS) -> Table | None:
+    """Return the linear probe by client."""
+
+    def cells(row: Probe) -> Cells:
+        return (row.client, exact(row.events), percent(row.accuracy), percent(row.majority))
+
+    rows = quality.probe
+    average = ("mean", "", percent(mean(row.accuracy for row in rows)), percent(mean(row.majority for row in rows)))
+    columns = ("client", "events", "accuracy %", "majority %")
+    title = f"Linear probe{_label(quality)}"
+    return _cut(title, columns, rows, cells, lambda row: row.accuracy, (average,), most)
+
+
+def missing_table(quality: Quality, most: int = MOST_ROWS) -> Table | None:
+    """Return accuracy by the number of missing clients; of very many, a selection at even distances."""
+    if not (rows := quality.missing):
+        return None
+    step = -(-len(rows) // most)
+    kept = rows[::step]
+    return Table(
+        f"Missing modalities{_label(quality)}",
+        ("missing", "subsets", "imputed %", "worst %", "mean-fill %", "zero-fill %"),
+        tuple(
+            (
+                str(row.missing),
+                exact(row.subsets),
+                *map(percent, (row.imputed, row.worst_imputed, row.mean_fill, row.zero_fill)),
+            )
+            for row in kept
+        ),
+        note="" if step == 1 else f"every {step}th of {len(rows)} rows",
+    )
+
+
+def consistency_table(quality: Quality, most: int = MOST_ROWS) -> Table | None:
+    """Return the disagreement by edge, the most consistent counting as best."""
+
+    def cells(row: Consistency) -> Cells:
+        return (f"{row.source} – {row.target}", exact(row.events), f"{row.value:.3f}")
+
+    rows = quality.consistency
+    average = ("mean", "", f"{mean(row.value for row in rows) or 0:.3f}")
+    columns = ("edge", "events", "disagreement")
+    return _cut("Consistency", columns, rows, cells, lambda row: -row.value, (average,), most)
+
+
+def purpose_table(rows: Sequence[EdgeBytes]) -> Table:
+    """Return exact and readable totals by purpose; traffic with the relay itself is a part of them and shown apart."""
+    lines: list[Cells] = []
+    for purpose in PURPOSES:
+        lines.append(_totals(purpose, [row for row in rows if row.purpose == purpose]))
+    control = [row for row in rows if is_control(row)]
+    summary = [_totals("all", rows)]
+    if control:
+        summary.append(_totals("of it control", control))
+    return Table(
+        "Bytes by purpose",
+        ("purpose", "messages", "payload", "message", "relay"),
+        tuple(lines),
+        tuple(summary),
+        note="payload: the embeddings alone; message: with framing; relay: what crosses the network",
+    )
+
+
+def edge_table(rows: Sequence[EdgeBytes], purpose: Purpose = "train", most: int = MOST_ROWS) -> Table | None:
+    """Return the bytes of every directed edge for one purpose, the largest first where they are too many."""
+    edges = [row for row in rows if row.purpose == purpose and not is_control(row)]
+
+    def cells(row: EdgeBytes) -> Cells:
+        return (
+            direction(row.source, row.target),
+            exact(row.messages),
+            exact(row.payload_bytes),
+            human_bytes(row.payload_bytes),
+            human_bytes(row.message_bytes),
+            human_bytes(row.relay_bytes),
+        )
+
+    total = (
+        "total",
+        exact(sum(row.messages for row in edges)),
+        exact(sum(row.payload_bytes for row in edges)),
+        human_bytes(sum(row.payload_bytes for row in edges)),
+        human_bytes(sum(row.message_bytes for row in edges)),
+        human_bytes(sum(row.relay_bytes for row in edges)),
+    )
+    columns = ("direction", "messages", "payload bytes", "payload", "message", "relay")
+    names = {"train": "training", "setup": "setup", "evaluate": "evaluation"}
+    title = f"Bytes by directed edge, {names[purpose]}"
+    return _cut(title, columns, edges, cells, lambda row: row.payload_bytes, (total,), most, extremes=("least", "most"))
+
+
+def absence_table(absences: Sequence[AbsenceRow], most: int = 2 * MOST_ROWS) -> Table | None:
+    """Return who was away, when and why; the first and last ones of very many."""
+    rows = [(str(row.exchange), row.client, row.event, row.reason) for row in absences]
+    if not rows:
+        return None
+    columns = ("exchange", "client", "event", "reason")
+    if len(rows) <= most:
+        return Table("Absences", columns, tuple(rows), text_columns=4, wide=frozenset({3}))
+    half = most // 2
+    note = f"{exact(len(rows))} entries: the first {half} and the last {half} are shown; metrics.jsonl has them all"
+    shown = (*rows[:half], GAP, *rows[-half:])
+    return Table("Absences", columns, shown, text_columns=4, note=note, wide=frozenset({3}))
+
+
+def client_table(clients: Sequence[ClientFacts]) -> Table:
+    """Return what the clients told of themselves."""
+    splits = sorted({split for client in clients for split in client.events}, key=_split_order)
+    rows = tuple(
+        (
+            client.name,
+            client.modality,
+            client.encoder,
+            client.device,
+            " × ".join(map(str, client.input_shape)),
+            str(client.dim),
+            exact(client.parameters),
+            *(exact(client.events.get(split, 0)) for split in splits),
+        )
+        for client in clients
+    )
+    columns = (
+        "client",
+        "modality",
+        "encoder",
+        "device",
+        "input",
+        "d",
+        "parameters",
+        *(f"{name} events" for name in splits),
+    )
+    return Table("Clients", columns, rows, text_columns=5)
+
+
+def is_control(row: EdgeBytes) -> bool:
+    """Whether the relay itself is an end of this traffic: what is left of a message once its frames are taken out."""
+    return RELAY in (row.source, row.target)
+
+
+def is_edge(row: EdgeBytes) -> bool:
+    """Whether both ends are clients."""
+    return not {RELAY, EVALUATOR} & {row.source, row.target}
+
+
+def training_payload(rows: Sequence[EdgeBytes]) -> int:
+    """Return the headline: payload bytes of training (DESIGN section 4)."""
+    return sum(row.payload_bytes for row in rows if row.purpose == "train")
+
+
+def _label(quality: Quality) -> str:
+    return f" of label '{quality.label}'" if quality.label else ""
+
+
+def _totals(name: str, rows: Sequence[EdgeBytes]) -> Cells:
+    columns = (
+        sum(row.payload_bytes for row in rows),
+        sum(row.message_bytes for row in rows),
+        sum(row.relay_bytes for row in rows),
+    )
+    counts = (f"{exact(count)}\n{human_bytes(count)}" for count in columns)
+    return (name, exact(sum(row.messages for row in rows)), *counts)
+
+
+def _split_order(split: str) -> tuple[int, str]:
+    known = ("train", "validation", "test")
+    return (known.index(split) if split in known else len(known), split)
+
+
+def _cut(
+    title: str,
+    columns: Cells,
+    rows: Sequence[Row],
+    cells: Callable[[Row], Cells],
+    score: Callable[[Row], float],
+    summary: tuple[Cells, ...],
+    most: int,
+    *,
+    extremes: tuple[str, str] = ("worst", "best"),
+) -> Table | None:
+    """Return a table of all rows, or of the few with the lowest and highest score; None where there are no rows."""
+    if not rows:
+        return None
+    if len(rows) <= most:
+        return Table(title, columns, tuple(map(cells, rows)), summary)
+    ranked = sorted(rows, key=score)
+    shown = (*map(cells, ranked[:FEW]), GAP, *map(cells, ranked[-FEW:]))
+    low, high = extremes
+    note = f"{count_of(len(rows), 'row')}: the {FEW} {low} and the {FEW} {high} are shown; the last lines are over all"
+    return Table(title, columns, shown, summary, note=note)

@@ -1,0 +1,91 @@
+"""What `sheafalign check` and `sheafalign data` print."""
+
+from rich.console import Console
+from rich.text import Text
+
+from sheafalign_fl.check import Checked
+from sheafalign_fl.data.description import SourceInfo
+from sheafalign_fl.data.registry import source_info, sources
+from sheafalign_fl.report.content import MOST_ROWS, Cells, Table
+from sheafalign_fl.report.numbers import count_of, exact, human_bytes
+from sheafalign_fl.report.tables import print_table
+
+
+def print_checked(checked: Checked, console: Console) -> None:
+    """Print an experiment that could run: its clients, its graph, and what training would cost."""
+    settings, topology = checked.settings, checked.topology
+    clients = tuple(
+        (
+            manifest.name,
+            manifest.modality,
+            manifest.encoder,
+            " × ".join(map(str, manifest.input_shape)),
+            str(manifest.dim),
+            exact(manifest.parameters),
+            exact(sum(len(ids) for ids in manifest.events.values())),
+        )
+        for manifest in checked.manifests.values()
+    )
+    columns = ("client", "modality", "encoder", "input", "d", "parameters", "events")
+    print_table(_first(Table("Clients", columns, clients, text_columns=4)), console)
+    edges: tuple[Cells, ...] = tuple(
+        (
+            f"{edge.source} – {edge.target}",
+            str(edge.dim),
+            *(exact(int(checked.agreement.shared(edge, name).sum())) for name in ("train", "validation", "test")),
+        )
+        for edge in topology.edges
+    )
+    print_table(_first(Table("Edges", ("edge", "d_e", "train", "validation", "test"), edges)), console)
+    exchanges, each = settings.training.exchanges, checked.payload_per_exchange
+    console.print(
+        Text(
+            f"{settings.name} can run: {count_of(exchanges, 'exchange')} of {human_bytes(each)} payload, "
+            f"{human_bytes(each * exchanges)} ({exact(each * exchanges)} bytes) in all where no event is missing."
+        )
+    )
+
+
+def print_sources(console: Console) -> None:
+    """Print the built-in data sources."""
+    rows = tuple((info.name, info.summary) for info in sources().values())
+    print_table(Table("Data sources", ("source", "what it is"), rows, text_columns=2), console)
+    console.print("Your own: a dotted path, package.module:factory. More: sheafalign data describe NAME", markup=False)
+
+
+def print_source(name: str, console: Console) -> None:
+    """Print one built-in data source: modalities, options, labels, origin.
+
+    Raises
+    ------
+    ConfigError
+        There is no such source.
+    """
+    info = source_info(name)
+    console.print(Text(info.name, style="bold"), Text(info.summary))
+    console.print(Text(f"origin: {info.origin}\n"))
+    for table in _source_tables(info):
+        if table.rows:
+            print_table(table, console)
+
+
+def _source_tables(info: SourceInfo) -> tuple[Table, ...]:
+    modalities = tuple((item.name, item.shape, item.meaning) for item in info.modalities)
+    labels = tuple((item.name, ", ".join(item.classes), item.meaning) for item in info.labels)
+    options = tuple(
+        (item.name, item.kind, "must be given" if item.default is None else str(item.default), item.meaning)
+        for item in info.options
+    )
+    return (
+        Table("Modalities", ("modality", "shape", "meaning"), modalities, text_columns=3),
+        Table("Labels", ("label", "classes", "meaning"), labels, text_columns=3),
+        Table("Options", ("option", "type", "default", "meaning"), options, text_columns=4),
+    )
+
+
+def _first(table: Table) -> Table:
+    """Return the table with its first rows only, if it is long."""
+    if len(table.rows) <= 2 * MOST_ROWS:
+        return table
+    note = f"the first {MOST_ROWS} of {exact(len(table.rows))} rows"
+    return Table(table.title, table.columns, table.rows[:MOST_ROWS], table.summary, table.text_columns, note)

@@ -1,0 +1,298 @@
+"""The figures of one run's report. Every function draws and returns a new figure, or None where there is nothing to draw.
+
+They expect to be called inside `style.figure_style`.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
+
+from sheafalign_fl.report.content import direction, is_edge
+from sheafalign_fl.report.numbers import human_bytes, mean
+from sheafalign_fl.report.run_data import ExchangePoint, Projection
+from sheafalign_fl.report.style import BLUE, CYCLE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, VERMILION, new_figure
+from sheafalign_fl.run.results import EdgeBytes, EvaluationRow, Missing, Probe, Retrieval
+
+_TERMS = {
+    "laplacian": ("Laplacian", BLUE),
+    "contrastive": ("contrastive", VERMILION),
+    "reconstruction": ("reconstruction", GREEN),
+    "cross_reconstruction": ("cross reconstruction", PURPLE),
+}
+_MOST_BARS = 30
+_MOST_EVENTS = 250
+_MOST_LINKS = 80
+
+
+def loss_curves(exchanges: Sequence[ExchangePoint]) -> Figure | None:
+    """Draw the loss against exchanges: left the weighted total, right its unweighted terms, on a logarithmic axis."""
+    points = [point for point in exchanges if point.losses]
+    if not points:
+        return None
+    figure, (left, right) = new_figure(9.2, 3.1, 2)
+    x = np.array([point.exchange + 1 for point in points])
+    _curve(left, x, np.array([point.losses["total"] for point in points]), INK, "total")
+    left.set_title("Total")
+    for term, (label, colour) in _TERMS.items():
+        values = np.array([point.losses[term] for point in points])
+        if (values > 0).any():
+            _curve(right, x, np.where(values > 0, values, np.nan), colour, label)
+    right.set_yscale("log")
+    right.set_title("By term, unweighted")
+    right.legend(loc="best", ncols=2)
+    for axes in (left, right):
+        axes.set_xlabel("exchange")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+        _mark_absences(axes, exchanges)
+    return figure
+
+
+def retrieval_curves(evaluations: Sequence[EvaluationRow]) -> Figure | None:
+    """Draw R@1 and R@10 against exchanges and against training payload: mean over directions, and their range."""
+    rows = [row for row in evaluations if row.quality.retrieval]
+    if not rows:
+        return None
+    figure, panels = new_figure(9.2, 3.3, 2, sharey=True)
+    for axes, by_bytes in zip(panels, (False, True), strict=True):
+        _retrieval_panel(axes, rows, by_bytes=by_bytes)
+    panels[0].set_ylabel("recall, %")
+    panels[0].set_title("Against exchanges")
+    panels[1].set_title("Against training payload")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    return figure
+
+
+def bytes_bars(rows: Sequence[EdgeBytes]) -> Figure | None:
+    """Draw what training sent over every directed edge, as payload, framing and relay; by client where edges are many."""
+    edges = [row for row in rows if row.purpose == "train" and is_edge(row)]
+    if not edges:
+        return None
+    by_client = len(edges) > _MOST_BARS
+    totals: dict[str, NDArray[np.float64]] = {}
+    for row in edges:
+        key = row.source if by_client else direction(row.source, row.target)
+        framing, relay = row.message_bytes - row.payload_bytes, row.relay_bytes - row.message_bytes
+        totals[key] = totals.get(key, np.zeros(3)) + np.array([row.payload_bytes, framing, relay])
+    parts = np.array(list(totals.values()))
+    bars = range(len(parts))
+    figure, (axes,) = new_figure(9.2, min(1.1 + 0.24 * len(parts), 11))
+    start = np.zeros(len(parts))
+    for part, (label, colour) in enumerate((("payload", BLUE), ("framing", ORANGE), ("relay", PALE))):
+        axes.barh(bars, parts[:, part], left=start, color=colour, label=label, height=0.72)
+        start = start + parts[:, part]
+    axes.set_yticks(bars, list(totals) if len(parts) <= 2 * _MOST_BARS else [""] * len(parts))
+    axes.invert_yaxis()
+    axes.margins(y=0.6 / len(parts))
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_formatter(BYTES_AXIS)
+    axes.set_xlabel("bytes of training, by sending client" if by_client else "bytes of training, by directed edge")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=3)
+    return figure
+
+
+def missing_curve(rows: Sequence[Missing], probes: Sequence[Probe]) -> Figure | None:
+    """Draw the fused probe's accuracy against the number of missing clients."""
+    if not rows:
+        return None
+    figure, (axes,) = new_figure(6.4, 3.4)
+    x = [row.missing for row in rows]
+    marks = {"markersize": 5.5 if len(x) <= 20 else 0}
+    axes.plot(
+        x, [100 * row.imputed for row in rows], "o-", color=BLUE, label="imputed from neighbours", zorder=3, **marks
+    )
+    worst, best = [100 * row.worst_imputed for row in rows], [100 * row.imputed for row in rows]
+    axes.fill_between(x, worst, best, color=BLUE, alpha=0.12, linewidth=0, label="down to the worst subset")
+    axes.plot(x, [100 * row.mean_fill for row in rows], "s--", color=ORANGE, label="mean-fill", **marks)
+    axes.plot(x, [100 * row.zero_fill for row in rows], "^:", color=VERMILION, label="zero-fill", **marks)
+    if (majority := mean(probe.majority for probe in probes)) is not None:
+        axes.axhline(100 * majority, color=GREY, linewidth=1, linestyle=(0, (2, 3)), label="most frequent class")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("missing clients")
+    axes.set_ylabel("accuracy, %")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
+    return figure
+
+
+def recall_matrix(rows: Sequence[Retrieval], clients: Sequence[str]) -> Figure | None:
+    """Draw R@10 of every direction as a square; only for three clients and more."""
+    if not rows or len(clients) < 3:
+        return None
+    index = {client: number for number, client in enumerate(clients)}
+    values = np.full((len(clients), len(clients)), np.nan)
+    for row in rows:
+        values[index[row.source], index[row.target]] = 100 * row.recall_at_10
+    size = min(2.2 + 0.42 * len(clients), 7.5)
+    figure, (axes,) = new_figure(size + 1.4, size)
+    image = axes.imshow(np.ma.masked_invalid(values), cmap="Blues", vmin=0, vmax=100)
+    if len(clients) <= 12:
+        for source, target in zip(*np.nonzero(np.isfinite(values)), strict=True):
+            colour = "white" if values[source, target] > 55 else INK
+            text = f"{values[source, target]:.0f}"
+            axes.text(target, source, text, ha="center", va="center", color=colour, fontsize=9)
+    names = list(clients) if len(clients) <= 40 else [""] * len(clients)
+    font = 8.5 if len(clients) <= 20 else 6
+    axes.set_xticks(range(len(clients)), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=font)
+    axes.set_yticks(range(len(clients)), names, fontsize=font)
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    axes.set_xlabel("to (gallery)")
+    axes.set_ylabel("from (query)")
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, label="R@10, %")
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    return figure
+
+
+def projection_plot(projection: Projection) -> Figure:
+    """Draw an edge's comparison space, flattened to its two main directions: by end, and by label.
+
+    Principal components of unit vectors, since retrieval compares by cosine; both ends are projected together.
+    """
+    z_i, z_j, labels = (values[:_MOST_EVENTS] for values in (projection.z_i, projection.z_j, projection.labels))
+    a, b, explained = _two_components(z_i, z_j)
+    figure, (left, right) = new_figure(9.2, 4.3, 2, sharex=True, sharey=True)
+    # A thin line for some events joins the two ends: short lines are good.
+    for start, end in zip(a[:_MOST_LINKS], b[:_MOST_LINKS], strict=True):
+        left.plot(*zip(start, end, strict=True), color=GREY, linewidth=0.6, alpha=0.6, zorder=1)
+    left.scatter(*a.T, s=15, color=BLUE, label=projection.source, linewidths=0, alpha=0.85)
+    left.scatter(*b.T, s=17, color=ORANGE, label=projection.target, marker="^", linewidths=0, alpha=0.85)
+    left.set_title("By client; a line joins one event")
+    left.legend(loc="best", markerscale=1.4, frameon=True, framealpha=0.85, edgecolor="none")
+    _by_label(right, a, b, labels, projection.classes)
+    right.set_title("By label")
+    for axes in (left, right):
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.set_xlabel(f"first component ({100 * explained[0]:.0f} % of variance)")
+    left.set_ylabel(f"second component ({100 * explained[1]:.0f} %)")
+    return figure
+
+
+def _curve(axes: Axes, x: NDArray[np.int64], y: NDArray[np.float64], colour: str, label: str) -> None:
+    """Draw a noisy curve faintly and its running mean clearly."""
+    width = max(1, len(y) // 40)
+    if width == 1:
+        axes.plot(x, y, color=colour, label=label, marker="o" if len(x) == 1 else None)
+        return
+    axes.plot(x, y, color=colour, linewidth=0.7, alpha=0.3)
+    kernel = np.ones(width)
+    known = np.where(np.isfinite(y), y, 0.0)
+    # At both ends the mean is over the part of the window that exists.
+    smooth = np.convolve(known, kernel, "same") / np.maximum(np.convolve(np.isfinite(y), kernel, "same"), 1)
+    axes.plot(x, np.where(np.isfinite(y), smooth, np.nan), color=colour, label=label)
+
+
+def _mark_absences(axes: Axes, exchanges: Sequence[ExchangePoint]) -> None:
+    """Shade the exchanges in which a client was absent."""
+    away = [point.exchange + 1 for point in exchanges if point.absent]
+    spans: list[list[int]] = []
+    for exchange in away:
+        if spans and exchange == spans[-1][1] + 1:
+            spans[-1][1] = exchange
+        else:
+            spans.append([exchange, exchange])
+    for first, last in spans:
+        axes.axvspan(first - 0.5, last + 0.5, color=ORANGE, alpha=0.16, linewidth=0, zorder=0)
+
+
+def _retrieval_panel(axes: Axes, rows: Sequence[EvaluationRow], *, by_bytes: bool) -> None:
+    validation = [row for row in rows if row.quality.split == "validation"]
+    test = [row for row in rows if row.quality.split == "test"][-1:]
+
+    def x(row: EvaluationRow) -> int:
+        return row.payload_bytes if by_bytes else row.exchange
+
+    for k, colour, mark in ((10, BLUE, "o"), (1, VERMILION, "s")):
+        low, mid, high = (_recalls(validation, k, pick) for pick in (min, _mean, max))
+        places = [x(row) for row in validation]
+        if places:
+            axes.fill_between(places, low, high, color=colour, alpha=0.12, linewidth=0)
+            axes.plot(places, mid, color=colour, marker=mark, markersize=4, label=f"R@{k}, validation")
+        if test:
+            style = {"markersize": 8, "markeredgewidth": 1.6, "linestyle": "none", "markerfacecolor": "white"}
+            axes.plot([x(test[0])], _recalls(test, k, _mean), marker="D", color=colour, label=f"R@{k}, test", **style)
+    last = rows[-1].quality.retrieval
+    chance = 100 * _mean([min(1.0, 10 / row.events) for row in last])
+    axes.axhline(chance, color=GREY, linewidth=1, linestyle=(0, (2, 3)), label="chance of R@10")
+    axes.set_ylim(-2, 102)
+    axes.set_xlim(left=0)
+    if by_bytes:
+        axes.xaxis.set_major_formatter(BYTES_AXIS)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+    axes.set_xlabel("payload bytes, all edges and directions" if by_bytes else "exchanges")
+
+
+def _recalls(rows: Sequence[EvaluationRow], k: int, pick: object) -> list[float]:
+    assert callable(pick)
+    return [100 * pick([getattr(item, f"recall_at_{k}") for item in row.quality.retrieval]) for row in rows]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _two_components(
+    z_i: NDArray[np.float64], z_j: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[float, float]]:
+    both = np.concatenate([z_i, z_j])
+    lengths = np.linalg.norm(both, axis=1, keepdims=True)
+    both = both / np.where(lengths > 0, lengths, 1.0)
+    both = both - both.mean(axis=0)
+    _, sizes, directions = np.linalg.svd(both, full_matrices=False)
+    # A space of one dimension, or a collapsed one, has no second component.
+    flat = np.zeros((len(both), 2))
+    found = min(2, len(directions))
+    flat[:, :found] = both @ directions[:found].T
+    shares = np.append(np.square(sizes), [0.0, 0.0])
+    shares = shares / (shares.sum() or 1.0)
+    return flat[: len(z_i)], flat[len(z_i) :], (float(shares[0]), float(shares[1]))
+
+
+def _by_label(
+    axes: Axes,
+    a: NDArray[np.float64],
+    b: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
+) -> None:
+    known = sorted({int(label) for label in labels if label >= 0})
+    if len(known) > len(CYCLE):
+        shades = _shades(len(known))
+    else:
+        shades = dict(enumerate(CYCLE))
+    for rank, label in enumerate([*known, -1]):
+        rows = labels == label if label >= 0 else labels < 0
+        if not rows.any():
+            continue
+        name = "no label" if label < 0 else classes[label] if label < len(classes) else f"class {label}"
+        colour = PALE if label < 0 else shades[rank]
+        axes.scatter(
+            *a[rows].T, s=15, color=colour, label=name, linewidths=0, alpha=0.85, zorder=2 if label >= 0 else 1
+        )
+        axes.scatter(
+            *b[rows].T, s=17, color=colour, marker="^", linewidths=0, alpha=0.85, zorder=2 if label >= 0 else 1
+        )
+    if len(known) <= 12:
+        axes.legend(loc="best", markerscale=1.4, frameon=True, framealpha=0.85, edgecolor="none")
+
+
+def _shades(count: int) -> Mapping[int, str]:
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    scale = colormaps["viridis"]
+    return {rank: to_hex(scale(rank / max(1, count - 1))) for rank in range(count)}
+
+
+BYTES_AXIS = FuncFormatter(lambda value, _: human_bytes(round(value)) if value >= 0 else "")

@@ -1,0 +1,89 @@
+"""How figures look, and how they become SVG that can stand inside an HTML page."""
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which stay apart for colour-blind readers.
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW = (
+    "#0072b2",
+    "#e69f00",
+    "#009e73",
+    "#d55e00",
+    "#cc79a7",
+    "#56b4e9",
+    "#f0e442",
+)
+CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, "#5b4b8a", "#8c6d31")
+INK, GREY, PALE = "#1f2933", "#7b8794", "#d9dee4"
+
+_STYLE = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": GREY,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9.5,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 9,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlecolor": INK,
+    "figure.facecolor": "white",
+    "figure.constrained_layout.use": True,
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "grid.color": "#e9edf1",
+    "grid.linewidth": 0.8,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "sheafalign",
+    "text.color": INK,
+    # Names of clients are no formulas, whatever dollar signs they hold.
+    "text.parse_math": False,
+    "xtick.color": GREY,
+    "xtick.labelcolor": INK,
+    "xtick.labelsize": 8.5,
+    "ytick.color": GREY,
+    "ytick.labelcolor": INK,
+    "ytick.labelsize": 8.5,
+}
+
+
+@contextmanager
+def figure_style() -> Iterator[None]:
+    """Draw in the report's style inside the block."""
+    with mpl.rc_context(_STYLE):
+        yield
+
+
+def new_figure(width: float, height: float, panels: int = 1, **options: object) -> tuple[Figure, list[Axes]]:
+    """Return a figure of `width` x `height` inches with `panels` axes side by side, tied to no window."""
+    figure = Figure(figsize=(width, height))
+    axes = figure.subplots(1, panels, squeeze=False, **options)  # type: ignore[arg-type]
+    return figure, list(axes[0])
+
+
+def to_svg(figure: Figure, name: str) -> str:
+    """Return `figure` as an ``<svg>`` element whose ids all begin with `name`, so that figures of a page do not clash."""
+    buffer = io.StringIO()
+    with figure_style():
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = text.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
+    # Width and height in points would fix the size; the view box alone lets the page decide.
+    return re.sub(
+        r'^<svg ([^>]*?)\bheight="[^"]*" ', r"<svg \1", re.sub(r'(<svg [^>]*?) width="[^"]*"', r"\1", text, count=1)
+    )

@@ -1,0 +1,85 @@
+"""Tables for the terminal."""
+
+from rich import box
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from sheafalign_fl.report.content import (
+    GAP,
+    Table,
+    absence_table,
+    edge_table,
+    purpose_table,
+    quality_tables,
+    training_payload,
+)
+from sheafalign_fl.report.numbers import count_of, duration, exact, human_bytes, short_commit
+from sheafalign_fl.run.results import Summary
+
+_FEW_ABSENCES = 10
+
+
+def print_summary(summary: Summary, console: Console) -> None:
+    """Print what a run achieved and what it cost: quality (DESIGN section 5), bytes (section 4), absences.
+
+    Parameters
+    ----------
+    summary
+        The run's `summary.json`. Of federations with many edges, means and the worst and best few are shown.
+    console
+        Where to; made to be read at 80 columns and more.
+    """
+    console.print(_heading(summary))
+    for table in quality_tables(summary.quality):
+        print_table(table, console)
+    edges = edge_table(summary.bytes)
+    for table in (purpose_table(summary.bytes), *([edges] if edges is not None else [])):
+        print_table(table, console)
+    absences = absence_table(summary.absences, most=_FEW_ABSENCES)
+    if absences is None:
+        console.print("Absences: none; every client took part in every exchange.\n")
+    else:
+        print_table(absences, console)
+
+
+def print_table(table: Table, console: Console) -> None:
+    """Print one table; text from data is printed as it is and never taken for markup."""
+    rich = RichTable(
+        box=box.SIMPLE_HEAD,
+        title=Text(table.title, style="bold"),
+        title_justify="left",
+        caption=Text(table.note, style="dim") if table.note else None,
+        caption_justify="left",
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    for index, column in enumerate(table.columns):
+        text = index < table.text_columns
+        rich.add_column(
+            Text(column),
+            justify="left" if text else "right",
+            overflow="fold",
+            no_wrap=not text and index not in table.wide,
+        )
+    for cells in table.rows:
+        rich.add_row(*map(Text, cells), style="dim" if cells == GAP else None)
+    if table.summary:
+        rich.add_section()
+    for cells in table.summary:
+        rich.add_row(*map(Text, cells), style="bold")
+    console.print(rich)
+
+
+def _heading(summary: Summary) -> Panel:
+    resumed = f", resumed {summary.resumed} ×" if summary.resumed else ""
+    payload = training_payload(summary.bytes)
+    lines = (
+        f"{count_of(len(summary.clients), 'client')}, {count_of(len(summary.edges), 'edge')}, "
+        f"{count_of(summary.exchanges, 'exchange')} in {duration(summary.seconds)}{resumed}",
+        f"training payload {human_bytes(payload)} ({exact(payload)} bytes)",
+        f"seed {summary.seed}, engine {summary.engine}, configuration {summary.config_digest[:12]}, "
+        f"commit {short_commit(summary.commit)}",
+    )
+    return Panel(Text("\n".join(lines)), title=Text(summary.name, style="bold"), title_align="left", expand=False)
