@@ -104,7 +104,7 @@ def check(config: ConfigPath, overrides: Overrides = None) -> None:
     """Check a configuration and its data without running anything, and show what would run."""
     from sheafalign_fl.check import check as check_settings
     from sheafalign_fl.config import load_settings
-    from sheafalign_fl.report import print_checked
+    from sheafalign_fl.report.listings import print_checked
 
     _make_importable(config)
     print_checked(check_settings(load_settings(config, overrides or [])), Console())
@@ -128,7 +128,7 @@ def report(
 @data_app.command("list", epilog="Example:  [bold]sheafalign data list[/bold]")
 def data_list() -> None:
     """List the built-in data sources."""
-    from sheafalign_fl.report import print_sources
+    from sheafalign_fl.report.listings import print_sources
 
     print_sources(Console())
 
@@ -138,7 +138,7 @@ def data_describe(
     name: Annotated[str, typer.Argument(help="A source that `sheafalign data list` shows.", show_default=False)],
 ) -> None:
     """Describe a data source: modalities, options, labels, where it comes from."""
-    from sheafalign_fl.report import print_source
+    from sheafalign_fl.report.listings import print_source
 
     print_source(name, Console())
 

@@ -1,6 +1,7 @@
 """The figures of a report that compares runs."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,11 +22,15 @@ def retrieval_comparison(groups: Groups) -> Figure | None:
     """Draw validation R@10 of every run against exchanges and against training payload; one colour for each method."""
     if not any(_curve(run) for runs in groups.values() for run in runs):
         return None
-    figure, panels = new_figure(9.2, 3.7, 2, sharey=True)
+    figure, panels = new_figure(9.2, 3.7, 2, share="y")
     for number, (name, runs) in enumerate(groups.items()):
         for index, run in enumerate(runs):
             curve = _curve(run)
-            style = {"marker": _MARKS[number % len(_MARKS)], "label": name if index == 0 else None, **_look(number)}
+            style: dict[str, Any] = {
+                "marker": _MARKS[number % len(_MARKS)],
+                "label": name if index == 0 else None,
+                **_look(number),
+            }
             for axes, column in zip(panels, (0, 1), strict=True):
                 axes.plot([row[column] for row in curve], [row[2] for row in curve], markersize=3.5, **style)
     _finish(figure, panels, "R@10 on validation events, %")
@@ -69,7 +74,7 @@ def _curve(run: RunData) -> list[tuple[int, int, float]]:
     ]
 
 
-def _look(number: int) -> dict[str, str]:
+def _look(number: int) -> dict[str, Any]:
     return {"color": CYCLE[number % len(CYCLE)], "linestyle": _DASHES[number // len(CYCLE) % len(_DASHES)]}
 
 

@@ -17,7 +17,6 @@ _MOST_NAMES = 40
 _LARGE = 12
 
 Positions = Mapping[str, NDArray[np.float64]]
-Graph = "nx.Graph[str]"
 
 
 def graph_picture(settings: Settings) -> Figure:
@@ -76,7 +75,7 @@ def _draw_clients(
     colours = [CYCLE[kinds.index(kind)] if shared else CYCLE[0] for kind in modalities]
     size = 620 if count <= _LARGE else 150 if count <= _MOST_NAMES else 55
     spots = np.array([places[name] for name in clients])
-    axes.scatter(*spots.T, s=size, c=colours, edgecolors="white", linewidths=1.5, zorder=3)
+    axes.scatter(spots[:, 0], spots[:, 1], s=size, c=colours, edgecolors="white", linewidths=1.5, zorder=3)
     if shared:
         for kind, colour in zip(kinds, CYCLE, strict=False):
             axes.scatter([], [], s=60, c=colour, label=kind)
@@ -84,9 +83,8 @@ def _draw_clients(
     centre = spots.mean(axis=0)
     for name, spot in zip(clients, spots, strict=True):
         if count <= _LARGE:
-            axes.text(
-                *spot, str(settings.clients[name].dim), ha="center", va="center", color="white", fontsize=8.5, zorder=4
-            )
+            inside = {"ha": "center", "va": "center", "color": "white", "fontsize": 8.5}
+            axes.text(spot[0], spot[1], str(settings.clients[name].dim), inside, zorder=4)
         if count <= _MOST_NAMES:
             _name(axes, name, spot, spot - centre, 9.5 if count <= _LARGE else 7)
 
@@ -95,11 +93,11 @@ def _name(axes: Axes, name: str, spot: NDArray[np.float64], outward: NDArray[np.
     """Write a client's name beside its disc, on the side that faces away from the others."""
     length = float(np.linalg.norm(outward))
     way = outward / length if length > 1e-6 else np.array([0.0, -1.0])
-    sideways = abs(way[0]) > 0.35
+    sideways, away = abs(way[0]) > 0.35, 17 if size > 8 else 9
     axes.annotate(
         name if len(name) <= 24 else name[:23] + "…",
-        spot,
-        xytext=tuple((17 if size > 8 else 9) * way),
+        (spot[0], spot[1]),
+        xytext=(away * way[0], away * way[1]),
         textcoords="offset points",
         ha=("left" if way[0] > 0 else "right") if sideways else "center",
         va="center" if abs(way[1]) < 0.35 else "bottom" if way[1] > 0 else "top",

@@ -1,9 +1,11 @@
-"""The figures of one run's report. Every function draws and returns a new figure, or None where there is nothing to draw.
+"""The figures of one run's report.
 
-They expect to be called inside `style.figure_style`.
+Every function draws and returns a new figure, or None where there is nothing to draw. They expect to be called inside
+`style.figure_style`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -56,7 +58,7 @@ def retrieval_curves(evaluations: Sequence[EvaluationRow]) -> Figure | None:
     rows = [row for row in evaluations if row.quality.retrieval]
     if not rows:
         return None
-    figure, panels = new_figure(9.2, 3.3, 2, sharey=True)
+    figure, panels = new_figure(9.2, 3.3, 2, share="y")
     for axes, by_bytes in zip(panels, (False, True), strict=True):
         _retrieval_panel(axes, rows, by_bytes=by_bytes)
     panels[0].set_ylabel("recall, %")
@@ -68,7 +70,7 @@ def retrieval_curves(evaluations: Sequence[EvaluationRow]) -> Figure | None:
 
 
 def bytes_bars(rows: Sequence[EdgeBytes]) -> Figure | None:
-    """Draw what training sent over every directed edge, as payload, framing and relay; by client where edges are many."""
+    """Draw what training sent over every directed edge: payload, framing, relay; by client where edges are many."""
     edges = [row for row in rows if row.purpose == "train" and is_edge(row)]
     if not edges:
         return None
@@ -103,7 +105,7 @@ def missing_curve(rows: Sequence[Missing], probes: Sequence[Probe]) -> Figure | 
         return None
     figure, (axes,) = new_figure(6.4, 3.4)
     x = [row.missing for row in rows]
-    marks = {"markersize": 5.5 if len(x) <= 20 else 0}
+    marks: dict[str, Any] = {"markersize": 5.5 if len(x) <= 20 else 0}
     axes.plot(
         x, [100 * row.imputed for row in rows], "o-", color=BLUE, label="imputed from neighbours", zorder=3, **marks
     )
@@ -147,7 +149,7 @@ def recall_matrix(rows: Sequence[Retrieval], clients: Sequence[str]) -> Figure |
     for spine in axes.spines.values():
         spine.set_visible(False)
     bar = figure.colorbar(image, ax=axes, shrink=0.8, label="R@10, %")
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     return figure
 
 
@@ -156,14 +158,14 @@ def projection_plot(projection: Projection) -> Figure:
 
     Principal components of unit vectors, since retrieval compares by cosine; both ends are projected together.
     """
-    z_i, z_j, labels = (values[:_MOST_EVENTS] for values in (projection.z_i, projection.z_j, projection.labels))
-    a, b, explained = _two_components(z_i, z_j)
-    figure, (left, right) = new_figure(9.2, 4.3, 2, sharex=True, sharey=True)
+    labels = projection.labels[:_MOST_EVENTS]
+    a, b, explained = _two_components(projection.z_i[:_MOST_EVENTS], projection.z_j[:_MOST_EVENTS])
+    figure, (left, right) = new_figure(9.2, 4.3, 2)
     # A thin line for some events joins the two ends: short lines are good.
     for start, end in zip(a[:_MOST_LINKS], b[:_MOST_LINKS], strict=True):
-        left.plot(*zip(start, end, strict=True), color=GREY, linewidth=0.6, alpha=0.6, zorder=1)
-    left.scatter(*a.T, s=15, color=BLUE, label=projection.source, linewidths=0, alpha=0.85)
-    left.scatter(*b.T, s=17, color=ORANGE, label=projection.target, marker="^", linewidths=0, alpha=0.85)
+        left.plot([start[0], end[0]], [start[1], end[1]], color=GREY, linewidth=0.6, alpha=0.6, zorder=1)
+    left.scatter(a[:, 0], a[:, 1], s=15, color=BLUE, label=projection.source, linewidths=0, alpha=0.85)
+    left.scatter(b[:, 0], b[:, 1], s=17, color=ORANGE, label=projection.target, marker="^", linewidths=0, alpha=0.85)
     left.set_title("By client; a line joins one event")
     left.legend(loc="best", markerscale=1.4, frameon=True, framealpha=0.85, edgecolor="none")
     _by_label(right, a, b, labels, projection.classes)
@@ -218,7 +220,12 @@ def _retrieval_panel(axes: Axes, rows: Sequence[EvaluationRow], *, by_bytes: boo
             axes.fill_between(places, low, high, color=colour, alpha=0.12, linewidth=0)
             axes.plot(places, mid, color=colour, marker=mark, markersize=4, label=f"R@{k}, validation")
         if test:
-            style = {"markersize": 8, "markeredgewidth": 1.6, "linestyle": "none", "markerfacecolor": "white"}
+            style: dict[str, Any] = {
+                "markersize": 8,
+                "markeredgewidth": 1.6,
+                "linestyle": "none",
+                "markerfacecolor": "white",
+            }
             axes.plot([x(test[0])], _recalls(test, k, _mean), marker="D", color=colour, label=f"R@{k}, test", **style)
     last = rows[-1].quality.retrieval
     chance = 100 * _mean([min(1.0, 10 / row.events) for row in last])
@@ -233,8 +240,7 @@ def _retrieval_panel(axes: Axes, rows: Sequence[EvaluationRow], *, by_bytes: boo
     axes.set_xlabel("payload bytes, all edges and directions" if by_bytes else "exchanges")
 
 
-def _recalls(rows: Sequence[EvaluationRow], k: int, pick: object) -> list[float]:
-    assert callable(pick)
+def _recalls(rows: Sequence[EvaluationRow], k: int, pick: Callable[[list[float]], float]) -> list[float]:
     return [100 * pick([getattr(item, f"recall_at_{k}") for item in row.quality.retrieval]) for row in rows]
 
 
@@ -267,22 +273,16 @@ def _by_label(
     classes: Sequence[str],
 ) -> None:
     known = sorted({int(label) for label in labels if label >= 0})
-    if len(known) > len(CYCLE):
-        shades = _shades(len(known))
-    else:
-        shades = dict(enumerate(CYCLE))
+    shades = _shades(len(known)) if len(known) > len(CYCLE) else dict(enumerate(CYCLE))
     for rank, label in enumerate([*known, -1]):
         rows = labels == label if label >= 0 else labels < 0
         if not rows.any():
             continue
         name = "no label" if label < 0 else classes[label] if label < len(classes) else f"class {label}"
         colour = PALE if label < 0 else shades[rank]
-        axes.scatter(
-            *a[rows].T, s=15, color=colour, label=name, linewidths=0, alpha=0.85, zorder=2 if label >= 0 else 1
-        )
-        axes.scatter(
-            *b[rows].T, s=17, color=colour, marker="^", linewidths=0, alpha=0.85, zorder=2 if label >= 0 else 1
-        )
+        look: dict[str, Any] = {"color": colour, "linewidths": 0, "alpha": 0.85, "zorder": 2 if label >= 0 else 1}
+        axes.scatter(a[rows, 0], a[rows, 1], s=15, label=name, **look)
+        axes.scatter(b[rows, 0], b[rows, 1], s=17, marker="^", **look)
     if len(known) <= 12:
         axes.legend(loc="best", markerscale=1.4, frameon=True, framealpha=0.85, edgecolor="none")
 

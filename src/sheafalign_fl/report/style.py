@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -20,9 +21,11 @@ BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW = (
     "#f0e442",
 )
 CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, "#5b4b8a", "#8c6d31")
+_PIXELS = 96 / 72 * 1.12
+"""Pixels for a point, a little enlarged: figures are set in 9 point, the page in 16 pixels."""
 INK, GREY, PALE = "#1f2933", "#7b8794", "#d9dee4"
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": GREY,
     "axes.grid": True,
@@ -66,15 +69,18 @@ def figure_style() -> Iterator[None]:
         yield
 
 
-def new_figure(width: float, height: float, panels: int = 1, **options: object) -> tuple[Figure, list[Axes]]:
-    """Return a figure of `width` x `height` inches with `panels` axes side by side, tied to no window."""
+def new_figure(width: float, height: float, panels: int = 1, *, share: str = "") -> tuple[Figure, list[Axes]]:
+    """Return a figure of `width` x `height` inches, tied to no window, with `panels` axes side by side.
+
+    `share` names the axes that the panels have in common: "", "y" or "xy".
+    """
     figure = Figure(figsize=(width, height))
-    axes = figure.subplots(1, panels, squeeze=False, **options)  # type: ignore[arg-type]
+    axes = figure.subplots(1, panels, squeeze=False, sharex="x" in share, sharey="y" in share)
     return figure, list(axes[0])
 
 
 def to_svg(figure: Figure, name: str) -> str:
-    """Return `figure` as an ``<svg>`` element whose ids all begin with `name`, so that figures of a page do not clash."""
+    """Return `figure` as an ``<svg>`` element; all its ids begin with `name`, so that the figures of a page differ."""
     buffer = io.StringIO()
     with figure_style():
         figure.savefig(buffer, format="svg", metadata={"Date": None})
@@ -83,7 +89,8 @@ def to_svg(figure: Figure, name: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = text.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
-    # Width and height in points would fix the size; the view box alone lets the page decide.
-    return re.sub(
-        r'^<svg ([^>]*?)\bheight="[^"]*" ', r"<svg \1", re.sub(r'(<svg [^>]*?) width="[^"]*"', r"\1", text, count=1)
-    )
+    opening, rest = text.split(">", 1)
+    # A height in points would fix the size; the view box and the style sheet decide instead.
+    width = re.search(r'\bwidth="([0-9.]+)pt"', opening)
+    opening = re.sub(r'\s(width|height)="[^"]*"', "", opening)
+    return f'{opening} style="max-width: {float(width[1]) * _PIXELS:.0f}px" role="img">{rest}' if width else text

@@ -1,0 +1,55 @@
+"""Writing `report.html`: one file that needs nothing but itself."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sheafalign_fl.errors import DataError
+from sheafalign_fl.report.page import page
+from sheafalign_fl.report.run_data import RunData, read_run
+from sheafalign_fl.run.folder import write_atomically
+
+
+def write_report(run_dirs: Sequence[Path], destination: Path) -> None:
+    """Write the report of one run, or one that compares several, to `destination`, atomically.
+
+    Parameters
+    ----------
+    run_dirs
+        Run folders (`run.folder` says what is in them). A run that was interrupted has no summary.json; the report says
+        so and shows what there is.
+    destination
+        The HTML file to write.
+
+    Raises
+    ------
+    DataError
+        A folder is no run folder, is named twice, or a file in it is damaged; or `destination` cannot be written.
+    """
+    if not run_dirs:
+        raise DataError("a report needs at least one run folder")
+    if len({path.resolve() for path in run_dirs}) < len(run_dirs):
+        raise DataError("a run folder is named twice, so the same run would count as two")
+    runs = [read_run(path) for path in run_dirs]
+    content = _single(runs[0]) if len(runs) == 1 else _several(runs)
+    try:
+        write_atomically(destination, content.encode())
+    except OSError as error:
+        raise DataError(f"{destination} cannot be written: {error.strerror}") from None
+
+
+def _single(run: RunData) -> str:
+    # Drawing pulls in matplotlib, which a process that only trains should not have to load.
+    from sheafalign_fl.report import sections
+    from sheafalign_fl.report.style import figure_style
+
+    with figure_style():
+        return page(f"{run.name}: SheafAlign-FL report", sections.header(run), sections.sections(run))
+
+
+def _several(runs: Sequence[RunData]) -> str:
+    from sheafalign_fl.report import comparison
+    from sheafalign_fl.report.style import figure_style
+
+    groups = comparison.group_runs(runs)
+    with figure_style():
+        return page("SheafAlign-FL comparison", comparison.header(groups), comparison.sections(groups))

@@ -1,0 +1,370 @@
+"""The sections of one run's report: what is shown, and the sentence that explains it."""
+
+from collections.abc import Callable, Sequence
+
+from matplotlib.figure import Figure
+
+from sheafalign_fl.report import graph_plot, plots
+from sheafalign_fl.report.content import (
+    MOST_ROWS,
+    Table,
+    absence_table,
+    client_table,
+    consistency_table,
+    direction,
+    edge_table,
+    missing_table,
+    probe_table,
+    purpose_table,
+    retrieval_table,
+    training_payload,
+    transfer_table,
+)
+from sheafalign_fl.report.numbers import (
+    NONE,
+    count_of,
+    duration,
+    exact,
+    human_bytes,
+    mean,
+    percent,
+)
+from sheafalign_fl.report.page import (
+    Html,
+    cards,
+    details,
+    facts,
+    figure,
+    join,
+    paragraph,
+    picture,
+    section,
+    table,
+    tag,
+    text,
+)
+from sheafalign_fl.report.run_data import RunData
+from sheafalign_fl.report.style import to_svg
+from sheafalign_fl.run.results import Quality
+
+_MOST_FOLDED = 400
+_MOST_SAMPLES = 12
+
+_EXPLAIN_TABLE: dict[str, tuple[Callable[[Quality, int], Table | None], str]] = {
+    "retrieval": (
+        retrieval_table,
+        "Given an event of the first client, the second client's events are ranked by cosine in the space that only "
+        "these two share. R@k: how often the true partner is among the first k. Good: far above chance, median rank "
+        "near 1. Ties count against the model. mAP counts every event of the same class as a hit.",
+    ),
+    "transfer": (
+        transfer_table,
+        "Classifiers fitted on the first client's labelled training events answer for the second client, which "
+        "never saw a label. Good: close to the second client's own linear probe, and well above the majority, which "
+        "is the accuracy of always giving the most frequent class.",
+    ),
+    "probe": (
+        probe_table,
+        "Logistic regression on each client's own embedding. It says how much about the class an embedding holds; "
+        "untrained encoders score well here too, so it does not show alignment.",
+    ),
+    "missing": (
+        missing_table,
+        "The values behind the curve. Worst: the least favourable choice of missing clients, imputed.",
+    ),
+    "consistency": (
+        consistency_table,
+        "How far the two ends of an edge disagree about the same event: 0 is full agreement, 1 is what unrelated "
+        "vectors give, 2 is opposite. Good: near 0 and alike on all edges; one edge that stands out points at a "
+        "sensor that drifts.",
+    ),
+}
+
+
+def header(run: RunData) -> Html:
+    """Return title, state and key figures."""
+    complete = run.summary is not None
+    badge = (
+        tag("span", "completed", class_="badge")
+        if complete
+        else tag("span", f"interrupted at exchange {run.done}", class_="badge interrupted")
+    )
+    clients = run.settings.clients
+    lead = (
+        f"{count_of(len(clients), 'client')} on a {run.settings.graph.topology} graph, aligned in "
+        f"{count_of(run.done, 'exchange')} of {run.settings.training.batch_size} events; seed {run.settings.seed}."
+    )
+    parts = [
+        paragraph("SheafAlign-FL run report", class_="eyebrow"),
+        tag("h1", run.name, badge),
+        paragraph(lead, class_="lead"),
+        *([] if complete else [_interrupted(run)]),
+        cards(_key_figures(run)),
+    ]
+    return tag("header", *parts)
+
+
+def sections(run: RunData) -> list[tuple[str, str, Html]]:
+    """Return (anchor, title, HTML) of every section that has something to show."""
+    builders = (
+        ("learning", "Learning", _learning),
+        ("quality", "Quality", _quality),
+        ("communication", "Communication", _communication),
+        ("federation", "Federation", _federation),
+        ("data", "What the sensors see", _samples),
+        ("facts", "Facts to know", _facts),
+        ("reproduce", "Reproduce", _reproduce),
+    )
+    found = ((anchor, title, section(anchor, title, *build(run))) for anchor, title, build in builders)
+    return [(anchor, title, content) for anchor, title, content in found if content is not None]
+
+
+def reproduce_facts(run: RunData) -> list[tuple[str, Html | str]]:
+    """Return what names this run exactly."""
+    objective = run.settings.objective
+    weights = (
+        f"{objective.laplacian:g} × {'normalised ' if objective.normalised_laplacian else ''}Laplacian + "
+        f"{objective.contrastive:g} × contrastive + {objective.reconstruction:g} × reconstruction + "
+        f"{objective.cross_reconstruction:g} × cross reconstruction, temperature {objective.temperature:g}"
+    )
+    training = run.settings.training
+    versions = run.summary.versions if run.summary else {k: v for k, v in run.versions.items() if k != "commit"}
+    commit = run.summary.commit if run.summary else run.versions.get("commit")
+    return [
+        ("seed", str(run.settings.seed)),
+        ("engine", run.summary.engine if run.summary else run.settings.engine),
+        ("started", run.summary.started if run.summary else NONE),
+        ("objective", weights),
+        ("maps", f"{run.settings.maps.family}, initially {run.settings.maps.initial}"),
+        ("optimiser", f"{training.optimiser}, learning rate {training.learning_rate:g}, {training.dtype}"),
+        ("codec", run.settings.codec),
+        ("configuration digest", tag("code", run.summary.config_digest if run.summary else run.settings.digest())),
+        ("commit", tag("code", commit or "unknown")),
+        ("versions", ", ".join(f"{name} {version}" for name, version in versions.items() if version)),
+    ]
+
+
+def draw(name: str, drawn: Figure | None, title: str, caption: str) -> Html | None:
+    """Return a figure for the page, None where there was nothing to draw."""
+    return None if drawn is None else figure(to_svg(drawn, name), title, caption)
+
+
+def _interrupted(run: RunData) -> Html:
+    reason = f" ({run.status['reason']})" if run.status.get("reason") else ""
+    return paragraph(
+        f"This run was interrupted at exchange {run.done} of {run.settings.training.exchanges}{reason}. Shown is "
+        "all that was recorded until then. Go on with: ",
+        tag("code", f"sheafalign run --resume {run.path}"),
+        class_="notice",
+    )
+
+
+def _key_figures(run: RunData) -> list[tuple[str, str, str]]:
+    quality, items = run.quality, []
+    if quality is not None and (rows := quality.retrieval):
+        for k, name in ((1, "recall_at_1"), (10, "recall_at_10")):
+            chance = mean(min(1, k / row.events) for row in rows)
+            remark = f"mean over {count_of(len(rows), 'direction')}, {quality.split}; chance {percent(chance)} %"
+            items.append((f"Retrieval R@{k}", f"{percent(mean(getattr(row, name) for row in rows))} %", remark))
+    if quality is not None and quality.transfer:
+        remark = f"probe; most frequent class {percent(mean(row.majority for row in quality.transfer))} %"
+        items.append(
+            ("Zero-shot transfer", f"{percent(mean(row.probe_accuracy for row in quality.transfer))} %", remark)
+        )
+    if quality is not None and len(quality.missing) > 1:
+        whole, one = quality.missing[:2]
+        remark = f"imputed; {percent(whole.imputed)} % with all, {percent(one.mean_fill)} % with mean-fill"
+        items.append(("One client missing", f"{percent(one.imputed)} %", remark))
+    payload = training_payload(run.bytes)
+    items.append(("Training payload", human_bytes(payload), f"{exact(payload)} bytes of embeddings, all edges"))
+    remark = f"{count_of(run.done, 'exchange')}"
+    items.append(("Wall time", duration(run.seconds), remark))
+    return items
+
+
+def _learning(run: RunData) -> list[Html | None]:
+    return [
+        draw(
+            "loss",
+            plots.loss_curves(run.exchanges),
+            "Loss against exchanges",
+            "The objective that the clients minimise, as a mean over directed edges. Good: it falls and then "
+            "flattens. Faint lines are single exchanges, clear lines a running mean; in shaded exchanges a client "
+            "was absent.",
+        ),
+        draw(
+            "retrieval",
+            plots.retrieval_curves(run.evaluations),
+            "Retrieval against exchanges and against bytes",
+            "How often the true partner of an event is found among the first 1 or 10 held-out events of the other "
+            "client. Good: a steep rise to the upper left, which is quality for few bytes. Bands reach from the "
+            "worst to the best direction; diamonds are the final test events, whose gallery may be larger.",
+        ),
+    ]
+
+
+def _quality(run: RunData) -> list[Html | None]:
+    quality = run.quality
+    if quality is None:
+        return [paragraph("Nothing was measured before the run ended.")]
+    parts: list[Html | None] = [
+        paragraph(
+            f"Measured on {quality.split} events, which no client has trained on; values in percent unless said "
+            "otherwise."
+        ),
+        _quality_table(quality, "retrieval"),
+        draw(
+            "matrix",
+            plots.recall_matrix(quality.retrieval, list(run.settings.clients)),
+            "Retrieval by direction",
+            "R@10 from each client (row) to each neighbour (column). Good: dark everywhere. A pale row or column is a "
+            "client that the others cannot understand; empty squares are no edges.",
+        ),
+        _projection(run),
+        _quality_table(quality, "transfer"),
+        draw(
+            "missing",
+            plots.missing_curve(quality.missing, quality.probe),
+            "When sensors fail",
+            "Accuracy of one classifier over all clients' embeddings while some clients are missing, mean over the "
+            "possible choices. Good: the blue line, where neighbours stand in for the missing, stays flat and above "
+            "both fills.",
+        ),
+        *(_quality_table(quality, metric) for metric in ("missing", "probe", "consistency")),
+    ]
+    return parts
+
+
+def _quality_table(quality: Quality, metric: str) -> Html | None:
+    build, explanation = _EXPLAIN_TABLE[metric]
+    short = build(quality, MOST_ROWS)
+    if short is None:
+        return None
+    whole = build(quality, _MOST_FOLDED)
+    shown = table(short, explanation)
+    if whole is None or whole.rows == short.rows:
+        return shown
+    return join([shown, details(f"All {len(whole.rows)} rows", table(whole))])
+
+
+def _projection(run: RunData) -> Html | None:
+    if run.projection is None:
+        return None
+    name = direction(run.projection.source, run.projection.target).replace("→", "–")
+    return draw(
+        "projection",
+        plots.projection_plot(run.projection),
+        f"The comparison space of {name}",
+        "Test events as both ends of one edge place them, flattened to two dimensions. Good: the two clients cover "
+        "the same ground, lines are short, and events of one label lie together whichever sensor saw them. Two "
+        "dimensions show only the stated part of the variance, so the tables above decide.",
+    )
+
+
+def _communication(run: RunData) -> list[Html | None]:
+    edges = edge_table(run.bytes)
+    whole = edge_table(run.bytes, most=_MOST_FOLDED)
+    return [
+        paragraph(
+            "Counted message by message in the ledger, never computed from a formula. The headline is the payload of "
+            "training; evaluation and setup never count as training."
+        ),
+        draw(
+            "bytes",
+            plots.bytes_bars(run.bytes),
+            "Bytes of training",
+            "Payload is the encoded embeddings alone; framing is what surrounds them on the wire; relay is what the "
+            "way through the relay adds, up and down again. Good: framing is hardly visible, and the bars are alike "
+            "unless edges differ in dimension or events are missing.",
+        ),
+        table(purpose_table(run.bytes)) if run.bytes else None,
+        table(edges) if edges is not None else None,
+        details(f"All {len(whole.rows)} directed edges", table(whole))
+        if edges is not None and whole is not None and whole.rows != edges.rows
+        else None,
+    ]
+
+
+def _federation(run: RunData) -> list[Html | None]:
+    parts = [
+        draw(
+            "graph",
+            graph_plot.graph_picture(run.settings),
+            "The graph",
+            "Who exchanges comparison embeddings with whom. A disc holds the dimension d of a client's own "
+            "embedding; a number on an edge is the dimension of the comparison space that its two ends share.",
+        )
+    ]
+    if run.summary is not None:
+        clients = table(client_table(run.summary.clients))
+        many = len(run.summary.clients) > MOST_ROWS
+        parts.append(details(f"All {len(run.summary.clients)} clients", clients) if many else clients)
+    return parts
+
+
+def _samples(run: RunData) -> list[Html | None]:
+    if not run.samples:
+        return []
+    shown = list(run.samples.items())[:_MOST_SAMPLES]
+    more = f" The first {len(shown)} of {len(run.samples)} clients." if len(shown) < len(run.samples) else ""
+    return [
+        paragraph("One event as each client's own sensor sees it; no client ever sees another's." + more),
+        tag("div", *(picture(png, name) for name, png in shown), class_="samples"),
+    ]
+
+
+def _facts(run: RunData) -> list[Html | None]:
+    absences = run.summary.absences if run.summary else run.absences
+    away = absence_table(absences)
+    items: list[Html] = []
+    if (partial := sum(bool(point.absent) for point in run.exchanges)) > 0:
+        items.append(
+            text(f"In {exact(partial)} of {exact(len(run.exchanges))} exchanges at least one client was absent.")
+        )
+    elif away is None:
+        items.append(text("No absences: every client took part in every recorded exchange."))
+    if run.summary is not None and run.summary.resumed:
+        items.append(
+            text(f"The run was resumed {count_of(run.summary.resumed, 'time')}; its result is that of one run.")
+        )
+    items.append(text(_ledger_fact(run)))
+    for client in run.summary.clients if run.summary else ():
+        items += [join([tag("strong", client.name), f": {note}"], "") for note in client.notes]
+    return [
+        tag("ul", *(tag("li", item) for item in items)),
+        table(
+            away,
+            "Clients that failed, were late or came back. The others went on without their edges; a stale answer "
+            "came too late and was thrown away.",
+        )
+        if away is not None
+        else None,
+        paragraph(
+            "One seed is no claim: compare at least three with ", tag("code", "sheafalign report RUN RUN RUN"), "."
+        ),
+    ]
+
+
+def _ledger_fact(run: RunData) -> str:
+    if run.summary is None or not run.ledger_rows:
+        return f"The ledger holds {exact(run.ledger_rows)} rows, one for each message."
+    same = {_key(row): row for row in run.summary.bytes} == {_key(row): row for row in run.ledger}
+    verdict = "add up to exactly the totals of the summary" if same else "DO NOT add up to the totals of the summary"
+    return f"The ledger's {exact(run.ledger_rows)} rows, one for each message, {verdict}."
+
+
+def _key(row: object) -> tuple[object, ...]:
+    return tuple(getattr(row, name) for name in ("source", "target", "purpose"))
+
+
+def _reproduce(run: RunData) -> Sequence[Html | None]:
+    digests = run.summary.weights_digest if run.summary else {}
+    rows = tuple((name, digest) for name, digest in digests.items())
+    weights = Table("Final weights", ("client", "SHA-256"), rows, text_columns=2)
+    return [
+        facts(reproduce_facts(run)),
+        paragraph("With the configuration below in config.yaml, the same seed gives the same weights:"),
+        tag("pre", tag("code", "sheafalign run config.yaml")),
+        details("The resolved configuration, config.yaml", tag("pre", tag("code", run.config_text))),
+        details("Digests of the final weights: equal runs have equal digests", table(weights)) if rows else None,
+    ]

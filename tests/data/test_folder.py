@@ -1,0 +1,92 @@
+"""The user's own folder (what is refused is in tests/system/test_bad_input.py)."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sheafalign_fl.data.registry import load_modality
+from sheafalign_fl.errors import ConfigError, DataError
+
+
+def load(path: Path, modality: str = "a", **options: Any) -> Any:
+    return load_modality("folder", modality, 0, {"path": str(path), **options}, "test")
+
+
+def test_arrays_labels_and_splits_are_what_the_file_says(tmp_path: Path) -> None:
+    x = np.arange(40, dtype=np.float64).reshape(10, 4)
+    np.savez(
+        tmp_path / "a.npz",
+        x=x,
+        event_id=np.arange(10)[::-1],
+        split=np.array(["train"] * 6 + ["validation"] * 2 + ["test"] * 2),
+        label=np.array(["b", "a", "", "a", "b", "a", "a", "b", "", "a"]),
+        label_count=np.arange(10),
+    )
+    data = load(tmp_path, standardise=False)
+    np.testing.assert_array_equal(data.x, x.astype(np.float32))
+    assert data.split.tolist() == [0] * 6 + [1] * 2 + [2] * 2
+    assert data.classes["label"] == ("a", "b")
+    assert data.labels["label"].tolist() == [1, 0, -1, 0, 1, 0, 0, 1, -1, 0]
+    assert data.labels["count"].tolist() == list(range(10))
+
+
+def test_without_a_split_an_event_falls_into_the_same_split_in_every_modality(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    ids = np.array([f"event {index}" for index in range(500)])
+    for name in ("a", "b"):
+        order = rng.permutation(500)[: 400 if name == "b" else 500]
+        np.savez(tmp_path / f"{name}.npz", x=rng.normal(size=(len(order), 3)), event_id=ids[order])
+    first, second = load(tmp_path, "a", test=0.3), load(tmp_path, "b", test=0.3)
+    _, one, other = np.intersect1d(first.event_ids, second.event_ids, return_indices=True)
+    np.testing.assert_array_equal(first.split[one], second.split[other])
+    assert 0.2 < (first.split == 2).mean() < 0.4
+
+
+def test_scaling_uses_training_events_alone(tmp_path: Path) -> None:
+    x = np.concatenate([np.random.default_rng(0).normal(5, 3, (80, 2, 16)), np.full((20, 2, 16), 1000.0)])
+    np.savez(tmp_path / "a.npz", x=x, event_id=np.arange(100), split=np.array([0] * 80 + [2] * 20))
+    data = load(tmp_path)
+    train = data.x[:80]
+    np.testing.assert_allclose(train.mean(axis=(0, 2)), 0.0, atol=1e-5)
+    np.testing.assert_allclose(train.std(axis=(0, 2)), 1.0, atol=1e-5)
+
+
+def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.zeros((4, 2)), event_id=np.arange(4))
+    assert len(load(tmp_path)) == 4
+    np.savez(tmp_path / "a.npz", x=np.zeros((5, 2)), event_id=np.arange(5))
+    assert len(load(tmp_path)) == 5
+
+
+def test_shared_arrays_cannot_be_written_to(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.zeros((4, 2)), event_id=np.arange(4))
+    with pytest.raises(ValueError, match="read-only"):
+        load(tmp_path).x[0, 0] = 1.0
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": np.zeros((4, 2))}, "lacks the array 'event_id'"),
+        ({"x": np.zeros((4, 2)), "event_id": np.arange(3)}, "event_id has 3 entries but x has 4"),
+        ({"x": np.array([["a", "b"]] * 4), "event_id": np.arange(4)}, "must be numbers"),
+        ({"x": np.zeros((4, 2)), "event_id": np.arange(4.0)}, "use integers or text"),
+        ({"x": np.zeros((4, 2)), "event_id": np.arange(4), "split": np.array(["train"] * 3 + ["tset"])}, "'tset'"),
+        ({"x": np.zeros((4, 2)), "event_id": np.arange(4), "split": np.array([0, 1, 2, 3])}, "split must be"),
+        ({"x": np.zeros((4, 2)), "event_id": np.arange(4), "label": np.zeros(4)}, "label has dtype"),
+        ({"x": np.zeros((4, 2)), "event_id": np.arange(4), "label": np.zeros(3, dtype=int)}, "label"),
+        ({"x": np.zeros((0, 2)), "event_id": np.arange(0)}, "no events"),
+        ({"x": np.full((4, 2), np.inf), "event_id": np.arange(4)}, "NaN or infinity in 4 of 4"),
+    ],
+)
+def test_a_malformed_file_is_named_with_what_is_wrong(arrays: dict[str, Any], message: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(DataError, match=message.replace("(", r"\(")):
+        load(tmp_path)
+
+
+def test_the_path_has_to_be_given() -> None:
+    with pytest.raises(ConfigError, match="needs the path"):
+        load_modality("folder", "a", 0, {}, "test")
