@@ -23,11 +23,15 @@ Handler = Callable[[Message, Context], Message]
 
 
 def _answering(handler: Handler) -> Handler:
-    """Turn an error that the protocol foresees into an answer that gives its reason, in the client's own words."""
+    """Give the handler its threads, and turn an error that the protocol foresees into an answer with its reason.
+
+    The number of threads is set before anything is computed, the initial weights too: it decides their last bits.
+    """
 
     @wraps(handler)
     def answer(message: Message, context: Context) -> Message:
         try:
+            torch.set_num_threads(residence.settings_of(context).resources.threads)
             return handler(message, context)
         except SheafAlignError as error:
             return Message(pack({"failed": str(error), "exit_code": error.exit_code}), reply_to=message)
@@ -72,7 +76,6 @@ def _exchange(message: Message, context: Context) -> Message:
     """
     fields, frames = unpack(message)
     node = residence.node_of(context)
-    torch.set_num_threads(node.settings.resources.threads)
     folder = RunFolder(residence.folder_of(context))
     if (restore := _number(fields, "restore")) >= 0:
         node.load_state(folder.load_client(restore, node.name))
@@ -94,7 +97,6 @@ def _evaluate_embed(message: Message, context: Context) -> Message:
     """Send every neighbour the comparison embeddings of an agreed list of held-out events."""
     fields, _ = unpack(message)
     node = residence.node_of(context)
-    torch.set_num_threads(node.settings.resources.threads)
     frames = evaluation.embed(node, evaluation.list_name(fields), _number(fields, "exchange"))
     return Message(pack({}, frames), reply_to=message)
 
@@ -105,7 +107,6 @@ def _evaluate_score(message: Message, context: Context) -> Message:
     """Measure this client's own embeddings against those that its neighbours sent."""
     fields, frames = unpack(message)
     node = residence.node_of(context)
-    torch.set_num_threads(node.settings.resources.threads)
     answer, outbound = evaluation.score(node, fields, frames, residence.folder_of(context))
     return Message(pack(answer, outbound), reply_to=message)
 

@@ -1,7 +1,7 @@
 """What federation costs in time: joint training, the in-process engine and Flower on the same models and batches.
 
-Use: ``python -m experiments.speed [--exchanges 200] [--engines inprocess,flower] [--clients 3,30,100]``. Every figure is
-taken in this process or its children, one after the other; compare ratios, not seconds.
+Use: ``python -m experiments.speed [--exchanges 200] [--engines inprocess,flower] [--clients 3,30,100]``. Every
+figure is taken in this process or its children, one after the other; compare ratios, not seconds.
 """
 
 import argparse
@@ -80,9 +80,7 @@ def joint_seconds(settings: Settings, threads: int) -> float:
             h[client] = encoders[client](x)
         total = torch.zeros(())
         for edge in topology.edges:
-            z = {
-                end: maps[end, edge.other(end)].restrict(h[end]) for end in (edge.source, edge.target)
-            }
+            z = {end: maps[end, edge.other(end)].restrict(h[end]) for end in (edge.source, edge.target)}
             for end in (edge.source, edge.target):
                 other = edge.other(end)
                 terms = edge_terms(settings.objective, maps[end, other], h[end], z[end], z[other])

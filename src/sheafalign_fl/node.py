@@ -23,7 +23,7 @@ from sheafalign_fl.agreement import ClientAgreement, ListName
 from sheafalign_fl.config.schema import Settings, TrainingSettings
 from sheafalign_fl.data.base import ModalityData
 from sheafalign_fl.encoders import build_encoder
-from sheafalign_fl.errors import ProtocolError, RunError
+from sheafalign_fl.errors import ConfigError, ProtocolError, RunError
 from sheafalign_fl.run.results import Loss
 from sheafalign_fl.schedule import BatchSchedule
 from sheafalign_fl.seeding import torch_seeded
@@ -315,11 +315,11 @@ def resolve_device(device: str) -> torch.device:
 
     Raises
     ------
-    RunError
+    ConfigError
         cuda was asked for and there is none.
     """
     if device == "cuda" and not torch.cuda.is_available():
-        raise RunError("device 'cuda' was asked for but torch finds no CUDA device; use device: auto or cpu")
+        raise ConfigError("device 'cuda' was asked for but torch finds no CUDA device; use device: auto or cpu")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(device)

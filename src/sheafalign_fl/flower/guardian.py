@@ -1,8 +1,8 @@
 """Ends every process of a run, even if its launcher is killed.
 
 Processes of a run carry a mark in their environment, which all their children inherit, Ray's daemons too. The launcher
-starts ``python -m sheafalign_fl.flower.guardian MARK`` with a pipe to its standard input: whichever way the launcher ends,
-the pipe closes, and the guardian ends what is left.
+starts ``python -m sheafalign_fl.flower.guardian MARK`` with a pipe to its standard input: whichever way the launcher
+ends, the pipe closes, and the guardian ends what is left.
 """
 
 import os

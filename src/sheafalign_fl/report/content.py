@@ -186,9 +186,11 @@ def purpose_table(rows: Sequence[EdgeBytes]) -> Table:
     )
 
 
-def edge_table(rows: Sequence[EdgeBytes], purpose: Purpose = "train", most: int = MOST_ROWS) -> Table | None:
-    """Return the bytes of every directed edge for one purpose, the largest first where they are too many."""
-    edges = [row for row in rows if row.purpose == purpose and not is_control(row)]
+def edge_table(
+    rows: Sequence[EdgeBytes], clients: Sequence[str], purpose: Purpose = "train", most: int = MOST_ROWS
+) -> Table | None:
+    """Return the bytes of every directed edge for one purpose, ordered as `clients` are; of very many the extremes."""
+    edges = in_order([row for row in rows if row.purpose == purpose and not is_control(row)], clients)
 
     def cells(row: EdgeBytes) -> Cells:
         return (
@@ -257,6 +259,13 @@ def client_table(clients: Sequence[ClientFacts]) -> Table:
     return Table("Clients", columns, rows, text_columns=5)
 
 
+def in_order(rows: Sequence[EdgeBytes], clients: Sequence[str]) -> list[EdgeBytes]:
+    """Return the rows sorted by source and then target, as `clients` are ordered; others come last."""
+    place = {client: index for index, client in enumerate(clients)}
+    last = len(place)
+    return sorted(rows, key=lambda row: (place.get(row.source, last), place.get(row.target, last)))
+
+
 def is_control(row: EdgeBytes) -> bool:
     """Whether the relay itself is an end of this traffic: what is left of a message once its frames are taken out."""
     return RELAY in (row.source, row.target)
@@ -273,7 +282,7 @@ def training_payload(rows: Sequence[EdgeBytes]) -> int:
 
 
 def _label(quality: Quality) -> str:
-    return f" of label '{quality.label}'" if quality.label else ""
+    return f", label '{quality.label}'" if quality.label else ""
 
 
 def _totals(name: str, rows: Sequence[EdgeBytes]) -> Cells:

@@ -35,7 +35,7 @@ def graph_picture(settings: Settings) -> Figure:
     _draw_clients(axes, settings, topology.clients, modalities, places)
     axes.set_axis_off()
     axes.set_aspect("equal")
-    axes.margins(0.22 if count <= _LARGE else 0.08)
+    axes.margins(x=0.22 if count <= _LARGE else 0.08, y=0.13 if count <= _LARGE else 0.08)
     dims = sorted({edge.dim for edge in topology.edges})
     spread = f"{dims[0]}" if len(dims) == 1 else f"{dims[0]} to {dims[-1]}"
     axes.set_title(f"{count} clients, {len(topology.edges)} edges, comparison spaces of dimension {spread}")
@@ -57,7 +57,7 @@ def _draw_edges(axes: Axes, graph: "nx.Graph[str]", places: Positions) -> None:
             graph,
             places,
             dims,
-            label_pos=0.36 if many > 3 else 0.5,
+            label_pos=0.29 if many > 3 else 0.5,
             font_size=8,
             font_color=INK,
             rotate=False,

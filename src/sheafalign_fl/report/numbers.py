@@ -28,6 +28,11 @@ def percent(fraction: float | None) -> str:
     return NONE if fraction is None else f"{100 * fraction:.1f}"
 
 
+def percent_sign(fraction: float | None) -> str:
+    """Return a fraction with its sign, which stays on the same line: "54.3 %"."""
+    return f"{percent(fraction)}\N{NO-BREAK SPACE}%"
+
+
 def percent_with_spread(values: Iterable[float | None]) -> str:
     """Return mean and sample standard deviation as "54.3 ± 1.2"; the mean alone of one value; a dash for none."""
     known = [value for value in values if value is not None]

@@ -71,6 +71,12 @@ def table(content: Table, explanation: str = "") -> Html:
     )
 
 
+def columns(*parts: Html | None) -> Html | None:
+    """Return the parts side by side where the page is wide enough; None if there are none."""
+    there = [part for part in parts if part is not None]
+    return tag("div", *(tag("div", part) for part in there), class_="columns") if there else None
+
+
 def details(summary: str, content: Html) -> Html:
     """Return `content` folded away behind one line."""
     return tag("details", tag("summary", summary), content)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from sheafalign_fl.report.content import direction, is_edge
+from sheafalign_fl.report.content import direction, in_order, is_edge
 from sheafalign_fl.report.numbers import human_bytes, mean
 from sheafalign_fl.report.run_data import ExchangePoint, Projection
 from sheafalign_fl.report.style import BLUE, CYCLE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, VERMILION, new_figure
@@ -35,7 +35,7 @@ def loss_curves(exchanges: Sequence[ExchangePoint]) -> Figure | None:
     points = [point for point in exchanges if point.losses]
     if not points:
         return None
-    figure, (left, right) = new_figure(9.2, 3.1, 2)
+    figure, (left, right) = new_figure(9.2, 3.3, 2)
     x = np.array([point.exchange + 1 for point in points])
     _curve(left, x, np.array([point.losses["total"] for point in points]), INK, "total")
     left.set_title("Total")
@@ -44,8 +44,11 @@ def loss_curves(exchanges: Sequence[ExchangePoint]) -> Figure | None:
         if (values > 0).any():
             _curve(right, x, np.where(values > 0, values, np.nan), colour, label)
     right.set_yscale("log")
+    right.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0), numticks=9))
+    right.yaxis.set_minor_locator(NullLocator())
+    right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     right.set_title("By term, unweighted")
-    right.legend(loc="best", ncols=2)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=4)
     for axes in (left, right):
         axes.set_xlabel("exchange")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
@@ -69,9 +72,9 @@ def retrieval_curves(evaluations: Sequence[EvaluationRow]) -> Figure | None:
     return figure
 
 
-def bytes_bars(rows: Sequence[EdgeBytes]) -> Figure | None:
+def bytes_bars(rows: Sequence[EdgeBytes], clients: Sequence[str]) -> Figure | None:
     """Draw what training sent over every directed edge: payload, framing, relay; by client where edges are many."""
-    edges = [row for row in rows if row.purpose == "train" and is_edge(row)]
+    edges = in_order([row for row in rows if row.purpose == "train" and is_edge(row)], clients)
     if not edges:
         return None
     by_client = len(edges) > _MOST_BARS
@@ -82,12 +85,12 @@ def bytes_bars(rows: Sequence[EdgeBytes]) -> Figure | None:
         totals[key] = totals.get(key, np.zeros(3)) + np.array([row.payload_bytes, framing, relay])
     parts = np.array(list(totals.values()))
     bars = range(len(parts))
-    figure, (axes,) = new_figure(9.2, min(1.1 + 0.24 * len(parts), 11))
+    figure, (axes,) = new_figure(9.2, 1.1 + 0.24 * len(parts) if len(parts) <= _MOST_BARS else 5.5)
     start = np.zeros(len(parts))
     for part, (label, colour) in enumerate((("payload", BLUE), ("framing", ORANGE), ("relay", PALE))):
         axes.barh(bars, parts[:, part], left=start, color=colour, label=label, height=0.72)
         start = start + parts[:, part]
-    axes.set_yticks(bars, list(totals) if len(parts) <= 2 * _MOST_BARS else [""] * len(parts))
+    axes.set_yticks(bars, list(totals) if len(parts) <= _MOST_BARS else [""] * len(parts))
     axes.invert_yaxis()
     axes.margins(y=0.6 / len(parts))
     axes.grid(visible=False, axis="y")
@@ -103,7 +106,7 @@ def missing_curve(rows: Sequence[Missing], probes: Sequence[Probe]) -> Figure | 
     """Draw the fused probe's accuracy against the number of missing clients."""
     if not rows:
         return None
-    figure, (axes,) = new_figure(6.4, 3.4)
+    figure, (axes,) = new_figure(5.4, 3.6)
     x = [row.missing for row in rows]
     marks: dict[str, Any] = {"markersize": 5.5 if len(x) <= 20 else 0}
     axes.plot(
@@ -118,7 +121,7 @@ def missing_curve(rows: Sequence[Missing], probes: Sequence[Probe]) -> Figure | 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("missing clients")
     axes.set_ylabel("accuracy, %")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 
@@ -174,6 +177,7 @@ def projection_plot(projection: Projection) -> Figure:
         axes.set_xticks([])
         axes.set_yticks([])
         axes.set_aspect("equal", adjustable="datalim")
+        axes.spines[:].set_visible(False)
         axes.set_xlabel(f"first component ({100 * explained[0]:.0f} % of variance)")
     left.set_ylabel(f"second component ({100 * explained[1]:.0f} %)")
     return figure
@@ -230,7 +234,8 @@ def _retrieval_panel(axes: Axes, rows: Sequence[EvaluationRow], *, by_bytes: boo
     last = rows[-1].quality.retrieval
     chance = 100 * _mean([min(1.0, 10 / row.events) for row in last])
     axes.axhline(chance, color=GREY, linewidth=1, linestyle=(0, (2, 3)), label="chance of R@10")
-    axes.set_ylim(-2, 102)
+    top = max(chance, *(max(_recalls([row], 10, max)) for row in rows))
+    axes.set_ylim(-0.02 * top, min(102, 1.1 * top))
     axes.set_xlim(left=0)
     if by_bytes:
         axes.xaxis.set_major_formatter(BYTES_AXIS)
@@ -295,4 +300,12 @@ def _shades(count: int) -> Mapping[int, str]:
     return {rank: to_hex(scale(rank / max(1, count - 1))) for rank in range(count)}
 
 
-BYTES_AXIS = FuncFormatter(lambda value, _: human_bytes(round(value)) if value >= 0 else "")
+def _bytes_tick(value: float, _: object) -> str:
+    """Return a tick such as "500 kB" or "2.5 MB"; ticks are round numbers, so they need no trailing zeros."""
+    if value < 0:
+        return ""
+    number, unit = human_bytes(round(value)).split(" ")
+    return f"{float(number):g} {unit}"
+
+
+BYTES_AXIS = FuncFormatter(_bytes_tick)

@@ -28,10 +28,12 @@ from sheafalign_fl.report.numbers import (
     human_bytes,
     mean,
     percent,
+    percent_sign,
 )
 from sheafalign_fl.report.page import (
     Html,
     cards,
+    columns,
     details,
     facts,
     figure,
@@ -122,11 +124,13 @@ def sections(run: RunData) -> list[tuple[str, str, Html]]:
 def reproduce_facts(run: RunData) -> list[tuple[str, Html | str]]:
     """Return what names this run exactly."""
     objective = run.settings.objective
-    weights = (
-        f"{objective.laplacian:g} × {'normalised ' if objective.normalised_laplacian else ''}Laplacian + "
-        f"{objective.contrastive:g} × contrastive + {objective.reconstruction:g} × reconstruction + "
-        f"{objective.cross_reconstruction:g} × cross reconstruction, temperature {objective.temperature:g}"
+    terms = (
+        (objective.laplacian, "normalised Laplacian" if objective.normalised_laplacian else "Laplacian"),
+        (objective.contrastive, "contrastive"),
+        (objective.reconstruction, "reconstruction"),
+        (objective.cross_reconstruction, "cross reconstruction"),
     )
+    weights = " + ".join(f"{weight:g} × {name}" for weight, name in terms if weight > 0)
     training = run.settings.training
     versions = run.summary.versions if run.summary else {k: v for k, v in run.versions.items() if k != "commit"}
     commit = run.summary.commit if run.summary else run.versions.get("commit")
@@ -134,7 +138,7 @@ def reproduce_facts(run: RunData) -> list[tuple[str, Html | str]]:
         ("seed", str(run.settings.seed)),
         ("engine", run.summary.engine if run.summary else run.settings.engine),
         ("started", run.summary.started if run.summary else NONE),
-        ("objective", weights),
+        ("objective", f"{weights}; temperature {objective.temperature:g}"),
         ("maps", f"{run.settings.maps.family}, initially {run.settings.maps.initial}"),
         ("optimiser", f"{training.optimiser}, learning rate {training.learning_rate:g}, {training.dtype}"),
         ("codec", run.settings.codec),
@@ -164,17 +168,17 @@ def _key_figures(run: RunData) -> list[tuple[str, str, str]]:
     if quality is not None and (rows := quality.retrieval):
         for k, name in ((1, "recall_at_1"), (10, "recall_at_10")):
             chance = mean(min(1, k / row.events) for row in rows)
-            remark = f"mean over {count_of(len(rows), 'direction')}, {quality.split}; chance {percent(chance)} %"
-            items.append((f"Retrieval R@{k}", f"{percent(mean(getattr(row, name) for row in rows))} %", remark))
+            remark = f"mean over {count_of(len(rows), 'direction')}, {quality.split}; chance {percent_sign(chance)}"
+            items.append((f"Retrieval R@{k}", f"{percent_sign(mean(getattr(row, name) for row in rows))}", remark))
     if quality is not None and quality.transfer:
-        remark = f"probe; most frequent class {percent(mean(row.majority for row in quality.transfer))} %"
+        remark = f"probe; most frequent class {percent_sign(mean(row.majority for row in quality.transfer))}"
         items.append(
-            ("Zero-shot transfer", f"{percent(mean(row.probe_accuracy for row in quality.transfer))} %", remark)
+            ("Zero-shot transfer", f"{percent_sign(mean(row.probe_accuracy for row in quality.transfer))}", remark)
         )
     if quality is not None and len(quality.missing) > 1:
         whole, one = quality.missing[:2]
         remark = f"imputed; {percent(whole.imputed)} % with all, {percent(one.mean_fill)} % with mean-fill"
-        items.append(("One client missing", f"{percent(one.imputed)} %", remark))
+        items.append(("One client missing", f"{percent_sign(one.imputed)}", remark))
     payload = training_payload(run.bytes)
     items.append(("Training payload", human_bytes(payload), f"{exact(payload)} bytes of embeddings, all edges"))
     remark = f"{count_of(run.done, 'exchange')}"
@@ -222,15 +226,18 @@ def _quality(run: RunData) -> list[Html | None]:
         ),
         _projection(run),
         _quality_table(quality, "transfer"),
-        draw(
-            "missing",
-            plots.missing_curve(quality.missing, quality.probe),
-            "When sensors fail",
-            "Accuracy of one classifier over all clients' embeddings while some clients are missing, mean over the "
-            "possible choices. Good: the blue line, where neighbours stand in for the missing, stays flat and above "
-            "both fills.",
+        columns(
+            draw(
+                "missing",
+                plots.missing_curve(quality.missing, quality.probe),
+                "When sensors fail",
+                "Accuracy of one classifier over all clients' embeddings while some clients are missing, mean over "
+                "the possible choices. Good: the blue line, where neighbours stand in for the missing, stays flat "
+                "and above both fills.",
+            ),
+            _quality_table(quality, "missing"),
         ),
-        *(_quality_table(quality, metric) for metric in ("missing", "probe", "consistency")),
+        columns(_quality_table(quality, "probe"), _quality_table(quality, "consistency")),
     ]
     return parts
 
@@ -262,8 +269,9 @@ def _projection(run: RunData) -> Html | None:
 
 
 def _communication(run: RunData) -> list[Html | None]:
-    edges = edge_table(run.bytes)
-    whole = edge_table(run.bytes, most=_MOST_FOLDED)
+    clients = list(run.settings.clients)
+    edges = edge_table(run.bytes, clients)
+    whole = edge_table(run.bytes, clients, most=_MOST_FOLDED)
     return [
         paragraph(
             "Counted message by message in the ledger, never computed from a formula. The headline is the payload of "
@@ -271,7 +279,7 @@ def _communication(run: RunData) -> list[Html | None]:
         ),
         draw(
             "bytes",
-            plots.bytes_bars(run.bytes),
+            plots.bytes_bars(run.bytes, clients),
             "Bytes of training",
             "Payload is the encoded embeddings alone; framing is what surrounds them on the wire; relay is what the "
             "way through the relay adds, up and down again. Good: framing is hardly visible, and the bars are alike "
@@ -305,7 +313,9 @@ def _federation(run: RunData) -> list[Html | None]:
 def _samples(run: RunData) -> list[Html | None]:
     if not run.samples:
         return []
-    shown = list(run.samples.items())[:_MOST_SAMPLES]
+    order = {client: index for index, client in enumerate(run.settings.clients)}
+    samples = sorted(run.samples.items(), key=lambda item: order.get(item[0], len(order)))
+    shown = samples[:_MOST_SAMPLES]
     more = f" The first {len(shown)} of {len(run.samples)} clients." if len(shown) < len(run.samples) else ""
     return [
         paragraph("One event as each client's own sensor sees it; no client ever sees another's." + more),

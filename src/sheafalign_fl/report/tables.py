@@ -34,7 +34,7 @@ def print_summary(summary: Summary, console: Console) -> None:
     console.print(_heading(summary))
     for table in quality_tables(summary.quality):
         print_table(table, console)
-    edges = edge_table(summary.bytes)
+    edges = edge_table(summary.bytes, [client.name for client in summary.clients])
     for table in (purpose_table(summary.bytes), *([edges] if edges is not None else [])):
         print_table(table, console)
     absences = absence_table(summary.absences, most=_FEW_ABSENCES)
