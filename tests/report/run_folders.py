@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from sheafalign_fl.config import Settings, parse_settings, to_yaml
+from sheafalign_fl.config import Settings, parse_settings
 from sheafalign_fl.ledger import Ledger, LedgerRow
 from sheafalign_fl.run.folder import MetricsLog, RunFolder
 from sheafalign_fl.run.results import (

@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sheafalign_fl.errors import DataError
+from sheafalign_fl.errors import ConfigError, DataError
 from sheafalign_fl.seeding import numpy_generator
 
 Split = Literal["train", "validation", "test"]
@@ -76,9 +76,13 @@ class DataSource(Protocol):
 def check_modality(data: ModalityData, where: str) -> ModalityData:
     """Return `data` if it is well formed; raise `DataError` naming `where` and the first thing that is not.
 
-    Checks: `x` is numeric, finite, not empty and at least 2-D; ids are one-dimensional, integers or text, and unique;
-    split and labels have one entry for each event.
+    Checks: all are arrays; `x` is floating-point, finite, not empty and at least 2-D; ids are one-dimensional, integers
+    or text, and unique; split and labels have one integer for each event.
     """
+    arrays = {"x": data.x, "event_ids": data.event_ids, "split": data.split, **data.labels}
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise DataError(f"{where}: {name} is a {type(array).__name__}; it must be a NumPy array")
     if not np.issubdtype(data.x.dtype, np.floating):
         raise DataError(f"{where}: x has dtype {data.x.dtype}; it must be a floating-point array")
     if data.x.ndim < 2:
@@ -90,12 +94,16 @@ def check_modality(data: ModalityData, where: str) -> ModalityData:
         raise DataError(f"{where}: event_id has shape {data.event_ids.shape} but x has {count} events")
     if data.event_ids.dtype.kind not in "iuU":
         raise DataError(f"{where}: event_id has dtype {data.event_ids.dtype}; use integers or text")
+    if data.event_ids.dtype.kind == "u" and data.event_ids.max() > np.iinfo(np.int64).max:
+        raise DataError(f"{where}: event_id holds {data.event_ids.max()}, which int64 cannot hold; use text")
     _check_unique(data.event_ids, where)
-    if data.split.shape != (count,) or (data.split.size and int(data.split.max()) >= len(SPLITS)):
+    if data.split.shape != (count,) or data.split.dtype.kind not in "iu" or not np.isin(data.split, (0, 1, 2)).all():
         raise DataError(f"{where}: split must give one of {', '.join(SPLITS)} for each of the {count} events")
     for name, values in data.labels.items():
         if values.shape != (count,):
             raise DataError(f"{where}: label '{name}' has shape {values.shape} but x has {count} events")
+        if values.dtype.kind not in "iu":
+            raise DataError(f"{where}: label '{name}' has dtype {values.dtype}; it must be integers, -1 where unknown")
     bad = ~np.isfinite(data.x).reshape(count, -1).all(axis=1)
     if bad.any():
         raise DataError(
@@ -112,6 +120,15 @@ def _check_unique(event_ids: NDArray[Any], where: str) -> None:
             f"{where}: {int(double.sum())} event ids occur more than once (first: {values[np.argmax(double)]}); "
             "an event id names one event of one modality"
         )
+
+
+def check_fractions(test: float, validation: float) -> None:
+    """Raise `ConfigError` unless `test` and `validation` are fractions that leave something to train on."""
+    for name, value in (("test", test), ("validation", validation)):
+        if not 0 <= value <= 1:
+            raise ConfigError(f"data.options.{name}: must be between 0 and 1, not {value}")
+    if test + validation >= 1:
+        raise ConfigError(f"data.options: test {test} and validation {validation} leave nothing to train on")
 
 
 def assign_splits(groups: NDArray[Any], seed: int, *, test: float, validation: float) -> NDArray[np.uint8]:

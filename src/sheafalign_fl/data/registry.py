@@ -1,12 +1,17 @@
 """Finding a data source by name or by dotted path, checking its options, and sharing what was loaded."""
 
 import difflib
+import inspect
 import json
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sheafalign_fl.data import folder, scenes, watch
 from sheafalign_fl.data.base import DataSource, ModalityData, check_modality
@@ -20,7 +25,8 @@ _SOURCES: dict[str, tuple[SourceInfo, DataSource]] = {
 _KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
 _CACHED = 32
 _cache: "OrderedDict[str, ModalityData]" = OrderedDict()
-_lock = threading.Lock()
+_lock = threading.RLock()
+"""Reentrant, because a source of the user's own may load a built-in one."""
 
 
 def sources() -> dict[str, SourceInfo]:
@@ -54,14 +60,12 @@ def load_modality(source: str, modality: str, seed: int, options: Mapping[str, A
     DataError
         The data cannot be had or is malformed.
     """
-    key = json.dumps([source, modality, seed, dict(options), _stamp(options, modality)], sort_keys=True, default=str)
+    key = _canonical([source, modality, seed, dict(options), _stamp(options)])
     with _lock:
         if key in _cache:
             _cache.move_to_end(key)
             return _cache[key]
-        data = check_modality(_load(source, modality, seed, options, where), where)
-        for array in (data.x, data.event_ids, data.split, *data.labels.values()):
-            array.flags.writeable = False
+        data = _shared(check_modality(_load(source, modality, seed, options, where), where))
         _cache[key] = data
         while len(_cache) > _CACHED:
             _cache.popitem(last=False)
@@ -74,18 +78,56 @@ def _load(source: str, modality: str, seed: int, options: Mapping[str, Any], whe
         return load(_known_modality(modality, info, where), seed, **_complete(options, info))
     if ":" not in source:
         raise ConfigError(f"data.source: unknown data source '{source}'; {_suggest(source, list(_SOURCES))}")
+    return _call(source, modality, seed, options, where)
+
+
+def _call(source: str, modality: str, seed: int, options: Mapping[str, Any], where: str) -> ModalityData:
+    """Call the user's own factory; whatever it raises becomes one clear line."""
     factory = load_attribute(source, "data.source")
+    try:
+        inspect.signature(factory).bind(modality, seed, **options)
+    except TypeError as error:
+        raise ConfigError(f"data.source: '{source}' cannot be called with these options: {error}") from None
+    except ValueError:  # a factory written in C may have no signature to check
+        pass
     try:
         data = factory(modality, seed, **options)
     except SheafAlignError:
         raise
-    except TypeError as error:
-        raise ConfigError(f"data.source: '{source}' cannot be called with these options: {error}") from None
     except Exception as error:  # the user's own code may raise anything
-        raise DataError(f"{where}: '{source}' failed: {type(error).__name__}: {error}") from error
+        raise DataError(f"{where}: '{source}' failed: {type(error).__name__}: {_one_line(error)}") from error
     if not isinstance(data, ModalityData):
         raise ConfigError(f"data.source: '{source}' returned {type(data).__name__}, not a ModalityData")
     return data
+
+
+def _shared(data: ModalityData) -> ModalityData:
+    """Return the data in the dtypes that clients rely on, as views that cannot be written to."""
+    return replace(
+        data,
+        x=_frozen(data.x, np.float32),
+        event_ids=_frozen(data.event_ids, np.int64 if data.event_ids.dtype.kind in "iu" else data.event_ids.dtype),
+        split=_frozen(data.split, np.uint8),
+        labels={name: _frozen(values, np.int64) for name, values in data.labels.items()},
+    )
+
+
+def _frozen(array: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    # A view, so that an array that the user's own source keeps stays writeable for that source.
+    view = array.astype(dtype, copy=False).view()
+    view.flags.writeable = False
+    return view
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _canonical(key: list[Any]) -> str:
+    try:
+        return json.dumps(key, sort_keys=True, default=repr)
+    except TypeError:  # keys of two types cannot be sorted; their own order will do
+        return repr(key)
 
 
 def _known_modality(modality: str, info: SourceInfo, where: str) -> str:
@@ -108,14 +150,13 @@ def _complete(options: Mapping[str, Any], info: SourceInfo) -> dict[str, Any]:
     return {name: option.default for name, option in known.items()} | dict(options)
 
 
-def _stamp(options: Mapping[str, Any], modality: str) -> list[float]:
-    """Return what changes when a file of the user's changes."""
-    path = options.get("path")
-    file = Path(str(path)) / f"{modality}.npz" if path is not None else None
-    if file is None or not file.is_file():
+def _stamp(options: Mapping[str, Any]) -> list[tuple[str, int, int]]:
+    """Return what changes when a file in the user's folder changes."""
+    folder_ = Path(str(options["path"])) if options.get("path") is not None else None
+    if folder_ is None or not folder_.is_dir():
         return []
-    status = file.stat()
-    return [status.st_mtime_ns, status.st_size]
+    files = [(path.name, path.stat()) for path in sorted(folder_.glob("*.npz"))]
+    return [(name, status.st_mtime_ns, status.st_size) for name, status in files]
 
 
 def _suggest(name: str, known: list[str]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sheafalign_fl.data.base import SPLITS, ModalityData, assign_splits
+from sheafalign_fl.data.base import SPLITS, ModalityData, assign_splits, check_fractions
 from sheafalign_fl.data.description import Labels, Modality, Option, SourceInfo
 from sheafalign_fl.errors import ConfigError, DataError
 
@@ -47,17 +47,22 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
     DataError
         The package seglearn is not installed.
     ConfigError
-        The window is longer than every recording, or shorter than 8 samples.
+        The window is longer than every recording, or shorter than 8 samples; or no subject is left to train on.
     """
     window, stride = int(options["window"]), int(options["stride"])
     if window < 8 or stride < 1:
         raise ConfigError(f"watch: window must be 8 or more and stride 1 or more, not {window} and {stride}")
+    test, validation = float(options["test"]), float(options["validation"])
+    check_fractions(test, validation)
     x, event_ids, recording = _windows(window, stride)
     content = _recordings()
     subjects = np.asarray(content["subject"])[recording]
-    split = assign_splits(subjects, seed, test=float(options["test"]), validation=float(options["validation"]))
+    split = assign_splits(subjects, seed, test=test, validation=validation)
     values = _view(modality, x)
     fit = values[split == SPLITS.index("train")]
+    if not len(fit):
+        count = len(np.unique(subjects))
+        raise ConfigError(f"data.options: test {test} and validation {validation} take all of the {count} subjects")
     mean, scale = fit.mean(axis=(0, 2), keepdims=True), fit.std(axis=(0, 2), keepdims=True)
     return ModalityData(
         ((values - mean) / scale).astype(np.float32),

@@ -22,14 +22,14 @@ _MISSING = "not set"
 Groups = Mapping[str, Sequence[RunData]]
 
 _SCORES: tuple[tuple[str, Callable[[Quality], float | None]], ...] = (
-    ("R@1 %", lambda quality: mean(row.recall_at_1 for row in quality.retrieval)),
-    ("R@10 %", lambda quality: mean(row.recall_at_10 for row in quality.retrieval)),
-    ("mAP %", lambda quality: mean(row.mean_average_precision for row in quality.retrieval)),
-    ("transfer, prototypes %", lambda quality: mean(row.prototype_accuracy for row in quality.transfer)),
-    ("transfer, probe %", lambda quality: mean(row.probe_accuracy for row in quality.transfer)),
-    ("probe %", lambda quality: mean(row.accuracy for row in quality.probe)),
-    ("1 missing %", lambda quality: _imputed(quality, 1)),
-    ("2 missing %", lambda quality: _imputed(quality, 2)),
+    ("R@1", lambda quality: mean(row.recall_at_1 for row in quality.retrieval)),
+    ("R@10", lambda quality: mean(row.recall_at_10 for row in quality.retrieval)),
+    ("mAP", lambda quality: mean(row.mean_average_precision for row in quality.retrieval)),
+    ("transfer, prototypes", lambda quality: mean(row.prototype_accuracy for row in quality.transfer)),
+    ("transfer, probe", lambda quality: mean(row.probe_accuracy for row in quality.transfer)),
+    ("linear probe", lambda quality: mean(row.accuracy for row in quality.probe)),
+    ("1 missing", lambda quality: _imputed(quality, 1)),
+    ("2 missing", lambda quality: _imputed(quality, 2)),
 )
 
 
@@ -95,13 +95,13 @@ def _results(groups: Groups) -> list[Html | None]:
                 human_bytes(round(payload or 0)),
             )
         )
-    columns = ("method", "runs", *(name for name, _ in _SCORES), "training payload")
-    shown = _without_empty(Table("Test results", columns, tuple(rows)))
+    columns = ("method", "runs", *(name for name, _ in _SCORES), "payload")
+    shown = _without_empty(Table("Test results, %", columns, tuple(rows)))
     return [
         table(
             shown,
-            "Means over all directions, clients or choices of missing clients, on test events. Higher is better; a "
-            "method that costs fewer bytes for the same quality is better too.",
+            "In percent, means over all directions, clients or choices of missing clients, on test events. Higher "
+            "is better; a method that costs fewer bytes for the same quality is better too.",
         )
     ]
 

@@ -14,6 +14,7 @@ from sheafalign_fl.run.results import (
     ClientFacts,
     Consistency,
     EdgeBytes,
+    EdgeFacts,
     Probe,
     Quality,
     Retrieval,
@@ -213,7 +214,9 @@ def edge_table(
     columns = ("direction", "messages", "payload bytes", "payload", "message", "relay")
     names = {"train": "training", "setup": "setup", "evaluate": "evaluation"}
     title = f"Bytes by directed edge, {names[purpose]}"
-    return _cut(title, columns, edges, cells, lambda row: row.payload_bytes, (total,), most, extremes=("least", "most"))
+    return _cut(
+        title, columns, edges, cells, lambda row: row.payload_bytes, (total,), most, extremes=("smallest", "largest")
+    )
 
 
 def absence_table(absences: Sequence[AbsenceRow], most: int = 2 * MOST_ROWS) -> Table | None:
@@ -257,6 +260,20 @@ def client_table(clients: Sequence[ClientFacts]) -> Table:
         *(f"{name} events" for name in splits),
     )
     return Table("Clients", columns, rows, text_columns=5)
+
+
+def graph_table(edges: Sequence[EdgeFacts]) -> Table:
+    """Return the edges of the graph, their dimensions and how many events both ends have."""
+    splits = sorted({split for edge in edges for split in edge.shared_events}, key=_split_order)
+    rows = tuple(
+        (
+            f"{edge.source} – {edge.target}",
+            str(edge.dim),
+            *(exact(edge.shared_events.get(split, 0)) for split in splits),
+        )
+        for edge in edges
+    )
+    return Table("Edges", ("edge", "d_e", *(f"shared {split} events" for split in splits)), rows)
 
 
 def in_order(rows: Sequence[EdgeBytes], clients: Sequence[str]) -> list[EdgeBytes]:

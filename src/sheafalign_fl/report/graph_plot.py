@@ -9,10 +9,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from sheafalign_fl.config import Settings
+from sheafalign_fl.report.numbers import count_of
 from sheafalign_fl.report.style import CYCLE, GREY, INK, new_figure
 from sheafalign_fl.topology import build_topology
 
-_MOST_LABELLED_EDGES = 15
+_MOST_LABELLED_EDGES = 10, 15
+"""If all edges have one dimension, which the title tells already; if they differ."""
 _MOST_NAMES = 40
 _LARGE = 12
 
@@ -35,11 +37,23 @@ def graph_picture(settings: Settings) -> Figure:
     _draw_clients(axes, settings, topology.clients, modalities, places)
     axes.set_axis_off()
     axes.set_aspect("equal")
-    axes.margins(x=0.22 if count <= _LARGE else 0.08, y=0.13 if count <= _LARGE else 0.08)
+    _frame(axes, np.array(list(places.values())), margin=0.16 if count <= _LARGE else 0.08)
     dims = sorted({edge.dim for edge in topology.edges})
     spread = f"{dims[0]}" if len(dims) == 1 else f"{dims[0]} to {dims[-1]}"
-    axes.set_title(f"{count} clients, {len(topology.edges)} edges, comparison spaces of dimension {spread}")
+    axes.set_title(
+        f"{count_of(count, 'client')}, {count_of(len(topology.edges), 'edge')}, comparison spaces of dimension {spread}"
+    )
     return figure
+
+
+def _frame(axes: Axes, spots: NDArray[np.float64], margin: float) -> None:
+    """Leave room for names around `spots` (N, 2), also where they all stand in one line."""
+    low, high = spots.min(axis=0), spots.max(axis=0)
+    size = float((high - low).max())
+    middle, half = (low + high) / 2, np.maximum(high - low, 0.3 * size) / 2 + margin * size
+    # Names stand to the left and right, so that the sides need more room than top and bottom.
+    axes.set_xlim(middle[0] - half[0] - 0.1 * size, middle[0] + half[0] + 0.1 * size)
+    axes.set_ylim(middle[1] - half[1], middle[1] + half[1])
 
 
 def _draw_edges(axes: Axes, graph: "nx.Graph[str]", places: Positions) -> None:
@@ -51,7 +65,7 @@ def _draw_edges(axes: Axes, graph: "nx.Graph[str]", places: Positions) -> None:
         # Thousands of paths would make the page heavy; as a picture they are one.
         lines.set_rasterized(True)
     dims = {(source, target): str(dim) for source, target, dim in graph.edges(data="dim")}
-    if many <= _MOST_LABELLED_EDGES:
+    if many <= _MOST_LABELLED_EDGES[len(set(dims.values())) > 1]:
         # Off the middle, where the diagonals of a complete graph would put all labels in one place.
         nx.draw_networkx_edge_labels(
             graph,
@@ -92,7 +106,7 @@ def _draw_clients(
 def _name(axes: Axes, name: str, spot: NDArray[np.float64], outward: NDArray[np.float64], size: float) -> None:
     """Write a client's name beside its disc, on the side that faces away from the others."""
     length = float(np.linalg.norm(outward))
-    way = outward / length if length > 1e-6 else np.array([0.0, -1.0])
+    way = outward / length if length > 1e-6 else np.array([0.7, -0.7])
     sideways, away = abs(way[0]) > 0.35, 17 if size > 8 else 9
     axes.annotate(
         name if len(name) <= 24 else name[:23] + "…",
@@ -117,7 +131,9 @@ def _places(graph: "nx.Graph[str]") -> Positions:
         return {**_circle(rim), hub: np.zeros(2)}
     dense = graph.number_of_edges() > 0.3 * len(names) * (len(names) - 1) / 2
     ring = all(degree == 2 for degree in degrees.values())
-    if dense or ring or len(names) <= 3:
+    if len(names) == 2:
+        return {name: np.array([x, 0.0]) for name, x in zip(names, (-1.0, 1.0), strict=True)}
+    if dense or ring or len(names) == 3:
         # The ring's own order, so that it is drawn without crossings.
         return _circle([edge[0] for edge in nx.find_cycle(graph)] if ring else names)
     places: Positions = nx.kamada_kawai_layout(graph)

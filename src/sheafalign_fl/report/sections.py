@@ -13,6 +13,7 @@ from sheafalign_fl.report.content import (
     consistency_table,
     direction,
     edge_table,
+    graph_table,
     missing_table,
     probe_table,
     purpose_table,
@@ -304,9 +305,12 @@ def _federation(run: RunData) -> list[Html | None]:
         )
     ]
     if run.summary is not None:
-        clients = table(client_table(run.summary.clients))
-        many = len(run.summary.clients) > MOST_ROWS
-        parts.append(details(f"All {len(run.summary.clients)} clients", clients) if many else clients)
+        for content in (client_table(run.summary.clients), graph_table(run.summary.edges)):
+            shown = table(Table(content.title, content.columns, content.rows[:_MOST_FOLDED], (), content.text_columns))
+            name = f"{content.title}: {count_of(len(content.rows), 'row')}"
+            if len(content.rows) > _MOST_FOLDED:
+                name += f", the first {_MOST_FOLDED} here and all in summary.json"
+            parts.append(details(name, shown) if len(content.rows) > MOST_ROWS else shown)
     return parts
 
 

@@ -70,6 +70,8 @@ def print_table(table: Table, console: Console) -> None:
     for cells in table.summary:
         rich.add_row(*map(Text, cells), style="bold")
     console.print(rich)
+    if table.note:
+        console.print()
 
 
 def _heading(summary: Summary) -> Panel:

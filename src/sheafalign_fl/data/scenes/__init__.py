@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from sheafalign_fl.data.base import ModalityData, assign_splits
+from sheafalign_fl.data.base import ModalityData, assign_splits, check_fractions
 from sheafalign_fl.data.description import Labels, Modality, Option, SourceInfo
 from sheafalign_fl.data.scenes import beam, camera, gps, lidar, radar
 from sheafalign_fl.data.scenes.world import Array, World, build_world
@@ -111,8 +111,10 @@ def _check(options: dict[str, Any]) -> None:
             raise ConfigError(f"data.options.{name}: must be 1 or more, not {options[name]}")
     if options["frames"] > 1000:
         raise ConfigError(f"data.options.frames: at most 1000, not {options['frames']}")
-    for name in ("night", "fog", "traffic", "test", "validation"):
+    for name in ("night", "fog", "traffic"):
         if not 0 <= options[name] <= 1:
             raise ConfigError(f"data.options.{name}: must be between 0 and 1, not {options[name]}")
-    if options["test"] + options["validation"] >= 1:
-        raise ConfigError("data.options: test and validation leave nothing to train on")
+    most = 1 / max(_DROPOUT.values())
+    if not 0 <= options["dropout"] <= most:
+        raise ConfigError(f"data.options.dropout: must be between 0 and {most:g}, not {options['dropout']}")
+    check_fractions(float(options["test"]), float(options["validation"]))

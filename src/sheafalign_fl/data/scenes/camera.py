@@ -21,12 +21,13 @@ def project(x: Array, y: Array, z: Array) -> tuple[Array, Array]:
 def render(world: World, rng: np.random.Generator) -> Array:
     """Return pictures (E, 3, HEIGHT, WIDTH), about zero mean and unit scale."""
     pictures = np.empty((len(world), 3, HEIGHT, WIDTH), dtype=np.float32)
-    for start in range(0, len(world), _CHUNK):
-        rows = slice(start, start + _CHUNK)
-        pictures[rows] = _paint(world, rows)
     noise = np.where(world.night, 0.05, 0.02).astype(np.float32)[:, None, None, None]
-    pictures += noise * rng.standard_normal(pictures.shape, dtype=np.float32)
-    return (pictures - 0.4) / 0.25
+    for start in range(0, len(world), _CHUNK):  # some pictures at a time keep memory at one copy of them
+        rows = slice(start, start + _CHUNK)
+        painted = _paint(world, rows)
+        painted += noise[rows] * rng.standard_normal(painted.shape, dtype=np.float32)
+        pictures[rows] = (painted - 0.4) / 0.25
+    return pictures
 
 
 def _paint(world: World, rows: slice) -> Array:

@@ -1,0 +1,180 @@
+"""Figures: that they draw for all sizes, and what they hold."""
+
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from sheafalign_fl.report import plots
+from sheafalign_fl.report.graph_plot import graph_picture
+from sheafalign_fl.report.run_data import ExchangePoint, Projection
+from sheafalign_fl.report.style import figure_style, to_svg
+from sheafalign_fl.run.results import EdgeBytes, EvaluationRow, Retrieval
+from sheafalign_fl.topology import build_topology
+from tests.report.run_folders import quality, settings
+
+
+@pytest.fixture(autouse=True)
+def _style() -> Iterator[None]:
+    with figure_style():
+        yield
+
+
+def names(count: int) -> list[str]:
+    return [f"sensor-{k}" for k in range(count)]
+
+
+def texts(svg: str) -> list[str]:
+    return ["".join(node.itertext()).strip() for node in ET.fromstring(svg).iter() if node.tag.endswith("}text")]
+
+
+@pytest.mark.parametrize(
+    ("count", "graph"),
+    [
+        *[(count, {"topology": "complete", "dim": 32}) for count in (2, 3, 4, 10)],
+        (3, {"topology": "path"}),
+        (7, {"topology": "ring"}),
+        (6, {"topology": "star", "centre": "sensor-2"}),
+        (9, {"topology": "random", "probability": 0.4}),
+        (100, {"topology": "complete"}),
+        (100, {"topology": "small-world"}),
+    ],
+)
+def test_graphs_of_every_size_are_drawn(count: int, graph: dict[str, object]) -> None:
+    chosen = settings(names(count), graph=graph)
+    svg = to_svg(graph_picture(chosen), "graph")
+    found = texts(svg)
+    if count <= 10:
+        assert set(names(count)) <= set(found)
+    edges = build_topology(chosen).edges
+    if len(edges) <= 10:
+        assert found.count(str(edges[0].dim)) >= len(edges)
+    assert f"{count} clients, {len(edges):,} edge" in " ".join(found)
+    assert len(svg) < 400_000
+
+
+def test_edges_carry_their_own_dimension() -> None:
+    edges = [{"between": ["a", "b"], "dim": 17}, {"between": ["b", "c"], "dim": 23}]
+    found = texts(to_svg(graph_picture(settings("abc", graph={"topology": "edges", "edges": edges})), "graph"))
+    assert {"17", "23"} <= set(found)
+
+
+def test_names_are_neither_formulas_nor_markup() -> None:
+    hostile = ["$x^2$", "<script src=x ", "a & b"]
+    svg = to_svg(graph_picture(settings(hostile)), "graph")
+    assert "<script" not in svg
+    assert {"$x^2$", "a & b"} <= set(texts(svg))
+
+
+def test_ids_of_two_figures_do_not_clash() -> None:
+    figures = [to_svg(graph_picture(settings("abc")), name) for name in ("one", "two")]
+    ids = [{node.get("id") for node in ET.fromstring(svg).iter()} - {None} for svg in figures]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+    assert to_svg(graph_picture(settings("abc")), "one") == figures[0]
+
+
+def point(exchange: int, total: float | None, *absent: str) -> ExchangePoint:
+    terms = ("laplacian", "contrastive", "reconstruction", "cross_reconstruction")
+    losses = {} if total is None else {"total": total, **dict.fromkeys(terms, total / 4), "cross_reconstruction": 0.0}
+    return ExchangePoint(exchange, losses, absent, 100 * exchange, 0.1)
+
+
+def test_loss_curves() -> None:
+    assert plots.loss_curves([]) is None
+    assert plots.loss_curves([point(0, None)]) is None
+    assert plots.loss_curves([point(0, 1.0)]) is not None
+    curve = [point(k, 5 / (k + 1), *(["a"] if k in (3, 4, 9) else [])) for k in range(200)]
+    drawn = plots.loss_curves(curve)
+    assert drawn is not None
+    left, right = drawn.axes
+    assert len(left.patches) == 2
+    assert right.get_yscale() == "log"
+    assert "cross reconstruction" not in {line.get_label() for line in right.lines}
+    # The clear line is a running mean, so of a constant it is that constant, to both ends.
+    flat = plots.loss_curves([point(k, 3.0) for k in range(200)])
+    assert flat is not None
+    assert np.allclose(np.asarray(flat.axes[0].lines[1].get_ydata()), 3)
+
+
+def test_retrieval_curves_show_means_against_exchanges_and_bytes() -> None:
+    assert plots.retrieval_curves([]) is None
+    topology, generator = build_topology(settings()), np.random.default_rng(0)
+    splits = ["validation", "validation", "test"]
+    rows = [
+        EvaluationRow(exchange=10 * k, payload_bytes=1000 * k, quality=quality(topology, split, k / 3, generator))
+        for k, split in enumerate(splits, start=1)
+    ]
+    drawn = plots.retrieval_curves(rows)
+    assert drawn is not None
+    line = drawn.axes[0].lines[0]
+    expected = [100 * np.mean([row.recall_at_10 for row in item.quality.retrieval]) for item in rows[:2]]
+    assert np.allclose(np.asarray(line.get_ydata()), expected)
+    assert list(np.asarray(line.get_xdata())) == [10, 20]
+    assert list(np.asarray(drawn.axes[1].lines[0].get_xdata())) == [1000, 2000]
+    assert plots.retrieval_curves(rows[2:]) is not None
+
+
+def edge(source: str, target: str, purpose: str = "train") -> EdgeBytes:
+    sizes = {"payload_bytes": 1000, "message_bytes": 1100, "relay_bytes": 2500}
+    facts = {"source": source, "target": target, "purpose": purpose, "messages": 1, "events": 1}
+    return EdgeBytes.model_validate({**facts, **sizes})
+
+
+def widths_of(figure: Figure) -> list[float]:
+    return [bar.get_width() for bar in figure.axes[0].patches if isinstance(bar, Rectangle)]
+
+
+def test_bytes_bars_are_stacked_and_leave_out_what_is_no_training_edge() -> None:
+    rows = [edge("a", "b"), edge("b", "a"), edge("a", "evaluator"), edge("relay", "a"), edge("a", "b", "evaluate")]
+    drawn = plots.bytes_bars(rows, ["a", "b"])
+    assert drawn is not None
+    widths = widths_of(drawn)
+    assert widths == [1000, 1000, 100, 100, 1400, 1400]
+    assert plots.bytes_bars(rows[2:], ["a", "b"]) is None
+
+
+def test_many_edges_are_added_up_by_client() -> None:
+    rows = [edge(a, b) for a in names(20) for b in names(20) if a != b]
+    drawn = plots.bytes_bars(rows, names(20))
+    assert drawn is not None
+    assert widths_of(drawn)[:20] == [19_000] * 20
+
+
+def test_missing_curve_and_matrix() -> None:
+    topology = build_topology(settings(names(5)))
+    measured = quality(topology, "test", 1.0, np.random.default_rng(0))
+    assert plots.missing_curve((), ()) is None
+    drawn = plots.missing_curve(measured.missing, measured.probe)
+    assert drawn is not None
+    assert len(drawn.axes[0].lines) == 4
+    matrix = plots.recall_matrix(measured.retrieval, names(5))
+    assert matrix is not None
+    assert len(matrix.axes[0].texts) == 20
+    assert plots.recall_matrix(measured.retrieval[:2], names(2)) is None
+
+
+def test_matrix_holds_each_direction_in_its_place() -> None:
+    row = {"events": 9, "recall_at_1": 0, "recall_at_5": 0, "median_rank": 1, "mean_average_precision": None}
+    rows = [Retrieval.model_validate({"source": "a", "target": "c", "recall_at_10": 0.25, **row})]
+    drawn = plots.recall_matrix(rows, ["a", "b", "c"])
+    assert drawn is not None
+    (text,) = drawn.axes[0].texts
+    assert (text.get_position(), text.get_text()) == ((2, 0), "25")
+
+
+@pytest.mark.parametrize("dim", [1, 2, 40])
+@pytest.mark.parametrize("classes", [0, 2, 30])
+def test_projections_of_every_shape_are_drawn(dim: int, classes: int) -> None:
+    generator = np.random.default_rng(0)
+    z = generator.normal(size=(60, dim))
+    labels = generator.integers(-1, classes, 60) if classes else np.full(60, -1)
+    to_svg(plots.projection_plot(Projection("a", "b", z, z, labels, ("clear",))), "projection")
+
+
+def test_collapsed_embeddings_are_drawn() -> None:
+    dead = np.zeros((5, 3))
+    to_svg(plots.projection_plot(Projection("a", "b", dead, dead, np.zeros(5, dtype=np.int64), ())), "projection")

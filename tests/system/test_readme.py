@@ -1,0 +1,82 @@
+"""Every command in README is run, as it stands and in its order; long ones get shorter settings appended."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sheafalign_fl.config import parse_settings
+from tests.system.command import ROOT, environment
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHORTER = {
+    "experiments/quickstart.yaml": ["--set", "data.options.events=1000", "--set", "training.exchanges=4"],
+    "experiments/watch.yaml": ["--set", "training.exchanges=4"],
+    "experiments/own_data/own_data.yaml": ["--set", "training.exchanges=20"],
+    "experiments/own_data/own_encoder.yaml": ["--set", "training.exchanges=20"],
+    "experiments/own_data/own_source.yaml": ["--set", "training.exchanges=20"],
+}
+RUN_ELSEWHERE = {
+    "make demo": ".ci/run",
+    "make test": ".ci/run",
+    "flwr run .": "tests/system/test_engines.py",
+}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    lines = (line for block in blocks("sh") for line in block.splitlines())
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+@pytest.mark.slow
+def test_every_command_in_readme_works(tmp_path: Path) -> None:
+    """The checkout's folders are copied into an empty one, where the commands may leave what they write."""
+    for name in ("experiments", "clients", "strategies", "src"):
+        _copy(ROOT / name, tmp_path / name)
+    done = 0
+    for words in commands():
+        if any(" ".join(words).startswith(elsewhere) for elsewhere in RUN_ELSEWHERE):
+            continue
+        more = next((extra for path, extra in SHORTER.items() if path in words), [])
+        program = str(Path(sys.executable).parent / words[0])
+        result = subprocess.run(
+            [program, *words[1:], *more],
+            cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=240, check=False,
+        )  # fmt: skip
+        assert result.returncode == 0, f"{' '.join(words)}\n{result.stdout[-2000:]}{result.stderr[-2000:]}"
+        done += 1
+    assert done >= 10
+    assert (tmp_path / "runs" / "comparison.html").is_file()
+
+
+def test_commands_that_are_run_elsewhere_are() -> None:
+    for command, where in RUN_ELSEWHERE.items():
+        assert any(" ".join(words).startswith(command) for words in commands()), command
+        text = (ROOT / where).read_text(encoding="utf-8")
+        assert command in text or all(f'"{word}"' in text for word in command.split()), where
+
+
+def test_the_configuration_in_readme_is_valid() -> None:
+    (text,) = blocks("yaml")
+    settings = parse_settings(yaml.safe_load(text))
+    assert list(settings.clients) == ["camera", "lidar", "beam"]
+
+
+def test_links_in_readme_lead_somewhere() -> None:
+    targets = re.findall(r"\]\(([^)]+)\)", README)
+    local = [target for target in targets if not target.startswith("https://")]
+    assert len(local) >= 6
+    assert all((ROOT / target).exists() for target in local)
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "recordings"))
