@@ -69,7 +69,7 @@ def score(
             neighbour
         ):
             results["consistency"].append(scorer.consistency(neighbour))
-        if "transfer" in wanted and scorer.labelled:
+        if "transfer" in wanted and scorer.labelled and scorer.answers_exist(neighbour):
             results["transfer"].append(scorer.transfer(neighbour))
     if "probe" in wanted and scorer.labelled:
         results["probe"].append(scorer.probe())
@@ -115,6 +115,10 @@ class _Scorer:
     def labelled(self) -> bool:
         """Whether this client has labels of at least two classes to fit on, and some to test on."""
         return len(np.unique(self.probe_labels[self.probe_labels >= 0])) >= 2 and bool((self.labels >= 0).any())
+
+    def answers_exist(self, neighbour: str) -> bool:
+        """Return whether any tested event that the edge shares has a label to compare an answer with."""
+        return bool((self.labels[self._shared(neighbour)] >= 0).any())
 
     def retrieval(self, neighbour: str) -> dict[str, Any]:
         shared = self._shared(neighbour)

@@ -26,7 +26,7 @@ def load(modality: str, seed: int = 0, **options: Any) -> ModalityData:
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    return build_world(0, events=1200, frames=20, horizon=5, night=0.25, fog=0.2, traffic=0.75)
+    return build_world(0, events=1200, frames=20, horizon=5, night=0.25, fog=0.2, traffic=0.75, trees=0.5)
 
 
 def ray_box(direction: Any, low: Any, high: Any, origin: Any) -> float:
@@ -152,7 +152,7 @@ def test_lidar_sees_the_wall_and_the_ground_where_there_is_nothing(world: World)
 
 
 def test_radar_peaks_at_the_vehicle_s_range_doppler_and_angle(world: World) -> None:
-    lonely = build_world(3, events=40, frames=20, horizon=5, night=0.0, fog=0.0, traffic=0.0)
+    lonely = build_world(3, events=40, frames=20, horizon=5, night=0.0, fog=0.0, traffic=0.0, trees=0.0)
     lonely.reflector[:] = np.nan
     maps = radar.measure(lonely, np.random.default_rng(0))
     for event in (0, 25):
@@ -263,7 +263,7 @@ def changed_by(world: World, **change: Any) -> set[str]:
 
 def test_each_pair_shares_what_a_third_lacks() -> None:
     """The table in the package's docstring, by intervention: change one factor and see which sensors notice."""
-    world = build_world(0, events=400, frames=20, horizon=5, night=0.25, fog=0.2, traffic=0.75)
+    world = build_world(0, events=400, frames=20, horizon=5, night=0.25, fog=0.2, traffic=0.75, trees=0.5)
     swapped = np.arange(world.exists.shape[1])
     swapped[[0, 1]] = swapped[[1, 0]]
     both = replace(world, exists=np.ones_like(world.exists), night=np.zeros_like(world.night))

@@ -79,24 +79,12 @@ def check_modality(data: ModalityData, where: str) -> ModalityData:
     Checks: all are arrays; `x` is floating-point, finite, not empty and at least 2-D; ids are one-dimensional, integers
     or text, and unique; split and labels have one integer for each event.
     """
-    arrays = {"x": data.x, "event_ids": data.event_ids, "split": data.split, **data.labels}
-    for name, array in arrays.items():
+    for name, array in {"x": data.x, "event_ids": data.event_ids, "split": data.split, **data.labels}.items():
         if not isinstance(array, np.ndarray):
             raise DataError(f"{where}: {name} is a {type(array).__name__}; it must be a NumPy array")
-    if not np.issubdtype(data.x.dtype, np.floating):
-        raise DataError(f"{where}: x has dtype {data.x.dtype}; it must be a floating-point array")
-    if data.x.ndim < 2:
-        raise DataError(f"{where}: x has shape {data.x.shape}; the first axis must be events, then at least one more")
+    _check_form(data.x, where)
     count = len(data.x)
-    if count == 0:
-        raise DataError(f"{where}: there are no events")
-    if data.event_ids.shape != (count,):
-        raise DataError(f"{where}: event_id has shape {data.event_ids.shape} but x has {count} events")
-    if data.event_ids.dtype.kind not in "iuU":
-        raise DataError(f"{where}: event_id has dtype {data.event_ids.dtype}; use integers or text")
-    if data.event_ids.dtype.kind == "u" and data.event_ids.max() > np.iinfo(np.int64).max:
-        raise DataError(f"{where}: event_id holds {data.event_ids.max()}, which int64 cannot hold; use text")
-    _check_unique(data.event_ids, where)
+    _check_ids(data.event_ids, count, where)
     if data.split.shape != (count,) or data.split.dtype.kind not in "iu" or not np.isin(data.split, (0, 1, 2)).all():
         raise DataError(f"{where}: split must give one of {', '.join(SPLITS)} for each of the {count} events")
     for name, values in data.labels.items():
@@ -111,6 +99,25 @@ def check_modality(data: ModalityData, where: str) -> ModalityData:
             f"{data.event_ids[np.argmax(bad)]}); clean or drop these events"
         )
     return data
+
+
+def _check_form(x: NDArray[Any], where: str) -> None:
+    if not np.issubdtype(x.dtype, np.floating):
+        raise DataError(f"{where}: x has dtype {x.dtype}; it must be a floating-point array")
+    if x.ndim < 2:
+        raise DataError(f"{where}: x has shape {x.shape}; the first axis must be events, then at least one more")
+    if len(x) == 0:
+        raise DataError(f"{where}: there are no events")
+
+
+def _check_ids(event_ids: NDArray[Any], count: int, where: str) -> None:
+    if event_ids.shape != (count,):
+        raise DataError(f"{where}: event_id has shape {event_ids.shape} but x has {count} events")
+    if event_ids.dtype.kind not in "iuU":
+        raise DataError(f"{where}: event_id has dtype {event_ids.dtype}; use integers or text")
+    if event_ids.dtype.kind == "u" and event_ids.max() > np.iinfo(np.int64).max:
+        raise DataError(f"{where}: event_id holds {event_ids.max()}, which int64 cannot hold; use text")
+    _check_unique(event_ids, where)
 
 
 def _check_unique(event_ids: NDArray[Any], where: str) -> None:

@@ -5,9 +5,10 @@ from collections.abc import Callable
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Circle
 from numpy.typing import NDArray
 
-from sheafalign_fl.data.scenes import beam, lidar, radar
+from sheafalign_fl.data.scenes import beam, gps, lidar, radar
 
 Values = NDArray[np.float32]
 
@@ -96,10 +97,12 @@ def _gps(figure: Figure, x: Values) -> None:
     position = (float(x[0]) * 10, float(x[1]) * 4 + 13.5)
     axes.annotate("", (position[0] + float(x[2]) * 9, position[1]), position, arrowprops={"arrowstyle": "->"})
     axes.plot(*position, "o")
+    error = float(np.exp(x[4] * 0.3 + 0.25)) * gps.BIAS
+    axes.add_patch(Circle(position, error, fill=False, linestyle=":"))
     axes.plot(0, 0, "^", color="black")
     axes.set_xlim(-40, 40)
     axes.set_ylim(-2, 26)
-    axes.set_xlabel("x (m); arrow: one second", fontsize=8)
+    axes.set_xlabel("x (m); arrow: one second, circle: reported accuracy", fontsize=8)
     axes.set_ylabel("y (m)", fontsize=8)
     axes.tick_params(labelsize=7)
 

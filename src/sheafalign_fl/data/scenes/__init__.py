@@ -2,24 +2,41 @@
 
 What a modality knows, and what it cannot know:
 
-============================================  ======  =====  =====  ====  ===
-factor                                        camera  lidar  radar  beam  gps
-============================================  ======  =====  =====  ====  ===
-where all vehicles are, their shapes          yes     yes    rough  --    --
-brightness of their paint                     yes     yes    --     --    --
-colour, night                                 yes     --     --     --    --
-fog                                           yes     yes    --     --    --
-which vehicle is the user, its direction      yes     --     --     yes   yes
-the user's distance (lane)                    rough   --     --     --    yes
-speeds                                        --      --     yes    --    own
-standing still (brake lights)                 yes     --     yes    --    own
-a metal sign on the wall (radio only)         --      --     yes    yes   --
-whether the line to the user is blocked       infer   --     --     yes   --
-============================================  ======  =====  =====  ====  ===
+============================================  ======  =====  =====  ========  ===
+factor                                        camera  lidar  radar  beam      gps
+============================================  ======  =====  =====  ========  ===
+where all vehicles are, their shapes          yes     yes    rough  echoes    --
+brightness of their paint                     yes     yes    --     --        --
+colour, night                                 yes     --     --     --        --
+fog                                           yes     yes    --     --        --
+trees                                         yes     yes    --     --        yes
+which vehicle is the user, its direction      yes     --     --     yes       yes
+the user's distance (lane)                    rough   --     --     in sight  yes
+speeds                                        --      --     yes    --        own
+standing still (brake lights)                 yes     --     yes    --        own
+a metal sign on the wall (radio only)         --      --     yes    yes       --
+whether the line to the user is blocked       infer   infer  infer  yes       --
+============================================  ======  =====  =====  ========  ===
 
-So every pair shares something that a third lacks: camera and LiDAR paint and fog (radar not), camera and radar
-standing still (LiDAR not), camera and beam or GPS the user's direction (LiDAR and radar not), LiDAR and radar all
-distances (beam not), radar and beam the metal sign (camera not), radar and GPS the user's speed (camera not).
+"infer", and "--" for the user, mean: the sensor sees vehicles but not which of them is the user, who drives a car or a
+van and never in the nearest lane, so a little can be guessed. Every pair shares something that a third lacks:
+
+==============  =================================  =======
+pair            shares                             lacking
+==============  =================================  =======
+camera, lidar   fog; brightness of paint           radar
+camera, radar   vehicles that stand still          lidar
+camera, beam    the direction of a user in sight   radar
+camera, gps     the direction of a user in sight   radar
+lidar, radar    how many vehicles are near         gps
+lidar, beam     whether the user is blocked        gps
+lidar, gps      the trees                          beam
+radar, beam     the metal sign                     camera
+radar, gps      the user's speed                   lidar
+beam, gps       the user's direction               lidar
+==============  =================================  =======
+
+tests/data/test_scenes_probes.py measures each line with a linear probe.
 """
 
 from collections.abc import Callable
@@ -53,7 +70,7 @@ INFO = SourceInfo(
         Modality("lidar", "(2, 6, 64)", "range and reflectivity of 6 rings of 64 rays"),
         Modality("radar", "(2, 32, 24)", "range-Doppler map and range-angle map, dB"),
         Modality("beam", "(64,)", "received power in 64 beams at 60 GHz, dB"),
-        Modality("gps", "(4,)", "the user's x, y, velocity and speed"),
+        Modality("gps", "(5,)", "the user's x, y, velocity, speed, and the accuracy that the receiver reports"),
     ),
     options=(
         Option("events", "int", 10000, "number of events"),
@@ -62,6 +79,7 @@ INFO = SourceInfo(
         Option("night", "float", 0.25, "fraction of sequences at night"),
         Option("fog", "float", 0.2, "fraction of sequences in fog"),
         Option("traffic", "float", 0.75, "probability of each of eleven other vehicles"),
+        Option("trees", "float", 0.5, "fraction of sequences with trees, whose leaves make the user's GPS worse"),
         Option("dropout", "float", 1.0, "factor on how often sensors miss an event (camera 2 %, gps 8 %, ...)"),
         Option("test", "float", 0.2, "fraction of sequences for testing"),
         Option("validation", "float", 0.1, "fraction of sequences for validation"),
@@ -83,7 +101,7 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
         An option is out of range.
     """
     _check(options)
-    keys = ("events", "frames", "horizon", "night", "fog", "traffic")
+    keys = ("events", "frames", "horizon", "night", "fog", "traffic", "trees")
     world = _world(seed, *(options[key] for key in keys))
     x = _SENSORS[modality](world, numpy_generator(seed, "scenes", modality))
     split = assign_splits(world.sequence, seed, test=float(options["test"]), validation=float(options["validation"]))
@@ -101,8 +119,12 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
 
 
 @lru_cache(maxsize=2)
-def _world(seed: int, events: int, frames: int, horizon: int, night: float, fog: float, traffic: float) -> World:
-    return build_world(seed, events=events, frames=frames, horizon=horizon, night=night, fog=fog, traffic=traffic)
+def _world(
+    seed: int, events: int, frames: int, horizon: int, night: float, fog: float, traffic: float, trees: float
+) -> World:
+    return build_world(
+        seed, events=events, frames=frames, horizon=horizon, night=night, fog=fog, traffic=traffic, trees=trees
+    )
 
 
 def _check(options: dict[str, Any]) -> None:
@@ -111,7 +133,7 @@ def _check(options: dict[str, Any]) -> None:
             raise ConfigError(f"data.options.{name}: must be 1 or more, not {options[name]}")
     if options["frames"] > 1000:
         raise ConfigError(f"data.options.frames: at most 1000, not {options['frames']}")
-    for name in ("night", "fog", "traffic"):
+    for name in ("night", "fog", "traffic", "trees"):
         if not 0 <= options[name] <= 1:
             raise ConfigError(f"data.options.{name}: must be between 0 and 1, not {options[name]}")
     most = 1 / max(_DROPOUT.values())

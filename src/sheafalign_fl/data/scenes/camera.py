@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from sheafalign_fl.data.scenes.world import LANES, UNIT_HEIGHT, VEHICLES, WALL, Array, World
+from sheafalign_fl.data.scenes.world import CROWN, LANES, TREES, UNIT_HEIGHT, VEHICLES, WALL, Array, World
 
 HEIGHT, WIDTH = 24, 48
 FOCAL = WIDTH / 2 / np.tan(np.radians(50.0))
 """Focal length in pixels: 100 degrees across."""
 HORIZON = 9.0
 """Row of the horizon."""
-_CHUNK = 500
+_CHUNK = 100
 _FOG_GREY = 0.65
 
 
@@ -33,7 +33,9 @@ def render(world: World, rng: np.random.Generator) -> Array:
 def _paint(world: World, rows: slice) -> Array:
     """Paint background, then vehicles from far to near."""
     fog, night = world.fog[rows], world.night[rows]
-    picture = np.repeat(_background()[None], len(fog), axis=0)
+    leaves = _crowns() * world.trees[rows, None, None, None]
+    green = np.array([0.16, 0.36, 0.14], dtype=np.float32)[:, None, None]
+    picture = _background() * (1 - leaves) + green * leaves
     picture = _light(picture, night)
     picture = _fogged(picture, fog, _background_distance()[None, None])
     order = np.argsort(-world.centre[rows, :, 1], axis=1)
@@ -126,6 +128,15 @@ def _background() -> Array:
         ground = np.where((rows.astype(int) == 13) | (rows.astype(int) == 16), 0.6, road[channel])
         picture[channel] = np.where(rows < roof, sky[channel], np.where(rows < foot, facade, ground))
     return picture
+
+
+def _crowns() -> Array:
+    """Return which pixels a row of trees covers, (HEIGHT, WIDTH), 1 or 0: half discs side by side."""
+    columns, rows = np.arange(WIDTH) + 0.5, np.arange(HEIGHT)[:, None] + 0.5
+    _, foot = project(np.zeros(()), np.asarray(TREES), np.asarray(CROWN))
+    across = (columns % 8 - 4) / 4
+    top = foot - 6.5 * np.sqrt(1 - across**2)
+    return ((rows > top) & (rows < foot)).astype(np.float32)
 
 
 def _background_distance() -> Array:

@@ -3,14 +3,14 @@
 import numpy as np
 
 from sheafalign_fl.data.scenes.geometry import cast
-from sheafalign_fl.data.scenes.world import UNIT_HEIGHT, WALL, Array, World
+from sheafalign_fl.data.scenes.world import CROWN, TREES, UNIT_HEIGHT, WALL, Array, World
 
 RINGS = np.radians(np.array([3.0, 0.0, -3.0, -6.0, -10.0, -15.0]))
 AZIMUTHS = np.radians(np.linspace(-65.0, 65.0, 64))
 """From straight across the road (0) towards +x."""
 MAX_RANGE = 45.0
 _CHUNK = 500
-_WALL_REFLECTIVITY = 0.4
+_WALL_REFLECTIVITY, _LEAF_REFLECTIVITY = 0.4, 0.6
 
 
 def directions() -> Array:
@@ -32,6 +32,7 @@ def scan(world: World, rng: np.random.Generator) -> Array:
     for start in range(0, len(world), _CHUNK):
         rows = slice(start, min(start + _CHUNK, len(world)))
         distance, shine = _first_returns(world, rows, rays)
+        _cover_with_leaves(distance, shine, rays, world.trees[rows], rng)
         distance += 0.03 * rng.standard_normal(distance.shape, dtype=np.float32)
         shine += 0.05 * rng.standard_normal(shine.shape, dtype=np.float32)
         lost = rng.random(distance.shape) > 0.98 * np.exp(-0.5 * world.fog[rows, None] * distance)
@@ -56,3 +57,12 @@ def _first_returns(world: World, rows: slice, rays: Array) -> tuple[Array, Array
     background = np.where(ground < wall, 0.15, _WALL_REFLECTIVITY)[None]
     nearer = distance < behind
     return np.where(nearer, distance, behind), np.where(nearer, shine, background).astype(np.float32)
+
+
+def _cover_with_leaves(distance: Array, shine: Array, rays: Array, trees: Array, rng: np.random.Generator) -> None:
+    """Let crowns return the rays that reach them, in place; the denser they are the fewer rays pass through."""
+    reach = TREES / rays[:, 1]
+    high = reach * rays[:, 2] + UNIT_HEIGHT > CROWN
+    leaf = high & (distance > reach) & (rng.random(distance.shape, dtype=np.float32) < trees[:, None])
+    distance[:] = np.where(leaf, reach, distance)
+    shine[:] = np.where(leaf, _LEAF_REFLECTIVITY, shine)

@@ -21,6 +21,8 @@ LANES = np.array([6.0, 9.5, 14.0, 17.5])
 DIRECTIONS = np.array([1.0, 1.0, -1.0, -1.0])
 WALL = 25.0
 """Distance of the building behind the road."""
+TREES, CROWN = 22.0, 3.0
+"""Distance of the row of trees before the building, and height at which their crowns begin: above every radio path."""
 UNIT_HEIGHT = 2.0
 """Height of every sensor of the unit."""
 FRAME_SECONDS = 0.1
@@ -64,6 +66,8 @@ class World:
     """(E,): extinction, 1/m; 0 in clear air."""
     reflector: Array
     """(E, 2): x, y of a metal sign on the wall that only radio sees; NaN where there is none."""
+    trees: Array
+    """(E,): share of the sky and of the wall that the crowns of the trees cover; 0 where there are none."""
     blocked: NDArray[np.bool_]
     """(E,): another vehicle cuts the line from the unit to the user's antenna."""
     blocked_ahead: NDArray[np.bool_]
@@ -80,7 +84,7 @@ class World:
 
 
 def build_world(
-    seed: int, *, events: int, frames: int, horizon: int, night: float, fog: float, traffic: float
+    seed: int, *, events: int, frames: int, horizon: int, night: float, fog: float, traffic: float, trees: float
 ) -> World:
     """Let sequences of `frames` frames happen until there are `events` events.
 
@@ -92,6 +96,8 @@ def build_world(
         Fraction of sequences at night, and in fog.
     traffic
         Probability that each of the eleven other vehicles is there.
+    trees
+        Fraction of sequences with a row of trees before the building.
     """
     rng = numpy_generator(seed, "scenes", "world")
     count = -(-events // frames)
@@ -111,6 +117,7 @@ def build_world(
     extinction = np.where(rng.random(count) < fog, rng.uniform(0.02, 0.06, count), 0.0).astype(np.float32)
     sign = np.stack([rng.uniform(-18, 18, count), np.full(count, WALL)], axis=1).astype(np.float32)
     sign[rng.random(count) < 0.5] = np.nan
+    crowns = np.where(rng.random(count) < trees, rng.uniform(0.5, 0.9, count), 0.0).astype(np.float32)
     return World(
         event_ids=(np.repeat(index, frames) * 1000 + np.tile(np.arange(frames), count))[:events].astype(np.int64),
         sequence=per_event(index),
@@ -125,6 +132,7 @@ def build_world(
         night=per_event(is_night),
         fog=per_event(extinction),
         reflector=per_event(sign),
+        trees=per_event(crowns),
         blocked=blocked[:, :frames].reshape(-1)[:events],
         blocked_ahead=ahead.reshape(-1)[:events],
     )
