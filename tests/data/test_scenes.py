@@ -13,7 +13,7 @@ from sheafalign_fl.data.base import SPLITS, ModalityData
 from sheafalign_fl.data.registry import load_modality
 from sheafalign_fl.data.scenes import INFO, beam, camera, gps, lidar, radar
 from sheafalign_fl.data.scenes.geometry import cast, clearance
-from sheafalign_fl.data.scenes.world import FRAME_SECONDS, UNIT_HEIGHT, WALL, World, build_world
+from sheafalign_fl.data.scenes.world import FRAME_SECONDS, TREES, UNIT_HEIGHT, WALL, World, build_world
 from sheafalign_fl.errors import ConfigError
 
 MODALITIES = tuple(modality.name for modality in INFO.modalities)
@@ -24,8 +24,9 @@ def load(modality: str, seed: int = 0, **options: Any) -> ModalityData:
     return load_modality("scenes", modality, seed, {**SMALL, **options}, "test")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def world() -> World:
+    """A world of the test's own, since some tests change theirs."""
     return build_world(0, events=1200, frames=20, horizon=5, night=0.25, fog=0.2, traffic=0.75, trees=0.5)
 
 
@@ -85,15 +86,10 @@ def test_blockage_equals_a_slow_walk_along_the_line(world: World) -> None:
     differing = 0
     for event in range(0, len(world), 7):
         antenna = world.antenna[event]
-        blocked = False
-        for share in np.linspace(0, 1, 4001):
-            point = np.array([0, 0, UNIT_HEIGHT]) + share * (antenna - [0, 0, UNIT_HEIGHT])
-            inside = (np.abs(world.centre[event] - point[:2]) < world.size[event, :, :2] / 2).all(axis=1)
-            inside &= (world.size[event, :, 2] > point[2]) & world.exists[event]
-            if inside[1:].any():
-                blocked = True
-                break
-        differing += blocked != world.blocked[event]
+        points = [0, 0, UNIT_HEIGHT] + np.linspace(0, 1, 4001)[:, None] * (antenna - [0, 0, UNIT_HEIGHT])
+        inside = (np.abs(world.centre[event] - points[:, None, :2]) < world.size[event, :, :2] / 2).all(axis=2)
+        inside &= (world.size[event, :, 2] > points[:, 2:]) & world.exists[event]
+        differing += bool(inside[:, 1:].any()) != world.blocked[event]
     assert differing <= 1  # a line that cuts less than a step's length off a corner
 
 
@@ -134,11 +130,38 @@ def test_a_vehicle_is_in_the_picture_where_the_pinhole_formula_says(world: World
     assert abs(rows.max() + 1 - bottom) <= 1
 
 
-def test_near_vehicles_hide_far_ones_for_camera_and_lidar() -> None:
+def test_near_vehicles_hide_far_ones_for_lidar() -> None:
     centre, size = np.array([[[0.0, 14.0], [0.0, 6.0]]]), np.array([[[4.5, 1.8, 1.5], [9.0, 2.5, 3.4]]])
     distance, hit = cast(np.array([[0.0, 1.0, -0.05]]), centre, size, np.ones((1, 2), dtype=bool), UNIT_HEIGHT)
     assert hit[0, 0] == 1
     assert distance[0, 0] == pytest.approx(6.0 - 1.25, rel=1e-3)
+
+
+def test_near_vehicles_hide_far_ones_for_the_camera() -> None:
+    """A red van stands before a blue bus: between them no blue is left where the van is."""
+    world = build_world(0, events=1, frames=1, horizon=1, night=0.0, fog=0.0, traffic=0.0, trees=0.0)
+    world.exists[:, :3] = True
+    world.centre[0, :3] = [[-18.0, 17.5], [0.0, 14.0], [0.0, 6.0]]
+    world.size[0, 1:3] = [[11.5, 2.5, 3.2], [2.0, 2.0, 2.3]]
+    world.colour[0, 1:3] = [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
+    picture = camera._paint(world, slice(0, 1))[0]
+    row, column = int(camera.HORIZON + camera.FOCAL * (UNIT_HEIGHT - 0.8) / 5.0), camera.WIDTH // 2
+    assert picture[:, row, column] == pytest.approx([1.0, 0.0, 0.0], abs=0.02)
+    aside = int(camera.WIDTH / 2 + camera.FOCAL * 4.0 / 12.75)
+    row = int(camera.HORIZON + camera.FOCAL * (UNIT_HEIGHT - 1.6) / 12.75)
+    assert picture[2, row, aside] > picture[0, row, aside] + 0.5
+
+
+def test_fog_takes_contrast_by_distance_and_night_takes_light(world: World) -> None:
+    grey = np.array([[0.1, 0.1, 0.1], [0.9, 0.9, 0.9]], dtype=np.float32)[:, :, None, None]
+    fog = np.array([0.05, 0.05], dtype=np.float32)
+    for distance in (5.0, 20.0):
+        dark, bright = camera._fogged(grey, fog, np.full((2, 1, 1, 1), distance))[:, 0, 0, 0]
+        assert bright - dark == pytest.approx(0.8 * math.exp(-0.05 * distance), rel=1e-4)
+    still = {name: np.random.default_rng(0) for name in ("day", "night")}
+    day = camera.render(replace(world, night=np.zeros_like(world.night)), still["day"])
+    night = camera.render(replace(world, night=np.ones_like(world.night)), still["night"])
+    assert night.mean() < day.mean() - 0.5
 
 
 def test_lidar_sees_the_wall_and_the_ground_where_there_is_nothing(world: World) -> None:
@@ -148,10 +171,32 @@ def test_lidar_sees_the_wall_and_the_ground_where_there_is_nothing(world: World)
     for ray, found in zip(rays.astype(float), distance[0], strict=True):
         candidates = [WALL / ray[1]] + ([UNIT_HEIGHT / -ray[2]] if ray[2] < 0 else [])
         assert found == pytest.approx(min(candidates), rel=1e-4)
-    world.exists[:] = True
 
 
-def test_radar_peaks_at_the_vehicle_s_range_doppler_and_angle(world: World) -> None:
+def test_leaves_return_high_rays_at_the_distance_of_the_trees(world: World) -> None:
+    world.exists[:] = False
+    images = []
+    for cover in (0.0, 0.9):
+        world.trees[:] = cover
+        images.append(lidar.scan(replace(world, fog=np.zeros_like(world.fog)), np.random.default_rng(1))[:, 0])
+    open_, leafy = (np.median(image, axis=0) * 10 + 20 for image in images)
+    straight = np.abs(lidar.AZIMUTHS) < 0.5
+    reach = 1 / (np.cos(lidar.RINGS[0]) * np.cos(lidar.AZIMUTHS[straight]))
+    np.testing.assert_allclose(open_[0, straight], WALL * reach, atol=0.05)
+    np.testing.assert_allclose(leafy[0, straight], TREES * reach, atol=0.05)
+    np.testing.assert_allclose(leafy[1:, straight], open_[1:, straight], atol=0.05)
+
+
+def test_trees_make_a_fix_worse_and_the_receiver_knows() -> None:
+    world = build_world(0, events=4000, frames=20, horizon=5, night=0.25, fog=0.2, traffic=0.75, trees=0.5)
+    reading = gps.read(world, np.random.default_rng(0))
+    error = np.hypot(reading[:, 0] * 10 - world.centre[:, 0, 0], reading[:, 1] * 4 + 13.5 - world.centre[:, 0, 1])
+    under = world.trees > 0
+    assert 1.3 < error[under].mean() / error[~under].mean() < 2.2
+    assert reading[under, 4].mean() - reading[~under, 4].mean() > 1.0
+
+
+def test_radar_peaks_at_the_vehicle_s_range_doppler_and_angle() -> None:
     lonely = build_world(3, events=40, frames=20, horizon=5, night=0.0, fog=0.0, traffic=0.0, trees=0.0)
     lonely.reflector[:] = np.nan
     maps = radar.measure(lonely, np.random.default_rng(0))
@@ -274,6 +319,7 @@ def test_each_pair_shares_what_a_third_lacks() -> None:
     assert changed_by(world, reflector=np.full_like(world.reflector, np.nan)) == {"radar", "beam"}
     assert changed_by(world, colour=1 - world.colour) == {"camera", "lidar"}
     assert changed_by(world, fog=world.fog + 0.03) == {"camera", "lidar"}
+    assert changed_by(world, trees=np.where(world.trees > 0, 0.0, 0.7)) == {"camera", "lidar", "gps"}
     assert changed_by(world, velocity=-world.velocity) == {"radar", "gps"}
     assert changed_by(world, braking=~world.braking) == {"camera"}
     assert changed_by(world, night=~world.night) == {"camera"}
@@ -290,7 +336,17 @@ def _reordered(world: World, change: dict[str, Any]) -> set[str]:
     return changed_by(world, **change) & {"lidar", "radar"}
 
 
-@pytest.mark.parametrize("options", [{"events": 0}, {"frames": 2000}, {"night": 1.5}, {"test": 0.7, "validation": 0.3}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"events": 0},
+        {"frames": 2000},
+        {"night": 1.5},
+        {"trees": -0.1},
+        {"dropout": -1.0},
+        {"test": 0.7, "validation": 0.3},
+    ],
+)
 def test_impossible_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"data\.options"):
         load("camera", **options)

@@ -66,3 +66,11 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_impossible_windows_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="watch"):
         load("accelerometer", **options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"test": -0.5}, {"test": 0.9, "validation": 0.5}, {"test": 0.5, "validation": 0.49}]
+)
+def test_some_subjects_are_left_to_train_on(options: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=r"data\.options"):
+        load("accelerometer", **options)

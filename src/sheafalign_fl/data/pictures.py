@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from numpy.typing import NDArray
 
-from sheafalign_fl.data.scenes import beam, gps, lidar, radar
+from sheafalign_fl.data.scenes import beam, camera, gps, lidar, radar
 
 Values = NDArray[np.float32]
 
@@ -25,7 +25,7 @@ def event_picture(modality: str, x: Values) -> Figure:
     """
     figure = Figure(figsize=(4.2, 2.6), layout="constrained")
     named = _SCENES.get(modality)
-    if named is not None and x.ndim == named[1]:
+    if named is not None and x.shape == named[1]:  # a user's own camera is not the one of `scenes`
         named[0](figure, x)
     elif x.ndim == 1:
         axes = figure.add_subplot()
@@ -102,15 +102,16 @@ def _gps(figure: Figure, x: Values) -> None:
     axes.plot(0, 0, "^", color="black")
     axes.set_xlim(-40, 40)
     axes.set_ylim(-2, 26)
+    axes.set_aspect("equal")
     axes.set_xlabel("x (m); arrow: one second, circle: reported accuracy", fontsize=8)
     axes.set_ylabel("y (m)", fontsize=8)
     axes.tick_params(labelsize=7)
 
 
-_SCENES: dict[str, tuple[Callable[[Figure, Values], None], int]] = {
-    "camera": (_camera, 3),
-    "lidar": (_lidar, 3),
-    "radar": (_radar, 3),
-    "beam": (_beam, 1),
-    "gps": (_gps, 1),
+_SCENES: dict[str, tuple[Callable[[Figure, Values], None], tuple[int, ...]]] = {
+    "camera": (_camera, (3, camera.HEIGHT, camera.WIDTH)),
+    "lidar": (_lidar, (2, len(lidar.RINGS), len(lidar.AZIMUTHS))),
+    "radar": (_radar, (2, len(radar.RANGES), len(radar.DOPPLERS))),
+    "beam": (_beam, (beam.BEAMS,)),
+    "gps": (_gps, (5,)),
 }

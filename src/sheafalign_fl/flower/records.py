@@ -8,6 +8,7 @@ client at its other end. Frames are plain bytes of a ConfigRecord instead of Flo
 from collections.abc import Mapping
 
 from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.supercore.inflatable.inflatable_object import no_object_id_recompute
 
 from sheafalign_fl.errors import ProtocolError
 
@@ -56,10 +57,11 @@ def wire_bytes(message: Message) -> int:
 
     It is counted by serialising, not by a formula. What HTTP and TLS add is not part of it.
     """
-    size = len(message.deflate())
-    if message.has_content():
-        size += len(message.content.deflate())
-        size += sum(len(record.deflate()) for record in message.content.values())
+    with no_object_id_recompute():  # every object's hash is part of its parent's bytes; once is enough
+        size = len(message.deflate())
+        if message.has_content():
+            size += len(message.content.deflate())
+            size += sum(len(record.deflate()) for record in message.content.values())
     return size
 
 
