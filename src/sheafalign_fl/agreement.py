@@ -168,7 +168,9 @@ def agree(manifests: Sequence[Manifest], settings: Settings, topology: Topology)
         }
         for client, manifest in by_name.items()
     }
-    agreement = Agreement(lists, has, _resolve_label(by_name, settings))
+    label = _resolve_label(by_name, settings)
+    _check_classes(by_name, label)
+    agreement = Agreement(lists, has, label)
     for edge in topology.edges:
         _check_edge(edge, agreement, settings)
     return agreement
@@ -239,6 +241,19 @@ def _resolve_label(by_name: Mapping[str, Manifest], settings: Settings) -> str |
             "set evaluation.metrics: [retrieval, consistency]"
         )
     return wanted or (known[0] if known else None)
+
+
+def _check_classes(by_name: Mapping[str, Manifest], label: str | None) -> None:
+    """Refuse clients that number the classes of `label` differently: their labels could not be compared."""
+    found = {name: manifest.classes.get(label or "") for name, manifest in by_name.items()}
+    named = {name: tuple(classes) for name, classes in found.items() if classes}
+    for name, classes in named.items():
+        first, expected = next(iter(named.items()))
+        if classes != expected:
+            raise DataError(
+                f"the label '{label}' has the classes {', '.join(classes)} for client '{name}' but "
+                f"{', '.join(expected)} for client '{first}'; give the labels as integers"
+            )
 
 
 def _check_edge(edge: Edge, agreement: Agreement, settings: Settings) -> None:
