@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sheafalign_fl.data.pictures import event_picture
 
 from sheafalign_fl import metrics
 from sheafalign_fl.agreement import ListName
+from sheafalign_fl.data.pictures import event_picture
 from sheafalign_fl.errors import ProtocolError
 from sheafalign_fl.flower.records import Scalar
 from sheafalign_fl.node import Node
