@@ -37,14 +37,14 @@ def test_lists_and_masks_equal_set_arithmetic(toy: Settings) -> None:
     for split in ("train", "validation", "test"):
         held = {name: set(manifest.events[split].tolist()) for name, manifest in found.items()}
         either = (held["m0"] & held["m1"]) | (held["m1"] & held["m2"])
-        listed = agreement.lists[split]  # type: ignore[index]
+        listed = agreement.lists[split]
         if split == "train":
             assert listed.tolist() == sorted(either)
         else:
             assert set(listed.tolist()) <= either
         for edge in topology.edges:
             slow = [event in held[edge.source] and event in held[edge.target] for event in listed.tolist()]
-            assert agreement.shared(edge, split).tolist() == slow  # type: ignore[arg-type]
+            assert agreement.shared(edge, split).tolist() == slow
     assert len(agreement.lists["test"]) == 30
     assert len(agreement.lists["validation"]) == 15
     assert set(agreement.lists["probe"].tolist()) <= set(agreement.lists["train"].tolist())
@@ -121,10 +121,8 @@ def test_events_and_labels_that_do_not_fit_are_named(toy: Settings) -> None:
     events = found["m2"].events
     refused("use one kind", events={split: ids.astype(np.str_) for split, ids in events.items()})
     refused("no shared training events", events={split: -ids - 1 for split, ids in events.items()})
-    refused(
-        "shares only 5 training",
-        events={**events, "train": np.intersect1d(events["train"], found["m1"].events["train"])[:5]},
-    )
+    few = np.intersect1d(events["train"], found["m1"].events["train"])[:5]
+    refused("shares only 5 training", events={**events, "train": few})
     refused("fewer than 2 test", events={**events, "test": events["test"][:0]})
     refused("give the labels as integers", classes={"quadrant": ("b", "a", "c", "d")})
 

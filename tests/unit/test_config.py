@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sheafalign_fl.config import Settings, decode, encode, load_settings, parse_settings, to_yaml
 from sheafalign_fl.errors import ConfigError
 
+CHANGES = ("training.exchanges=7", "graph={topology: path, dim: 3}", "evaluation.metrics=[probe]")
 GOOD: dict[str, Any] = {"clients": ["a", "b", "c"]}
 
 
@@ -104,14 +105,12 @@ def test_files_overrides_and_relative_paths(tmp_path: Path) -> None:
     path = tmp_path / "sub" / "x.yaml"
     path.parent.mkdir()
     path.write_text("clients: [a, b]\ndata: {source: folder, options: {path: ../recordings}}\n", encoding="utf-8")
-    found = load_settings(
-        path, ["training.exchanges=7", "graph={topology: path, dim: 3}", "evaluation.metrics=[probe]"]
-    )
+    found = load_settings(path, CHANGES)
     assert found.training.exchanges == 7
     assert (found.graph.topology, found.graph.dim) == ("path", 3)
     assert found.evaluation.metrics == ("probe",)
     assert found.data.options["path"] == str(tmp_path / "recordings")
-    for override in ("training", "=3", "seed.x=3"):
+    for override in ("training", "=3", "data.source.x=3"):
         with pytest.raises(ConfigError, match="--set"):
             load_settings(path, [override])
 

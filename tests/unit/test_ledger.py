@@ -42,9 +42,8 @@ def test_totals_equal_a_slow_count(given_rows: list[LedgerRow]) -> None:
             sum(row.relay_bytes for row in chosen),
         )
     for edge in ledger.edges():
-        chosen = [
-            r for r in given_rows if (r.source, r.destination, r.purpose) == (edge.source, edge.target, edge.purpose)
-        ]
+        key = (edge.source, edge.target, edge.purpose)
+        chosen = [r for r in given_rows if (r.source, r.destination, r.purpose) == key]
         assert edge.messages == len(chosen)
         assert edge.events == sum(row.events for row in chosen)
         assert edge.relay_bytes == sum(row.relay_bytes for row in chosen)

@@ -52,7 +52,7 @@ def test_a_repeated_forward_pass_gives_the_bits_of_the_kept_one(clients: dict[st
 @pytest.mark.parametrize("optimiser", ["adam", "adamw", "sgd"])
 @pytest.mark.parametrize("family", ["linear", "orthogonal"])
 def test_a_saved_state_goes_on_to_the_same_bits(optimiser: str, family: str) -> None:
-    sections = {"training": {"optimiser": optimiser, "weight_decay": 0.01}, "maps": {"family": family}}
+    sections: dict[str, Any] = {"training": {"optimiser": optimiser, "weight_decay": 0.01}, "maps": {"family": family}}
     whole, broken = node(**sections), node(**sections)
     for exchange in range(3):
         whole.step(exchange, inbound(whole, exchange))
