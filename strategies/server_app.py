@@ -1,6 +1,8 @@
 """The Flower ServerApp: read the configuration, open the run folder, run the strategy."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,7 +26,8 @@ def main(grid: Grid, context: Context) -> None:
     resume = bool(context.run_config.get("resume", False))
     folder.set_status("running")
     try:
-        PeerToPeer(settings, grid, folder).run(resume=resume)
+        with _logged(folder):
+            PeerToPeer(settings, grid, folder).run(resume=resume)
     except SheafAlignError as error:
         folder.set_status("failed", str(error), exit_code=error.exit_code)
         raise
@@ -35,6 +38,23 @@ def main(grid: Grid, context: Context) -> None:
         folder.set_status("failed", f"{type(error).__name__}: {error}", exit_code=1)
         raise
     _log.info("run folder: %s", folder.path)
+
+
+@contextmanager
+def _logged(folder: RunFolder) -> Iterator[None]:
+    """Append what the relay logs to the run folder's run.log."""
+    handler = logging.FileHandler(folder.path / "run.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("sheafalign")
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+        handler.close()
 
 
 def _folder(settings: Settings, given: str) -> RunFolder:

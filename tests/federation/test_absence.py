@@ -59,6 +59,10 @@ def test_a_failing_client_is_left_out_and_comes_back(run_folder: Callable[[Setti
     summary = folder.load_summary()
     assert [(row.exchange, row.event) for row in summary.absences] == [(2, "failed"), (3, "failed"), (4, "returned")]
     assert "the sensor's disk is full" in summary.absences[0].reason
+    log = (folder.path / "run.log").read_text(encoding="utf-8")
+    assert "exchange 2: client 'm1' failed" in log
+    assert "exchange 4: client 'm1' returned" in log
+    assert "m1" in folder.report.read_text(encoding="utf-8").split("Absences", 1)[-1]
     rows = [row for row in read_ledger(folder.ledger) if row.purpose == "train" and row.payload_bytes]
     with_m1 = {
         row.exchange

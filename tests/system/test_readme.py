@@ -1,5 +1,6 @@
 """Every command in README is run, as it stands and in its order; long ones get shorter settings appended."""
 
+import json
 import re
 import shlex
 import shutil
@@ -56,6 +57,23 @@ def test_every_command_in_readme_works(tmp_path: Path) -> None:
         done += 1
     assert done >= 10
     assert (tmp_path / "runs" / "comparison.html").is_file()
+
+
+@pytest.mark.slow
+def test_the_program_that_measures_speed_works(tmp_path: Path) -> None:
+    arguments = ["-m", "experiments.speed", "--exchanges", "2", "--engines", "inprocess", "--clients", "3,6"]
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=True,
+    )
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["clients"] for row in found] == [3, 6]
+    assert all(row["inprocess_ratio"] > 0 for row in found)
 
 
 def test_commands_that_are_run_elsewhere_are() -> None:

@@ -6,6 +6,7 @@
       config.yaml           the resolved settings
       versions.json         software versions, commit, platform
       status.json           running, completed, interrupted or failed, and why
+      run.log               what the relay logged; flower.log beside it, in the flower engine
       metrics.jsonl         one line per exchange, evaluation and absence (run.results)
       ledger.csv            one row per message (ledger)
       checkpoints/000100/   after 100 exchanges: CLIENT.safetensors each, and relay.json once all are there
