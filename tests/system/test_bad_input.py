@@ -141,6 +141,8 @@ CASES: dict[str, tuple[Callable[[Path, Content], None], str]] = {
     "identity maps of unequal dimensions": (_set(maps={"family": "identity"}), "identity maps need d_e = d_i"),
     "too many neighbours": (_set(graph={"topology": "small-world", "neighbours": 4}), "small-world"),
     "cuda that is not there": (_set(clients={**THREE, "thermal": {"device": "cuda"}}), "CUDA"),
+    "more processors than there are": (_set(resources={"cpus": 4096}), "resources.cpus is 4096"),
+    "more GPUs than there are": (_set(resources={"gpus": 4096}), "resources.gpus is 4096"),
     "one client": (_set(clients=["thermal"]), "at least two clients"),
 }
 

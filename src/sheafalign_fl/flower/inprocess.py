@@ -22,6 +22,7 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 from sheafalign_fl.config import Settings, encode
+from sheafalign_fl.errors import ConfigError
 from sheafalign_fl.plugins import load_attribute
 from sheafalign_fl.run.folder import RunFolder
 
@@ -146,6 +147,15 @@ def run_inprocess(
     finally:
         grid.close()
         torch.set_num_threads(threads)
+
+
+def check_resources(settings: Settings) -> None:
+    """Raise `ConfigError` if this machine cannot give a single client the resources that it is to have."""
+    resources, gpus = settings.resources, torch.cuda.device_count()
+    if resources.cpus > processors():
+        raise ConfigError(f"resources.cpus is {resources.cpus} but there are only {processors()} processors; lower it")
+    if resources.gpus > gpus:
+        raise ConfigError(f"resources.gpus is {resources.gpus:g} but torch finds {gpus} CUDA devices; lower it")
 
 
 def worker_count(settings: Settings) -> int:

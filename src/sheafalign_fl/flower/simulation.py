@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from sheafalign_fl.config import Settings, encode
-from sheafalign_fl.errors import ConfigError, RunError, SheafAlignError
+from sheafalign_fl.errors import RunError, SheafAlignError
 from sheafalign_fl.flower.app_folder import make_app_folder
 from sheafalign_fl.flower.guardian import MARK, guarded
-from sheafalign_fl.flower.inprocess import processors, worker_count
+from sheafalign_fl.flower.inprocess import worker_count
 from sheafalign_fl.run.folder import RunFolder
 
 _STARTUP_SECONDS = 60.0
@@ -47,15 +47,9 @@ def run_simulation(settings: Settings, folder: RunFolder, *, resume: bool = Fals
 
     Raises
     ------
-    ConfigError
-        The resources that a client is to have are not there.
     SheafAlignError
         The run failed; the message and the exit code are those of the first error in the federation.
     """
-    if settings.resources.cpus > processors():
-        raise ConfigError(
-            f"resources.cpus is {settings.resources.cpus} but there are only {processors()} processors; lower it"
-        )
     with tempfile.TemporaryDirectory(prefix="sheafalign-", ignore_cleanup_errors=True) as name:
         home = Path(name)
         environment = _environment(home)

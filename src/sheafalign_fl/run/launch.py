@@ -8,8 +8,8 @@ from pathlib import Path
 
 from sheafalign_fl.check import check
 from sheafalign_fl.config import Settings
-from sheafalign_fl.errors import UserError
-from sheafalign_fl.flower.inprocess import run_inprocess
+from sheafalign_fl.errors import SheafAlignError, UserError
+from sheafalign_fl.flower.inprocess import check_resources, run_inprocess
 from sheafalign_fl.flower.simulation import run_simulation
 from sheafalign_fl.report import write_report
 from sheafalign_fl.run.folder import RunFolder
@@ -32,6 +32,7 @@ def start(settings: Settings, path: Path) -> Summary:
     SheafAlignError
         The settings or the data are wrong (then no folder is made), or the run failed.
     """
+    check_resources(settings)
     check(settings)
     folder = RunFolder(path)
     folder.create(settings)
@@ -52,6 +53,7 @@ def resume(path: Path, engine: str | None = None) -> Summary:
         return folder.load_summary()
     if engine is not None:
         settings = settings.model_copy(update={"engine": engine})
+    check_resources(settings)
     check(settings)
     return _run(settings, folder, resume=True)
 
@@ -63,6 +65,9 @@ def _run(settings: Settings, folder: RunFolder, *, resume: bool) -> Summary:
         except KeyboardInterrupt:
             folder.set_status("interrupted", "stopped by the user")
             write_report([folder.path], folder.report)
+            raise
+        except SheafAlignError as error:
+            folder.set_status("failed", str(error), exit_code=error.exit_code)
             raise
     return folder.load_summary()
 
