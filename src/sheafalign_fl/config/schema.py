@@ -122,7 +122,7 @@ class TrainingSettings(_Settings):
     deadline: Annotated[float, Field(gt=0)] | None = None
     """Seconds that the others wait for a client in one exchange; null: for ever."""
     setup_deadline: Annotated[float, Field(gt=0)] = 600.0
-    """Seconds that the relay waits for all clients to appear and to get ready."""
+    """Seconds that the relay waits for all clients to appear and to get ready, and for the answers of an evaluation."""
 
 
 Metric = Literal["retrieval", "transfer", "probe", "missing", "consistency"]
