@@ -6,7 +6,7 @@ section 5.4), because it needs the embeddings of all clients in one place; it ru
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,10 +30,21 @@ class Evaluation:
     """Measures a federation between exchanges; it changes nothing in it."""
 
     def __init__(
-        self, messenger: Messenger, settings: Settings, topology: Topology, agreement: Agreement, recorder: Recorder
+        self,
+        messenger: Messenger,
+        settings: Settings,
+        topology: Topology,
+        agreement: Agreement,
+        recorder: Recorder,
+        note_absences: Callable[[Outcome, int, float | None], None],
     ) -> None:
-        """Measure the clients behind `messenger`, and record every byte of it under the purpose "evaluate"."""
+        """Measure the clients behind `messenger`, and record every byte of it under the purpose "evaluate".
+
+        `note_absences` is told of every answer, with the exchange and the deadline: who is absent here is written down
+        as it is in training.
+        """
         self._messenger, self._settings, self._topology = messenger, settings, topology
+        self._note_absences = note_absences
         self._agreement, self._recorder = agreement, recorder
 
     def run(self, exchange: int, *, final: bool) -> Quality:
@@ -66,11 +77,9 @@ class Evaluation:
         return self._messenger.available()
 
     def _ask(self, verb: str, orders: Mapping[str, Order], exchange: int) -> Outcome:
-        # Scoring takes longer than an exchange, and the others have nothing to go on with meanwhile.
-        outcome = self._messenger.ask(verb, orders, f"evaluate-{exchange}", self._settings.training.setup_deadline)
-        for client in [*outcome.failed, *outcome.late]:
-            reason = outcome.failed.get(client, "no answer in time")
-            _log.warning("evaluation after %d exchanges goes without '%s': %s", exchange, client, reason)
+        deadline = self._settings.evaluation.deadline
+        outcome = self._messenger.ask(verb, orders, f"evaluate-{exchange}", deadline)
+        self._note_absences(outcome, exchange, deadline)
         return outcome
 
     def _embeddings(self, name: ListName, exchange: int) -> dict[tuple[str, str], Parcel]:

@@ -84,7 +84,9 @@ class PeerToPeer:
         self._schedule = BatchSchedule(
             len(agreement.lists["train"]), self.settings.training.batch_size, self.settings.seed
         )
-        self._evaluation = Evaluation(self._messenger, self.settings, self.topology, agreement, recorder)
+        self._evaluation = Evaluation(
+            self._messenger, self.settings, self.topology, agreement, recorder, self._note_absences
+        )
         if start < (total := self.settings.training.exchanges):
             self._train(start, total)
         quality = self._evaluation.run(total, final=True)
@@ -121,8 +123,9 @@ class PeerToPeer:
         restore = start if start else -1
         orders = {client: Order({"embed": start, "restore": restore}) for client in self._messenger.available()}
         # Nobody has worked yet, and a client may still have to load its data: this is setup, with setup's patience.
-        outcome = self._messenger.ask(EXCHANGE, orders, str(start), self.settings.training.setup_deadline)
-        self._note_absences(outcome, start)
+        patience = self.settings.training.setup_deadline
+        outcome = self._messenger.ask(EXCHANGE, orders, str(start), patience)
+        self._note_absences(outcome, start, patience)
         if outcome.failed and restore >= 0:
             client, reason = next(iter(outcome.failed.items()))
             raise RunError(f"client '{client}' cannot go on from the checkpoint: {reason}")
@@ -141,8 +144,9 @@ class PeerToPeer:
         return Order({name: value for name, value in fields.items() if value >= 0}, frames)
 
     def _ask(self, orders: Mapping[str, Order], exchange: int) -> Outcome:
-        outcome = self._messenger.ask(EXCHANGE, orders, str(exchange), self.settings.training.deadline)
-        self._note_absences(outcome, exchange)
+        deadline = self.settings.training.deadline
+        outcome = self._messenger.ask(EXCHANGE, orders, str(exchange), deadline)
+        self._note_absences(outcome, exchange, deadline)
         return outcome
 
     def _collect(self, outcome: Outcome, exchange: int) -> Parcels:
@@ -205,12 +209,11 @@ class PeerToPeer:
 
     # ---- absences --------------------------------------------------------------------------------------------------
 
-    def _note_absences(self, outcome: Outcome, exchange: int) -> None:
+    def _note_absences(self, outcome: Outcome, exchange: int, deadline: float | None) -> None:
         for client in outcome.stale:
             self._note(exchange, client, "stale", "its late answer came and was thrown away")
         for client in outcome.late:
-            limit = self.settings.training.deadline or self.settings.training.setup_deadline
-            self._note(exchange, client, "late", f"no answer within {limit:g} s")
+            self._note(exchange, client, "late", f"no answer within {deadline:g} s")
         for client, reason in outcome.failed.items():
             self._note(exchange, client, "failed", reason)
         for client in [client for client in self._gone if client in outcome.replies]:

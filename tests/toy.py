@@ -1,6 +1,8 @@
 """A toy data source and toy encoders, named by dotted path in the tests' configurations."""
 
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,6 +41,25 @@ def source(modality: str, seed: int, **options: Any) -> ModalityData:
 def dropout_encoder(input_shape: Sequence[int], dim: int) -> nn.Module:
     """Return an encoder that draws random numbers in every forward pass."""
     return nn.Sequential(nn.Linear(input_shape[0], 16), nn.Dropout(0.5), nn.Tanh(), nn.Linear(16, dim))
+
+
+class Dawdling(nn.Module):
+    """An encoder that sleeps once: in its `nth` forward pass in training, counted in a file that all processes see."""
+
+    def __init__(self, input_shape: Sequence[int], dim: int, *, count: str, nth: int, seconds: float) -> None:
+        super().__init__()
+        self.layer = nn.Linear(input_shape[0], dim)
+        self.count, self.nth, self.seconds = Path(count), nth, seconds
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return a linear map of the input, sooner or later."""
+        if torch.is_grad_enabled():
+            with self.count.open("ab") as file:
+                file.write(b".")
+            if self.count.stat().st_size == self.nth:
+                time.sleep(self.seconds)
+        embedded: torch.Tensor = self.layer(x)
+        return embedded
 
 
 class Exploding(nn.Module):

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from sheafalign_fl.ledger import read_ledger
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.run.folder import RunFolder, read_rows
 from tests.system.command import ROOT, environment, sheafalign
 
 pytestmark = pytest.mark.slow
@@ -122,6 +122,29 @@ def test_ctrl_c_ends_flower_and_every_process_of_it(tmp_path: Path) -> None:
     assert flower_processes() == []
     assert folder.report.is_file()
     assert folder.last_checkpoint() is not None
+
+
+def test_a_late_client_in_flower_is_left_out_and_comes_back(tmp_path: Path) -> None:
+    dawdling = {"count": str(tmp_path / "count"), "nth": 12, "seconds": 6.0}
+    config = write(
+        tmp_path / "experiment.yaml",
+        clients={"camera": {"dim": 40}, "beam": {"dim": 32}, "gps": {"dim": 24, "encoder": "tests.toy:Dawdling",
+                                                                     "encoder_options": dawdling}},
+        training={"exchanges": 150, "batch_size": 32, "deadline": 2.0},
+        evaluation={"every": 0, "metrics": ["retrieval"]},
+    )  # fmt: skip
+    done = sheafalign("run", str(config), "--out", str(tmp_path / "run"))
+    assert done.returncode == 0, done.stderr
+    folder = RunFolder(tmp_path / "run")
+    rows = [row for row in read_rows(folder.metrics) if row["kind"] == "exchange"]
+    assert [row["exchange"] for row in rows] == list(range(150))  # the others never stopped
+    gone = [row["exchange"] for row in rows if "gps" in row["absent"]]
+    assert gone
+    assert gone == list(range(gone[0], gone[-1] + 1))
+    assert gone[-1] < 149
+    events = [row.event for row in folder.load_summary().absences if row.client == "gps"]
+    assert events == ["late", "stale", "returned"]
+    assert "late" in folder.report.read_text(encoding="utf-8")
 
 
 def test_flwr_run_in_the_repository_root_works(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ class TrainingSettings(_Settings):
     deadline: Annotated[float, Field(gt=0)] | None = None
     """Seconds that the others wait for a client in one exchange; null: for ever."""
     setup_deadline: Annotated[float, Field(gt=0)] = 600.0
-    """Seconds that the relay waits for all clients to appear and to get ready, and for the answers of an evaluation."""
+    """Seconds that the relay waits for all clients to appear and to get ready."""
 
 
 Metric = Literal["retrieval", "transfer", "probe", "missing", "consistency"]
@@ -141,6 +141,8 @@ class EvaluationSettings(_Settings):
     """At most this many test (and half as many validation) events, the same for all clients."""
     train_events: PositiveInt = 4000
     """At most this many training events to fit probes and prototypes on."""
+    deadline: Annotated[float, Field(gt=0)] = 300.0
+    """Seconds that an evaluation waits for a client's answer; scoring takes longer than an exchange."""
 
     @field_validator("metrics")
     @classmethod
