@@ -61,9 +61,22 @@ class Manifest:
             facts["classes"] = {name: tuple(classes) for name, classes in facts["classes"].items()}
             for name in ("input_shape", "notes", "labels"):
                 facts[name] = tuple(facts[name])
-            return cls(**facts)
+            manifest = cls(**facts)
+            manifest._check_form()
         except (ValueError, KeyError, TypeError, AttributeError, zlib.error) as error:
             raise HandshakeError(f"a client sent no readable manifest: {error}") from None
+        return manifest
+
+    def _check_form(self) -> None:
+        """Raise `TypeError` or `KeyError` if a field is not of its type or a split is missing."""
+        for name in ("name", "modality", "encoder", "device", "version", "digest"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} is no text")
+        for name in ("dim", "parameters", "protocol"):
+            if not isinstance(getattr(self, name), int):
+                raise TypeError(f"{name} is no integer")
+        for split in SPLITS:
+            self.events[split]
 
 
 @dataclass(frozen=True)

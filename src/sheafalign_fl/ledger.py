@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from sheafalign_fl.errors import DataError
-from sheafalign_fl.protocol import Purpose
+from sheafalign_fl.protocol import PURPOSES, Purpose
 from sheafalign_fl.run.results import EdgeBytes
 
 
@@ -136,17 +136,22 @@ def read_ledger(path: Path) -> Iterator[LedgerRow]:
     """
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.reader(file)
-        if tuple(next(reader, ())) != COLUMNS:
-            raise DataError(f"{path}: this is no ledger; its columns must be {', '.join(COLUMNS)}")
-        for values in reader:
-            yield _row(values, path, reader.line_num)
+        try:
+            if tuple(next(reader, ())) != COLUMNS:
+                raise DataError(f"{path}: this is no ledger; its columns must be {', '.join(COLUMNS)}")
+            for values in reader:
+                yield _row(values, path, reader.line_num)
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise DataError(f"{path}, after line {reader.line_num}: not a ledger ({error})") from None
 
 
 def _row(values: list[str], path: Path, line: int) -> LedgerRow:
     try:
         exchange, source, destination, purpose, codec, *numbers = values
+        if purpose not in PURPOSES:
+            raise ValueError(f"unknown purpose '{purpose}'")
         events, dim, payload, message, relay = (int(number) for number in numbers)
-        return LedgerRow(int(exchange), source, destination, purpose, codec, events, dim, payload, message, relay)  # type: ignore[arg-type]
+        return LedgerRow(int(exchange), source, destination, purpose, codec, events, dim, payload, message, relay)
     except ValueError as error:
         raise DataError(f"{path}, line {line}: not a ledger row ({error})") from None
 

@@ -113,17 +113,11 @@ class Frame:
         codec, source, destination = names[: cut[0]], names[cut[0] : cut[1]], names[cut[1] :]
         if purpose >= len(PURPOSES):
             raise ProtocolError(f"a frame with unknown purpose {purpose}")
-        frame = cls(
-            PURPOSES[purpose],
-            exchange,
-            source.decode(),
-            destination.decode(),
-            codec.decode(),
-            events,
-            dim,
-            payload,
-            first,
-        )
+        try:
+            texts = source.decode(), destination.decode(), codec.decode()
+        except UnicodeDecodeError:
+            raise ProtocolError("a frame whose names are no text") from None
+        frame = cls(PURPOSES[purpose], exchange, *texts, events, dim, payload, first)
         frame._check_payload()
         return frame
 

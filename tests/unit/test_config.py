@@ -18,6 +18,7 @@ GOOD: dict[str, Any] = {"clients": ["a", "b", "c"]}
 @st.composite
 def random_settings(draw: st.DrawFn) -> Settings:
     names = draw(st.lists(st.text("abcxyz-_.0123ü", min_size=1, max_size=6), min_size=2, max_size=5, unique=True))
+    names = [f"c{name}" for name in names]
     content = {
         "seed": draw(st.integers(0, 2**40)),
         "clients": {

@@ -53,15 +53,10 @@ def test_a_seed_is_the_leading_63_bits_of_the_sha256_of_its_arguments() -> None:
 
 def test_another_process_derives_the_same_seed_whatever_its_hash_seed() -> None:
     program = "from sheafalign_fl.seeding import derive; print(derive(0, 'maps', 'a', 'b', 3))"
-    for hash_seed in ("1", "2"):
-        done = subprocess.run(
-            [sys.executable, "-c", program],
-            env={"PYTHONHASHSEED": hash_seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert int(done.stdout) == derive(0, "maps", "a", "b", 3)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={"PYTHONHASHSEED": "17"}, capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) == derive(0, "maps", "a", "b", 3)
 
 
 def test_zero_is_a_seed_like_any_other() -> None:

@@ -24,6 +24,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[object] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, str | int | float | bool) and key in seen:
                 line = key_node.start_mark.line + 1
@@ -51,7 +53,7 @@ def load_settings(path: Path, overrides: Iterable[str] = ()) -> Settings:
         raise ConfigError(f"{path} cannot be read: {error}") from None
     try:
         content = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, TypeError) as error:  # PyYAML lets through what dates and tags raise
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold a mapping of settings, not {type(content).__name__}")
@@ -68,7 +70,7 @@ def parse_settings(content: Mapping[str, Any], where: str = "configuration") -> 
     except ValidationError as error:
         problems = [_explain(detail) for detail in error.errors()]
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise ConfigError(f"{where}: {problems[0]}{more}") from None
+        raise ConfigError(" ".join(f"{where}: {problems[0]}{more}".split())) from None
 
 
 def to_yaml(settings: Settings) -> str:
@@ -98,6 +100,8 @@ def decode(text: str, base: Path | None = None) -> Settings:
         content = json.loads(zlib.decompress(base64.urlsafe_b64decode(text.removeprefix(_ENCODED_PREFIX))))
     except (ValueError, zlib.error) as error:
         raise ConfigError(f"the encoded configuration is damaged: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError("the encoded configuration holds no mapping of settings")
     return parse_settings(content)
 
 
@@ -106,8 +110,8 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
     if not separator or not key:
         raise ConfigError(f"--set {override}: write it as section.key=value, such as training.exchanges=50")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
+        value = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
+    except (yaml.YAMLError, ValueError, TypeError):
         raise ConfigError(f"--set {override}: '{text}' is not a YAML value") from None
     *parents, last = key.split(".")
     section = content
@@ -124,7 +128,10 @@ def _make_data_path_absolute(content: dict[str, Any], base: Path) -> None:
     data = content.get("data")
     options = data.get("options") if isinstance(data, dict) else None
     if isinstance(options, dict) and isinstance(options.get("path"), str):
-        options["path"] = str((base / Path(options["path"]).expanduser()).resolve())
+        try:
+            options["path"] = str((base / Path(options["path"]).expanduser()).resolve())
+        except (RuntimeError, OSError, ValueError) as error:
+            raise ConfigError(f"data.options.path: {options['path']!r} is no path here: {error}") from None
 
 
 def _explain(detail: ErrorDetails) -> str:

@@ -7,12 +7,32 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Options = dict[str, Any]
+
+
+def _is_name(text: str) -> bool:
+    """Return whether `text` can name a client: a file, a field of a message, and a text of at most 99 bytes."""
+    if not text.isprintable() or text in {"relay", "evaluator", ".", ".."} or any(char in text for char in "/\\>"):
+        return False
+    return 0 < len(text.encode(errors="replace")) < 100 and text.strip() == text
+
+
+def _plain(value: dict[str, Any]) -> dict[str, Any]:
+    """Refuse options that do not survive JSON (dates, sets, NaN, keys that are no text): every client gets them so."""
+    try:
+        same = bool(json.loads(json.dumps(value, allow_nan=False)) == value)
+    except (TypeError, ValueError):
+        same = False
+    if not same:
+        raise ValueError("options must be plain text, numbers, true, false, null, lists and mappings with text keys")
+    return value
+
+
+Options = Annotated[dict[str, Any], AfterValidator(_plain)]
 
 
 def _tuple(value: object) -> object:
@@ -112,7 +132,7 @@ class ObjectiveSettings(_Settings):
 class TrainingSettings(_Settings):
     """How long and how each client learns."""
 
-    exchanges: PositiveInt = 600
+    exchanges: Annotated[int, Field(ge=1, lt=2**31)] = 600
     batch_size: Annotated[int, Field(ge=2)] = 128
     """Events of one exchange (B)."""
     optimiser: Literal["adam", "adamw", "sgd"] = "adam"
@@ -211,7 +231,7 @@ class Settings(_Settings):
             for replica in names:
                 if replica in expanded:
                     raise ValueError(f"two clients are named '{replica}'")
-                if not replica or any(char in replica for char in "/\\\x00\x1f>") or replica in {"relay", "evaluator"}:
+                if not _is_name(replica):
                     raise ValueError(f"'{replica}' cannot name a client")
                 expanded[replica] = single
         if len(expanded) < 2:

@@ -15,6 +15,12 @@ def _norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(groups, channels)
 
 
+def _positive(grid: int) -> int:
+    if grid < 1:
+        raise ValueError(f"grid must be 1 or more, not {grid}")
+    return grid
+
+
 class VectorEncoder(nn.Module):
     """Multilayer perceptron: (B, F) -> (B, dim)."""
 
@@ -54,7 +60,7 @@ class SignalEncoder(nn.Module):
         for inputs, outputs in pairwise([input_shape[0], *widths]):
             layers += [nn.Conv1d(inputs, outputs, kernel, stride=2, padding=kernel // 2), _norm(outputs), nn.GELU()]
             length = (length + 1) // 2
-        cells = min(grid, length)
+        cells = min(_positive(grid), length)
         self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool1d(cells), nn.Flatten())
         self.head = nn.Linear(widths[-1] * cells, dim)
 
@@ -79,7 +85,7 @@ class ImageEncoder(nn.Module):
         for inputs, outputs in pairwise([input_shape[0], *widths]):
             layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), _norm(outputs), nn.GELU()]
             height, width = (height + 1) // 2, (width + 1) // 2
-        cells = (min(grid, height), min(grid, width))
+        cells = (min(_positive(grid), height), min(grid, width))
         self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(cells), nn.Flatten())
         self.head = nn.Linear(widths[-1] * cells[0] * cells[1], dim)
 

@@ -37,7 +37,7 @@ def build_encoder(client: str, settings: ClientSettings, input_shape: Sequence[i
     factory = _factory(where, settings.encoder, tuple(input_shape))
     try:
         encoder = factory(tuple(input_shape), settings.dim, **settings.encoder_options)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # whatever the user's own code raises
         raise ConfigError(f"{where}: cannot be made with options {settings.encoder_options}: {error}") from None
     if not isinstance(encoder, nn.Module):
         raise ConfigError(f"{where}: the factory returned {type(encoder).__name__}, not a torch.nn.Module")
@@ -69,11 +69,14 @@ def _factory(where: str, name: str, input_shape: tuple[int, ...]) -> EncoderFact
 
 def _check_output(where: str, encoder: nn.Module, input_shape: tuple[int, ...], dim: int) -> None:
     probe = torch.zeros(2, *input_shape)
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
     try:
         with torch.no_grad():
             output: Any = encoder(probe)
     except Exception as error:  # whatever the user's own code raises
         raise ConfigError(f"{where}: fails on inputs of shape {input_shape}: {error}") from None
+    if any(not torch.equal(value, before[name]) for name, value in encoder.state_dict().items()):
+        raise ConfigError(f"{where}: a forward pass changes its state, which a repeated one would change again")
     if not isinstance(output, torch.Tensor) or tuple(output.shape) != (2, dim):
         shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
         raise ConfigError(f"{where}: must return (B, {dim}) but for B = 2 returned {shape}")
