@@ -18,7 +18,7 @@ def _is_name(text: str) -> bool:
     """Return whether `text` can name a client: a file, a field of a message, and a text of at most 99 bytes."""
     if not text.isprintable() or text in {"relay", "evaluator", ".", ".."} or any(char in text for char in "/\\>"):
         return False
-    return 0 < len(text.encode(errors="replace")) < 100 and text.strip() == text
+    return 0 < len(text.encode(errors="replace")) < 100
 
 
 def _plain(value: dict[str, Any]) -> dict[str, Any]:
