@@ -152,6 +152,8 @@ def test_flwr_run_in_the_repository_root_works(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     mark = {"SHEAFALIGN_RUN_MARK": "flwr-run", "HOME": str(home), "FLWR_HOME": str(home / "flwr")}
+    scripts = str(Path(sys.executable).parent)  # flwr looks for flower-superlink on PATH, as an activated venv has it
+    mark["PATH"] = os.pathsep.join([scripts, os.environ.get("PATH", "")])
     ports = {"FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": "39191", "FLWR_LOCAL_CONTROL_API_PORT": "39193"}
     env = {**environment(), **mark, **ports, "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1"}
     config = write(tmp_path / "experiment.yaml", engine="flower")
