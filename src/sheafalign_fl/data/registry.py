@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sheafalign_fl.data import folder, scenes, watch
+from sheafalign_fl.data import fashion, folder, multifeature, scenes, watch
 from sheafalign_fl.data.base import DataSource, ModalityData, check_modality
 from sheafalign_fl.data.description import SourceInfo
 from sheafalign_fl.errors import ConfigError, DataError, SheafAlignError
 from sheafalign_fl.plugins import load_attribute
 
 _SOURCES: dict[str, tuple[SourceInfo, DataSource]] = {
-    module.INFO.name: (module.INFO, module.load) for module in (scenes, watch, folder)
+    module.INFO.name: (module.INFO, module.load) for module in (scenes, fashion, multifeature, watch, folder)
 }
 _KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
 _CACHED = 32
