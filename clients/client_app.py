@@ -71,8 +71,9 @@ def _agree(message: Message, context: Context) -> Message:
 def _exchange(message: Message, context: Context) -> Message:
     """Take the step that the neighbours' embeddings allow, then embed the next batch.
 
-    Fields: `restore` (load the checkpoint after that many exchanges first), `step` (the batch to step on), `checkpoint`
-    (save, as that many exchanges), `embed` (the batch to embed); -1 leaves a part out.
+    Fields: `restore` (load the checkpoint after that many exchanges first), `step` (the exchange to step on),
+    `checkpoint` (save, as that many exchanges), `embed` (the exchange to embed; in a stale schedule before the step);
+    -1 leaves a part out.
     """
     fields, frames = unpack(message)
     node = residence.node_of(context)
@@ -80,12 +81,15 @@ def _exchange(message: Message, context: Context) -> Message:
     if (restore := _number(fields, "restore")) >= 0:
         node.load_state(folder.load_client(restore, node.name))
     losses: list[Loss] = []
+    outbound: dict[str, bytes] = {}
+    following, stale = _number(fields, "embed"), node.settings.training.stale
+    if following >= 0 and stale:
+        outbound = send(node.embed(following), node, following)
     if (exchange := _number(fields, "step")) >= 0:
         losses = node.step(exchange, receive(frames, node, exchange))
     if (checkpoint := _number(fields, "checkpoint")) >= 0:
         folder.save_client(checkpoint, node.name, node.state())
-    outbound: dict[str, bytes] = {}
-    if (following := _number(fields, "embed")) >= 0:
+    if following >= 0 and not stale:
         outbound = send(node.embed(following), node, following)
     residence.keep(context, node)
     return Message(pack(_report(losses), outbound), reply_to=message)

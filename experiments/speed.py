@@ -70,7 +70,7 @@ def joint_seconds(settings: Settings, threads: int) -> float:
         settings.training,
     )
     ids = agreed.lists["train"]
-    schedule = BatchSchedule(len(ids), settings.training.batch_size, settings.seed)
+    schedule = BatchSchedule.of(settings.training, len(ids), settings.seed)
     begun = time.monotonic()
     for exchange in range(settings.training.exchanges):
         batch = ids[schedule.positions(exchange)].tolist()

@@ -10,19 +10,18 @@ from collections.abc import Mapping
 
 import numpy as np
 from flwr.serverapp import Grid
-from numpy.typing import NDArray
 
 from sheafalign_fl.agreement import Agreement, Manifest
 from sheafalign_fl.codecs import codec
 from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import ProtocolError, RunError
-from sheafalign_fl.node import LOSS_TERMS, MIN_SHARED
+from sheafalign_fl.node import LOSS_TERMS
 from sheafalign_fl.protocol import EXCHANGE, FINISH, Frame
 from sheafalign_fl.report import write_report
 from sheafalign_fl.run.folder import RunFolder
 from sheafalign_fl.run.results import AbsenceRow, Loss, Quality
 from sheafalign_fl.run.summary import summarise
-from sheafalign_fl.schedule import BatchSchedule
+from sheafalign_fl.schedule import MIN_SHARED, BatchSchedule
 from sheafalign_fl.topology import Topology, build_topology
 from strategies import handshake
 from strategies.evaluation import Evaluation
@@ -81,9 +80,7 @@ class PeerToPeer:
         self._recorder, self._agreement = recorder, agreement
         self._messenger = Messenger(self.grid, nodes)
         handshake.tell(self._messenger, self.settings, self.topology, agreement, self.folder, recorder)
-        self._schedule = BatchSchedule(
-            len(agreement.lists["train"]), self.settings.training.batch_size, self.settings.seed
-        )
+        self._schedule = BatchSchedule.of(self.settings.training, len(agreement.lists["train"]), self.settings.seed)
         self._evaluation = Evaluation(
             self._messenger, self.settings, self.topology, agreement, recorder, self._note_absences
         )
@@ -163,7 +160,7 @@ class PeerToPeer:
         expected = {
             edge.other(client): (int(shared.sum()), edge.dim)
             for edge in self.topology.edges_of(client)
-            if (shared := self._shared_in_batch(edge.source, edge.target, exchange)).sum() >= MIN_SHARED
+            if (shared := self._schedule.shared(self._agreement.shared(edge, "train"), exchange)).any()
         }
         if set(reply.frames) != set(expected):
             raise ProtocolError(f"frames for {sorted(reply.frames)} where {sorted(expected)} were due")
@@ -176,11 +173,6 @@ class PeerToPeer:
                 raise ProtocolError(f"a frame that is {got} where {due} was due")
             parcels[client, neighbour] = Parcel(frame, packed, shares[neighbour])
         return parcels
-
-    def _shared_in_batch(self, source: str, target: str, exchange: int) -> NDArray[np.bool_]:
-        positions = self._schedule.positions(exchange)
-        has = self._agreement.has
-        return has[source]["train"][positions] & has[target]["train"][positions]
 
     def _losses(self, outcome: Outcome) -> list[Loss]:
         losses = []

@@ -6,6 +6,7 @@ node still holds it, and otherwise makes it again: same weights, same events, sa
 """
 
 import hashlib
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -20,18 +21,18 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from sheafalign_fl.agreement import ClientAgreement, ListName
+from sheafalign_fl.codecs import codec
 from sheafalign_fl.config.schema import Settings, TrainingSettings
 from sheafalign_fl.data.base import ModalityData
 from sheafalign_fl.encoders import build_encoder
 from sheafalign_fl.errors import ConfigError, ProtocolError, RunError
+from sheafalign_fl.feedback import ErrorFeedback
 from sheafalign_fl.run.results import Loss
-from sheafalign_fl.schedule import BatchSchedule
+from sheafalign_fl.schedule import MIN_SHARED, BatchSchedule
 from sheafalign_fl.seeding import torch_seeded
+from sheafalign_fl.sheaf.group import GROUP_LOSSES
 from sheafalign_fl.sheaf.maps import EdgeMaps, edge_maps
 from sheafalign_fl.sheaf.objective import edge_terms
-
-MIN_SHARED = 2
-"""An edge takes part in a batch if both ends have at least this many of its events: one event has no negatives."""
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _EMBED_CHUNK = 512
@@ -48,6 +49,29 @@ class _Forward:
     z: Mapping[str, Tensor]
     rows: Mapping[str, Tensor | None]
     """Neighbour -> rows of h that the edge shares; None means all."""
+    masks: Mapping[str, NDArray[np.bool_]]
+    """Neighbour -> mask over the events of the pass."""
+    union: NDArray[np.bool_]
+    """Mask over the events of the pass: those that h has rows for."""
+
+
+class _MeanTerms:
+    """Means over the steps of an exchange of each edge's terms."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[list[float]]] = {}
+
+    def note(self, neighbour: str, values: list[float]) -> None:
+        """Note the values of one step, in the order of `LOSS_TERMS`."""
+        self._values.setdefault(neighbour, []).append(values)
+
+    def losses(self, client: str, events: Mapping[str, int]) -> list[Loss]:
+        """Return one row for each edge."""
+        means = {n: [sum(column) / len(rows) for column in zip(*rows, strict=True)] for n, rows in self._values.items()}
+        return [
+            Loss(source=client, target=n, events=events[n], **dict(zip(LOSS_TERMS, values, strict=True)))
+            for n, values in means.items()
+        ]
 
 
 class Node:
@@ -73,8 +97,15 @@ class Node:
         }
         self._deterministic = type(self.encoder).__module__.startswith("sheafalign_fl.encoders.")
         self.optimiser = new_optimiser(self.parameters(), settings.training)
-        self.schedule = BatchSchedule(len(agreement.lists["train"]), settings.training.batch_size, settings.seed)
+        events = len(agreement.lists["train"])
+        self.schedule = BatchSchedule.of(settings.training, events, settings.seed)
         self._pending: _Forward | None = None
+        self._outbound: tuple[int, dict[str, NDArray[np.floating]]] | None = None
+        """Stale schedule: embeddings that were made before the last step, and their exchange."""
+        self._feedback: ErrorFeedback | None = None
+        if settings.training.error_feedback:
+            kind = np.float64 if self.dtype == torch.float64 else np.float32
+            self._feedback = ErrorFeedback(codec(settings.codec), events, agreement.neighbours, kind)
 
     def parameters(self) -> list[nn.Parameter]:
         """Return all trainable parameters: the encoder's, then each edge's maps in the order of the neighbours."""
@@ -84,18 +115,37 @@ class Node:
     # ---- training --------------------------------------------------------------------------------------------------
 
     def shared_rows(self, exchange: int) -> dict[str, NDArray[np.bool_]]:
-        """Return neighbour -> mask over the batch: both ends have the event. Edges with too few are left out."""
-        positions = self.schedule.positions(exchange)
-        masks = {neighbour: lists["train"][positions] for neighbour, lists in self.agreement.shared.items()}
-        return {neighbour: mask for neighbour, mask in masks.items() if mask.sum() >= MIN_SHARED}
+        """Return neighbour -> mask over the exchange's events: both ends have it. Edges without any are left out."""
+        shared = self.agreement.shared.items()
+        masks = {neighbour: self.schedule.shared(lists["train"], exchange) for neighbour, lists in shared}
+        return {neighbour: mask for neighbour, mask in masks.items() if mask.any()}
 
     def embed(self, exchange: int) -> dict[str, NDArray[np.floating]]:
-        """Return neighbour -> comparison embeddings z_ij of the batch, shape (shared events, d_e)."""
-        self._pending = self._forward(exchange)
-        return {neighbour: z.detach().cpu().numpy() for neighbour, z in self._pending.z.items()}
+        """Return neighbour -> what to send it of the exchange's events: z_ij, shape (shared events, d_e).
+
+        With error feedback it is z_ij plus what the codec lost of these events the last time.
+        """
+        if self._outbound is not None and self._outbound[0] == exchange:  # embedded before the checkpoint was saved
+            return self._outbound[1]
+        with torch.set_grad_enabled(self._reuses_forward):
+            forward = self._forward(exchange)
+        self._pending = forward if self._reuses_forward else None
+        sent: dict[str, NDArray[np.floating]] = {
+            neighbour: z.detach().cpu().numpy() for neighbour, z in forward.z.items()
+        }
+        if self._feedback is not None:
+            positions = self.schedule.positions(exchange)
+            sent = {
+                neighbour: self._feedback.correct(neighbour, positions[forward.masks[neighbour]], z)
+                for neighbour, z in sent.items()
+            }
+        self._outbound = (exchange, sent) if self.settings.training.stale else None
+        return sent
 
     def step(self, exchange: int, inbound: Mapping[str, NDArray[np.floating]]) -> list[Loss]:
-        """Take one optimiser step on the batch of `exchange`, given the neighbours' embeddings of it.
+        """Take the optimiser's steps on the batches of `exchange`, given the neighbours' embeddings of them.
+
+        One step for each batch in turn, `training.local_steps` times over.
 
         Parameters
         ----------
@@ -105,77 +155,111 @@ class Node:
         Returns
         -------
         list of Loss
-            The terms of every edge that took part, before the step.
+            The terms of every edge that took part: each is the mean over all steps of its value before the step.
 
         Raises
         ------
         ProtocolError
             An array comes from no neighbour or has the wrong shape. Nothing has changed then.
         RunError
-            The loss is not finite. Nothing has changed then.
+            The loss is not finite. The step has not been taken then.
         """
-        forward = self._pending
-        if forward is None or forward.exchange != exchange:
-            forward = self._forward(exchange)
-        received = {neighbour: self._receive(neighbour, values, forward) for neighbour, values in inbound.items()}
-        losses: list[Loss] = []
+        masks = self.shared_rows(exchange)
+        received = {
+            neighbour: self._receive(neighbour, values, masks, exchange) for neighbour, values in inbound.items()
+        }
+        seen = _MeanTerms()
+        for _ in range(self.settings.training.local_steps):
+            for batch in range(self.schedule.batches):
+                forward = self._take_pending(exchange) or self._forward(exchange, batch)
+                there = {n: parts[batch] for n, parts in received.items() if n in forward.z}
+                if there:
+                    self._descend(self._objective(forward, there, seen), exchange)
+        self._pending = None
+        return seen.losses(self.name, {neighbour: int(masks[neighbour].sum()) for neighbour in received})
+
+    @property
+    def _reuses_forward(self) -> bool:
+        """Whether the pass that made the embeddings is also the first step's: same weights, same events."""
+        return self.settings.training.batches == 1 and not self.settings.training.stale
+
+    def _take_pending(self, exchange: int) -> "_Forward | None":
+        pending, self._pending = self._pending, None
+        return pending if pending is not None and pending.exchange == exchange else None
+
+    def _objective(self, forward: _Forward, received: Mapping[str, Tensor], seen: "_MeanTerms") -> Tensor:
+        """Return this client's objective on one batch and note its terms."""
+        objective = self.settings.objective
+        there = [neighbour for neighbour in self.maps if neighbour in received]  # the agreed order, not that of arrival
+        group = None if objective.contrast == "pairs" else self._group_term(forward, received) / len(there)
         total = forward.h.new_zeros(())
-        for neighbour in self.maps:  # the agreed order, whatever order the frames came in
-            if neighbour not in received:
-                continue
+        for neighbour in there:
             rows = forward.rows[neighbour]
             h = forward.h if rows is None else forward.h[rows]
-            terms = edge_terms(
-                self.settings.objective, self.maps[neighbour], h, forward.z[neighbour], received[neighbour]
-            )
+            terms = edge_terms(objective, self.maps[neighbour], h, forward.z[neighbour], received[neighbour], group)
             total = total + terms.total
-            values = torch.stack([getattr(terms, term) for term in LOSS_TERMS]).tolist()
-            named = dict(zip(LOSS_TERMS, values, strict=True))
-            losses.append(Loss(source=self.name, target=neighbour, events=len(h), **named))
-        if losses:
-            self._descend(total, exchange)
-        self._pending = None
-        return losses
+            seen.note(neighbour, torch.stack([getattr(terms, term) for term in LOSS_TERMS]).tolist())
+        return total
+
+    def _group_term(self, forward: _Forward, received: Mapping[str, Tensor]) -> Tensor:
+        """Return the contrastive term over all clients that are there, on the events that all of them have."""
+        common = np.logical_and.reduce([forward.masks[neighbour] for neighbour in received])
+        if common.sum() < MIN_SHARED:
+            return forward.h.new_zeros(())
+        embeddings: dict[str, Tensor] = {self.name: forward.h[_rows(common[forward.union], self.device)]}
+        for neighbour, z in received.items():
+            embeddings[neighbour] = z[_rows(common[forward.masks[neighbour]], self.device)]
+        ordered = [embeddings[client] for client in self.settings.clients if client in embeddings]
+        return GROUP_LOSSES[self.settings.objective.contrast](ordered, self.settings.objective.temperature)
 
     def _descend(self, total: Tensor, exchange: int) -> None:
         if not torch.isfinite(total):
-            self._pending = None
             raise RunError(
                 f"the loss of client '{self.name}' is {total.item()} at exchange {exchange}; "
                 "a smaller training.learning_rate may help"
             )
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.settings.training, exchange)
         self.optimiser.step()
 
-    def _receive(self, neighbour: str, values: NDArray[np.floating], forward: _Forward) -> Tensor:
-        if neighbour not in forward.z:
+    def _receive(
+        self, neighbour: str, values: NDArray[np.floating], masks: Mapping[str, NDArray[np.bool_]], exchange: int
+    ) -> list[Tensor]:
+        """Return a neighbour's embeddings, one tensor for each batch of the exchange."""
+        if neighbour not in masks:
             raise ProtocolError(
-                f"client '{self.name}' got embeddings from '{neighbour}', which shares no events with it"
+                f"client '{self.name}' got embeddings from '{neighbour}', which shares no events with it in exchange "
+                f"{exchange}"
             )
-        expected = tuple(forward.z[neighbour].shape)
+        counts = masks[neighbour].reshape(self.schedule.batches, -1).sum(axis=1)
+        expected = (int(counts.sum()), self.maps[neighbour].edge_dim)
         if values.shape != expected:
             raise ProtocolError(
                 f"client '{self.name}' got embeddings of shape {values.shape} from '{neighbour}', not {expected}"
             )
-        return self._tensor(values)
+        return [self._tensor(part) for part in np.split(values, np.cumsum(counts)[:-1])]
 
-    def _forward(self, exchange: int) -> _Forward:
-        positions = self.schedule.positions(exchange)
-        masks = self.shared_rows(exchange)
+    def _forward(self, exchange: int, batch: int | None = None) -> _Forward:
+        """Return the forward pass of one batch of the exchange, or of all of them in one."""
+        size = self.schedule.batch_size
+        chosen = slice(None) if batch is None else slice(batch * size, (batch + 1) * size)
+        positions = self.schedule.positions(exchange)[chosen]
+        masks = {neighbour: mask[chosen] for neighbour, mask in self.shared_rows(exchange).items()}
+        masks = {neighbour: mask for neighbour, mask in masks.items() if mask.any()}
         union = np.logical_or.reduce(list(masks.values())) if masks else np.zeros(len(positions), dtype=np.bool_)
-        batch = np.flatnonzero(union)
-        x = self._inputs(self._indices["train"][positions[batch]])
+        x = self._inputs(self._indices["train"][positions[union]])
         self.encoder.train()
         with self._generator(exchange):
-            h = self.encoder(x) if len(batch) else x.new_zeros((0, self.settings.clients[self.name].dim))
+            h = self.encoder(x) if len(x) else x.new_zeros((0, self.settings.clients[self.name].dim))
         z: dict[str, Tensor] = {}
         rows: dict[str, Tensor | None] = {}
         for neighbour, mask in masks.items():
-            chosen = mask[batch]
-            rows[neighbour] = None if chosen.all() else torch.from_numpy(np.flatnonzero(chosen)).to(self.device)
+            kept = mask[union]
+            rows[neighbour] = None if kept.all() else _rows(kept, self.device)
             z[neighbour] = self.maps[neighbour].restrict(h if rows[neighbour] is None else h[rows[neighbour]])
-        return _Forward(exchange, h, z, rows)
+        return _Forward(exchange, h, z, rows, masks, union)
 
     def _generator(self, exchange: int) -> AbstractContextManager[None]:
         """Give the encoder its own generator; our own encoders draw nothing, so they need none."""
@@ -243,6 +327,11 @@ class Node:
         for index, parameter in enumerate(self.parameters()):
             for key, value in self.optimiser.state.get(parameter, {}).items():
                 tensors[f"optimiser.{index}.{key}"] = torch.as_tensor(value).detach().cpu()
+        if self._feedback is not None:
+            tensors |= {f"feedback.{n}": torch.from_numpy(values) for n, values in self._feedback.state()}
+        if self._outbound is not None:
+            exchange, sent = self._outbound
+            tensors |= {f"outbound.{exchange}.{n}": torch.from_numpy(values) for n, values in sent.items()}
         return save_tensors({key: value.contiguous().clone() for key, value in tensors.items()})
 
     def load_state(self, data: bytes) -> None:
@@ -267,6 +356,19 @@ class Node:
                     for key, value in found.items()
                 }
         self._pending = None
+        self._load_messages(tensors)
+
+    def _load_messages(self, tensors: Mapping[str, Tensor]) -> None:
+        """Restore what `state` says of messages: residuals of error feedback, and embeddings already made."""
+        outbound: dict[int, dict[str, NDArray[np.floating]]] = {}
+        for key, value in tensors.items():
+            kind, _, rest = key.partition(".")
+            if kind == "feedback" and self._feedback is not None:
+                self._feedback.load(rest, value.numpy())
+            elif kind == "outbound":
+                exchange, _, neighbour = rest.partition(".")
+                outbound.setdefault(int(exchange), {})[neighbour] = value.numpy().copy()
+        self._outbound = next(iter(outbound.items()), None)
 
     def weights_digest(self) -> str:
         """Return the SHA-256 of all weights: equal digests mean equal bits."""
@@ -298,16 +400,33 @@ def new_encoder(client: str, settings: Settings, input_shape: tuple[int, ...]) -
 
 def new_maps(client: str, neighbour: str, edge_dim: int, settings: Settings) -> EdgeMaps:
     """Return the maps of `client` towards `neighbour`; initial values depend on (seed, client, neighbour) alone."""
+    objective = settings.objective
+    learnt = objective.temperature if objective.learnable_temperature else None
     with _GENERATOR_LOCK, torch_seeded(settings.seed, "maps", client, neighbour):
-        return edge_maps(settings.maps, settings.clients[client].dim, edge_dim)
+        return edge_maps(settings.maps, settings.clients[client].dim, edge_dim, learnt)
 
 
 def new_optimiser(parameters: list[nn.Parameter], settings: TrainingSettings) -> torch.optim.Optimizer:
-    """Return the optimiser that `settings` names. All of them work element by element, so no client needs another's."""
+    """Return the optimiser that `settings` names. All of them work element by element, so no client needs another's.
+
+    Scalars (a learnt temperature) are not decayed: that would pull tau towards 1.
+    """
+    arrays = [parameter for parameter in parameters if parameter.ndim > 0]
+    scalars = [parameter for parameter in parameters if parameter.ndim == 0]
+    groups: list[dict[str, Any]] = [{"params": arrays, "weight_decay": settings.weight_decay}]
+    if scalars:
+        groups.append({"params": scalars, "weight_decay": 0.0})
     if settings.optimiser == "sgd":
-        return torch.optim.SGD(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        return torch.optim.SGD(groups, lr=settings.learning_rate)
     kind = torch.optim.AdamW if settings.optimiser == "adamw" else torch.optim.Adam
-    return kind(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    return kind(groups, lr=settings.learning_rate)
+
+
+def learning_rate(settings: TrainingSettings, exchange: int) -> float:
+    """Return the learning rate of `exchange`: constant, or falling from the full rate to 0 along half a cosine."""
+    if settings.decay == "none":
+        return settings.learning_rate
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * exchange / settings.exchanges))
 
 
 def resolve_device(device: str) -> torch.device:
@@ -339,3 +458,8 @@ def _indices(data: ModalityData, ids: NDArray[Any]) -> NDArray[np.intp]:
     found = np.minimum(found, len(order) - 1)
     rows = order[found]
     return np.where(data.event_ids[rows] == ids, rows, -1).astype(np.intp)
+
+
+def _rows(mask: NDArray[np.bool_], device: torch.device) -> Tensor:
+    """Return the positions at which `mask` is true, as an index."""
+    return torch.from_numpy(np.flatnonzero(mask)).to(device)

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from sheafalign_fl.config.methods import MethodName, apply_method
+
 PositiveInt = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -111,14 +113,22 @@ class MapSettings(_Settings):
 
 
 class ObjectiveSettings(_Settings):
-    """Weights of the objective (DESIGN section 2); the defaults are the paper's."""
+    """Weights and forms of the objective (DESIGN section 2); `method: paper` gives the paper's."""
 
     laplacian: Weight = 1.0
     contrastive: Weight = 1.0
+    contrast: Literal["pairs", "centroid", "volume"] = "pairs"
+    """What the contrastive term compares: the two ends of each edge; every client with the centroid of all
+    (CentroBind); the volume that the embeddings of all clients span (GRAM)."""
     reconstruction: Weight = 0.1
     cross_reconstruction: Weight = 0.0
     """MSE(Q_ij z_ji, h_i), gradient to Q_ij alone: teaches the dual map to impute from a neighbour."""
+    stop_gradient: bool = False
+    """Reconstruction trains the dual maps alone: h_i and z_ij are constants in it."""
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
+    """tau, or where it starts from if it is learnt."""
+    learnable_temperature: bool = False
+    """Learn tau for each edge; both ends keep a copy, and exact exchange keeps the copies equal."""
     normalised_laplacian: bool = False
     """Compare unit vectors in the Laplacian term, so that it cannot shrink the embeddings."""
 
@@ -126,18 +136,31 @@ class ObjectiveSettings(_Settings):
     def _some_weight(self) -> Self:
         if self.laplacian == 0 and self.contrastive == 0:
             raise ValueError("laplacian and contrastive are both 0, so nothing would align the clients")
+        if self.learnable_temperature and self.contrast != "pairs":
+            raise ValueError(f"learnable_temperature is an edge's, so it needs contrast: pairs, not {self.contrast}")
         return self
 
 
 class TrainingSettings(_Settings):
     """How long and how each client learns."""
 
-    exchanges: Annotated[int, Field(ge=1, lt=2**31)] = 600
+    exchanges: Annotated[int, Field(ge=0, lt=2**31)] = 600
+    """0: untrained, the floor of every metric."""
     batch_size: Annotated[int, Field(ge=2)] = 128
-    """Events of one exchange (B)."""
+    """Events of one batch (B)."""
+    batches: PositiveInt = 1
+    """Batches of one exchange: one message carries the embeddings of them all, and a step is taken on each in turn."""
+    local_steps: PositiveInt = 1
+    """Passes over the batches of an exchange, with the same embeddings from the neighbours (K)."""
+    stale: bool = False
+    """Embed the next batches before stepping on the last, so that messages can travel while clients compute."""
+    error_feedback: bool = False
+    """Add what the codec lost of an event's embedding to the same event's embedding when it comes round again."""
     optimiser: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
     weight_decay: Weight = 0.0
+    decay: Literal["none", "cosine"] = "none"
+    """Of the learning rate: none, or to 0 along half a cosine over all exchanges."""
     dtype: Literal["float32", "float64"] = "float32"
     deadline: Annotated[float, Field(gt=0)] | None = None
     """Seconds that the others wait for a client in one exchange; null: for ever."""
@@ -161,6 +184,8 @@ class EvaluationSettings(_Settings):
     """At most this many test (and half as many validation) events, the same for all clients."""
     train_events: PositiveInt = 4000
     """At most this many training events to fit probes and prototypes on."""
+    split: Literal["test", "validation"] = "test"
+    """Held-out events of the final evaluation; validation is for choosing settings without a look at test events."""
     deadline: Annotated[float, Field(gt=0)] = 300.0
     """Seconds that an evaluation waits for a client's answer; scoring takes longer than an exchange."""
 
@@ -197,7 +222,10 @@ class Settings(_Settings):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "federation"
     seed: Annotated[int, Field(ge=0)] = 0
-    engine: Literal["flower", "inprocess"] = "flower"
+    engine: Literal["flower", "inprocess", "pooled"] = "flower"
+    """pooled: joint training on raw data that all clients have sent to one place, for reference."""
+    method: MethodName = "sheafalign"
+    """What the settings below default to; see `sheafalign_fl.config.methods`."""
     data: DataSettings = DataSettings()
     clients: dict[str, ClientSettings]
     graph: GraphSettings = GraphSettings()
@@ -208,6 +236,21 @@ class Settings(_Settings):
     evaluation: EvaluationSettings = EvaluationSettings()
     resources: ResourceSettings = ResourceSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _method_below(cls, value: object) -> object:
+        return apply_method(value) if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _contrast_fits(self) -> Self:
+        constant = self.maps.family == "identity" and self.graph.topology == "complete"
+        if self.objective.contrast != "pairs" and not constant:
+            raise ValueError(
+                f"objective.contrast '{self.objective.contrast}' compares all clients with each other, so it needs "
+                "graph.topology: complete and maps.family: identity"
+            )
+        return self
 
     @field_validator("clients", mode="before")
     @classmethod
@@ -241,9 +284,10 @@ class Settings(_Settings):
     def digest(self) -> str:
         """Return the SHA-256 (64 hex digits) of all settings on which the clients have to agree.
 
-        Left out is what only concerns a machine: engine, resources, checkpoints, devices, data paths, and the name.
+        Left out is what only concerns a machine: engine, resources, checkpoints, devices, data paths, and the names of
+        the experiment and of the method, whose settings are all there.
         """
-        shared = self.model_dump(mode="json", exclude={"name", "engine", "resources", "checkpoint"})
+        shared = self.model_dump(mode="json", exclude={"name", "engine", "method", "resources", "checkpoint"})
         for client in shared["clients"].values():
             del client["device"]
         shared["data"]["options"].pop("path", None)

@@ -35,7 +35,8 @@ MEAN, SCALE = 0.286, 0.353
 """Of all training pixels, between 0 and 1."""
 _SIDE, _SMALL = 28, 7
 _TEST_IDS = 1_000_000
-_EMBOSS = np.array([[-2, -1, 0], [-1, 0, 1], [0, 1, 2]], dtype=np.float32) / 4
+_EMBOSS: NDArray[np.float32] = np.array([[-2, -1, 0], [-1, 0, 1], [0, 1, 2]], dtype=np.float32) / np.float32(4)
+_TURNED: NDArray[np.float32] = np.ascontiguousarray(np.rot90(_EMBOSS))
 
 _TRIO = {"ab": (0, 1), "bc": (1, 2), "ca": (2, 0)}
 _FACTORS = ("class_a", "class_b", "class_c")
@@ -155,7 +156,7 @@ def _view(modality: str, images: NDArray[np.float32]) -> NDArray[np.float32]:
         return small
     if modality == "embossed":
         return _filtered(images, _EMBOSS)
-    return _filtered(-images, np.rot90(_EMBOSS)) if modality == "inverted" else images
+    return _filtered(-images, _TURNED) if modality == "inverted" else images
 
 
 def _trio_halves(images: NDArray[np.float32], first: int, second: int) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 A family decides what the maps may be. Batches are rows, so a map with matrix P sends h of shape (B, d_i) to h P^T.
 """
 
+import math
 from typing import cast
 
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor, nn
 
 from sheafalign_fl.config.schema import MapSettings
 from sheafalign_fl.errors import ConfigError
+
+LEAST_TEMPERATURE = 0.01
+"""As in CLIP (arXiv 2103.00020): a smaller tau makes training unstable."""
 
 
 class EdgeMaps(nn.Module):
@@ -19,6 +23,15 @@ class EdgeMaps(nn.Module):
         """Make maps between the node stalk R^dim and the comparison space R^edge_dim."""
         super().__init__()
         self.dim, self.edge_dim = dim, edge_dim
+        self.log_temperature: nn.Parameter | None = None
+
+    def learn_temperature(self, initial: float) -> None:
+        """Make log tau of this edge a parameter that starts from `initial`; call before the optimiser is made."""
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(initial)))
+
+    def temperature(self, fixed: float) -> float | Tensor:
+        """Return tau of this edge's contrastive term: learnt (never below `LEAST_TEMPERATURE`), or `fixed`."""
+        return fixed if self.log_temperature is None else self.log_temperature.exp().clamp(min=LEAST_TEMPERATURE)
 
     def restriction(self) -> Tensor:
         """Return P_ij, shape (d_e, d_i)."""
@@ -129,10 +142,21 @@ class IdentityMaps(EdgeMaps):
         return z
 
 
-def edge_maps(settings: MapSettings, dim: int, edge_dim: int) -> EdgeMaps:
-    """Return new maps of the family that `settings` names, drawn from torch's global generator."""
+def edge_maps(settings: MapSettings, dim: int, edge_dim: int, learnable_temperature: float | None = None) -> EdgeMaps:
+    """Return new maps of the family that `settings` names, drawn from torch's global generator.
+
+    Parameters
+    ----------
+    learnable_temperature
+        Where a learnable tau starts from; None if tau is fixed.
+    """
+    maps: EdgeMaps
     if settings.family == "identity":
-        return IdentityMaps(dim, edge_dim)
-    if settings.family == "orthogonal":
-        return OrthogonalMaps(dim, edge_dim)
-    return LinearMaps(dim, edge_dim, settings.initial)
+        maps = IdentityMaps(dim, edge_dim)
+    elif settings.family == "orthogonal":
+        maps = OrthogonalMaps(dim, edge_dim)
+    else:
+        maps = LinearMaps(dim, edge_dim, settings.initial)
+    if learnable_temperature is not None:
+        maps.learn_temperature(learnable_temperature)
+    return maps

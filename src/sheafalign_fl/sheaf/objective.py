@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sheafalign_fl.config.schema import ObjectiveSettings
+from sheafalign_fl.sheaf.group import symmetric_cross_entropy
 from sheafalign_fl.sheaf.maps import EdgeMaps
 
 
@@ -30,7 +31,7 @@ def laplacian_loss(z_ij: Tensor, z_ji: Tensor, *, normalised: bool = False) -> T
     return (z_ij - z_ji).square().sum(dim=1).mean()
 
 
-def contrastive_loss(z_ij: Tensor, z_ji: Tensor, temperature: float) -> Tensor:
+def contrastive_loss(z_ij: Tensor, z_ji: Tensor, temperature: float | Tensor) -> Tensor:
     """Return the symmetric InfoNCE over the B x B cosine similarities / tau, positives on the diagonal.
 
     Parameters
@@ -40,13 +41,16 @@ def contrastive_loss(z_ij: Tensor, z_ji: Tensor, temperature: float) -> Tensor:
     temperature
         tau > 0: smaller values punish the hardest negatives more.
     """
-    logits = F.normalize(z_ij, dim=1) @ F.normalize(z_ji, dim=1).T / temperature
-    target = torch.arange(len(logits), device=logits.device)
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    return symmetric_cross_entropy(F.normalize(z_ij, dim=1) @ F.normalize(z_ji, dim=1).T / temperature)
 
 
-def reconstruction_loss(maps: EdgeMaps, z_ij: Tensor, h_i: Tensor) -> Tensor:
-    """Return MSE(Q_ij z_ij, h_i), the mean over events and dimensions of the squared error."""
+def reconstruction_loss(maps: EdgeMaps, z_ij: Tensor, h_i: Tensor, *, stop_gradient: bool = False) -> Tensor:
+    """Return MSE(Q_ij z_ij, h_i), the mean over events and dimensions of the squared error.
+
+    With `stop_gradient` both are constants, so that it trains the dual map and leaves the encoder to alignment.
+    """
+    if stop_gradient:
+        z_ij, h_i = z_ij.detach(), h_i.detach()
     return F.mse_loss(maps.lift(z_ij), h_i)
 
 
@@ -69,7 +73,14 @@ class EdgeTerms:
     total: Tensor
 
 
-def edge_terms(objective: ObjectiveSettings, maps: EdgeMaps, h_i: Tensor, z_ij: Tensor, z_ji: Tensor) -> EdgeTerms:
+def edge_terms(
+    objective: ObjectiveSettings,
+    maps: EdgeMaps,
+    h_i: Tensor,
+    z_ij: Tensor,
+    z_ji: Tensor,
+    group: Tensor | None = None,
+) -> EdgeTerms:
     """Return all terms of one edge and their weighted sum.
 
     Parameters
@@ -78,18 +89,26 @@ def edge_terms(objective: ObjectiveSettings, maps: EdgeMaps, h_i: Tensor, z_ij: 
         This client's embeddings (B, d_i) and comparison embeddings (B, d_e) of the events that both ends have.
     z_ji
         The neighbour's comparison embeddings (B, d_e), as received; treated as a constant.
+    group
+        The edge's share of a contrastive term that compares all clients at once (`sheafalign_fl.sheaf.group`), which
+        then stands for the edge's own.
 
     Notes
     -----
-    A term of weight 0 is reported but computed without gradient, and where it is costly (contrastive) it is still
-    computed, because a run's losses are always shown in full.
+    A term of weight 0 is computed without gradient, because a run's losses are always shown in full.
     """
     z_ji = z_ji.detach()
-    normalised = objective.normalised_laplacian
+    normalised, stop = objective.normalised_laplacian, objective.stop_gradient
     weighted: dict[str, tuple[float, Callable[[], Tensor]]] = {
         "laplacian": (objective.laplacian, lambda: laplacian_loss(z_ij, z_ji, normalised=normalised)),
-        "contrastive": (objective.contrastive, lambda: contrastive_loss(z_ij, z_ji, objective.temperature)),
-        "reconstruction": (objective.reconstruction, lambda: reconstruction_loss(maps, z_ij, h_i)),
+        "contrastive": (
+            objective.contrastive,
+            lambda: contrastive_loss(z_ij, z_ji, maps.temperature(objective.temperature)) if group is None else group,
+        ),
+        "reconstruction": (
+            objective.reconstruction,
+            lambda: reconstruction_loss(maps, z_ij, h_i, stop_gradient=stop),
+        ),
         "cross_reconstruction": (objective.cross_reconstruction, lambda: cross_reconstruction_loss(maps, z_ji, h_i)),
     }
     terms: dict[str, Tensor] = {}

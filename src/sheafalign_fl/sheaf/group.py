@@ -1,0 +1,67 @@
+"""Contrastive terms that compare all clients of an event at once: baselines of the literature in one shared space.
+
+They need the embeddings of every other client, so a federation that uses them has a complete graph, and each client is
+charged for sending to all others. As on an edge, a client needs only the VALUES of the others for its own gradient.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_SMALLEST_VOLUME = 1e-6
+"""Squared: keeps the square root's gradient finite where embeddings coincide."""
+
+
+def symmetric_cross_entropy(logits: Tensor) -> Tensor:
+    """Return the mean of the row-wise and column-wise cross entropies of (B, B) logits, positives on the diagonal."""
+    target = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+def centroid_loss(embeddings: Sequence[Tensor], temperature: float) -> Tensor:
+    """Return the sum over clients of the symmetric InfoNCE between the client and the centroid (arXiv 2410.02086).
+
+    Parameters
+    ----------
+    embeddings
+        One tensor (B, d) for each client; row b of all is the same event. The centroid of an event is the mean of its
+        unit vectors.
+    temperature
+        tau > 0.
+    """
+    units = [F.normalize(embedding, dim=1) for embedding in embeddings]
+    centroid = F.normalize(torch.stack(units).mean(dim=0), dim=1)
+    losses = [symmetric_cross_entropy(centroid @ unit.T / temperature) for unit in units]
+    return torch.stack(losses).sum()
+
+
+def volume_loss(embeddings: Sequence[Tensor], temperature: float) -> Tensor:
+    """Return the contrastive loss over volumes (GRAM, arXiv 2412.11959, equations 5 to 7); the first client is anchor.
+
+    The logit of anchor b and the other clients' event c is minus the volume of the parallelotope that their unit
+    vectors span, the square root of their Gram determinant, over tau.
+
+    Parameters
+    ----------
+    embeddings
+        One tensor (B, d) for each client; row b of all is the same event.
+    temperature
+        tau > 0.
+    """
+    anchor, *others = (F.normalize(embedding, dim=1) for embedding in embeddings)
+    rest = torch.stack(others, dim=1)
+    towards = torch.einsum("bd,cnd->bcn", anchor, rest)
+    among = torch.einsum("cnd,cmd->cnm", rest, rest).expand(len(anchor), -1, -1, -1)
+    first = torch.cat([torch.ones_like(towards[..., :1]), towards], dim=2).unsqueeze(2)
+    gram = torch.cat([first, torch.cat([towards.unsqueeze(3), among], dim=3)], dim=2)
+    volume = (torch.linalg.det(gram).clamp(min=0) + _SMALLEST_VOLUME).sqrt()
+    return symmetric_cross_entropy(-volume / temperature)
+
+
+GROUP_LOSSES: dict[str, Callable[[Sequence[Tensor], float], Tensor]] = {
+    "centroid": centroid_loss,
+    "volume": volume_loss,
+}
+"""`objective.contrast` -> loss of (embeddings of all clients in the configuration's order, tau)."""
