@@ -7,7 +7,7 @@ imputed from a neighbour) goes to the evaluator, and only if that metric is aske
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +53,14 @@ def score(
 ) -> tuple[dict[str, Scalar], dict[str, bytes]]:
     """Return this client's scores (a JSON field) and its frames for the evaluator.
 
-    Fields: `list`, `exchange`, `label` ("" for none), `metrics` (names, comma-separated), `projection` (a neighbour
-    whose edge is to be drawn, or "").
+    Fields: `list`, `exchange`, `labels` (JSON list: this client's), `edge_labels` (JSON: neighbour -> label), `metrics`
+    (names, comma-separated), `projection` (a neighbour whose edge is to be drawn, or "").
     """
     name, wanted = list_name(fields), str(fields["metrics"]).split(",")
-    label, exchange = str(fields["label"]) or None, int(str(fields["exchange"]))
-    scorer = _Scorer(node, name, label, {source: Frame.unpack(data).values() for source, data in frames.items()})
+    exchange = int(str(fields["exchange"]))
+    labels, edge_labels = json.loads(str(fields["labels"])), json.loads(str(fields["edge_labels"]))
+    received = {source: Frame.unpack(data).values() for source, data in frames.items()}
+    scorer = _Scorer(node, name, labels, edge_labels, received)
     results: dict[str, list[dict[str, Any]]] = {
         metric: [] for metric in ("retrieval", "transfer", "probe", "consistency")
     }
@@ -69,10 +71,10 @@ def score(
             neighbour
         ):
             results["consistency"].append(scorer.consistency(neighbour))
-        if "transfer" in wanted and scorer.labelled and scorer.answers_exist(neighbour):
+        if "transfer" in wanted and scorer.can_transfer(neighbour):
             results["transfer"].append(scorer.transfer(neighbour))
-    if "probe" in wanted and scorer.labelled:
-        results["probe"].append(scorer.probe())
+    if "probe" in wanted:
+        results["probe"] += scorer.probe()
     if (projected := str(fields["projection"])) in scorer.received:
         scorer.save_projection(projected, folder / "projection.npz")
     answer: dict[str, Scalar] = {"scores": json.dumps(results)}
@@ -80,8 +82,9 @@ def score(
     if "missing" in wanted:
         outbound = scorer.for_evaluator(exchange)
         both: tuple[ListName, ...] = ("probe", name)
-        for list_ in both:
-            answer[f"labels.{list_}"] = node.labels(label, list_).astype("<i4").tobytes()
+        for label in labels:
+            for list_ in both:
+                answer[f"labels.{list_}.{label}"] = node.labels(label, list_).astype("<i4").tobytes()
     return answer, outbound
 
 
@@ -98,33 +101,36 @@ class _Scorer:
     """Everything that the metrics of one evaluation share."""
 
     def __init__(
-        self, node: Node, name: ListName, label: str | None, received: Mapping[str, NDArray[np.floating]]
+        self,
+        node: Node,
+        name: ListName,
+        labels: Sequence[str],
+        edge_labels: Mapping[str, str],
+        received: Mapping[str, NDArray[np.floating]],
     ) -> None:
-        self.node, self.name, self.label = node, name, label
+        self.node, self.name, self.labels, self.edge_labels = node, name, labels, edge_labels
         self.received = dict(received)
         self.h, self.has = node.embeddings(name)
-        self.labels = node.labels(label, name)
         self.probe_h, self.probe_has = node.embeddings("probe")
-        self.probe_labels = node.labels(label, "probe")
         for neighbour, values in self.received.items():
             expected = (int(self._shared(neighbour).sum()), node.agreement.neighbours.get(neighbour))
             if values.shape != expected:
                 raise ProtocolError(f"evaluation embeddings of '{neighbour}' have shape {values.shape}, not {expected}")
 
-    @property
-    def labelled(self) -> bool:
-        """Whether this client has labels of at least two classes to fit on, and some to test on."""
-        return len(np.unique(self.probe_labels[self.probe_labels >= 0])) >= 2 and bool((self.labels >= 0).any())
-
-    def answers_exist(self, neighbour: str) -> bool:
-        """Return whether any tested event that the edge shares has a label to compare an answer with."""
-        return bool((self.labels[self._shared(neighbour)] >= 0).any())
+    def can_transfer(self, neighbour: str) -> bool:
+        """Return whether there is something to fit on, and a tested event that the edge shares to compare with."""
+        label = self.edge_labels.get(neighbour)
+        return self._can_fit(label) and bool((self._tested(label)[self._shared(neighbour)] >= 0).any())
 
     def retrieval(self, neighbour: str) -> dict[str, Any]:
         shared = self._shared(neighbour)
-        labels = self.labels[shared] if (self.labels[shared] >= 0).any() else None
+        labels = self._tested(self.edge_labels.get(neighbour))[shared]
         return metrics.retrieval(
-            self.node.name, neighbour, self._own(neighbour), self.received[neighbour], labels
+            self.node.name,
+            neighbour,
+            self._own(neighbour),
+            self.received[neighbour],
+            labels if (labels >= 0).any() else None,
         ).model_dump()
 
     def consistency(self, neighbour: str) -> dict[str, Any]:
@@ -133,24 +139,35 @@ class _Scorer:
         ).model_dump()
 
     def transfer(self, neighbour: str) -> dict[str, Any]:
-        fitted = self.probe_labels >= 0
+        label = self.edge_labels[neighbour]
+        labels = self.node.labels(label, "probe")
+        fitted = labels >= 0
         return metrics.transfer(
             self.node.name,
             neighbour,
             self.node.restrict(neighbour, self.probe_h[fitted]),
-            self.probe_labels[fitted],
+            labels[fitted],
             self.received[neighbour],
-            self.labels[self._shared(neighbour)],
+            self._tested(label)[self._shared(neighbour)],
         ).model_dump()
 
-    def probe(self) -> dict[str, Any]:
-        return metrics.linear_probe(
-            self.node.name,
-            self.probe_h[self.probe_has],
-            self.probe_labels[self.probe_has],
-            self.h[self.has],
-            self.labels[self.has],
-        ).model_dump()
+    def probe(self) -> list[dict[str, Any]]:
+        """Return one row, the mean over this client's labels; none where there is nothing to fit on or to test."""
+        rows = [
+            metrics.linear_probe(
+                self.node.name,
+                self.probe_h[self.probe_has],
+                self.node.labels(label, "probe")[self.probe_has],
+                self.h[self.has],
+                self._tested(label)[self.has],
+            ).model_dump()
+            for label in self.labels
+            if self._can_fit(label) and bool((self._tested(label) >= 0).any())
+        ]
+        if not rows:
+            return []
+        means = {key: sum(row[key] for row in rows) / len(rows) for key in ("accuracy", "majority")}
+        return [rows[0] | means]
 
     def for_evaluator(self, exchange: int) -> dict[str, bytes]:
         """Return h of the fitting and the tested events, and h imputed from each neighbour, for the fused probe."""
@@ -162,18 +179,27 @@ class _Scorer:
         return {key: _frame(self.node, EVALUATOR, exchange, values) for key, values in contents.items()}
 
     def save_projection(self, neighbour: str, path: Path) -> None:
-        shared = self._shared(neighbour)
+        shared, label = self._shared(neighbour), self.edge_labels.get(neighbour)
         buffer = io.BytesIO()
         np.savez(
             buffer,
             z_i=self._own(neighbour)[:PROJECTED_EVENTS],
             z_j=self.received[neighbour][:PROJECTED_EVENTS],
-            labels=self.labels[shared][:PROJECTED_EVENTS],
+            labels=self._tested(label)[shared][:PROJECTED_EVENTS],
             source=np.array(self.node.name),
             target=np.array(neighbour),
-            classes=np.array(self.node.class_names(self.label), dtype=np.str_),
+            classes=np.array(self.node.class_names(label), dtype=np.str_),
         )
         write_atomically(path, buffer.getvalue())
+
+    def _tested(self, label: str | None) -> NDArray[np.int64]:
+        """Return the label of every event of the tested list, -1 where there is none."""
+        return self.node.labels(label, self.name)
+
+    def _can_fit(self, label: str | None) -> bool:
+        """Return whether this client's training events are labelled with two classes at least."""
+        labels = self.node.labels(label, "probe")
+        return len(np.unique(labels[labels >= 0])) >= 2
 
     def _shared(self, neighbour: str) -> NDArray[np.bool_]:
         return self.node.agreement.shared[neighbour][self.name]

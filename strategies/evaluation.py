@@ -48,8 +48,11 @@ class Evaluation:
         self._agreement, self._recorder = agreement, recorder
 
     def run(self, exchange: int, *, final: bool) -> Quality:
-        """Measure after `exchange` exchanges: everything on test events if `final`, else retrieval on validation."""
-        name: ListName = "test" if final else "validation"
+        """Measure after `exchange` exchanges: if `final` everything on test events, else retrieval on validation.
+
+        `evaluation.split` may say that the final measurement too is made on validation events.
+        """
+        name: ListName = self._settings.evaluation.split if final else "validation"
         wanted = [metric for metric in self._settings.evaluation.metrics if final or metric in _PERIODIC]
         parcels = self._embeddings(name, exchange)
         orders = {client: self._order(client, name, exchange, wanted, final, parcels) for client in self._available()}
@@ -110,7 +113,10 @@ class Evaluation:
         fields = {
             "list": name,
             "exchange": exchange,
-            "label": self._agreement.label or "",
+            "labels": json.dumps(self._agreement.labels[client]),
+            "edge_labels": json.dumps(
+                {n: label for n in neighbours if (label := self._agreement.edge_label(client, n)) is not None}
+            ),
             "metrics": ",".join(wanted),
             "projection": first.target if final and client == first.source else "",
         }
@@ -132,29 +138,28 @@ class Evaluation:
             arrays[client] = {key: parcel.frame.values() for key, parcel in parcels.items()}
         both: tuple[ListName, ...] = ("probe", name)
         complete = {key: self._complete(key) for key in both}
-        labels = {key: self._labels(key, outcome)[complete[key]] for key in both}
-        fit, test = labels["probe"] >= 0, labels[name] >= 0
-        if len(np.unique(labels["probe"][fit])) < 2 or not test.any():
-            _log.warning("no fused probe: too few labelled events that every client has")
-            return ()
         rows = {
             key: {client: self._rows(arrays[client][key], client, key, complete[key]) for client in clients}
             for key in both
         }
         imputed = {
-            (source, client): self._rows_of_edge(values, source, client, name, complete[name])[test]
+            (source, client): self._rows_of_edge(values, source, client, name, complete[name])
             for client in clients
             for key, values in arrays[client].items()
             if (source := key.removeprefix("from.")) != key
         }
-        return metrics.missing_modalities(
-            {client: values[fit] for client, values in rows["probe"].items()},
-            labels["probe"][fit],
-            {client: values[test] for client, values in rows[name].items()},
-            labels[name][test],
-            imputed,
-            shared_space=self._settings.maps.family == "identity",
-        )
+        labels = {
+            label: [self._labels(key, outcome, label)[complete[key]] for key in both]
+            for label in self._agreement.all_labels()
+        }
+        scored = [
+            _score(rows["probe"], fit, rows[name], test, imputed, shared_space=self._settings.maps.family == "identity")
+            for fit, test in labels.values()
+            if len(np.unique(fit[fit >= 0])) >= 2 and (test >= 0).any()
+        ]
+        if len(scored) < len(labels) or not labels:
+            _log.warning("no fused probe of some labels: too few labelled events that every client has")
+        return _mean_over_labels(scored)
 
     def _complete(self, key: ListName) -> NDArray[np.bool_]:
         """Return the mask over list `key` of the events that every client has."""
@@ -175,11 +180,11 @@ class Evaluation:
         shared = self._agreement.has[source][key] & self._agreement.has[client][key]
         return values[complete[shared]]
 
-    def _labels(self, key: ListName, outcome: Outcome) -> NDArray[np.int64]:
-        """Return the labels of list `key`: of each event, from the first client that has one."""
+    def _labels(self, key: ListName, outcome: Outcome, label: str) -> NDArray[np.int64]:
+        """Return the values of `label` for list `key`: of each event, from the first client that has one."""
         labels = np.full(len(self._agreement.lists[key]), -1, dtype=np.int64)
         for client in self._topology.clients:
-            data = outcome.replies[client].fields[f"labels.{key}"]
+            data = outcome.replies[client].fields.get(f"labels.{key}.{label}")
             if isinstance(data, bytes):
                 theirs = np.frombuffer(data, dtype="<i4").astype(np.int64)
                 labels = np.where(labels >= 0, labels, theirs)
@@ -189,3 +194,35 @@ class Evaluation:
 def _parcels(reply: Reply) -> dict[str, Parcel]:
     shares = reply.shares()
     return {key: Parcel(Frame.unpack(packed), packed, shares[key]) for key, packed in reply.frames.items()}
+
+
+def _score(
+    train: Mapping[str, NDArray[np.floating]],
+    train_labels: NDArray[np.int64],
+    test: Mapping[str, NDArray[np.floating]],
+    test_labels: NDArray[np.int64],
+    imputed: Mapping[tuple[str, str], NDArray[np.floating]],
+    *,
+    shared_space: bool,
+) -> tuple[Missing, ...]:
+    """Train and test the fused probe for one label, on the events that have it."""
+    fitted, tested = train_labels >= 0, test_labels >= 0
+    return metrics.missing_modalities(
+        {client: values[fitted] for client, values in train.items()},
+        train_labels[fitted],
+        {client: values[tested] for client, values in test.items()},
+        test_labels[tested],
+        {edge: values[tested] for edge, values in imputed.items()},
+        shared_space=shared_space,
+    )
+
+
+def _mean_over_labels(scored: Sequence[tuple[Missing, ...]]) -> tuple[Missing, ...]:
+    """Return the rows of one label as they are; of several, the mean of their accuracies, number by number."""
+    if len(scored) <= 1:
+        return scored[0] if scored else ()
+    names = ("imputed", "mean_fill", "zero_fill", "worst_imputed")
+    return tuple(
+        rows[0].model_copy(update={name: sum(getattr(row, name) for row in rows) / len(rows) for name in names})
+        for rows in zip(*scored, strict=True)
+    )

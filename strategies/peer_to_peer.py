@@ -84,16 +84,17 @@ class PeerToPeer:
         self._evaluation = Evaluation(
             self._messenger, self.settings, self.topology, agreement, recorder, self._note_absences
         )
-        if start < (total := self.settings.training.exchanges):
-            self._train(start, total)
+        total = self.settings.training.exchanges
+        parcels = self._begin(start, total)
+        if start < total:
+            self._train(start, total, parcels)
         quality = self._evaluation.run(total, final=True)
         recorder.evaluation(total, quality)
         self._finish(manifests, agreement, quality, resumed)
 
     # ---- the round loop --------------------------------------------------------------------------------------------
 
-    def _train(self, start: int, total: int) -> None:
-        parcels = self._first_embeddings(start)
+    def _train(self, start: int, total: int, parcels: Parcels) -> None:
         checkpoint_due = False
         for exchange in range(start, total):
             begun = time.monotonic()
@@ -115,19 +116,21 @@ class PeerToPeer:
             parcels = self._collect(outcome, done) if done < total else {}
             checkpoint_due = self._after_exchange(done, total, checkpoint_due, outcome)
 
-    def _first_embeddings(self, start: int) -> Parcels:
-        """Ask for z(start); after a checkpoint the clients restore their state first."""
-        restore = start if start else -1
-        orders = {client: Order({"embed": start, "restore": restore}) for client in self._messenger.available()}
+    def _begin(self, start: int, total: int) -> Parcels:
+        """Ask for z(start), if there is an exchange to come; after a checkpoint clients restore their state first."""
+        fields = ({"restore": start} if start else {}) | ({"embed": start} if start < total else {})
+        if not fields:
+            return {}
+        orders = {client: Order(dict(fields)) for client in self._messenger.available()}
         # Nobody has worked yet, and a client may still have to load its data: this is setup, with setup's patience.
         patience = self.settings.training.setup_deadline
         outcome = self._messenger.ask(EXCHANGE, orders, str(start), patience)
         self._note_absences(outcome, start, patience)
-        if outcome.failed and restore >= 0:
+        if outcome.failed and start:
             client, reason = next(iter(outcome.failed.items()))
             raise RunError(f"client '{client}' cannot go on from the checkpoint: {reason}")
         self._recorder.question("setup", start, orders, outcome, {})
-        return self._collect(outcome, start)
+        return self._collect(outcome, start) if start < total else {}
 
     def _order(self, client: str, exchange: int, parcels: Parcels, checkpoint: int) -> Order:
         """Return what `client` is asked in `exchange`: only edges take part whose both ends have sent."""
@@ -188,7 +191,11 @@ class PeerToPeer:
     def _after_exchange(self, done: int, total: int, checkpoint_due: bool, outcome: Outcome) -> bool:
         """Evaluate and complete the checkpoint where they are due; return whether a checkpoint is still owed."""
         has_validation = len(self._agreement.lists["validation"]) >= MIN_SHARED
-        if done < total and has_validation and self._is_due(done, self.settings.evaluation.every, 0):
+        if (
+            has_validation
+            and self.settings.evaluation.every
+            and self._is_due(done, self.settings.evaluation.every, total)
+        ):
             self._recorder.evaluation(done, self._evaluation.run(done, final=False))
         if checkpoint_due and len(outcome.replies) == len(self.topology.clients):
             self._recorder.checkpoint(done, self.settings.checkpoint.keep)

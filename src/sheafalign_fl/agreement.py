@@ -120,7 +120,22 @@ class Agreement:
 
     lists: Mapping[ListName, NDArray[Any]]
     has: Mapping[str, Mapping[ListName, NDArray[np.bool_]]]
-    label: str | None
+    labels: Mapping[str, tuple[str, ...]]
+    """Client -> the labels it has of those that the evaluation uses."""
+
+    @property
+    def label(self) -> str | None:
+        """All labels that the evaluation uses, as text for people; None without any."""
+        return ", ".join(self.all_labels()) or None
+
+    def all_labels(self) -> tuple[str, ...]:
+        """Return the labels that the evaluation uses."""
+        return tuple(sorted({label for labels in self.labels.values() for label in labels}))
+
+    def edge_label(self, source: str, target: str) -> str | None:
+        """Return the label that direction source -> target is scored by: one that both ends have, else the source's."""
+        own = self.labels[source]
+        return next((label for label in own if label in self.labels[target]), own[0] if own else None)
 
     def shared(self, edge: Edge, name: ListName) -> NDArray[np.bool_]:
         """Return the mask over list `name` of the events that both ends of `edge` have."""
@@ -181,9 +196,11 @@ def agree(manifests: Sequence[Manifest], settings: Settings, topology: Topology)
         }
         for client, manifest in by_name.items()
     }
-    label = _resolve_label(by_name, settings)
-    _check_classes(by_name, label)
-    agreement = Agreement(lists, has, label)
+    labels = _resolve_labels(by_name, settings, topology)
+    for label in labels:
+        _check_classes(by_name, label)
+    theirs = {client: tuple(label for label in labels if label in by_name[client].labels) for client in by_name}
+    agreement = Agreement(lists, has, theirs)
     for edge in topology.edges:
         _check_edge(edge, agreement, settings)
     return agreement
@@ -241,7 +258,8 @@ def _sample(ids: NDArray[Any], most: int, seed: int, name: str) -> NDArray[Any]:
     return np.sort(numpy_generator(seed, "evaluation", name).choice(ids, size=most, replace=False))
 
 
-def _resolve_label(by_name: Mapping[str, Manifest], settings: Settings) -> str | None:
+def _resolve_labels(by_name: Mapping[str, Manifest], settings: Settings, topology: Topology) -> tuple[str, ...]:
+    """Return the labels that the evaluation uses: the one asked for, else one for all clients, else one per edge."""
     needing = [metric for metric in settings.evaluation.metrics if metric in ("transfer", "probe", "missing")]
     known = [label for manifest in by_name.values() for label in manifest.labels]
     wanted = settings.evaluation.label
@@ -253,12 +271,21 @@ def _resolve_label(by_name: Mapping[str, Manifest], settings: Settings) -> str |
             f"evaluation.metrics: {', '.join(needing)} need labels but no client has any; "
             "set evaluation.metrics: [retrieval, consistency]"
         )
-    return wanted or (known[0] if known else None)
+    if wanted is not None or not known:
+        return (wanted,) if wanted is not None else ()
+    if all(known[0] in manifest.labels for manifest in by_name.values() if manifest.labels):
+        return (known[0],)
+    common = [_first_common(by_name[edge.source], by_name[edge.target]) for edge in topology.edges]
+    return tuple(dict.fromkeys(label for label in common if label is not None)) or (known[0],)
 
 
-def _check_classes(by_name: Mapping[str, Manifest], label: str | None) -> None:
+def _first_common(one: Manifest, other: Manifest) -> str | None:
+    return next((label for label in one.labels if label in other.labels), None)
+
+
+def _check_classes(by_name: Mapping[str, Manifest], label: str) -> None:
     """Refuse clients that number the classes of `label` differently: their labels could not be compared."""
-    found = {name: manifest.classes.get(label or "") for name, manifest in by_name.items()}
+    found = {name: manifest.classes.get(label) for name, manifest in by_name.items()}
     named = {name: tuple(classes) for name, classes in found.items() if classes}
     for name, classes in named.items():
         first, expected = next(iter(named.items()))

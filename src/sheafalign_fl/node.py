@@ -249,10 +249,9 @@ class Node:
         masks = {neighbour: mask[chosen] for neighbour, mask in self.shared_rows(exchange).items()}
         masks = {neighbour: mask for neighbour, mask in masks.items() if mask.any()}
         union = np.logical_or.reduce(list(masks.values())) if masks else np.zeros(len(positions), dtype=np.bool_)
-        x = self._inputs(self._indices["train"][positions[union]])
         self.encoder.train()
         with self._generator(exchange):
-            h = self.encoder(x) if len(x) else x.new_zeros((0, self.settings.clients[self.name].dim))
+            h = self.encode(positions[union])
         z: dict[str, Tensor] = {}
         rows: dict[str, Tensor | None] = {}
         for neighbour, mask in masks.items():
@@ -260,6 +259,11 @@ class Node:
             rows[neighbour] = None if kept.all() else _rows(kept, self.device)
             z[neighbour] = self.maps[neighbour].restrict(h if rows[neighbour] is None else h[rows[neighbour]])
         return _Forward(exchange, h, z, rows, masks, union)
+
+    def encode(self, positions: NDArray[np.intp]) -> Tensor:
+        """Return h, shape (N, d_i), of the training events at `positions` of the agreed list; the client has them."""
+        x = self._inputs(self._indices["train"][positions])
+        return self.encoder(x) if len(x) else x.new_zeros((0, self.settings.clients[self.name].dim))
 
     def _generator(self, exchange: int) -> AbstractContextManager[None]:
         """Give the encoder its own generator; our own encoders draw nothing, so they need none."""

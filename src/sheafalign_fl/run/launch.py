@@ -11,12 +11,13 @@ from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import SheafAlignError, UserError
 from sheafalign_fl.flower.inprocess import check_resources, run_inprocess
 from sheafalign_fl.flower.simulation import run_simulation
+from sheafalign_fl.joint import run_pooled
 from sheafalign_fl.report import write_report
 from sheafalign_fl.run.folder import RunFolder
 from sheafalign_fl.run.results import Summary
 
 Engine = Callable[..., None]
-ENGINES: dict[str, Engine] = {"flower": run_simulation, "inprocess": run_inprocess}
+ENGINES: dict[str, Engine] = {"flower": run_simulation, "inprocess": run_inprocess, "pooled": run_pooled}
 
 
 def default_folder(settings: Settings) -> Path:

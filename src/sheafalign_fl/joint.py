@@ -1,0 +1,149 @@
+"""Joint training on pooled data: the reference that a federation is compared with.
+
+All clients send their raw training inputs to one place once, where one backward pass goes through all encoders and
+maps. By the invariant (DESIGN section 2) it finds the weights that a federation with exact exchange finds; what differs
+is what has to travel, which is counted here like everything else: in frames of a real encoding.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sheafalign_fl.agreement import Agreement
+from sheafalign_fl.check import check
+from sheafalign_fl.config import Settings
+from sheafalign_fl.data.base import SPLITS, ModalityData
+from sheafalign_fl.errors import RunError
+from sheafalign_fl.flower.inprocess import run_inprocess
+from sheafalign_fl.ledger import Ledger, LedgerRow
+from sheafalign_fl.manifest import client_data
+from sheafalign_fl.node import Node, learning_rate, new_optimiser
+from sheafalign_fl.protocol import RELAY, Frame
+from sheafalign_fl.run.folder import Checkpoint, RunFolder
+from sheafalign_fl.schedule import MIN_SHARED, BatchSchedule
+from sheafalign_fl.sheaf.group import GROUP_LOSSES
+from sheafalign_fl.sheaf.objective import (
+    contrastive_loss,
+    cross_reconstruction_loss,
+    laplacian_loss,
+    reconstruction_loss,
+)
+from sheafalign_fl.topology import Edge, Topology, build_topology
+
+_FRAME_EVENTS = 1000
+_CODEC = "float32"
+
+
+def run_pooled(settings: Settings, folder: RunFolder, *, resume: bool = False) -> None:
+    """Train jointly on pooled data, then evaluate as every other run is evaluated.
+
+    The result of training is left as a checkpoint after the last exchange, from which the ordinary round loop goes on:
+    it has nothing left to do but the evaluation.
+
+    Raises
+    ------
+    SheafAlignError
+        The loss is not finite, or the evaluation fails.
+    """
+    if not (resume and folder.last_checkpoint()):
+        threads = torch.get_num_threads()
+        try:
+            torch.set_num_threads(settings.resources.threads)
+            _train(settings, folder)
+        finally:
+            torch.set_num_threads(threads)
+    run_inprocess(settings, folder, resume=True)
+
+
+def _train(settings: Settings, folder: RunFolder) -> None:
+    started = time.monotonic()
+    folder.rewind(None)
+    topology, agreement = build_topology(settings), check(settings).agreement
+    data = {client: client_data(client, settings) for client in topology.clients}
+    ledger = Ledger(folder.ledger)
+    for client, modality in data.items():
+        ledger.record(list(_upload(client, modality)))
+    ledger.close()
+    folder.metrics.touch()
+    joint = JointTraining(settings, topology, agreement, data)
+    for exchange in range(settings.training.exchanges):
+        joint.step(exchange)
+    done = settings.training.exchanges
+    for client, node in joint.nodes.items():
+        folder.save_client(done, client, node.state())
+    folder.complete_checkpoint(
+        Checkpoint(done, folder.metrics.stat().st_size, folder.ledger.stat().st_size, time.monotonic() - started), 1
+    )
+
+
+def _upload(client: str, data: ModalityData) -> Iterator[LedgerRow]:
+    """Yield the ledger rows of sending all of a client's training inputs, as float32."""
+    x = data.x[data.split == SPLITS.index("train")]
+    x = x.reshape(len(x), -1)
+    for first in range(0, len(x), _FRAME_EVENTS):
+        frame = Frame.of("train", 0, client, RELAY, _CODEC, x[first : first + _FRAME_EVENTS])
+        size = len(frame.pack())
+        yield LedgerRow(0, client, RELAY, "train", _CODEC, frame.events, frame.dim, len(frame.payload), size, size)
+
+
+class JointTraining:
+    """All clients' encoders and maps in one place, under one optimiser."""
+
+    def __init__(
+        self, settings: Settings, topology: Topology, agreement: Agreement, data: Mapping[str, ModalityData]
+    ) -> None:
+        """Start from the weights that the clients of a federation start from."""
+        self.settings, self.topology, self.agreement = settings, topology, agreement
+        self.nodes = {
+            client: Node(client, settings, data[client], agreement.for_client(client, topology))
+            for client in topology.clients
+        }
+        parameters = [parameter for node in self.nodes.values() for parameter in node.parameters()]
+        self._optimiser = new_optimiser(parameters, settings.training)
+        self._schedule = BatchSchedule.of(settings.training, len(agreement.lists["train"]), settings.seed)
+
+    def step(self, exchange: int) -> None:
+        """Take one step on each batch of `exchange`, `training.local_steps` times over."""
+        for _ in range(self.settings.training.local_steps):
+            for positions in np.split(self._schedule.positions(exchange), self._schedule.batches):
+                total = self.objective(positions)
+                if not torch.isfinite(total):
+                    raise RunError(f"the joint loss is {total.item()} at step {exchange}; lower training.learning_rate")
+                self._optimiser.zero_grad(set_to_none=True)
+                total.backward()  # type: ignore[no-untyped-call]
+                for group in self._optimiser.param_groups:
+                    group["lr"] = learning_rate(self.settings.training, exchange)
+                self._optimiser.step()
+
+    def objective(self, positions: NDArray[np.intp]) -> Tensor:
+        """Return the objective of all edges on the events at `positions` of the agreed list (DESIGN section 2)."""
+        has = {client: self.agreement.has[client]["train"][positions] for client in self.nodes}
+        h = {client: node.encode(positions[has[client]]) for client, node in self.nodes.items()}
+        terms = [self._edge(edge, h, has) for edge in self.topology.edges]
+        common = np.logical_and.reduce(list(has.values()))
+        if self.settings.objective.contrast != "pairs" and common.sum() >= MIN_SHARED:
+            together = [h[client][torch.from_numpy(common[has[client]])] for client in self.nodes]
+            group = GROUP_LOSSES[self.settings.objective.contrast](together, self.settings.objective.temperature)
+            terms.append(self.settings.objective.contrastive * group)
+        return torch.stack(terms).sum()
+
+    def _edge(self, edge: Edge, h: Mapping[str, Tensor], has: Mapping[str, NDArray[np.bool_]]) -> Tensor:
+        i, j, weights = edge.source, edge.target, self.settings.objective
+        both = has[i] & has[j]
+        if both.sum() < MIN_SHARED:
+            return next(iter(h.values())).new_zeros(())
+        h_i, h_j = (h[client][torch.from_numpy(both[has[client]])] for client in (i, j))
+        maps_i, maps_j = self.nodes[i].maps[j], self.nodes[j].maps[i]
+        z_i, z_j = maps_i.restrict(h_i), maps_j.restrict(h_j)
+        total = weights.laplacian * laplacian_loss(z_i, z_j, normalised=weights.normalised_laplacian)
+        if weights.contrast == "pairs":
+            total = total + weights.contrastive * contrastive_loss(z_i, z_j, maps_i.temperature(weights.temperature))
+        for maps, h_own, z_own, z_other in ((maps_i, h_i, z_i, z_j), (maps_j, h_j, z_j, z_i)):
+            own = reconstruction_loss(maps, z_own, h_own, stop_gradient=weights.stop_gradient)
+            cross = cross_reconstruction_loss(maps, z_other.detach(), h_own)
+            total = total + weights.reconstruction * own + weights.cross_reconstruction * cross
+        return total
