@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 
 import numpy as np
-import torch
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from sheafalign_fl.node import LOSS_TERMS, Node
 from sheafalign_fl.protocol import Frame
 from sheafalign_fl.run.folder import RunFolder
 from sheafalign_fl.run.results import Loss
+from sheafalign_fl.threads import limit_threads
 
 app = ClientApp()
 Handler = Callable[[Message, Context], Message]
@@ -31,7 +31,7 @@ def _answering(handler: Handler) -> Handler:
     @wraps(handler)
     def answer(message: Message, context: Context) -> Message:
         try:
-            torch.set_num_threads(residence.settings_of(context).resources.threads)
+            limit_threads(residence.settings_of(context).resources.threads)
             return handler(message, context)
         except SheafAlignError as error:
             return Message(pack({"failed": str(error), "exit_code": error.exit_code}), reply_to=message)

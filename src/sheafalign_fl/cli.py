@@ -1,4 +1,4 @@
-"""The command line: `sheafalign run | check | report | data`."""
+"""The command line: `sheafalign run | compare | check | report | data`."""
 
 import logging
 import signal
@@ -110,6 +110,43 @@ def check(config: ConfigPath, overrides: Overrides = None) -> None:
     print_checked(check_settings(load_settings(config, overrides or [])), Console())
 
 
+@app.command(
+    epilog="Examples:  [bold]sheafalign compare experiments/benchmark/*.yaml --seeds 0,1,2[/bold]  ·  "
+    "sheafalign compare experiments/benchmark/halves.yaml --quick --out runs/quick"
+)
+def compare(
+    configs: Annotated[list[Path], typer.Argument(help="Benchmark files, or experiments.", show_default=False)],
+    seeds: Annotated[str, typer.Option(help="Seeds of every cell, comma-separated.")] = "0,1,2",
+    out: Annotated[Path, typer.Option(help="Folder for everything; finished cells in it are kept.")] = Path(
+        "runs/benchmark"
+    ),
+    overrides: Overrides = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Runs at the same time; default: one for each processor.", min=1)
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A few exchanges of everything: does it work?")] = False,
+    only: Annotated[
+        str | None, typer.Option(help="Only these methods, comma-separated.", metavar="METHODS", show_default=False)
+    ] = None,
+) -> None:
+    """Compare methods over data sets and seeds; one report, with one sentence for each claim of the paper."""
+    from sheafalign_fl.benchmark import run_benchmark
+    from sheafalign_fl.benchmark.plan import load_plan
+    from sheafalign_fl.progress import sweep_progress
+
+    for config in configs:
+        _make_importable(config)
+    plans = [load_plan(config, overrides or [], quick=quick) for config in configs]
+    console = Console(stderr=True)
+    try:
+        with sweep_progress(console) as progress:
+            folder = run_benchmark(plans, _seeds(seeds), out, jobs, progress, only)
+    except KeyboardInterrupt:
+        console.print("interrupted; the same command goes on with what is left")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    typer.echo(f"report: {folder / 'benchmark.html'}")
+
+
 @app.command(epilog="Example:  [bold]sheafalign report runs/a runs/b --out comparison.html[/bold]")
 def report(
     run_dirs: Annotated[list[Path], typer.Argument(help="Run folders; several are compared.", show_default=False)],
@@ -141,6 +178,16 @@ def data_describe(
     from sheafalign_fl.report.listings import print_source
 
     print_source(name, Console())
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        seeds = [int(part) for part in text.split(",")]
+    except ValueError:
+        seeds = []
+    if not seeds or min(seeds) < 0 or len(set(seeds)) != len(seeds):
+        raise UserError(f"--seeds {text}: give different whole numbers from 0 on, such as 0,1,2")
+    return seeds
 
 
 def _given(config: Path | None) -> Path:

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 _LOOK_SECONDS = 0.25
 
@@ -35,6 +43,37 @@ def follow(metrics: Path, exchanges: int, console: Console) -> Iterator[None]:
         finally:
             stop.set()
             thread.join()
+
+
+class SweepProgress:
+    """A bar for each phase of a benchmark."""
+
+    def __init__(self, progress: Progress) -> None:
+        """Add tasks to `progress`."""
+        self._progress, self._task = progress, TaskID(0)
+
+    def phase(self, name: str, total: int, done: int) -> None:
+        """Add the bar of a phase of `total` runs, `done` of which were finished before."""
+        self._task = self._progress.add_task(name, total=total, completed=done, facts="")
+
+    def finished(self, name: str) -> None:
+        """Move the bar by one run."""
+        self._progress.update(self._task, advance=1, facts=name)
+
+
+@contextmanager
+def sweep_progress(console: Console) -> Iterator[SweepProgress]:
+    """Show how a benchmark goes while the block runs."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[facts]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        yield SweepProgress(progress)
 
 
 def _watch(metrics: Path, stop: threading.Event, update: Any) -> None:

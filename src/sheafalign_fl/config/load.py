@@ -45,6 +45,17 @@ def load_settings(path: Path, overrides: Iterable[str] = ()) -> Settings:
     ConfigError
         The file cannot be read or is no YAML mapping, or a setting is unknown, of the wrong type or out of range.
     """
+    return parse_settings(read_content(path, overrides), where=str(path))
+
+
+def read_content(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """Return what the YAML file at `path` says, with overrides applied and its data path absolute, not yet validated.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read or is no YAML mapping, or an override is malformed.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -60,7 +71,7 @@ def load_settings(path: Path, overrides: Iterable[str] = ()) -> Settings:
     for override in overrides:
         _apply_override(content, override)
     _make_data_path_absolute(content, path.resolve().parent)
-    return parse_settings(content, where=str(path))
+    return content
 
 
 def parse_settings(content: Mapping[str, Any], where: str = "configuration") -> Settings:

@@ -31,7 +31,7 @@ METHODS: dict[MethodName, dict[str, Any]] = {
             "stop_gradient": False,
             "temperature": 0.1,
         },
-        "training": {"optimiser": "adam", "learning_rate": 1e-4, "weight_decay": 0.0},
+        "training": {"optimiser": "adam", "learning_rate": 1e-4, "weight_decay": 0.0, "decay": "none"},
     },
     # Girdhar et al., arXiv 2305.05665: every modality is bound to one anchor, the centre of a star.
     "imagebind": {**_CONSTANT_SHEAF, "graph": {"topology": "star"}},

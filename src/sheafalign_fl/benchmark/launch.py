@@ -1,0 +1,52 @@
+"""Running a benchmark from its plans to its report."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from sheafalign_fl.benchmark.plan import Plan
+from sheafalign_fl.benchmark.sweep import Progress, Sweep
+from sheafalign_fl.errors import UserError
+from sheafalign_fl.flower.inprocess import processors
+
+
+def run_benchmark(
+    plans: Sequence[Plan],
+    seeds: Sequence[int],
+    out: Path,
+    jobs: int | None,
+    progress: Progress,
+    only: str | None = None,
+) -> Path:
+    """Run all cells of `plans` that are not finished yet, and write the report; return the benchmark's folder.
+
+    Parameters
+    ----------
+    jobs
+        Runs at the same time; None: one for each processor.
+    only
+        Names of methods, comma-separated; None: all.
+
+    Raises
+    ------
+    UserError
+        Two plans have one name, or `only` names a method that no plan has.
+    RunError
+        Some run failed.
+    """
+    names = [plan.data for plan in plans]
+    if double := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"two benchmark files are named '{double}'; give each its own name")
+    chosen = _only(plans, only) if only is not None else list(plans)
+    sweep = Sweep(chosen, seeds, out, jobs or processors(), progress)
+    sweep.run()
+    return out
+
+
+def _only(plans: Sequence[Plan], only: str) -> list[Plan]:
+    wanted = only.split(",")
+    known = {method.method for plan in plans for method in plan.methods}
+    if unknown := [name for name in wanted if name not in known]:
+        raise UserError(f"--only: no method '{unknown[0]}'; there are {', '.join(sorted(known))}")
+    kept = [replace(plan, methods=tuple(m for m in plan.methods if m.method in wanted)) for plan in plans]
+    return [plan for plan in kept if plan.methods]

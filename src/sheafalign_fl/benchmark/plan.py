@@ -1,0 +1,173 @@
+"""What a benchmark is to run: data sets x methods, each a configuration of the one algorithm.
+
+A benchmark file is an experiment's file with three more keys::
+
+    methods:                        # name -> settings, laid over its `method`, which is laid over the file's own
+      sheafalign: {}
+      imagebind: {method: imagebind}
+      lean: {variant: lean, codec: int4, graph: {dim: 16}, tune: {objective.temperature: [0.1, 0.2]}}
+    tune:                           # tried for every method alike, on validation events with seed 0
+      grid: {training.learning_rate: [0.001, 0.003]}
+      settings: {training: {exchanges: 200}}
+    quick: {training: {exchanges: 20}}   # laid over everything by --quick
+
+An experiment's file without `methods` is a benchmark of the one method that it describes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sheafalign_fl.config import Settings, parse_settings
+from sheafalign_fl.config.load import read_content
+from sheafalign_fl.config.methods import METHODS, merge
+from sheafalign_fl.errors import ConfigError
+
+Scalar = float | int | str | bool
+Point = Mapping[str, Scalar]
+"""Dotted key -> value."""
+Grid = dict[str, Annotated[list[Scalar], Field(min_length=1)]]
+
+TUNING_METRICS = ("retrieval", "transfer")
+CRITERION = (
+    "the mean of R@10 and of zero-shot transfer by prototypes, on validation events, with seed 0; every method has the "
+    "same grid and the same number of exchanges for it"
+)
+
+
+class _Tune(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    grid: Grid = Field(default_factory=dict)
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MethodPlan:
+    """One method on one data set."""
+
+    data: str
+    method: str
+    variant: str
+    content: Mapping[str, Any]
+    """Settings before validation, without the seed."""
+    grid: Mapping[str, Sequence[Scalar]]
+    trial_content: Mapping[str, Any]
+    """Laid over `content` in tuning: usually fewer exchanges."""
+    fixed: tuple[str, ...]
+    """Dotted keys that the method's entry sets, for the record."""
+
+    def points(self) -> list[dict[str, Scalar]]:
+        """Return every combination of the grid's values; one empty point without a grid."""
+        return [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]
+
+    def trial(self, point: Point) -> Settings:
+        """Return the settings of one trial: seed 0, measured on validation events."""
+        measured = {"split": "validation", "metrics": list(TUNING_METRICS), "every": 0}
+        content = merge(merge(self.content, self.trial_content), {"seed": 0, "evaluation": measured})
+        return self._parsed(content, point)
+
+    def cell(self, point: Point, seed: int) -> Settings:
+        """Return the settings of the final run with `seed`."""
+        return self._parsed(merge(self.content, {"seed": seed}), point)
+
+    def _parsed(self, content: Mapping[str, Any], point: Point) -> Settings:
+        return parse_settings(merge(content, _nested(point)), where=f"{self.data}, method '{self.method}'")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One benchmark file: a data set and the methods to compare on it."""
+
+    data: str
+    methods: tuple[MethodPlan, ...]
+
+
+def load_plan(path: Path, overrides: Sequence[str] = (), *, quick: bool = False) -> Plan:
+    """Read a benchmark file and check every cell's settings.
+
+    Raises
+    ------
+    ConfigError
+        The file is no benchmark file, or a method's settings are wrong.
+    """
+    content = read_content(path, overrides)
+    methods, fast = content.pop("methods", None), content.pop("quick", {})
+    tune = _tune(content.pop("tune", {}), str(path))
+    base = {"engine": "inprocess", "name": path.stem, **content}
+    if methods is None:
+        methods = {str(base["name"]): {}}
+    if not isinstance(methods, dict) or not methods or not all(isinstance(m, dict | None) for m in methods.values()):
+        raise ConfigError(f"{path}: methods must map each method's name to its settings")
+    if not isinstance(fast, dict):
+        raise ConfigError(f"{path}: quick must be a mapping of settings")
+    plans = [_method(str(path), base, str(name), entry or {}, tune) for name, entry in methods.items()]
+    if quick:
+        plans = [_quick(plan, fast) for plan in plans]
+    for plan in plans:
+        for point in plan.points():
+            plan.trial(point)
+            plan.cell(point, 0)
+    return Plan(str(base["name"]), tuple(plans))
+
+
+def _method(where: str, base: Mapping[str, Any], name: str, entry: Mapping[str, Any], tune: _Tune) -> MethodPlan:
+    own = dict(entry)
+    variant, grid = own.pop("variant", ""), own.pop("tune", None)
+    if not isinstance(variant, str):
+        raise ConfigError(f"{where}: methods.{name}.variant must be text")
+    chosen = tune.grid if grid is None else _tune({"grid": grid or {}}, f"{where}: methods.{name}").grid
+    return MethodPlan(
+        data=str(base["name"]),
+        method=name,
+        variant=variant,
+        content=merge(merge(base, _prescribed(own.get("method"))), own),
+        grid=chosen,
+        trial_content=tune.settings,
+        fixed=tuple(_dotted(own)),
+    )
+
+
+def _prescribed(method: object) -> dict[str, Any]:
+    """Return what a method of the literature prescribes; an unknown one is left for validation to refuse."""
+    return next((settings for name, settings in METHODS.items() if name == method), {})
+
+
+def _quick(plan: MethodPlan, fast: Mapping[str, Any]) -> MethodPlan:
+    """Return the plan with `fast` laid over it and only the first value of everything that is tuned."""
+    content = merge(plan.content, fast)
+    if plan.content.get("training", {}).get("exchanges") == 0:  # the floor stays untrained
+        content = merge(content, {"training": {"exchanges": 0}})
+    return replace(plan, content=content, grid={key: values[:1] for key, values in plan.grid.items()})
+
+
+def _tune(content: object, where: str) -> _Tune:
+    try:
+        return _Tune.model_validate(content or {})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{where}: tune.{key}: {first['msg']}") from None
+
+
+def _nested(point: Point) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for key, value in point.items():
+        *parents, last = key.split(".")
+        inner: Any = value
+        for part in (last, *reversed(parents)):
+            inner = {part: inner}
+        content = merge(content, inner)
+    return content
+
+
+def _dotted(content: Mapping[str, Any], prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for key, value in content.items():
+        name = f"{prefix}{key}"
+        keys += _dotted(value, f"{name}.") if isinstance(value, dict) and value else [name]
+    return keys

@@ -1,0 +1,23 @@
+"""How many threads the numerical libraries of this process use: torch's own, and BLAS behind NumPy and scikit-learn."""
+
+from functools import lru_cache
+
+import torch
+from threadpoolctl import threadpool_limits
+
+
+def limit_threads(count: int) -> None:
+    """Let torch and BLAS use `count` threads from now on.
+
+    Clients at work side by side would otherwise each start a thread for every processor, and wait for each other.
+    """
+    torch.set_num_threads(count)
+    _limit_blas(count)
+
+
+@lru_cache(maxsize=1)
+def _limit_blas(count: int) -> None:
+    # Libraries that are not loaded yet cannot be limited, so what uses BLAS is loaded first. Once is enough.
+    import sklearn.linear_model  # noqa: F401
+
+    threadpool_limits(limits=count)
