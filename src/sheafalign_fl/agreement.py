@@ -8,6 +8,7 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
@@ -76,7 +77,8 @@ class Manifest:
             if not isinstance(getattr(self, name), int):
                 raise TypeError(f"{name} is no integer")
         for split in SPLITS:
-            self.events[split]
+            if self.events[split].ndim != 1:
+                raise TypeError(f"the ids of {split} are no plain list")
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,8 @@ def agree(manifests: Sequence[Manifest], settings: Settings, topology: Topology)
     HandshakeError
         A client is refused, claimed twice, or missing.
     DataError
-        Ids are of two kinds, an edge shares no events or fewer than a batch, or labels that a metric needs are absent.
+        Ids are of two kinds, an event is in different splits for different clients, an edge shares no events or fewer
+        than a batch, or labels that a metric needs are absent.
     """
     by_name: dict[str, Manifest] = {}
     for manifest in manifests:
@@ -189,6 +192,7 @@ def agree(manifests: Sequence[Manifest], settings: Settings, topology: Topology)
     if absent := [client for client in topology.clients if client not in by_name]:
         raise HandshakeError(f"no node runs the client{'s' if len(absent) > 1 else ''} {', '.join(absent)}")
     _check_kinds(by_name)
+    _check_splits(by_name)
     lists = _agreed_lists(by_name, settings, topology)
     has = {
         client: {
@@ -202,7 +206,7 @@ def agree(manifests: Sequence[Manifest], settings: Settings, topology: Topology)
     theirs = {client: tuple(label for label in labels if label in by_name[client].labels) for client in by_name}
     agreement = Agreement(lists, has, theirs)
     for edge in topology.edges:
-        _check_edge(edge, agreement, settings)
+        _check_edge(edge, agreement, by_name, settings)
     return agreement
 
 
@@ -232,6 +236,31 @@ def _check_kinds(by_name: Mapping[str, Manifest]) -> None:
     if len(set(kinds.values())) > 1:
         one, other = (next(name for name, kind in kinds.items() if kind == wanted) for wanted in ("text", "integers"))
         raise DataError(f"event ids of client '{one}' are text but those of '{other}' are integers; use one kind")
+
+
+def _check_splits(by_name: Mapping[str, Manifest]) -> None:
+    """Refuse an event that one client trains on and another one is tested on: nothing would be held out."""
+    ids: dict[str, set[Any]] = {split: set() for split in SPLITS}
+    for manifest in by_name.values():
+        for split, events in ids.items():
+            events.update(manifest.events[split].tolist())
+    double = set().union(*(ids[one] & ids[other] for one, other in combinations(SPLITS, 2)))
+    if not double:
+        return
+    event = min(double)
+    places = [
+        (name, split)
+        for name, manifest in by_name.items()
+        for split in SPLITS
+        if (manifest.events[split] == event).any()
+    ]
+    (client, split), *others = places
+    other, where = next(place for place in others if place[1] != split)
+    events_are = "1 event is" if len(double) == 1 else f"{len(double)} events are"
+    raise DataError(
+        f"{events_are} in different splits for different clients (first: {event}, which is in {split} for '{client}' "
+        f"but in {where} for '{other}'); an event must be in the same split for all clients"
+    )
 
 
 def _agreed_lists(
@@ -296,7 +325,7 @@ def _check_classes(by_name: Mapping[str, Manifest], label: str) -> None:
             )
 
 
-def _check_edge(edge: Edge, agreement: Agreement, settings: Settings) -> None:
+def _check_edge(edge: Edge, agreement: Agreement, by_name: Mapping[str, Manifest], settings: Settings) -> None:
     name = f"{edge.source}-{edge.target}"
     shared = int(agreement.shared(edge, "train").sum())
     if shared == 0:
@@ -306,5 +335,11 @@ def _check_edge(edge: Edge, agreement: Agreement, settings: Settings) -> None:
             f"training.batch_size is {settings.training.batch_size} but the edge {name} shares only {shared} training "
             "events; make the batch smaller"
         )
-    if int(agreement.shared(edge, "test").sum()) < 2:
-        raise DataError(f"the edge {name} shares fewer than 2 test events, so nothing can be measured on it")
+    if (sampled := int(agreement.shared(edge, "test").sum())) < 2:
+        held = len(np.intersect1d(by_name[edge.source].events["test"], by_name[edge.target].events["test"]))
+        if held < 2:
+            raise DataError(f"the edge {name} shares fewer than 2 test events, so nothing can be measured on it")
+        raise DataError(
+            f"evaluation.events: {settings.evaluation.events} samples only {sampled} of the {held} test events that "
+            f"the edge {name} shares, so nothing can be measured on it; make the sample larger"
+        )

@@ -66,7 +66,7 @@ class Ledger:
     """Keeps running totals and, given a path, appends every row to a CSV file."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """Open the ledger; rows that the file already holds are counted.
+        """Open the ledger; rows that the file already holds are counted, a last one that was cut short is dropped.
 
         Raises
         ------
@@ -80,6 +80,8 @@ class Ledger:
             new = not path.exists()
             for row in [] if new else read_ledger(path):
                 self._count(row)
+            if not new:
+                _drop_cut_line(path)
             self._file = path.open("a", encoding="utf-8", newline="")
             if new:
                 self._file.write(",".join(COLUMNS) + "\n")
@@ -127,15 +129,16 @@ class Ledger:
 
 
 def read_ledger(path: Path) -> Iterator[LedgerRow]:
-    """Yield the rows of the ledger at `path`.
+    """Yield the rows of the ledger at `path`; a last row that was cut short is left out.
 
     Raises
     ------
     DataError
         The file has other columns, or a row is malformed.
     """
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.reader(file)
+    with path.open("rb") as file:
+        # A row whose line does not end may end in the first digits of a number, so it is never read.
+        reader = csv.reader(line.decode() for line in file if line.endswith(b"\n"))
         try:
             if tuple(next(reader, ())) != COLUMNS:
                 raise DataError(f"{path}: this is no ledger; its columns must be {', '.join(COLUMNS)}")
@@ -154,6 +157,13 @@ def _row(values: list[str], path: Path, line: int) -> LedgerRow:
         return LedgerRow(int(exchange), source, destination, purpose, codec, events, dim, payload, message, relay)
     except ValueError as error:
         raise DataError(f"{path}, line {line}: not a ledger row ({error})") from None
+
+
+def _drop_cut_line(path: Path) -> None:
+    """Cut off a last line that does not end, so that the next row does not go on in it."""
+    with path.open("rb") as file:
+        complete = sum(len(line) for line in file if line.endswith(b"\n"))
+    os.truncate(path, complete)
 
 
 def truncate_ledger(path: Path, size: int) -> None:

@@ -42,6 +42,16 @@ def test_a_last_line_that_was_cut_short_is_left_out(tmp_path: Path, name: str) -
     assert len(cut.exchanges) + cut.ledger_rows == len(whole.exchanges) + whole.ledger_rows - 1
 
 
+@pytest.mark.parametrize("name", ["metrics.jsonl", "ledger.csv"])
+def test_a_last_line_that_was_cut_inside_a_character_is_left_out(tmp_path: Path, name: str) -> None:
+    write_run(tmp_path / "r", done=5)
+    whole = read_run(tmp_path / "r")
+    with (tmp_path / "r" / name).open("ab") as file:
+        file.write("5,ü".encode()[:-1])
+    cut = read_run(tmp_path / "r")
+    assert (len(cut.exchanges), cut.ledger_rows) == (len(whole.exchanges), whole.ledger_rows)
+
+
 def test_a_run_that_was_stopped_before_its_first_exchange(tmp_path: Path) -> None:
     write_run(tmp_path / "r", done=0)
     (tmp_path / "r" / "metrics.jsonl").unlink()

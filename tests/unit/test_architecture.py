@@ -1,4 +1,4 @@
-"""The rules of ARCHITECTURE.md, read off the code."""
+"""The rules of ARCHITECTURE.md, read off the code; relative and delayed imports count too."""
 
 import ast
 from collections import Counter
@@ -8,47 +8,128 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-LIBRARY = ROOT / "src" / "sheafalign_fl"
+FOLDERS = {"sheafalign_fl": ROOT / "src", "clients": ROOT, "strategies": ROOT, "experiments": ROOT, "tests": ROOT}
+"""Top-level package -> the folder that it lies in."""
+ALLOWED = {
+    "sheafalign_fl": {"sheafalign_fl"},
+    "clients": {"sheafalign_fl", "clients"},
+    "strategies": {"sheafalign_fl", "strategies"},
+    "experiments": {"sheafalign_fl", "clients", "strategies", "experiments"},
+}
+"""Package -> the packages of this repository that it may import: library <- clients, strategies <- experiments."""
+FILES = {package: sorted((folder / package).rglob("*.py")) for package, folder in FOLDERS.items()}
 
 
-def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def module_name(path: Path, root: Path) -> str:
+    parts = list(path.relative_to(root).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(tree: ast.AST, module: str, is_package: bool) -> Iterator[str]:
+    """Yield the full name of everything that is imported anywhere in `tree`, ``from x import y`` as x and x.y."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = module.split(".")
+                parents = parents[: len(parents) - node.level + is_package]
+                base = ".".join([*parents, base] if base else parents)
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
-def files(*folders: Path) -> list[Path]:
-    return sorted(path for folder in folders for path in folder.rglob("*.py"))
+def imports_of(path: Path, root: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    return set(imported(tree, module_name(path, root), path.name == "__init__.py"))
 
 
-def offenders(paths: list[Path], forbidden: set[str]) -> list[str]:
-    found = [(path, name) for path in paths for name in imports(path)]
-    return [f"{path.relative_to(ROOT)}: {name}" for path, name in found if name.split(".")[0] in forbidden]
+def top(name: str) -> str:
+    return name.split(".", maxsplit=1)[0]
 
 
-def test_only_one_package_of_the_library_imports_flower() -> None:
-    paths = [path for path in files(LIBRARY) if LIBRARY / "flower" not in path.parents]
-    assert offenders(paths, {"flwr", "ray"}) == []
-    assert offenders(files(LIBRARY / "flower"), {"flwr"})
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import flwr", {"flwr"}),
+        ("import ray.util as x", {"ray.util"}),
+        ("def f():\n    from flwr.app import Message", {"flwr.app", "flwr.app.Message"}),
+        ("from . import b", {"p.q", "p.q.b"}),
+        ("from .b import c", {"p.q.b", "p.q.b.c"}),
+        ("from .. import clients", {"p", "p.clients"}),
+        ("if TYPE_CHECKING:\n    import strategies", {"strategies"}),
+    ],
+)
+def test_this_file_sees_every_kind_of_import(source: str, expected: set[str]) -> None:
+    assert set(imported(ast.parse(source), "p.q.a", is_package=False)) == expected
 
 
-def test_imports_point_one_way() -> None:
-    assert offenders(files(LIBRARY), {"clients", "strategies", "experiments", "tests"}) == []
-    assert offenders(files(ROOT / "clients"), {"strategies", "experiments", "tests"}) == []
-    assert offenders(files(ROOT / "strategies"), {"clients", "experiments", "tests"}) == []
-    assert offenders(files(ROOT / "experiments"), {"tests"}) == []
+@pytest.mark.parametrize("package", sorted(ALLOWED))
+def test_imports_between_packages_point_one_way(package: str) -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in FILES[package]
+        for name in sorted(imports_of(path, FOLDERS[package]))
+        if top(name) in FOLDERS and top(name) not in ALLOWED[package]
+    ]
+    assert wrong == []
 
 
-def test_no_file_is_called_utils() -> None:
-    everything = files(LIBRARY, ROOT / "clients", ROOT / "strategies", ROOT / "experiments", ROOT / "tests")
-    assert not [path for path in everything if path.stem in {"utils", "helpers", "misc", "common"}]
+def test_flower_and_ray_are_imported_in_one_package_of_the_library() -> None:
+    users = {
+        path.relative_to(ROOT / "src" / "sheafalign_fl").parts[0]
+        for path in FILES["sheafalign_fl"]
+        for name in imports_of(path, ROOT / "src")
+        if top(name) in {"flwr", "ray"}
+    }
+    assert users == {"flower"}
 
 
-@pytest.mark.parametrize("path", files(ROOT / "tests"), ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_test_is_defined_twice(path: Path) -> None:
-    names = Counter(
-        node.name for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)
-    )
-    assert [name for name, count in names.items() if count > 1] == []
+def test_no_two_modules_of_the_library_import_each_other() -> None:
+    """Imports at the top of a module; a delayed import inside a function may close a circle."""
+    root = ROOT / "src"
+    names = {module_name(path, root): path for path in FILES["sheafalign_fl"]}
+    graph: dict[str, set[str]] = {}
+    for name, path in names.items():
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        tree = ast.Module([node for node in body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+        graph[name] = {found for found in imported(tree, name, path.name == "__init__.py") if found in names} - {name}
+    done: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, " -> ".join([*trail, name])
+        if name not in done:
+            for following in sorted(graph[name]):
+                # A package's __init__ gathers its modules; that they lie in it is no circle.
+                if not name.startswith(f"{following}."):
+                    visit(following, (*trail, name))
+            done.add(name)
+
+    for name in sorted(graph):
+        visit(name, ())
+
+
+def test_no_file_has_a_name_that_says_nothing() -> None:
+    paths = [path for files in FILES.values() for path in files]
+    assert [path for path in paths if path.stem in {"util", "utils", "helper", "helpers", "misc", "common"}] == []
+
+
+def functions(tree: ast.AST, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted name of every function and method, those inside others too."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield prefix + node.name
+        name = getattr(node, "name", "")
+        yield from functions(node, f"{prefix}{name}." if name else prefix)
+
+
+TEST_FILES = [path for path in FILES["tests"] if path.name.startswith("test_")]
+
+
+@pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_test_file_has_tests_and_none_of_them_hides_another(path: Path) -> None:
+    names = [name for name in functions(ast.parse(path.read_text(encoding="utf-8"))) if "test" in name.split(".")[-1]]
+    tests = Counter(name for name in names if name.split(".")[-1].startswith("test_"))
+    assert tests
+    assert [name for name, count in tests.items() if count > 1] == []

@@ -1,101 +1,121 @@
-"""Bytes on the wire, counted against Flower's own object tree; shares that add up; run folders."""
+"""Bytes of Flower messages against Flower's own object tree: requests, replies, errors; shares that add up."""
 
-import json
-from pathlib import Path
+from typing import Any
 
 import pytest
-from flwr.app import Message
+from flwr.app import ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 from flwr.supercore.task_identity import TaskIdentity
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sheafalign_fl.errors import ProtocolError, RunError, UserError
-from sheafalign_fl.flower.records import pack, share, unpack, wire_bytes
-from sheafalign_fl.run.folder import Checkpoint, RunFolder, read_rows, write_atomically
-from tests.conftest import toy_settings
-
-names = st.text("abc.-ü", min_size=1, max_size=8)
-scalars = st.one_of(st.integers(-(2**60), 2**60), st.text(max_size=9), st.binary(max_size=30), st.booleans())
+from sheafalign_fl.errors import ProtocolError
+from sheafalign_fl.flower.records import RECORD, Scalar, pack, share, unpack, wire_bytes
 
 
-@given(st.dictionaries(names, scalars, max_size=4), st.dictionaries(names, st.binary(max_size=4000), max_size=4))
-@settings(deadline=None, max_examples=40)
-def test_messages_come_out_as_they_went_in_and_every_byte_is_counted(
-    fields: dict[str, int | str | bytes | bool], frames: dict[str, bytes]
+@pytest.fixture(autouse=True, scope="module")
+def identity() -> None:
+    """Give Flower's messages their sender."""
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+
+
+names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=">\0"), min_size=1, max_size=12)
+scalars = st.one_of(
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False),
+    st.booleans(),
+    st.binary(max_size=40),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+)
+all_fields = st.dictionaries(names, scalars, max_size=4)
+all_frames = st.dictionaries(names, st.binary(max_size=3000), max_size=4)
+
+
+def request(fields: dict[str, Any] | None = None, frames: dict[str, bytes] | None = None) -> Message:
+    return Message(pack(fields, frames), 7, "train.exchange", group_id="3")
+
+
+def tree_bytes(message: Message) -> int:
+    """Return what Flower would push for `message`: every object of its tree, deflated."""
+    return sum(len(part.deflate()) for part in get_all_nested_objects(message).values())
+
+
+@given(fields=all_fields, frames=all_frames)
+@settings(deadline=None, max_examples=50)
+def test_requests_and_replies_are_counted_to_the_byte_and_come_out_as_they_went_in(
+    fields: dict[str, Scalar], frames: dict[str, bytes]
 ) -> None:
-    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
-    message = Message(pack(fields, frames), 7, "train.exchange")
-    assert unpack(message) == (fields, frames)
-    tree = get_all_nested_objects(message)
-    assert wire_bytes(message) == sum(len(part.deflate()) for part in tree.values())
+    message = request(fields, frames)
+    reply = Message(pack(fields, frames), reply_to=message)
+    for sent in (message, reply):
+        assert wire_bytes(sent) == tree_bytes(sent)
+        got_fields, got_frames = unpack(sent)
+        assert got_fields == fields
+        assert {name: type(value) for name, value in got_fields.items()} == {
+            name: type(value) for name, value in fields.items()
+        }
+        assert got_frames == frames
 
 
-@given(st.dictionaries(names, st.integers(0, 10**6), min_size=1, max_size=9), st.integers(0, 5000))
+def test_an_error_is_counted_too_and_has_nothing_to_unpack() -> None:
+    reply = Message(Error(3, "it broke"), reply_to=request())
+    assert wire_bytes(reply) == tree_bytes(reply) > len("it broke")
+    with pytest.raises(ProtocolError, match="without the record"):
+        unpack(reply)
+
+
+@pytest.mark.parametrize("size", [0, 1, 127, 128, 16384, 100_000])
+def test_a_frame_costs_its_bytes_and_little_more(size: int) -> None:
+    empty, full = wire_bytes(request(frames={"b": b""})), wire_bytes(request(frames={"b": b"\x07" * size}))
+    assert size <= full - empty <= size + 16  # lengths are written with few bytes
+
+
+def test_counting_leaves_the_message_as_it_was() -> None:
+    message = request({"step": 3}, {"b": b"x" * 50})
+    size, object_id = wire_bytes(message), message.object_id
+    assert wire_bytes(message) == size
+    assert message.object_id == object_id
+    assert unpack(message) == ({"step": 3}, {"b": b"x" * 50})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (RecordDict(), "without the record"),
+        (RecordDict({"other": ConfigRecord()}), "without the record"),
+        (RecordDict({RECORD: ConfigRecord(), "more": ConfigRecord()}), "without the record"),
+        (RecordDict({RECORD: MetricRecord({"a": 1.0})}), "of the wrong kind"),
+        (RecordDict({RECORD: ArrayRecord()}), "of the wrong kind"),
+        (RecordDict({RECORD: ConfigRecord({">b": "text"})}), "a frame for 'b' that is not bytes"),
+        (RecordDict({RECORD: ConfigRecord({">b": 3})}), "a frame for 'b' that is not bytes"),
+        (RecordDict({RECORD: ConfigRecord({">b": [b"x"]})}), "a frame for 'b' that is not bytes"),
+        (RecordDict({RECORD: ConfigRecord({"a": [1.0, 2.0]})}), "a field 'a' that is a list"),
+    ],
+)
+def test_what_the_protocol_does_not_know_is_refused(content: RecordDict, message: str) -> None:
+    with pytest.raises(ProtocolError, match=message):
+        unpack(Message(content, 7, "train.exchange"))
+
+
+# ---- shares ----------------------------------------------------------------------------------------------------------
+
+
+@given(st.dictionaries(names, st.integers(0, 10**9), min_size=1, max_size=12), st.integers(0, 10**9))
 @settings(deadline=None)
-def test_shares_add_up_and_hold_at_least_the_frame(parts: dict[str, int], envelope: int) -> None:
-    shares = share(sum(parts.values()) + envelope, parts)
-    assert sum(shares.values()) == sum(parts.values()) + envelope
-    assert all(shares[name] >= own for name, own in parts.items())
-    overheads = [shares[name] - own for name, own in parts.items()]
-    assert max(overheads) - min(overheads) <= 1
+def test_shares_add_up_exactly_and_divide_the_rest_evenly(parts: dict[str, int], rest: int) -> None:
+    shares = share(sum(parts.values()) + rest, parts)
+    assert list(shares) == list(parts)
+    assert sum(shares.values()) == sum(parts.values()) + rest
+    extras = [shares[name] - own for name, own in parts.items()]
+    assert min(extras) >= 0
+    assert max(extras) - min(extras) <= 1
+    assert extras == sorted(extras, reverse=True)  # the first ones bear what is left over, so runs repeat
 
 
-def test_foreign_messages_are_refused() -> None:
-    from flwr.app import ConfigRecord, MetricRecord, RecordDict
-
-    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
-    for content in (
-        RecordDict(),
-        RecordDict({"s": MetricRecord({"a": 1.0})}),
-        RecordDict({"s": ConfigRecord({">a": "text"})}),
-        RecordDict({"s": ConfigRecord({"a": [1, 2]})}),
-    ):
-        with pytest.raises(ProtocolError):
-            unpack(Message(content, 7, "train.exchange"))
-
-
-def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-
-    def fail(self: Path, target: Path) -> Path:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Path, "replace", fail)
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert [file.name for file in tmp_path.iterdir()] == ["file"]
-
-
-def test_only_complete_checkpoints_count_and_old_ones_go(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "run")
-    folder.create(toy_settings())
-    for exchange in (10, 20, 30):
-        folder.save_client(exchange, "m0", b"state")
-        folder.complete_checkpoint(Checkpoint(exchange, 0, 0, 1.0), keep=2)
-    folder.save_client(40, "m0", b"half")
-    last = folder.last_checkpoint()
-    assert last is not None
-    assert last.exchange == 30
-    assert sorted(path.name for path in folder.checkpoints.iterdir()) == ["000020", "000030", "000040"]
-    assert folder.load_client(30, "m0") == b"state"
-    with pytest.raises(RunError, match="cannot be read"):
-        folder.load_client(30, "m1")
-
-
-def test_rows_and_status_of_a_run_folder(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "run")
-    folder.create(toy_settings())
-    assert folder.settings() == toy_settings()
-    assert folder.status()["state"] == "new"
-    folder.set_status("running", resumed=2)
-    folder.set_status("failed", "because")
-    assert folder.status() == {"state": "failed", "reason": "because", "resumed": 2}
-    folder.metrics.write_text(json.dumps({"a": 1}) + '\n{"a": 2', encoding="utf-8")
-    assert list(read_rows(folder.metrics)) == [{"a": 1}]
-    with pytest.raises(UserError, match="exists already"):
-        folder.create(toy_settings())
-    with pytest.raises(UserError, match="is no run folder"):
-        RunFolder(tmp_path).settings()
+@given(frames=st.dictionaries(names, st.binary(max_size=500), min_size=1, max_size=5), fields=all_fields)
+@settings(deadline=None, max_examples=30)
+def test_the_frames_of_a_message_share_all_of_its_bytes(frames: dict[str, bytes], fields: dict[str, Scalar]) -> None:
+    size = wire_bytes(request(fields, frames))
+    shares = share(size, {name: len(frame) for name, frame in frames.items()})
+    assert sum(shares.values()) == size
+    assert all(shares[name] > len(frame) for name, frame in frames.items())

@@ -18,6 +18,12 @@ from sheafalign_fl.errors import ConfigError
 _ENCODED_PREFIX = "sheafalign:"
 
 
+class _DoubleKeyError(yaml.constructor.ConstructorError):
+    def __init__(self, key: object, line: int) -> None:
+        super().__init__(problem=f"the key '{key}' is given twice (line {line})")
+        self.key = key
+
+
 class _UniqueKeyLoader(yaml.SafeLoader):
     """YAML's safe loader, but a key that is given twice is an error instead of silently the last one."""
 
@@ -28,8 +34,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                 continue
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, str | int | float | bool) and key in seen:
-                line = key_node.start_mark.line + 1
-                raise yaml.constructor.ConstructorError(problem=f"the key '{key}' is given twice (line {line})")
+                raise _DoubleKeyError(key, key_node.start_mark.line + 1)
             if isinstance(key, str | int | float | bool):
                 seen.add(key)
         return super().construct_mapping(node, deep)
@@ -76,6 +81,7 @@ def read_content(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
 
 def parse_settings(content: Mapping[str, Any], where: str = "configuration") -> Settings:
     """Validate a mapping; raise `ConfigError` with one line that names the setting and suggests a mend."""
+    _check_texts(content, where)
     try:
         return Settings.model_validate(dict(content))
     except ValidationError as error:
@@ -86,7 +92,10 @@ def parse_settings(content: Mapping[str, Any], where: str = "configuration") -> 
 
 def to_yaml(settings: Settings) -> str:
     """Return `settings` as YAML with every default written out; loading it gives equal settings."""
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    content = settings.model_dump(mode="json")
+    # PyYAML writes the line break U+0085 as it is but reads it as another one; escaped it survives.
+    readable = "\x85" not in json.dumps(content, ensure_ascii=False)
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=readable)
 
 
 def encode(settings: Settings) -> str:
@@ -122,6 +131,8 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {override}: write it as section.key=value, such as training.exchanges=50")
     try:
         value = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
+    except _DoubleKeyError as error:
+        raise ConfigError(f"--set {override}: the key '{error.key}' is given twice") from None
     except (yaml.YAMLError, ValueError, TypeError):
         raise ConfigError(f"--set {override}: '{text}' is not a YAML value") from None
     *parents, last = key.split(".")
@@ -143,6 +154,23 @@ def _make_data_path_absolute(content: dict[str, Any], base: Path) -> None:
             options["path"] = str((base / Path(options["path"]).expanduser()).resolve())
         except (RuntimeError, OSError, ValueError) as error:
             raise ConfigError(f"data.options.path: {options['path']!r} is no path here: {error}") from None
+
+
+def _check_texts(content: Mapping[str, Any], where: str) -> None:
+    """Refuse half a surrogate pair, which YAML and JSON can spell: no file, message or error could hold the text."""
+    pending: list[tuple[str, object]] = [("", content)]
+    seen: set[int] = set()  # YAML's aliases can make a mapping or list hold itself
+    while pending:
+        name, value = pending.pop()
+        if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+            place = f"'{name}': " if name else ""
+            reason = f"{place}{value!a} is no Unicode text: it holds half of a surrogate pair"
+            raise ConfigError(" ".join(f"{where}: {reason}".split()))
+        if isinstance(value, Mapping | list) and id(value) not in seen:
+            seen.add(id(value))
+            for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+                # Taken from the end: the key is checked before anything is named by it.
+                pending += [(f"{name}.{key}" if name else str(key), item), (name, key)]
 
 
 def _explain(detail: ErrorDetails) -> str:

@@ -147,10 +147,10 @@ def _complete_lines(path: Path) -> Iterator[tuple[int, str]]:
     if not path.exists():
         return
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open("rb") as file:  # it may have been cut inside a character
             for number, line in enumerate(file, start=1):
-                if line.endswith("\n"):
-                    yield number, line
+                if line.endswith(b"\n"):
+                    yield number, line.decode()
     except UnicodeDecodeError:
         raise DataError(f"{path} is damaged: it is not UTF-8 text") from None
     except OSError as error:

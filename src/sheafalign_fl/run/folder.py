@@ -167,7 +167,7 @@ class RunFolder:
             self.ledger.unlink(missing_ok=True)
             return
         truncate_ledger(self.ledger, checkpoint.ledger_bytes)
-        if self.metrics.stat().st_size < checkpoint.metrics_bytes:
+        if not self.metrics.is_file() or self.metrics.stat().st_size < checkpoint.metrics_bytes:
             raise RunError(f"{self.metrics} is shorter than the checkpoint says; it has been changed since")
         os.truncate(self.metrics, checkpoint.metrics_bytes)
 
@@ -230,7 +230,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 def read_rows(path: Path) -> Iterator[Mapping[str, Any]]:
     """Yield the rows of metrics.jsonl; a last line that was cut short is left out."""
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:  # it may have been cut inside a character
         for line in file:
-            if line.endswith("\n"):
+            if line.endswith(b"\n"):
                 yield json.loads(line)
