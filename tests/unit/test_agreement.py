@@ -320,7 +320,7 @@ def test_metrics_that_need_no_labels_do_without() -> None:
     assert found.agree().label is None
 
 
-def test_the_label_is_the_one_asked_for_or_the_first_that_anyone_has() -> None:
+def test_the_label_is_the_one_asked_for_or_one_that_both_ends_of_an_edge_have() -> None:
     labels: dict[str, dict[str, Any]] = {
         "a": {"labels": (), "classes": {}},
         "b": {"labels": ("speed", "blocked"), "classes": {"blocked": ("no", "yes")}},
@@ -332,6 +332,8 @@ def test_the_label_is_the_one_asked_for_or_the_first_that_anyone_has() -> None:
         found.manifests = {name: replace(sent, **labels[name]) for name, sent in found.manifests.items()}
         return found.agree().label
 
+    assert label() == "blocked"  # 'speed' comes first, but c does not know it
+    labels["c"]["labels"] = ("blocked", "speed")
     assert label() == "speed"
     assert label(label="blocked") == "blocked"
     with pytest.raises(DataError, match=r"no client has a label 'colour'; the data has speed, blocked$"):

@@ -39,6 +39,7 @@ LOCAL: Content = {
 """Fields that concern one machine alone, each with a value that is not the default."""
 SHARED: Content = {
     "seed": 1,
+    "method": "paper",
     "codec": "float16",
     "data.source": "watch",
     "data.options": {"events": 5},
@@ -60,6 +61,9 @@ SHARED: Content = {
     "objective.contrastive": 0.5,
     "objective.reconstruction": 0.5,
     "objective.cross_reconstruction": 0.5,
+    "objective.contrast": "centroid",
+    "objective.stop_gradient": True,
+    "objective.learnable_temperature": True,
     "objective.temperature": 0.5,
     "objective.normalised_laplacian": True,
     "training.exchanges": 5,
@@ -68,6 +72,12 @@ SHARED: Content = {
     "training.learning_rate": 0.5,
     "training.weight_decay": 0.5,
     "training.dtype": "float64",
+    "training.decay": "cosine",
+    "training.batches": 2,
+    "training.local_steps": 2,
+    "training.stale": True,
+    "training.error_feedback": True,
+    "evaluation.split": "validation",
     "training.deadline": 5.0,
     "training.setup_deadline": 5.0,
     "evaluation.metrics": ["probe"],
@@ -94,6 +104,8 @@ def changed(content: Content, name: str, value: object) -> Content:
     section[last] = value
     if name == "graph.edges":
         content["graph"]["topology"] = "edges"
+    if name == "objective.contrast":
+        content["maps"] = {"family": "identity"}  # which it needs
     return content
 
 
@@ -241,7 +253,7 @@ def test_settings_are_frozen_all_the_way() -> None:
         ("objective.laplacian", [-0.1, float("inf"), float("nan"), "1", True]),
         ("objective.temperature", [0, -1, float("inf")]),
         ("objective.normalised_laplacian", [1, "yes"]),
-        ("training.exchanges", [0, 1.0, "600"]),
+        ("training.exchanges", [-1, 1.0, "600"]),
         ("training.batch_size", [0, 1, 2.5]),
         ("training.learning_rate", [0, -1e-3, float("inf")]),
         ("training.deadline", [0, -1, "soon", float("inf")]),
