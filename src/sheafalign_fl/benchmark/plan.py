@@ -5,13 +5,17 @@ A benchmark file is an experiment's file with three more keys::
     methods:                        # name -> settings, laid over its `method`, which is laid over the file's own
       sheafalign: {}
       imagebind: {method: imagebind}
-      lean: {variant: lean, codec: int4, graph: {dim: 16}, tune: {objective.temperature: [0.1, 0.2]}}
+      lean: {variant: lean, codec: float16, graph: {dim: 16}, tuned_as: sheafalign}
+      own-grid: {maps: {family: orthogonal}, tune: {objective.temperature: [0.1, 0.2]}}   # {}: not tuned
     tune:                           # tried for every method alike, on validation events with seed 0
       grid: {training.learning_rate: [0.001, 0.003]}
       settings: {training: {exchanges: 200}}
     quick: {training: {exchanges: 20}}   # laid over everything by --quick
 
-An experiment's file without `methods` is a benchmark of the one method that it describes.
+    include: common/methods.yaml    # another file that this one is laid over
+
+An entry may say `every_client: {dim: 64}` for settings of all clients, and `false` leaves out a method of the included
+file. An experiment's file without `methods` is a benchmark of the one method that it describes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -60,6 +64,8 @@ class MethodPlan:
     """Laid over `content` in tuning: usually fewer exchanges."""
     fixed: tuple[str, ...]
     """Dotted keys that the method's entry sets, for the record."""
+    tuned_as: str = ""
+    """Another method of the file, whose choice this one takes over instead of being tuned itself."""
 
     def points(self) -> list[dict[str, Scalar]]:
         """Return every combination of the grid's values; one empty point without a grid."""
@@ -95,19 +101,23 @@ def load_plan(path: Path, overrides: Sequence[str] = (), *, quick: bool = False)
     ConfigError
         The file is no benchmark file, or a method's settings are wrong.
     """
-    content = read_content(path, overrides)
+    content = _with_included(path, overrides)
     methods, fast = content.pop("methods", None), content.pop("quick", {})
     tune = _tune(content.pop("tune", {}), str(path))
     base = {"engine": "inprocess", "name": path.stem, **content}
     if methods is None:
         methods = {str(base["name"]): {}}
-    if not isinstance(methods, dict) or not methods or not all(isinstance(m, dict | None) for m in methods.values()):
-        raise ConfigError(f"{path}: methods must map each method's name to its settings")
+    if not isinstance(methods, dict) or not all(isinstance(m, dict | None) or m is False for m in methods.values()):
+        raise ConfigError(f"{path}: methods must map each method's name to its settings, or to false to leave it out")
+    methods = {name: entry for name, entry in methods.items() if entry is not False}
+    if not methods:
+        raise ConfigError(f"{path}: methods is empty")
     if not isinstance(fast, dict):
         raise ConfigError(f"{path}: quick must be a mapping of settings")
     plans = [_method(str(path), base, str(name), entry or {}, tune) for name, entry in methods.items()]
     if quick:
         plans = [_quick(plan, fast) for plan in plans]
+    _check_references(str(path), plans)
     for plan in plans:
         for point in plan.points():
             plan.trial(point)
@@ -115,21 +125,53 @@ def load_plan(path: Path, overrides: Sequence[str] = (), *, quick: bool = False)
     return Plan(str(base["name"]), tuple(plans))
 
 
+def _with_included(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    content = read_content(path, overrides)
+    included = content.pop("include", None)
+    if included is None:
+        return content
+    if not isinstance(included, str):
+        raise ConfigError(f"{path}: include must be the path of one file")
+    return merge(read_content(path.parent / included), content)
+
+
 def _method(where: str, base: Mapping[str, Any], name: str, entry: Mapping[str, Any], tune: _Tune) -> MethodPlan:
     own = dict(entry)
-    variant, grid = own.pop("variant", ""), own.pop("tune", None)
-    if not isinstance(variant, str):
-        raise ConfigError(f"{where}: methods.{name}.variant must be text")
+    variant, grid, tuned_as = own.pop("variant", ""), own.pop("tune", None), own.pop("tuned_as", "")
+    if not isinstance(variant, str) or not isinstance(tuned_as, str):
+        raise ConfigError(f"{where}: methods.{name}: variant and tuned_as must be text")
+    every_client = own.pop("every_client", {})
+    if not isinstance(every_client, dict):
+        raise ConfigError(f"{where}: methods.{name}.every_client must be a mapping of a client's settings")
+    if tuned_as and grid is not None:
+        raise ConfigError(f"{where}: methods.{name}: give tune or tuned_as, not both")
     chosen = tune.grid if grid is None else _tune({"grid": grid or {}}, f"{where}: methods.{name}").grid
     return MethodPlan(
         data=str(base["name"]),
         method=name,
         variant=variant,
-        content=merge(merge(base, _prescribed(own.get("method"))), own),
+        content=_for_every_client(merge(merge(base, _prescribed(own.get("method"))), own), every_client),
         grid=chosen,
         trial_content=tune.settings,
         fixed=tuple(_dotted(own)),
+        tuned_as=tuned_as,
     )
+
+
+def _check_references(where: str, plans: Sequence[MethodPlan]) -> None:
+    tuned = [plan.method for plan in plans if not plan.tuned_as]
+    for plan in plans:
+        if plan.tuned_as and plan.tuned_as not in tuned:
+            raise ConfigError(f"{where}: methods.{plan.method}.tuned_as: '{plan.tuned_as}' is not tuned in this file")
+
+
+def _for_every_client(content: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `content` with `settings` laid over those of each client."""
+    clients = content.get("clients")
+    if not settings or not isinstance(clients, dict | list):
+        return content
+    each = dict.fromkeys(clients) if isinstance(clients, list) else clients
+    return {**content, "clients": {name: merge(client or {}, settings) for name, client in each.items()}}
 
 
 def _prescribed(method: object) -> dict[str, Any]:

@@ -67,11 +67,13 @@ class Sweep:
             Some run failed; all others have been finished and kept.
         """
         started, before = time.monotonic(), self._earlier_seconds()
-        tuning = {id(method): self._trials(method) for method in self._methods if len(method.points()) > 1}
+        tuned = [method for method in self._methods if not method.tuned_as]
+        tuning = {_key(method): self._trials(method) for method in tuned if len(method.points()) > 1}
         self._run_all("tuning", [job for trials in tuning.values() for _, job in trials])
-        chosen = {id(method): _best(tuning.get(id(method)), method) for method in self._methods}
+        own = {_key(method): _best(tuning.get(_key(method)), method) for method in tuned}
+        chosen = {_key(method): own[method.data, method.tuned_as or method.method] for method in self._methods}
         cells = [
-            (method, seed, self._cell(method, chosen[id(method)], seed))
+            (method, seed, self._cell(method, chosen[_key(method)], seed))
             for method in self._methods
             for seed in self._seeds
         ]
@@ -84,12 +86,12 @@ class Sweep:
             criterion=CRITERION,
             seconds=before + time.monotonic() - started,
             cells=tuple(
-                collect(method, chosen[id(method)], RunFolder(job.folder), self._out) for method, _, job in cells
+                collect(method, chosen[_key(method)], RunFolder(job.folder), self._out) for method, _, job in cells
             ),
             tuning=tuple(
-                Tuning(data=method.data, method=method.method, trials=_scored(tuning[id(method)]))
+                Tuning(data=method.data, method=method.method, trials=_scored(tuning[_key(method)]))
                 for method in self._methods
-                if id(method) in tuning
+                if _key(method) in tuning
             ),
         )
         write_atomically(self._out / "benchmark.json", benchmark.model_dump_json(indent=1).encode())
@@ -126,6 +128,10 @@ class Sweep:
             name, reason = next(iter(failures.items()))
             more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
             raise RunError(f"{phase}: {name} failed: {reason}{more}; the same command goes on with what is left")
+
+
+def _key(method: MethodPlan) -> tuple[str, str]:
+    return method.data, method.method
 
 
 def _alone(settings: Settings) -> Settings:
