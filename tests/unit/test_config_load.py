@@ -47,8 +47,8 @@ def test_a_file_is_read_with_every_default(tmp_path: Path) -> None:
     assert list(found.clients) == ["camera", "lidar"]
     assert (found.clients["camera"].dim, found.clients["lidar"].dim) == (128, 32)
     assert found.training.learning_rate == 1.0
-    paper = found.objective
-    assert (paper.laplacian, paper.contrastive, paper.reconstruction, paper.temperature) == (1.0, 1.0, 0.1, 0.1)
+    best = found.objective
+    assert (best.laplacian, best.contrastive, best.reconstruction, best.temperature) == (0.0, 1.0, 0.1, 0.2)
     assert (found.graph.topology, found.graph.dim, found.training.batch_size) == ("complete", 64, 128)
 
 

@@ -65,7 +65,7 @@ SHARED: Content = {
     "objective.stop_gradient": True,
     "objective.learnable_temperature": True,
     "objective.temperature": 0.5,
-    "objective.normalised_laplacian": True,
+    "objective.normalised_laplacian": False,
     "training.exchanges": 5,
     "training.batch_size": 5,
     "training.optimiser": "sgd",

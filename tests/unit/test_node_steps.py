@@ -221,6 +221,7 @@ def weights_of(node: Node) -> dict[str, torch.Tensor]:
 def test_a_step_is_the_one_that_the_equations_say(name: str, cross: float) -> None:
     training = {"optimiser": "sgd", "learning_rate": 0.05, "dtype": "float64"}
     objective = {"laplacian": 0.7, "contrastive": 1.1, "reconstruction": 0.3, "cross_reconstruction": cross}
+    objective |= {"normalised_laplacian": False, "temperature": 0.1}
     node = make(name, encoder=LINEAR, training=training, objective=objective)
     for exchange in range(3):
         inbound = neighbours_values(node, exchange)
@@ -235,7 +236,16 @@ def test_a_step_is_the_one_that_the_equations_say(name: str, cross: float) -> No
 
 
 def test_losses_are_those_before_the_step_one_for_each_edge() -> None:
-    node = make("a", objective={"laplacian": 0.5, "contrastive": 0.25, "reconstruction": 2.0})
+    node = make(
+        "a",
+        objective={
+            "laplacian": 0.5,
+            "contrastive": 0.25,
+            "reconstruction": 2.0,
+            "cross_reconstruction": 0.0,
+            "normalised_laplacian": False,
+        },
+    )
     inbound, sent = neighbours_values(node, 0), node.embed(0)
     losses = node.step(0, inbound)
     assert [(loss.source, loss.target) for loss in losses] == [("a", "b"), ("a", "c")]

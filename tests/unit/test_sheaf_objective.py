@@ -122,7 +122,13 @@ def test_each_term_trains_what_it_is_meant_to() -> None:
     h, z_ji = torch.randn(5, 4, dtype=torch.float64), torch.randn(5, 3, dtype=torch.float64)
 
     def run(**weights: float) -> dict[str, Tensor | None]:
-        settings_ = {"contrastive": 0.0, "reconstruction": 0.0, **weights}
+        settings_ = {
+            "laplacian": 1.0,
+            "contrastive": 0.0,
+            "reconstruction": 0.0,
+            "cross_reconstruction": 0.0,
+            **weights,
+        }
         objective = ObjectiveSettings(**settings_)  # type: ignore[arg-type]
         return gradients(linear(4, 3), h.clone().requires_grad_(), objective, z_ji.clone().requires_grad_())
 
@@ -144,7 +150,14 @@ def test_each_term_trains_what_it_is_meant_to() -> None:
 def test_gradients_of_the_laplacian_and_of_reconstruction_have_their_closed_form() -> None:
     torch.manual_seed(1)
     h, z_ji, maps = leaf(5, 4), leaf(5, 3), linear(4, 3)
-    found = gradients(maps, h, ObjectiveSettings(laplacian=1.0, contrastive=0.0, reconstruction=0.5), z_ji)
+    found = gradients(
+        maps,
+        h,
+        ObjectiveSettings(
+            laplacian=1.0, contrastive=0.0, reconstruction=0.5, cross_reconstruction=0.0, normalised_laplacian=False
+        ),
+        z_ji,
+    )
     P, Q = maps.P.detach(), maps.Q.detach()
     x, z = h.detach(), h.detach() @ P.T
     error = z @ Q.T - x  # (B, d_i)
@@ -157,7 +170,7 @@ def test_gradients_of_the_laplacian_and_of_reconstruction_have_their_closed_form
 def test_gradients_agree_with_finite_differences() -> None:
     torch.manual_seed(2)
     z_ji = torch.randn(4, 3, dtype=torch.float64)
-    objective = ObjectiveSettings(temperature=0.5, normalised_laplacian=True)
+    objective = ObjectiveSettings(laplacian=1.0, temperature=0.5, cross_reconstruction=0.0, normalised_laplacian=True)
 
     def total(h: Tensor, P: Tensor, Q: Tensor) -> Tensor:
         maps = linear(5, 3)
@@ -193,7 +206,13 @@ def test_the_gradient_from_values_alone_is_the_gradient_of_the_joint_objective(f
             for parameter in owned.parameters():
                 parameter.add_(0.1 * torch.randn_like(parameter))
     x = {name: torch.randn(5, 6, dtype=torch.float64) for name in dims}
-    objective = ObjectiveSettings(laplacian=0.7, contrastive=1.3, reconstruction=0.2, normalised_laplacian=normalised)
+    objective = ObjectiveSettings(
+        laplacian=0.7,
+        contrastive=1.3,
+        reconstruction=0.2,
+        cross_reconstruction=0.0,
+        normalised_laplacian=normalised,
+    )
     h = {name: encoders[name](x[name]) for name in dims}
     z = {(i, j): maps[i, j].restrict(h[i]) for i, j in maps}
     joint = h["a"].new_zeros(())
