@@ -18,8 +18,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sheafalign_fl.codecs import CODECS
-from sheafalign_fl.errors import ProtocolError
+from sheafalign_fl.codecs import codec as find_codec
+from sheafalign_fl.errors import ConfigError, ProtocolError
 
 PROTOCOL_VERSION = 1
 
@@ -68,7 +68,7 @@ class Frame:
     ) -> "Frame":
         """Encode `values`, shape (events, dim), into a frame."""
         events, dim = values.shape
-        return cls(purpose, exchange, source, destination, codec, events, dim, CODECS[codec].encode(values))
+        return cls(purpose, exchange, source, destination, codec, events, dim, find_codec(codec).encode(values))
 
     def pack(self) -> bytes:
         """Return the frame as bytes."""
@@ -122,12 +122,13 @@ class Frame:
         return frame
 
     def _check_payload(self) -> None:
-        if self.codec not in CODECS:
-            raise ProtocolError(f"a frame with unknown codec '{self.codec}'")
-        expected = CODECS[self.codec].payload_bytes(self.events, self.dim)
+        try:
+            expected = find_codec(self.codec).payload_bytes(self.events, self.dim)
+        except ConfigError:
+            raise ProtocolError(f"a frame with unknown codec '{self.codec}'") from None
         if len(self.payload) != expected:
             raise ProtocolError(f"a frame whose payload has {len(self.payload)} bytes, not {expected}")
 
     def values(self) -> NDArray[np.floating]:
         """Return the decoded embeddings, shape (events, dim)."""
-        return CODECS[self.codec].decode(self.payload, self.events, self.dim)
+        return find_codec(self.codec).decode(self.payload, self.events, self.dim)
