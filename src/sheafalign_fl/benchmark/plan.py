@@ -109,12 +109,16 @@ def load_plan(path: Path, overrides: Sequence[str] = (), *, quick: bool = False)
         methods = {str(base["name"]): {}}
     if not isinstance(methods, dict) or not all(isinstance(m, dict | None) or m is False for m in methods.values()):
         raise ConfigError(f"{path}: methods must map each method's name to its settings, or to false to leave it out")
-    methods = {name: entry for name, entry in methods.items() if entry is not False}
+    methods = {str(name): entry for name, entry in methods.items() if entry is not False}
+    if bad := next(
+        (name for name in methods if not name.isprintable() or set(name) & set("/\\") or name[:1] in ". "), None
+    ):
+        raise ConfigError(f"{path}: '{bad}' cannot name a method; folders are named after it")
     if not methods:
         raise ConfigError(f"{path}: methods is empty")
     if not isinstance(fast, dict):
         raise ConfigError(f"{path}: quick must be a mapping of settings")
-    plans = [_method(str(path), base, str(name), entry or {}, tune) for name, entry in methods.items()]
+    plans = [_method(str(path), base, name, entry or {}, tune) for name, entry in methods.items()]
     if quick:
         plans = [_quick(plan, fast) for plan in plans]
     _check_references(str(path), plans)
