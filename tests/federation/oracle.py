@@ -140,22 +140,24 @@ class Learner:
 
 def unit(z: Tensor) -> Tensor:
     """Return the rows of z at length 1."""
-    return z / z.norm(dim=1, keepdim=True)
+    scaled: Tensor = z / z.norm(dim=1, keepdim=True)
+    return scaled
 
 
 def nce(similarity: Tensor) -> Tensor:
     """Return the symmetric InfoNCE of logits (B, B), positives on the diagonal."""
     own = similarity.diagonal()
-    return ((similarity.logsumexp(1) - own).mean() + (similarity.logsumexp(0) - own).mean()) / 2
+    loss: Tensor = ((similarity.logsumexp(1) - own).mean() + (similarity.logsumexp(0) - own).mean()) / 2
+    return loss
 
 
 def aligned(settings: Settings, z_i: Tensor, z_j: Tensor, tau: Tensor) -> Tensor:
     """Return what the two ends of an edge share: lambda Laplacian + beta contrastive."""
     w = settings.objective
     a, b = (unit(z_i), unit(z_j)) if w.normalised_laplacian else (z_i, z_j)
-    total = w.laplacian * ((a - b) ** 2).sum(1).mean()
+    total = weighted(w.laplacian, ((a - b) ** 2).sum(1).mean())
     if w.contrast == "pairs":
-        total = total + w.contrastive * nce(unit(z_i) @ unit(z_j).T / tau)
+        total = total + weighted(w.contrastive, nce(unit(z_i) @ unit(z_j).T / tau))
     return total
 
 
@@ -164,7 +166,15 @@ def rebuilt(settings: Settings, P: Tensor, Q: Tensor, h: Tensor, z_other: Tensor
     w = settings.objective
     own = ((h.detach() @ P.detach().T @ Q.T - h.detach()) if w.stop_gradient else (h @ P.T @ Q.T - h)) ** 2
     cross = (z_other.detach() @ Q.T - h.detach()) ** 2
-    return w.reconstruction * own.mean() + w.cross_reconstruction * cross.mean()
+    return weighted(w.reconstruction, own.mean()) + weighted(w.cross_reconstruction, cross.mean())
+
+
+def weighted(weight: float, term: Tensor) -> Tensor:
+    """Return weight * term; a term of weight 0 is not there, so it has no gradient, not even one of 0.
+
+    That makes a difference to Adam, which moves weights with a gradient of 0 by its momentum.
+    """
+    return weight * term if weight > 0 else term.detach() * 0
 
 
 def group_loss(settings: Settings, embeddings: Sequence[Tensor]) -> Tensor:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from safetensors.torch import load as load_tensors
 from torch import Tensor
 
 from sheafalign_fl.config import Settings
@@ -12,6 +11,7 @@ from sheafalign_fl.flower.inprocess import run_inprocess
 from sheafalign_fl.run.folder import RunFolder
 from tests.conftest import toy_settings
 from tests.federation.oracle import joint_training, largest_difference
+from tests.federation.runs import SMALL, final_weights
 
 EXCHANGES = 50
 CLIENTS: dict[str, Any] = {"m0": {"dim": 10}, "m1": {"dim": 12}, "m2": {"dim": 14}, "m3": {"dim": 9}}
@@ -30,14 +30,6 @@ GRAPHS: dict[str, Any] = {
 }
 
 
-def final_weights(settings: Settings, folder: RunFolder) -> dict[str, dict[str, Tensor]]:
-    weights = {}
-    for client in settings.clients:
-        tensors = load_tensors(folder.load_client(settings.training.exchanges, client))
-        weights[client] = {name: value for name, value in tensors.items() if not name.startswith("optimiser.")}
-    return weights
-
-
 @pytest.mark.parametrize("graph", GRAPHS)
 @pytest.mark.parametrize("lacking", [{}, {"m0": 0.3, "m2": 0.2}], ids=["all events", "missing events"])
 def test_federated_training_equals_joint_training(
@@ -52,9 +44,6 @@ def test_federated_training_equals_joint_training(
     )
     run_inprocess(settings, folder := run_folder(settings))
     assert largest_difference(final_weights(settings, folder), joint_training(settings)) <= 1e-12
-
-
-SMALL: dict[str, Any] = {"dim": 8, "encoder_options": {"hidden": 24, "depth": 1}}
 
 
 @pytest.mark.parametrize(
