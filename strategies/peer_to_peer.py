@@ -63,7 +63,9 @@ class PeerToPeer:
             Go on from the run folder's last complete checkpoint.
         """
         checkpoint = self.folder.last_checkpoint() if resume else None
-        resumed = int(self.folder.status().get("resumed", 0)) + resume
+        status = self.folder.status()
+        # Pooled training leaves a new folder with a checkpoint: going on from that is no resumption.
+        resumed = int(status.get("resumed", 0)) + (resume and status["state"] != "new")
         self.folder.rewind(checkpoint)
         self.folder.set_status("running", resumed=resumed)
         recorder = Recorder(self.folder)

@@ -29,13 +29,17 @@ class ErrorFeedback:
         Parameters
         ----------
         positions
-            Of the events in the agreed list, shape (N,), each at most once.
+            Of the events in the agreed list, shape (N,). An event may come twice, where an epoch ends within an
+            exchange of several batches: its first row takes what was kept, and what both lose is kept.
         values
             Comparison embeddings z_ij, shape (N, d_e).
         """
         table = self._residuals[neighbour]
-        wanted = values + table[positions]
-        table[positions] = wanted - self._codec.decode(self._codec.encode(wanted), *wanted.shape)
+        _, first = np.unique(positions, return_index=True)
+        wanted = values.astype(table.dtype)
+        wanted[first] += table[positions[first]]
+        table[positions] = 0
+        np.add.at(table, positions, wanted - self._codec.decode(self._codec.encode(wanted), *wanted.shape))
         return wanted
 
     def state(self) -> Iterable[tuple[str, NDArray[np.floating]]]:

@@ -49,6 +49,8 @@ def run_pooled(settings: Settings, folder: RunFolder, *, resume: bool = False) -
     SheafAlignError
         The loss is not finite, or the evaluation fails.
     """
+    if resume:
+        folder.set_status("running")
     if not (resume and folder.last_checkpoint()):
         threads = torch.get_num_threads()
         try:
@@ -102,27 +104,32 @@ class JointTraining:
             client: Node(client, settings, data[client], agreement.for_client(client, topology))
             for client in topology.clients
         }
+        for edge in topology.edges:  # here the two ends' copies of a learnt temperature are one parameter
+            ends = self.nodes[edge.source].maps[edge.target], self.nodes[edge.target].maps[edge.source]
+            ends[1].log_temperature = ends[0].log_temperature
         parameters = [parameter for node in self.nodes.values() for parameter in node.parameters()]
-        self._optimiser = new_optimiser(parameters, settings.training)
+        self._optimiser = new_optimiser(list(dict.fromkeys(parameters)), settings.training)
         self._schedule = BatchSchedule.of(settings.training, len(agreement.lists["train"]), settings.seed)
 
     def step(self, exchange: int) -> None:
         """Take one step on each batch of `exchange`, `training.local_steps` times over."""
         for _ in range(self.settings.training.local_steps):
             for positions in np.split(self._schedule.positions(exchange), self._schedule.batches):
-                total = self.objective(positions)
+                total = self.objective(positions, exchange)
                 if not torch.isfinite(total):
                     raise RunError(f"the joint loss is {total.item()} at step {exchange}; lower training.learning_rate")
+                if not total.requires_grad:  # no edge has enough events
+                    continue
                 self._optimiser.zero_grad(set_to_none=True)
                 total.backward()  # type: ignore[no-untyped-call]
                 for group in self._optimiser.param_groups:
                     group["lr"] = learning_rate(self.settings.training, exchange)
                 self._optimiser.step()
 
-    def objective(self, positions: NDArray[np.intp]) -> Tensor:
+    def objective(self, positions: NDArray[np.intp], exchange: int) -> Tensor:
         """Return the objective of all edges on the events at `positions` of the agreed list (DESIGN section 2)."""
         has = {client: self.agreement.has[client]["train"][positions] for client in self.nodes}
-        h = {client: node.encode(positions[has[client]]) for client, node in self.nodes.items()}
+        h = {client: node.encode(positions[has[client]], exchange) for client, node in self.nodes.items()}
         terms = [self._edge(edge, h, has) for edge in self.topology.edges]
         common = np.logical_and.reduce(list(has.values()))
         if self.settings.objective.contrast != "pairs" and common.sum() >= MIN_SHARED:
@@ -139,11 +146,12 @@ class JointTraining:
         h_i, h_j = (h[client][torch.from_numpy(both[has[client]])] for client in (i, j))
         maps_i, maps_j = self.nodes[i].maps[j], self.nodes[j].maps[i]
         z_i, z_j = maps_i.restrict(h_i), maps_j.restrict(h_j)
-        total = weights.laplacian * laplacian_loss(z_i, z_j, normalised=weights.normalised_laplacian)
+        terms = [(weights.laplacian, laplacian_loss(z_i, z_j, normalised=weights.normalised_laplacian))]
         if weights.contrast == "pairs":
-            total = total + weights.contrastive * contrastive_loss(z_i, z_j, maps_i.temperature(weights.temperature))
+            terms.append((weights.contrastive, contrastive_loss(z_i, z_j, maps_i.temperature(weights.temperature))))
         for maps, h_own, z_own, z_other in ((maps_i, h_i, z_i, z_j), (maps_j, h_j, z_j, z_i)):
             own = reconstruction_loss(maps, z_own, h_own, stop_gradient=weights.stop_gradient)
-            cross = cross_reconstruction_loss(maps, z_other.detach(), h_own)
-            total = total + weights.reconstruction * own + weights.cross_reconstruction * cross
-        return total
+            terms.append((weights.reconstruction, own))
+            terms.append((weights.cross_reconstruction, cross_reconstruction_loss(maps, z_other.detach(), h_own)))
+        # A term of weight 0 is left out, as on the clients: a gradient of 0 would still let weights decay.
+        return sum((weight * term for weight, term in terms if weight > 0), h_i.new_zeros(()))

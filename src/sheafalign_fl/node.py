@@ -202,7 +202,12 @@ class Node:
         return total
 
     def _group_term(self, forward: _Forward, received: Mapping[str, Tensor]) -> Tensor:
-        """Return the contrastive term over all clients that are there, on the events that all of them have."""
+        """Return the contrastive term over all clients that are there, on the events that all of them have.
+
+        It is 0 where this client shares too few events of the batch with any of the others: so does then the group.
+        """
+        if len(forward.masks) < len(self.maps):
+            return forward.h.new_zeros(())
         common = np.logical_and.reduce([forward.masks[neighbour] for neighbour in received])
         if common.sum() < MIN_SHARED:
             return forward.h.new_zeros(())
@@ -218,6 +223,8 @@ class Node:
                 f"the loss of client '{self.name}' is {total.item()} at exchange {exchange}; "
                 "a smaller training.learning_rate may help"
             )
+        if not total.requires_grad:  # nothing that is weighted had enough events
+            return
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         for group in self.optimiser.param_groups:
@@ -249,9 +256,7 @@ class Node:
         masks = {neighbour: mask[chosen] for neighbour, mask in self.shared_rows(exchange).items()}
         masks = {neighbour: mask for neighbour, mask in masks.items() if mask.any()}
         union = np.logical_or.reduce(list(masks.values())) if masks else np.zeros(len(positions), dtype=np.bool_)
-        self.encoder.train()
-        with self._generator(exchange):
-            h = self.encode(positions[union])
+        h = self.encode(positions[union], exchange)
         z: dict[str, Tensor] = {}
         rows: dict[str, Tensor | None] = {}
         for neighbour, mask in masks.items():
@@ -260,10 +265,15 @@ class Node:
             z[neighbour] = self.maps[neighbour].restrict(h if rows[neighbour] is None else h[rows[neighbour]])
         return _Forward(exchange, h, z, rows, masks, union)
 
-    def encode(self, positions: NDArray[np.intp]) -> Tensor:
-        """Return h, shape (N, d_i), of the training events at `positions` of the agreed list; the client has them."""
+    def encode(self, positions: NDArray[np.intp], exchange: int) -> Tensor:
+        """Return h, shape (N, d_i), of the training events at `positions` of the agreed list; the client has them.
+
+        An encoder that draws random numbers draws those of `exchange`.
+        """
+        self.encoder.train()
         x = self._inputs(self._indices["train"][positions])
-        return self.encoder(x) if len(x) else x.new_zeros((0, self.settings.clients[self.name].dim))
+        with self._generator(exchange):
+            return self.encoder(x) if len(x) else x.new_zeros((0, self.settings.clients[self.name].dim))
 
     def _generator(self, exchange: int) -> AbstractContextManager[None]:
         """Give the encoder its own generator; our own encoders draw nothing, so they need none."""

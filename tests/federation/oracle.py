@@ -1,13 +1,18 @@
-"""Joint training in one process, written from DESIGN section 2 and independent of the round loop and of `Node.step`.
+"""Training in one process, written from DESIGN sections 2 and 3 and independent of the round loop and of `Node.step`.
 
-All clients' modules sit in one process, one backward pass goes through all of them, one optimiser steps all of them.
-It shares with the federation only the initial weights, the batches and the data.
+`joint_training`: all clients' modules in one place, one backward pass through all of them, one optimiser for all of
+them. `simulated_protocol`: every client with an optimiser of its own and its neighbours' values as constants, for the
+options under which a federation is not joint training. Both share with the federation only the initial weights, the
+order of the events and the data; losses and steps are written here from the equations.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import permutations
 
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from sheafalign_fl.check import check
 from sheafalign_fl.config import Settings
@@ -16,68 +21,317 @@ from sheafalign_fl.node import new_encoder, new_maps
 from sheafalign_fl.schedule import BatchSchedule
 from sheafalign_fl.topology import build_topology
 
+Weights = dict[str, dict[str, Tensor]]
+Code = Callable[[Tensor], Tensor]
+"""What a codec makes of an array on its way: decode(encode(.))."""
 
-def joint_training(settings: Settings) -> dict[str, dict[str, Tensor]]:
-    """Return client -> name -> final weights after joint training."""
-    dtype = torch.float64 if settings.training.dtype == "float64" else torch.float32
-    topology, agreed = build_topology(settings), check(settings).agreement
-    data = {client: client_data(client, settings) for client in topology.clients}
-    encoders = {c: new_encoder(c, settings, data[c].input_shape).to(dtype) for c in topology.clients}
-    maps = {
-        (c, n): new_maps(c, n, dim, settings).to(dtype)
-        for c in topology.clients
-        for n, dim in topology.neighbours(c).items()
-    }
-    parameters = [p for module in [*encoders.values(), *maps.values()] for p in module.parameters()]
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[settings.training.optimiser]
-    optimiser = kind(parameters, lr=settings.training.learning_rate, weight_decay=settings.training.weight_decay)
-    ids = agreed.lists["train"]
-    schedule = BatchSchedule(len(ids), settings.training.batch_size, settings.seed)
-    rows = {c: {event: row for row, event in enumerate(data[c].event_ids.tolist())} for c in topology.clients}
+
+@dataclass
+class World:
+    """Initial weights, data and order of events; nothing here learns or sends."""
+
+    settings: Settings
+    clients: tuple[str, ...] = ()
+    edges: tuple[tuple[str, str], ...] = ()
+    encoders: dict[str, torch.nn.Module] = field(default_factory=dict)
+    maps: dict[tuple[str, str], torch.nn.Module] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        settings, topology = self.settings, build_topology(self.settings)
+        self.dtype = torch.float64 if settings.training.dtype == "float64" else torch.float32
+        self.clients = tuple(topology.clients)
+        self.edges = tuple((edge.source, edge.target) for edge in topology.edges)
+        data = {client: client_data(client, settings) for client in self.clients}
+        self.encoders = {c: new_encoder(c, settings, data[c].input_shape).to(self.dtype) for c in self.clients}
+        self.maps = {
+            (c, n): new_maps(c, n, dim, settings).to(self.dtype)
+            for c in self.clients
+            for n, dim in topology.neighbours(c).items()
+        }
+        self.events: dict[str, dict[object, Tensor]] = {
+            c: {event: torch.from_numpy(x.copy()) for event, x in zip(d.event_ids.tolist(), d.x, strict=True)}
+            for c, d in data.items()
+        }
+        self._ids = check(settings).agreement.lists["train"]
+        self._schedule = BatchSchedule(len(self._ids), settings.training.batch_size, settings.seed)
+
+    def batch(self, number: int) -> list[object]:
+        """Return the events of the `number`th batch since the start."""
+        events: list[object] = self._ids[self._schedule.positions(number)].tolist()
+        return events
+
+    def batches(self, exchange: int) -> list[list[object]]:
+        """Return the batches of one exchange."""
+        count = self.settings.training.batches
+        return [self.batch(exchange * count + index) for index in range(count)]
+
+    def common(self, batch: Sequence[object], *clients: str) -> list[object]:
+        """Return the events of `batch` that all of `clients` have; none where it is only one, without a negative."""
+        events = [event for event in batch if all(event in self.events[client] for client in clients)]
+        return events if len(events) >= 2 else []
+
+    def h(self, client: str, events: Sequence[object]) -> Tensor:
+        embedded: Tensor = self.encoders[client](torch.stack([self.events[client][e] for e in events]).to(self.dtype))
+        return embedded
+
+    def neighbours(self, client: str) -> list[str]:
+        return [j if i == client else i for i, j in self.edges if client in (i, j)]
+
+    def matrices(self, client: str, neighbour: str) -> tuple[Tensor, Tensor]:
+        """Return P_ij and Q_ij."""
+        if self.settings.maps.family == "identity":
+            identity = torch.eye(self.settings.clients[client].dim, dtype=self.dtype)
+            return identity, identity
+        maps = self.maps[client, neighbour]
+        P, Q = maps.P, maps.Q
+        assert isinstance(P, Tensor)
+        assert isinstance(Q, Tensor)
+        return P, Q
+
+    def log_tau(self, client: str, neighbour: str) -> torch.nn.Parameter:
+        parameter = self.maps[client, neighbour].log_temperature
+        assert isinstance(parameter, torch.nn.Parameter)
+        return parameter
+
+    def tau(self, client: str, neighbour: str) -> Tensor:
+        objective = self.settings.objective
+        if objective.learnable_temperature:
+            return self.log_tau(client, neighbour).exp()
+        return torch.tensor(objective.temperature, dtype=self.dtype)
+
+    def weights(self) -> Weights:
+        weights: Weights = {c: dict(_state("encoder.", encoder)) for c, encoder in self.encoders.items()}
+        for (client, neighbour), module in self.maps.items():
+            weights[client].update(_state(f"maps.{neighbour}.", module))
+        return weights
+
+    def learner(self, parameters: Sequence[torch.nn.Parameter]) -> "Learner":
+        return Learner(self.settings, parameters)
+
+
+class Learner:
+    """An optimiser and its learning rate, as torch does it; a temperature is never decayed."""
+
+    def __init__(self, settings: Settings, parameters: Sequence[torch.nn.Parameter]) -> None:
+        training = settings.training
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[training.optimiser]
+        groups = [
+            {"params": [p for p in parameters if p.dim() > 0], "weight_decay": training.weight_decay},
+            {"params": [p for p in parameters if p.dim() == 0], "weight_decay": 0.0},
+        ]
+        self._optimiser: torch.optim.Optimizer = kind(groups, lr=training.learning_rate)
+        self._decay = (
+            CosineAnnealingLR(self._optimiser, T_max=training.exchanges) if training.decay == "cosine" else None
+        )
+
+    def step(self, total: Tensor) -> None:
+        self._optimiser.zero_grad()
+        if total.requires_grad:
+            total.backward()  # type: ignore[no-untyped-call]
+            self._optimiser.step()
+
+    def end_of_exchange(self) -> None:
+        if self._decay is not None:
+            self._decay.step()
+
+
+# ---- the equations ---------------------------------------------------------------------------------------------------
+
+
+def unit(z: Tensor) -> Tensor:
+    """Return the rows of z at length 1."""
+    scaled: Tensor = z / z.norm(dim=1, keepdim=True)
+    return scaled
+
+
+def nce(similarity: Tensor) -> Tensor:
+    """Return the symmetric InfoNCE of logits (B, B), positives on the diagonal."""
+    own = similarity.diagonal()
+    loss: Tensor = ((similarity.logsumexp(1) - own).mean() + (similarity.logsumexp(0) - own).mean()) / 2
+    return loss
+
+
+def aligned(settings: Settings, z_i: Tensor, z_j: Tensor, tau: Tensor) -> Tensor:
+    """Return what the two ends of an edge share: lambda Laplacian + beta contrastive."""
+    w = settings.objective
+    a, b = (unit(z_i), unit(z_j)) if w.normalised_laplacian else (z_i, z_j)
+    total = weighted(w.laplacian, ((a - b) ** 2).sum(1).mean())
+    if w.contrast == "pairs":
+        total = total + weighted(w.contrastive, nce(unit(z_i) @ unit(z_j).T / tau))
+    return total
+
+
+def rebuilt(settings: Settings, P: Tensor, Q: Tensor, h: Tensor, z_other: Tensor) -> Tensor:
+    """Return the reconstruction terms of one end of an edge."""
+    w = settings.objective
+    own = ((h.detach() @ P.detach().T @ Q.T - h.detach()) if w.stop_gradient else (h @ P.T @ Q.T - h)) ** 2
+    cross = (z_other.detach() @ Q.T - h.detach()) ** 2
+    return weighted(w.reconstruction, own.mean()) + weighted(w.cross_reconstruction, cross.mean())
+
+
+def weighted(weight: float, term: Tensor) -> Tensor:
+    """Return weight * term; a term of weight 0 is not there, so it has no gradient, not even one of 0.
+
+    That makes a difference to Adam, which moves weights with a gradient of 0 by its momentum.
+    """
+    return weight * term if weight > 0 else term.detach() * 0
+
+
+def group_loss(settings: Settings, embeddings: Sequence[Tensor]) -> Tensor:
+    """Return the contrastive term that compares all clients, one event at a time."""
+    tau, units = settings.objective.temperature, [unit(z) for z in embeddings]
+    events = range(len(units[0]))
+    if settings.objective.contrast == "centroid":
+        sums = [torch.stack([u[b] for u in units]).sum(0) for b in events]
+        centroids = [s / s.norm() for s in sums]
+        logits = [torch.stack([torch.stack([c @ u[b] for b in events]) for c in centroids]) / tau for u in units]
+        return torch.stack([nce(matrix) for matrix in logits]).sum()
+    anchor, *others = units
+    # One Gram determinant for every pair (anchor's event, others' event), by Leibniz's formula.
+    inner = {(0, 0): torch.ones(len(anchor), len(anchor), dtype=anchor.dtype)}
+    for k, u in enumerate(others, start=1):
+        inner[0, k] = inner[k, 0] = anchor @ u.T
+        for m, v in enumerate(others, start=1):
+            inner[k, m] = (u * v).sum(1).expand(len(anchor), -1)
+    determinant = torch.zeros_like(inner[0, 0])
+    for order in permutations(range(len(units))):
+        inversions = sum(order[a] > order[b] for a in range(len(order)) for b in range(a + 1, len(order)))
+        product = torch.ones_like(determinant)
+        for row, column in enumerate(order):
+            product = product * inner[row, column]
+        determinant = determinant + (-1) ** inversions * product
+    return nce(-(determinant.clamp(min=0) + 1e-6).sqrt() / tau)
+
+
+# ---- joint training --------------------------------------------------------------------------------------------------
+
+
+def joint_training(settings: Settings) -> Weights:
+    """Return client -> name -> final weights after joint training; tau of an edge is one parameter."""
+    world = World(settings)
+    parameters = [p for encoder in world.encoders.values() for p in encoder.parameters()]
+    for (i, j), maps in world.maps.items():
+        parameters += [p for p in maps.parameters() if p.dim() > 0]
+        if settings.objective.learnable_temperature and (i, j) in world.edges:
+            parameters.append(world.log_tau(i, j))
+    learner = world.learner(parameters)
     for exchange in range(settings.training.exchanges):
-        batch = ids[schedule.positions(exchange)].tolist()
-        total = torch.zeros((), dtype=dtype)
-        for edge in topology.edges:
-            i, j = edge.source, edge.target
-            events = [event for event in batch if event in rows[i] and event in rows[j]]
-            if len(events) < 2:
-                continue
-            h_i, h_j = (
-                encoders[c](torch.from_numpy(data[c].x[[rows[c][event] for event in events]]).to(dtype)) for c in (i, j)
-            )
-            total = total + edge_objective(settings, maps, (i, j), h_i, h_j)
-        optimiser.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-    weights: dict[str, dict[str, Tensor]] = {c: dict(_state("encoder.", encoders[c])) for c in topology.clients}
-    for (c, n), module in maps.items():
-        weights[c].update(_state(f"maps.{n}.", module))
+        for _ in range(settings.training.local_steps):
+            for batch in world.batches(exchange):
+                learner.step(joint_objective(world, batch))
+        learner.end_of_exchange()
+    weights = world.weights()
+    if settings.objective.learnable_temperature:
+        for i, j in world.edges:
+            weights[j][f"maps.{i}.log_temperature"] = weights[i][f"maps.{j}.log_temperature"]
     return weights
 
 
-def edge_objective(
-    settings: Settings, maps: Mapping[tuple[str, str], torch.nn.Module], ends: tuple[str, str], h_i: Tensor, h_j: Tensor
-) -> Tensor:
-    """Return the objective of one edge, both ends' reconstructions included, straight from the equations."""
-    (i, j), w = ends, settings.objective
-    P_ij, P_ji, Q_ij, Q_ji = maps[i, j].P, maps[j, i].P, maps[i, j].Q, maps[j, i].Q
-    z_ij, z_ji = h_i @ P_ij.T, h_j @ P_ji.T  # type: ignore[operator]
-    laplacian = ((z_ij - z_ji) ** 2).sum(1).mean()
-    unit_i, unit_j = (z / z.norm(dim=1, keepdim=True) for z in (z_ij, z_ji))
-    if w.normalised_laplacian:
-        laplacian = ((unit_i - unit_j) ** 2).sum(1).mean()
-    similarity = unit_i @ unit_j.T / w.temperature
-    own = similarity.diagonal()
-    contrastive = ((similarity.logsumexp(1) - own).mean() + (similarity.logsumexp(0) - own).mean()) / 2
-    reconstruction = ((z_ij @ Q_ij.T - h_i) ** 2).mean() + ((z_ji @ Q_ji.T - h_j) ** 2).mean()  # type: ignore[operator]
-    cross = ((z_ji.detach() @ Q_ij.T - h_i.detach()) ** 2).mean()  # type: ignore[operator]
-    cross = cross + ((z_ij.detach() @ Q_ji.T - h_j.detach()) ** 2).mean()  # type: ignore[operator]
-    total: Tensor = (
-        w.laplacian * laplacian
-        + w.contrastive * contrastive
-        + w.reconstruction * reconstruction
-        + w.cross_reconstruction * cross
-    )
+def joint_objective(world: World, batch: Sequence[object]) -> Tensor:
+    """Return the objective of the whole graph on one batch, all ends' reconstructions included."""
+    total, settings = torch.zeros((), dtype=world.dtype), world.settings
+    for i, j in world.edges:
+        if events := world.common(batch, i, j):
+            h_i, h_j = world.h(i, events), world.h(j, events)
+            (P_ij, Q_ij), (P_ji, Q_ji) = world.matrices(i, j), world.matrices(j, i)
+            z_i, z_j = h_i @ P_ij.T, h_j @ P_ji.T
+            total = total + aligned(settings, z_i, z_j, world.tau(i, j))
+            total = total + rebuilt(settings, P_ij, Q_ij, h_i, z_j) + rebuilt(settings, P_ji, Q_ji, h_j, z_i)
+    if settings.objective.contrast != "pairs" and (events := world.common(batch, *world.clients)):
+        together = [world.h(client, events) for client in world.clients]
+        total = total + settings.objective.contrastive * group_loss(settings, together)
+    return total
+
+
+# ---- the protocol ----------------------------------------------------------------------------------------------------
+
+Mail = dict[tuple[str, str], list[dict[object, Tensor]]]
+"""(source, destination) -> batch -> event -> z as it arrives."""
+
+
+class Post:
+    """What travels: z of every edge's events, through a codec, with what the codec lost of an event before."""
+
+    def __init__(self, world: World, code: Code) -> None:
+        self._world, self._code = world, code
+        self.lost: dict[tuple[str, str, object], Tensor] = {}
+        self.sent: list[Mail] = []
+
+    @torch.no_grad()
+    def carry(self, exchange: int) -> Mail:
+        """Return all frames of `exchange`, made with the weights as they are now."""
+        mail: Mail = {}
+        for i, j in [*self._world.edges, *((j, i) for i, j in self._world.edges)]:
+            lost: dict[tuple[str, str, object], Tensor] = {}
+            mail[i, j] = []
+            for batch in self._world.batches(exchange):
+                frame = mail[i, j]
+                frame.append({e: self._arrives((i, j, e), lost) for e in self._world.common(batch, i, j)})
+            self.lost |= lost
+        self.sent.append(mail)
+        return mail
+
+    def _arrives(self, key: tuple[str, str, object], lost: dict[tuple[str, str, object], Tensor]) -> Tensor:
+        """Return what j gets of i's embedding of one event; `lost` gathers what to add after this message."""
+        i, j, event = key
+        z = (self._world.h(i, [event]) @ self._world.matrices(i, j)[0].T)[0]
+        if not self._world.settings.training.error_feedback:
+            return self._code(z)
+        nothing = torch.zeros_like(z)
+        wanted = z + self.lost.pop(key, nothing)
+        arrives = self._code(wanted)
+        lost[key] = lost.get(key, nothing) + (wanted - arrives)
+        return arrives
+
+
+def simulated_protocol(settings: Settings, code: Code = lambda z: z) -> tuple[Weights, Post]:
+    """Return the weights after a federation in plain torch, and everything that was sent in it."""
+    world, training = World(settings), settings.training
+    post = Post(world, code)
+    learners = {client: world.learner(list(_own(world, client))) for client in world.clients}
+    following = post.carry(0)
+    for exchange in range(training.exchanges):
+        arrived, more = following, exchange + 1 < training.exchanges
+        if training.stale and more:
+            following = post.carry(exchange + 1)  # before anybody steps
+        for client, learner in learners.items():
+            for _ in range(training.local_steps):
+                for number, batch in enumerate(world.batches(exchange)):
+                    theirs = {
+                        n: torch.stack(list(arrived[n, client][number].values())).to(world.dtype)
+                        for n in world.neighbours(client)
+                        if arrived[n, client][number]
+                    }
+                    learner.step(_own_objective(world, client, batch, theirs))
+            learner.end_of_exchange()
+        if not training.stale and more:
+            following = post.carry(exchange + 1)
+    return world.weights(), post
+
+
+def _own(world: World, client: str) -> Iterator[torch.nn.Parameter]:
+    yield from world.encoders[client].parameters()
+    for neighbour in world.neighbours(client):
+        yield from world.maps[client, neighbour].parameters()
+
+
+def _own_objective(world: World, client: str, batch: Sequence[object], theirs: Mapping[str, Tensor]) -> Tensor:
+    """Return the part of the objective in which `client` has parameters, its neighbours' values being constants."""
+    total, settings = torch.zeros((), dtype=world.dtype), world.settings
+    for neighbour, z_other in theirs.items():
+        h = world.h(client, world.common(batch, client, neighbour))
+        P, Q = world.matrices(client, neighbour)
+        total = total + aligned(settings, h @ P.T, z_other, world.tau(client, neighbour))
+        total = total + rebuilt(settings, P, Q, h, z_other)
+    if settings.objective.contrast != "pairs" and (events := world.common(batch, *world.clients)):
+        together = []
+        for other in world.clients:
+            if other == client:
+                together.append(world.h(client, events))
+            else:
+                both = world.common(batch, client, other)
+                together.append(torch.stack([theirs[other][both.index(event)] for event in events]))
+        total = total + settings.objective.contrastive * group_loss(settings, together)
     return total
 
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from safetensors.torch import load as load_tensors
 from torch import Tensor
 
 from sheafalign_fl.config import Settings
@@ -12,6 +11,7 @@ from sheafalign_fl.flower.inprocess import run_inprocess
 from sheafalign_fl.run.folder import RunFolder
 from tests.conftest import toy_settings
 from tests.federation.oracle import joint_training, largest_difference
+from tests.federation.runs import SMALL, final_weights
 
 EXCHANGES = 50
 CLIENTS: dict[str, Any] = {"m0": {"dim": 10}, "m1": {"dim": 12}, "m2": {"dim": 14}, "m3": {"dim": 9}}
@@ -28,14 +28,6 @@ GRAPHS: dict[str, Any] = {
         ],
     },
 }
-
-
-def final_weights(settings: Settings, folder: RunFolder) -> dict[str, dict[str, Tensor]]:
-    weights = {}
-    for client in settings.clients:
-        tensors = load_tensors(folder.load_client(settings.training.exchanges, client))
-        weights[client] = {name: value for name, value in tensors.items() if not name.startswith("optimiser.")}
-    return weights
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
@@ -60,6 +52,11 @@ def test_federated_training_equals_joint_training(
         ({"normalised_laplacian": True, "cross_reconstruction": 0.3}, {"optimiser": "adamw", "weight_decay": 0.1}),
         ({"laplacian": 0.2, "contrastive": 2.0, "reconstruction": 0.0, "temperature": 0.3}, {"optimiser": "adam"}),
         ({"contrastive": 0.5}, {"optimiser": "sgd", "learning_rate": 0.01}),
+        ({"stop_gradient": True, "reconstruction": 0.7, "cross_reconstruction": 0.2}, {}),
+        ({"contrastive": 0.5, "learnable_temperature": True}, {"optimiser": "adamw", "weight_decay": 0.3}),
+        ({"learnable_temperature": True, "temperature": 0.5}, {"optimiser": "adam", "weight_decay": 0.3}),
+        ({"stop_gradient": True}, {"decay": "cosine", "optimiser": "adamw", "weight_decay": 0.1}),
+        ({"learnable_temperature": True}, {"decay": "cosine", "learning_rate": 0.02}),
     ],
 )
 def test_the_invariant_holds_for_every_option(
@@ -67,6 +64,117 @@ def test_the_invariant_holds_for_every_option(
 ) -> None:
     settings = toy_settings(
         objective=objective, training={"exchanges": 20, "dtype": "float64", **training}, codec="float64"
+    )
+    run_inprocess(settings, folder := run_folder(settings))
+    assert largest_difference(final_weights(settings, folder), joint_training(settings)) <= 1e-12
+
+
+def test_both_ends_keep_the_same_temperature_and_it_is_learnt_but_not_decayed(
+    run_folder: Callable[[Settings], RunFolder],
+) -> None:
+    """A weight decay that moves every weight by half in one step leaves a temperature without gradient where it is."""
+    training = {"exchanges": 12, "dtype": "float64", "optimiser": "adamw", "weight_decay": 0.5, "learning_rate": 1.0}
+    frozen = toy_settings(
+        clients=dict.fromkeys(("m0", "m1", "m2"), SMALL),
+        objective={"learnable_temperature": True, "contrastive": 0.0, "temperature": 0.2},
+        training={**training, "exchanges": 1},
+        codec="float64",
+    )
+    run_inprocess(frozen, folder := run_folder(frozen))
+    for taus in _temperatures(final_weights(frozen, folder)).values():
+        assert taus == pytest.approx([0.2, 0.2], abs=1e-7)
+    learning = toy_settings(
+        clients=dict.fromkeys(("m0", "m1", "m2"), SMALL),
+        objective={"learnable_temperature": True, "temperature": 0.2},
+        training={**training, "weight_decay": 0.1, "learning_rate": 0.01},
+        codec="float64",
+    )
+    run_inprocess(learning, folder := run_folder(learning))
+    temperatures = _temperatures(final_weights(learning, folder))
+    assert len(temperatures) == 3
+    for here, there in temperatures.values():
+        assert here == pytest.approx(there, abs=1e-14)
+        assert abs(here - 0.2) > 1e-3
+    assert len({here for here, _ in temperatures.values()}) == 3  # every edge has its own
+
+
+def _temperatures(weights: dict[str, dict[str, Tensor]]) -> dict[tuple[str, ...], list[float]]:
+    """Return edge -> tau as its two ends have it."""
+    found: dict[tuple[str, ...], list[float]] = {}
+    for client, tensors in weights.items():
+        for name, value in tensors.items():
+            if name.endswith(".log_temperature"):
+                neighbour = name.removeprefix("maps.").removesuffix(".log_temperature")
+                found.setdefault(tuple(sorted((client, neighbour))), []).append(float(value.exp()))
+    return found
+
+
+def test_a_cosine_decay_ends_at_a_learning_rate_of_nearly_0(run_folder: Callable[[Settings], RunFolder]) -> None:
+    """Plain gradient descent on half a cosine: against the closed form, and not the same as without decay."""
+    settings = toy_settings(
+        clients=dict.fromkeys(("m0", "m1", "m2"), SMALL),
+        training={"exchanges": 10, "dtype": "float64", "optimiser": "sgd", "learning_rate": 0.05, "decay": "cosine"},
+        codec="float64",
+    )
+    run_inprocess(settings, folder := run_folder(settings))
+    constant = settings.model_copy(update={"training": settings.training.model_copy(update={"decay": "none"})})
+    weights = final_weights(settings, folder)
+    assert largest_difference(weights, joint_training(settings)) <= 1e-12
+    assert largest_difference(weights, joint_training(constant)) > 1e-4
+
+
+METHODS = ["clip-pairs", "imagebind", "centrobind", "gram"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("clients", [3, 4])
+@pytest.mark.parametrize("missing", [0.0, 0.3], ids=["all events", "missing events"])
+def test_the_invariant_holds_for_every_method(
+    method: str, clients: int, missing: float, run_folder: Callable[[Settings], RunFolder]
+) -> None:
+    names = [f"m{index}" for index in range(clients)]
+    lacking = {"m0": 0.0, "m1": missing, "m2": missing / 2, "m3": missing / 3}
+    settings = toy_settings(
+        method=method,
+        clients={name: {**SMALL, "missing": lacking[name]} for name in names},
+        graph={"dim": 8} | ({"topology": "star", "centre": "m1"} if method == "imagebind" else {}),
+        training={"exchanges": 12, "batch_size": 16, "dtype": "float64"},
+        codec="float64",
+    )
+    run_inprocess(settings, folder := run_folder(settings))
+    assert largest_difference(final_weights(settings, folder), joint_training(settings)) <= 1e-12
+
+
+@pytest.mark.parametrize("method", ["centrobind", "gram"])
+@pytest.mark.parametrize("objective", [{}, {"laplacian": 0.2}], ids=["alone", "with laplacian"])
+def test_a_group_contrast_without_enough_common_events_is_left_out_by_all(
+    method: str, objective: dict[str, float], run_folder: Callable[[Settings], RunFolder]
+) -> None:
+    """In batches of 4 with half of the events missing, an edge or the whole group often has fewer than two in common.
+
+    Then nobody may go on with a smaller group: that would be a step that joint training does not take.
+    """
+    settings = toy_settings(
+        method=method,
+        clients={name: {**SMALL, "missing": 0.5} for name in ("m0", "m1", "m2")},
+        graph={"dim": 8},
+        objective=objective,
+        training={"exchanges": 25, "batch_size": 4, "dtype": "float64"},
+        codec="float64",
+    )
+    run_inprocess(settings, folder := run_folder(settings))
+    assert not folder.load_summary().absences
+    assert largest_difference(final_weights(settings, folder), joint_training(settings)) <= 1e-12
+
+
+def test_other_terms_stand_beside_a_group_contrast(run_folder: Callable[[Settings], RunFolder]) -> None:
+    settings = toy_settings(
+        method="centrobind",
+        clients=dict.fromkeys(("m0", "m1", "m2"), SMALL),
+        graph={"dim": 8},
+        objective={"laplacian": 0.3, "contrastive": 0.7, "normalised_laplacian": True, "temperature": 0.3},
+        training={"exchanges": 12, "batch_size": 16, "dtype": "float64", "decay": "cosine"},
+        codec="float64",
     )
     run_inprocess(settings, folder := run_folder(settings))
     assert largest_difference(final_weights(settings, folder), joint_training(settings)) <= 1e-12

@@ -1,6 +1,7 @@
 """An interrupted run goes on to the same bits; nothing that was recorded is lost or doubled."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from flwr.app import Context, Message
@@ -10,26 +11,9 @@ from clients.client_app import app as client_app
 from sheafalign_fl.config import Settings
 from sheafalign_fl.flower.inprocess import run_inprocess
 from sheafalign_fl.ledger import read_ledger
-from sheafalign_fl.protocol import EXCHANGE
 from sheafalign_fl.run.folder import RunFolder, read_rows
-from strategies.messenger import Messenger
 from tests.conftest import toy_settings
-
-
-class PowerCut(BaseException):
-    """Ends the process as far as the run can tell: nothing catches it."""
-
-
-def cut_at(exchange: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cut the power when the relay is about to ask for `exchange`."""
-    ask = Messenger.ask
-
-    def cutting(self: Messenger, verb: str, orders: object, group: str, deadline: float | None) -> object:
-        if verb == EXCHANGE and group == str(exchange):
-            raise PowerCut
-        return ask(self, verb, orders, group, deadline)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Messenger, "ask", cutting)
+from tests.federation.runs import SMALL, PowerCut, cut_at, cut_before_the_final_evaluation
 
 
 @pytest.mark.parametrize("optimiser", ["adam", "sgd"])
@@ -60,6 +44,73 @@ def test_a_resumed_run_ends_in_the_same_bits(
     assert _training(whole) == _training(broken)
 
 
+EVERYTHING: dict[str, Any] = {
+    "clients": {name: {**SMALL, "missing": 0.2} for name in ("m0", "m1", "m2")},
+    "objective": {"learnable_temperature": True},
+    "training": {
+        "exchanges": 7,
+        "batch_size": 16,
+        "batches": 2,
+        "local_steps": 2,
+        "stale": True,
+        "error_feedback": True,
+        "optimiser": "adamw",
+        "weight_decay": 0.1,
+        "learning_rate": 0.01,
+        "decay": "cosine",
+    },
+    "codec": "float16",
+    "checkpoint": {"every": 3},
+}
+"""All that a client has to remember between two messages. Seven exchanges are more than one epoch."""
+
+
+@pytest.mark.parametrize("stale", [True, False], ids=["stale", "in step"])
+@pytest.mark.parametrize(("cut", "kept"), [(2, 0), (3, 3), (4, 3), (6, 6)])
+def test_residuals_waiting_embeddings_and_temperatures_survive(
+    stale: bool, cut: int, kept: int, run_folder: Callable[[Settings], RunFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = toy_settings(**{**EVERYTHING, "training": {**EVERYTHING["training"], "stale": stale}})
+    run_inprocess(settings, whole := run_folder(settings))
+    broken = run_folder(settings)
+    with monkeypatch.context() as patch, pytest.raises(PowerCut):
+        cut_at(cut, patch)
+        run_inprocess(settings, broken)
+    assert (checkpoint.exchange if (checkpoint := broken.last_checkpoint()) else 0) == kept
+    run_inprocess(settings, broken, resume=True)
+    assert whole.load_summary().weights_digest == broken.load_summary().weights_digest
+    assert whole.load_summary().quality == broken.load_summary().quality
+    assert _training(whole) == _training(broken)
+    assert _losses(whole) == _losses(broken)
+
+
+def test_a_run_cut_off_before_its_final_evaluation_measures_the_trained_weights(
+    run_folder: Callable[[Settings], RunFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = toy_settings(
+        clients=dict.fromkeys(("m0", "m1", "m2"), SMALL),
+        training={"exchanges": 8, "learning_rate": 0.01},
+        evaluation={"every": 4, "metrics": ["retrieval", "transfer", "probe", "missing", "consistency"]},
+    )
+    run_inprocess(settings, whole := run_folder(settings))
+    untrained = toy_settings(**{**settings.model_dump(), "training": {"exchanges": 0}})
+    run_inprocess(untrained, start := run_folder(untrained))
+    broken = run_folder(settings)
+    with monkeypatch.context() as patch, pytest.raises(PowerCut):
+        cut_before_the_final_evaluation(patch)
+        run_inprocess(settings, broken)
+    assert (checkpoint := broken.last_checkpoint()) is not None
+    assert checkpoint.exchange == 8
+    run_inprocess(settings, broken, resume=True)
+    one, other = whole.load_summary(), broken.load_summary()
+    assert one.weights_digest == other.weights_digest != start.load_summary().weights_digest
+    assert one.quality == other.quality != start.load_summary().quality
+    assert other.resumed == 1
+    assert _training(whole) == _training(broken)
+    evaluated = [row["exchange"] for row in read_rows(broken.metrics) if row["kind"] == "evaluation"]
+    assert evaluated == [4, 8, 8]  # twice on validation events, once on test events
+
+
 def test_a_torn_last_line_does_not_stop_a_resume(
     run_folder: Callable[[Settings], RunFolder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,9 +127,15 @@ def test_a_torn_last_line_does_not_stop_a_resume(
     assert broken.load_summary().weights_digest == whole.load_summary().weights_digest
 
 
-def test_a_state_in_the_context_equals_a_resident_node(run_folder: Callable[[Settings], RunFolder]) -> None:
+DROPOUT: dict[str, Any] = {"clients": {"m0": {"encoder": "tests.toy:dropout_encoder", "dim": 9}, "m1": {}, "m2": {}}}
+
+
+@pytest.mark.parametrize("sections", [DROPOUT, EVERYTHING], ids=["dropout", "everything"])
+def test_a_state_in_the_context_equals_a_resident_node(
+    sections: dict[str, Any], run_folder: Callable[[Settings], RunFolder]
+) -> None:
     """As in a simulation, where any process may get the next message: every node is rebuilt for every message."""
-    settings = toy_settings(clients={"m0": {"encoder": "tests.toy:dropout_encoder", "dim": 9}, "m1": {}, "m2": {}})
+    settings = toy_settings(**sections)
     wandering = ClientApp()
 
     def call(message: Message, context: Context) -> Message:
@@ -113,6 +170,10 @@ def test_seed_0_is_a_seed(run_folder: Callable[[Settings], RunFolder]) -> None:
         run_inprocess(settings, folder := run_folder(settings))
         digests.add(folder.load_summary().weights_digest["m0"])
     assert len(digests) == 2
+
+
+def _losses(folder: RunFolder) -> list[object]:
+    return [row["losses"] for row in read_rows(folder.metrics) if row["kind"] == "exchange"]
 
 
 def _training(folder: RunFolder) -> list[tuple[object, ...]]:
