@@ -12,6 +12,7 @@ from flwr.serverapp import Grid, ServerApp
 from sheafalign_fl.config import Settings, decode
 from sheafalign_fl.errors import SheafAlignError
 from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.threads import limit_threads
 from strategies.peer_to_peer import PeerToPeer
 
 app = ServerApp()
@@ -22,6 +23,7 @@ _log = logging.getLogger("sheafalign.relay")
 def main(grid: Grid, context: Context) -> None:
     """Run one federation from handshake to report."""
     settings = decode(str(context.run_config["config"]), base=Path(__file__).resolve().parents[1])
+    limit_threads(settings.resources.threads)  # the fused probe's last bits depend on it
     folder = _folder(settings, str(context.run_config.get("run-dir") or ""))
     resume = bool(context.run_config.get("resume", False))
     folder.set_status("running")

@@ -204,11 +204,13 @@ def _check_engine(engine: str) -> None:
 
 
 def _make_importable(config: Path | None) -> None:
-    """Let dotted paths in a configuration find modules in the current folder and beside the configuration."""
+    """Let dotted paths in a configuration find modules in the current folder and beside the configuration.
+
+    Before any installed package of the same name: some install a package called `tests`.
+    """
     folders = [Path.cwd(), *([config.resolve().parent] if config is not None else [])]
-    for folder in folders:
-        if str(folder) not in sys.path:
-            sys.path.insert(0, str(folder))
+    for folder in map(str, folders):
+        sys.path[:] = [folder, *(entry for entry in sys.path if entry != folder)]
 
 
 def _terminate(*_: object) -> NoReturn:

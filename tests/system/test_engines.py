@@ -49,8 +49,17 @@ def flower_processes() -> list[str]:
     return names
 
 
-def test_flower_and_inprocess_end_in_the_same_bits_and_bytes(tmp_path: Path) -> None:
-    config = write(tmp_path / "experiment.yaml")
+OPTIONS = {
+    "codec": "int8",
+    "objective": {"learnable_temperature": True},
+    "training": {"exchanges": 20, "batch_size": 32, "stale": True, "error_feedback": True, "local_steps": 2},
+}
+"""What adds to a client's state, which in a simulation travels from worker to worker."""
+
+
+@pytest.mark.parametrize("changes", [{}, OPTIONS], ids=["default", "options"])
+def test_flower_and_inprocess_end_in_the_same_bits_and_bytes(tmp_path: Path, changes: dict[str, object]) -> None:
+    config = write(tmp_path / "experiment.yaml", **changes)
     for engine in ("flower", "inprocess"):
         done = sheafalign("run", str(config), "--engine", engine, "--out", str(tmp_path / engine))
         assert done.returncode == 0, done.stderr
