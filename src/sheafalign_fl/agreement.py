@@ -306,5 +306,6 @@ def _check_edge(edge: Edge, agreement: Agreement, settings: Settings) -> None:
             f"training.batch_size is {settings.training.batch_size} but the edge {name} shares only {shared} training "
             "events; make the batch smaller"
         )
-    if int(agreement.shared(edge, "test").sum()) < 2:
-        raise DataError(f"the edge {name} shares fewer than 2 test events, so nothing can be measured on it")
+    split = settings.evaluation.split
+    if int(agreement.shared(edge, split).sum()) < 2:
+        raise DataError(f"the edge {name} shares fewer than 2 {split} events, so nothing can be measured on it")
