@@ -5,6 +5,7 @@ an accuracy of 1, a wrong one about a quarter (four classes).
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sheafalign_fl import metrics
-from sheafalign_fl.agreement import Agreement
+from sheafalign_fl.agreement import Agreement, agree
 from sheafalign_fl.check import check
 from sheafalign_fl.config import Settings
 from sheafalign_fl.flower.inprocess import run_inprocess
@@ -129,8 +130,8 @@ def test_the_probe_is_the_mean_over_a_client_s_own_labels(run_folder: Callable[[
 
 @pytest.mark.parametrize(
     "data",
-    [{}, {"blind": {"ab": "ab", "bc": "b"}}, {"unlabelled": {"ab": "a"}}],
-    ids=["all seen", "factor b unseen", "labels of ab incomplete"],
+    [{}, {"blind": {"ab": "ab", "bc": "b"}}, {"unlabelled": {"ab": "a"}}, {"unlabelled": {"ca": "a"}}],
+    ids=["all seen", "factor b unseen", "labels of ab incomplete", "labels of ca incomplete"],
 )
 def test_the_fused_probe_is_the_mean_over_labels(
     data: dict[str, Any], run_folder: Callable[[Settings], RunFolder]
@@ -142,7 +143,7 @@ def test_the_fused_probe_is_the_mean_over_labels(
     for label in ("class_a", "class_b", "class_c"):
         knowing = [client for client in TRIO if label[-1] in client]
         known = [_first_known([part[client][1][label] for client in knowing]) for part in (fit, test)]
-        assert min(int(values.min()) for values in known) == 0  # where ab has no label, ca has
+        assert min(int(values.min()) for values in known) == 0  # where one has no label, another has
         by_label.append(
             metrics.missing_modalities(
                 {client: fit[client][0] for client in TRIO},
@@ -180,6 +181,19 @@ def test_the_rule_for_an_edge() -> None:
         "bc": {"class_b", "class_c"},
         "ca": {"class_c", "class_a"},
     }
+
+
+def test_a_label_that_all_labelled_clients_know_comes_before_the_first_of_an_edge() -> None:
+    """bc and ca name class_b first and would share that, but ab knows class_a alone; abc knows nothing."""
+    settings = untrained(("ab", "bc", "ca", "abc"), evaluation={"metrics": ["transfer"]})
+    checked = check(settings)
+    labels = {"ab": ("class_a",), "bc": ("class_b", "class_a"), "ca": ("class_b", "class_a"), "abc": ()}
+    found = [replace(manifest, labels=labels[name]) for name, manifest in checked.manifests.items()]
+    assert agree(found, settings, checked.topology).all_labels() == ("class_a",)
+    found[-1] = replace(found[-1], labels=("class_c",))  # now no label is everybody's
+    agreed = agree(found, settings, checked.topology)
+    assert agreed.all_labels() == ("class_a", "class_b")
+    assert agreed.labels["abc"] == ()
 
 
 def test_without_any_common_label_the_source_s_own_is_used() -> None:

@@ -13,9 +13,11 @@ from sheafalign_fl.flower.inprocess import run_inprocess
 from sheafalign_fl.ledger import read_ledger
 from sheafalign_fl.manifest import client_data
 from sheafalign_fl.node import Node
+from sheafalign_fl.protocol import EXCHANGE
 from sheafalign_fl.run.folder import RunFolder, read_rows
 from sheafalign_fl.run.launch import resume, start
 from sheafalign_fl.run.results import Quality
+from strategies.messenger import Messenger, Outcome
 from tests.conftest import toy_settings
 from tests.federation.runs import SMALL, PowerCut, cut_before_the_final_evaluation
 
@@ -29,9 +31,18 @@ def random_method(**sections: Any) -> Settings:
     return Settings.model_validate({**content, "method": "random"})
 
 
-def test_an_untrained_run_measures_its_initial_weights_and_trains_no_byte(tmp_path: Path) -> None:
+def test_an_untrained_run_measures_its_initial_weights_and_trains_no_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = random_method(evaluation={"metrics": METRICS, "every": 2}, checkpoint={"every": 2})
     assert settings.training.exchanges == 0
+    ask, asked = Messenger.ask, set()
+
+    def listening(self: Messenger, verb: str, orders: Any, group: str, deadline: float | None) -> Outcome:
+        asked.add(verb)
+        return ask(self, verb, orders, group, deadline)
+
+    monkeypatch.setattr(Messenger, "ask", listening)
     summary = start(settings, tmp_path / "random")
     folder = RunFolder(tmp_path / "random")
     assert folder.status()["state"] == "completed"
@@ -40,6 +51,7 @@ def test_an_untrained_run_measures_its_initial_weights_and_trains_no_byte(tmp_pa
         agreed = checked.agreement.for_client(client, checked.topology)
         initial = Node(client, settings, client_data(client, settings), agreed)
         assert summary.weights_digest[client] == initial.weights_digest()
+    assert EXCHANGE not in asked
     rows = list(read_ledger(folder.ledger))
     assert {row.purpose for row in rows} == {"setup", "evaluate"}
     assert [row["kind"] for row in read_rows(folder.metrics)] == ["evaluation"]
