@@ -64,8 +64,8 @@ class PeerToPeer:
         """
         checkpoint = self.folder.last_checkpoint() if resume else None
         status = self.folder.status()
-        # Pooled training leaves a new folder with a checkpoint: going on from that is no resumption.
-        resumed = int(status.get("resumed", 0)) + (resume and status["state"] != "new")
+        # Pooled training leaves a checkpoint in a folder that no run has begun in: going on from it is no resumption.
+        resumed = int(status["resumed"]) + 1 if resume and "resumed" in status else 0
         self.folder.rewind(checkpoint)
         self.folder.set_status("running", resumed=resumed)
         recorder = Recorder(self.folder)

@@ -38,6 +38,55 @@ def source(modality: str, seed: int, **options: Any) -> ModalityData:
     return data.take(kept)
 
 
+_FACTORS = "abc"
+
+
+def trio(modality: str, seed: int, **options: Any) -> ModalityData:
+    """Three independent factors of four classes; modality ``ab`` sees factors a and b, each one-hot, and labels both.
+
+    Every view has dimension 12, four for each factor; what a client does not see is 0 there. So with encoders and maps
+    that copy, whoever sees a factor can tell its class for certain, and whoever does not can only guess.
+
+    Options: `blind`, a mapping modality -> factors that it labels but whose part of the view is 0; `unlabelled`, a
+    mapping modality -> factor whose label it knows of every second event only; `bare`, modalities without labels.
+    """
+    events = 400
+    factors = numpy_generator(seed, "trio").integers(4, size=(events, 3))
+    x = np.zeros((events, 3, 4), dtype=np.float32)
+    labels = {}
+    for factor in modality:
+        column = _FACTORS.index(factor)
+        labels[f"class_{factor}"] = factors[:, column].astype(np.int64)
+        if factor not in dict(options.get("blind", {})).get(modality, ""):
+            x[np.arange(events), column, factors[:, column]] = 1
+    if partly := dict(options.get("unlabelled", {})).get(modality):
+        labels[f"class_{partly}"] = np.where(np.arange(events) % 2, labels[f"class_{partly}"], -1)
+    if modality in options.get("bare", []):
+        labels = {}
+    split = np.repeat(np.array([0, 1, 2], dtype=np.uint8), [200, 100, 100])
+    return ModalityData(x.reshape(events, 12), np.arange(events, dtype=np.int64), split, dict(sorted(labels.items())))
+
+
+def copying_encoder(input_shape: Sequence[int], dim: int) -> nn.Module:
+    """Return an encoder that gives its input back as long as it is not trained."""
+    layer = nn.Linear(input_shape[0], dim, bias=False)
+    nn.init.eye_(layer.weight)
+    return layer
+
+
+def masked(modality: str, seed: int, **options: Any) -> ModalityData:
+    """Return `source` with inputs and labels of one split, `split`, replaced by noise out of the seed `noise`."""
+    data = source(modality, seed, events=int(options.get("events", 400)))
+    rng = np.random.default_rng(int(options["noise"]))
+    hidden = data.split == int(options["split"])
+    x, label = data.x.copy(), data.labels["quadrant"].copy()
+    x[hidden] = rng.normal(size=x[hidden].shape)
+    label[hidden] = rng.integers(4, size=int(hidden.sum()))
+    if options.get("drop"):
+        return data.take(np.flatnonzero(~hidden))
+    return ModalityData(x, data.event_ids, data.split, {"quadrant": label}, data.classes)
+
+
 def dropout_encoder(input_shape: Sequence[int], dim: int) -> nn.Module:
     """Return an encoder that draws random numbers in every forward pass."""
     return nn.Sequential(nn.Linear(input_shape[0], 16), nn.Dropout(0.5), nn.Tanh(), nn.Linear(16, dim))

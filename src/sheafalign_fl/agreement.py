@@ -335,11 +335,12 @@ def _check_edge(edge: Edge, agreement: Agreement, by_name: Mapping[str, Manifest
             f"training.batch_size is {settings.training.batch_size} but the edge {name} shares only {shared} training "
             "events; make the batch smaller"
         )
-    if (sampled := int(agreement.shared(edge, "test").sum())) < 2:
-        held = len(np.intersect1d(by_name[edge.source].events["test"], by_name[edge.target].events["test"]))
+    split = settings.evaluation.split
+    if (sampled := int(agreement.shared(edge, split).sum())) < 2:
+        held = len(np.intersect1d(by_name[edge.source].events[split], by_name[edge.target].events[split]))
         if held < 2:
-            raise DataError(f"the edge {name} shares fewer than 2 test events, so nothing can be measured on it")
+            raise DataError(f"the edge {name} shares fewer than 2 {split} events, so nothing can be measured on it")
         raise DataError(
-            f"evaluation.events: {settings.evaluation.events} samples only {sampled} of the {held} test events that "
+            f"evaluation.events: {settings.evaluation.events} samples only {sampled} of the {held} {split} events that "
             f"the edge {name} shares, so nothing can be measured on it; make the sample larger"
         )

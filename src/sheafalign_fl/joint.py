@@ -50,7 +50,7 @@ def run_pooled(settings: Settings, folder: RunFolder, *, resume: bool = False) -
         The loss is not finite, or the evaluation fails.
     """
     if resume:
-        folder.set_status("running")
+        folder.set_status("running", resumed=folder.status().get("resumed", 0))
     if not (resume and folder.last_checkpoint()):
         threads = torch.get_num_threads()
         try:

@@ -73,3 +73,19 @@ def test_many_epochs_back_is_still_the_same_batch() -> None:
 def test_a_batch_that_cannot_be_drawn_is_refused(count: int, size: int) -> None:
     with pytest.raises(ValueError, match=f"a batch of {size} cannot be drawn from {count} events"):
         BatchSchedule(count, size, 0)
+
+
+@given(schedules(), st.integers(1, 5), st.integers(0, 30), st.integers(0, 2**32 - 1))
+@settings(deadline=None)
+def test_an_exchange_of_several_batches_takes_the_next_ones(
+    form: tuple[int, int, int], batches: int, exchange: int, draw: int
+) -> None:
+    one, several = BatchSchedule(*form), BatchSchedule(*form, batches=batches)
+    parts = [one.positions(exchange * batches + index) for index in range(batches)]
+    np.testing.assert_array_equal(several.positions(exchange), np.concatenate(parts))
+    has = np.random.default_rng(draw).random(form[0]) < 0.4
+    shared = several.shared(has, exchange)
+    for index, part in enumerate(parts):  # a batch with one event in common sits out, whatever its neighbours have
+        found = [bool(has[position]) for position in part]
+        expected = found if sum(found) >= 2 else [False] * len(found)
+        assert shared[index * form[1] : (index + 1) * form[1]].tolist() == expected

@@ -1,0 +1,85 @@
+"""Contrastive terms over all clients against numpy loops and against geometry."""
+
+from collections.abc import Callable, Sequence
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sheafalign_fl.sheaf.group import centroid_loss, symmetric_cross_entropy, volume_loss
+
+Loss = Callable[[Sequence[Tensor], float], Tensor]
+TAU = 0.2
+
+
+def embeddings(clients: int, events: int = 6, dim: int = 5) -> list[NDArray[np.float64]]:
+    rng = np.random.default_rng(clients)
+    return [rng.normal(size=(events, dim)) for _ in range(clients)]
+
+
+def slow_entropy(logits: NDArray[np.float64]) -> float:
+    count, total = len(logits), 0.0
+    for b in range(count):
+        total += np.log(sum(np.exp(logits[b, c]) for c in range(count))) - logits[b, b]
+        total += np.log(sum(np.exp(logits[c, b]) for c in range(count))) - logits[b, b]
+    return total / (2 * count)
+
+
+def direction(v: NDArray[np.float64]) -> NDArray[np.float64]:
+    unit: NDArray[np.float64] = v / np.sqrt(np.sum(v**2))
+    return unit
+
+
+def test_cross_entropy_of_logits() -> None:
+    logits = np.random.default_rng(0).normal(size=(4, 4))
+    assert float(symmetric_cross_entropy(torch.from_numpy(logits))) == pytest.approx(slow_entropy(logits), abs=1e-12)
+    assert float(symmetric_cross_entropy(torch.zeros(7, 7))) == pytest.approx(np.log(7), abs=1e-6)
+
+
+@pytest.mark.parametrize("clients", [2, 3, 5])
+def test_centroid_loss(clients: int) -> None:
+    z, events, expected = embeddings(clients), range(6), 0.0
+    centroids = [direction(np.mean([direction(own[b]) for own in z], axis=0)) for b in events]
+    for own in z:
+        logits = np.array([[centroids[b] @ direction(own[c]) / TAU for c in events] for b in events])
+        expected += slow_entropy(logits)
+    assert float(centroid_loss([torch.from_numpy(own) for own in z], TAU)) == pytest.approx(expected, abs=1e-10)
+
+
+@pytest.mark.parametrize("clients", [2, 3, 4])
+def test_volume_loss(clients: int) -> None:
+    """Volumes by singular values of the vectors themselves, not by a Gram matrix: their product."""
+    z, events = embeddings(clients), 6
+    logits = np.zeros((events, events))
+    for b, c in product(range(events), repeat=2):
+        vectors = np.stack([direction(z[0][b]), *(direction(own[c]) for own in z[1:])])
+        volume = float(np.prod(np.linalg.svd(vectors, compute_uv=False)))
+        logits[b, c] = -np.sqrt(volume**2 + 1e-6) / TAU
+    found = volume_loss([torch.from_numpy(own) for own in z], TAU)
+    assert float(found) == pytest.approx(slow_entropy(logits), abs=1e-10)
+
+
+def test_two_clients_span_the_sine_of_their_angle() -> None:
+    """The matching event lies on the anchor (area 0), the other one at a right angle (area 1)."""
+    z = torch.eye(2, dtype=torch.float64)
+    expected = np.log(1 + np.exp((np.sqrt(1e-6) - np.sqrt(1 + 1e-6)) / TAU))
+    assert float(volume_loss([z, 3 * z], TAU)) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("loss", [centroid_loss, volume_loss])
+def test_a_gradient_where_all_embeddings_coincide_is_finite(loss: Loss) -> None:
+    z = torch.from_numpy(embeddings(2)[0]).requires_grad_()
+    loss([z, z.detach(), z.detach()], TAU).backward()  # type: ignore[no-untyped-call]
+    gradient = z.grad
+    assert gradient is not None
+    assert bool(torch.isfinite(gradient).all())
+
+
+@pytest.mark.parametrize("loss", [centroid_loss, volume_loss])
+def test_lengths_do_not_matter(loss: Loss) -> None:
+    z = [torch.from_numpy(own) for own in embeddings(3)]
+    longer = [own * factor for own, factor in zip(z, (0.01, 3.0, 200.0), strict=True)]
+    assert float(loss(z, TAU)) == pytest.approx(float(loss(longer, TAU)), abs=1e-10)
