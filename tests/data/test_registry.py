@@ -20,7 +20,7 @@ def load(source: str, modality: str = "a", **options: Any) -> Any:
 
 
 def test_every_source_describes_itself() -> None:
-    assert list(sources()) == ["scenes", "watch", "folder"]
+    assert list(sources()) == ["scenes", "fashion", "multifeature", "watch", "folder"]
     for name, info in sources().items():
         assert source_info(name) is info
         assert info.summary
@@ -36,7 +36,7 @@ def test_every_source_describes_itself() -> None:
     ("source", "modality", "options", "message"),
     [
         ("scnes", "camera", {}, "did you mean 'scenes'"),
-        ("imagenet", "camera", {}, "known: scenes, watch, folder"),
+        ("imagenet", "camera", {}, "known: scenes, fashion, multifeature, watch, folder"),
         ("scenes", "lidr", {}, "did you mean 'lidar'"),
         ("watch", "camera", {}, "known: accelerometer, gyroscope, spectrum"),
         ("scenes", "camera", {"event": 5}, "did you mean 'events'"),
