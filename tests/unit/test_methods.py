@@ -1,99 +1,232 @@
-"""A method is what settings default to, and nothing more."""
+"""Methods of the literature as settings: what each one prescribes, and that the user's own settings win."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from sheafalign_fl.config import Settings, parse_settings
-from sheafalign_fl.config.load import to_yaml
-from sheafalign_fl.config.methods import METHODS, apply_method, merge
+from sheafalign_fl.check import check
+from sheafalign_fl.config import Settings, decode, encode, parse_settings, to_yaml
+from sheafalign_fl.config.methods import METHODS, MethodName, apply_method, merge
 from sheafalign_fl.errors import ConfigError
+from sheafalign_fl.topology import build_topology
+from tests.conftest import toy_settings
 
-EXPECTED: dict[str, dict[str, Any]] = {
-    "sheafalign": {},
-    "paper": {"maps.initial": "normal", "objective.reconstruction": 0.1, "training.learning_rate": 1e-4},
-    "imagebind": {"graph.topology": "star", "maps.family": "identity", "objective.laplacian": 0.0},
-    "clip-pairs": {"graph.topology": "complete", "maps.family": "identity", "objective.reconstruction": 0.0},
-    "centrobind": {"objective.contrast": "centroid", "maps.family": "identity", "objective.laplacian": 0.0},
-    "gram": {"objective.contrast": "volume", "graph.topology": "complete", "objective.cross_reconstruction": 0.0},
-    "random": {"training.exchanges": 0},
-}
+CLIENTS = ["camera", "lidar", "gps"]
+GROUP = {"centrobind": "centroid", "gram": "volume"}
+CONSTANT = ("imagebind", "clip-pairs", *GROUP)
+methods = st.sampled_from(get_args(MethodName))
 
 
-def parsed(**content: Any) -> Settings:
-    return parse_settings({"clients": ["a", "b", "c"], **content})
+def of(method: str, **content: Any) -> Settings:
+    return parse_settings({"clients": CLIENTS, "method": method, **content})
 
 
-def setting(settings: Settings, path: str) -> object:
-    value: object = settings
-    for name in path.split("."):
-        value = getattr(value, name)
+def test_every_method_can_be_named_and_is_valid() -> None:
+    assert set(METHODS) == set(get_args(MethodName))
+    for method in METHODS:
+        assert of(method).method == method
+
+
+def test_sheafalign_is_the_schemas_own_defaults() -> None:
+    assert of("sheafalign") == parse_settings({"clients": CLIENTS})
+    # What makes it SheafAlign: learnt maps into smaller spaces, all three terms of the objective.
+    found = of("sheafalign")
+    assert found.maps.family == "linear"
+    assert found.graph.dim < min(client.dim for client in found.clients.values())
+    assert min(found.objective.laplacian, found.objective.contrastive, found.objective.reconstruction) > 0
+
+
+def test_paper_is_what_the_paper_says() -> None:
+    """arXiv 2510.20540, section IV, and DESIGN section 1 and 2."""
+    found = of("paper")
+    assert (found.graph.topology, found.graph.dim) == ("complete", 64)
+    assert {client.dim for client in found.clients.values()} == {128}
+    assert (found.maps.family, found.maps.initial) == ("linear", "normal")
+    objective = found.objective
+    assert (objective.laplacian, objective.contrastive, objective.reconstruction) == (1.0, 1.0, 0.1)
+    assert (objective.temperature, objective.contrast) == (0.1, "pairs")
+    assert objective.cross_reconstruction == 0
+    assert not any((objective.normalised_laplacian, objective.learnable_temperature, objective.stop_gradient))
+    training = found.training
+    assert (training.optimiser, training.learning_rate, training.batch_size) == ("adam", 1e-4, 128)
+    assert (training.weight_decay, training.decay) == (0, "none")
+    assert (training.batches, training.local_steps, training.stale) == (1, 1, False)
+    assert found.codec == "float32"
+
+
+@pytest.mark.parametrize("method", CONSTANT)
+def test_a_single_space_is_a_constant_sheaf(method: str) -> None:
+    """DESIGN section 2: identity maps, d_e = d, lambda = gamma = 0."""
+    found = of(method)
+    assert found.maps.family == "identity"
+    assert {client.dim for client in found.clients.values()} == {found.graph.dim}
+    objective = found.objective
+    assert (objective.laplacian, objective.contrastive) == (0, 1)
+    assert (objective.reconstruction, objective.cross_reconstruction) == (0, 0)
+    assert objective.contrast == GROUP.get(method, "pairs")
+
+
+def test_graphs_of_single_space_methods() -> None:
+    star = build_topology(of("imagebind"))
+    assert star.neighbours("camera") == {"lidar": 128, "gps": 128}  # the first client is the anchor
+    assert star.neighbours("gps") == {"camera": 128}
+    assert build_topology(of("imagebind", graph={"centre": "gps"})).neighbours("gps") == {"camera": 128, "lidar": 128}
+    for method in ("clip-pairs", *GROUP):
+        assert len(build_topology(of(method)).edges) == 3
+
+
+@given(st.sampled_from(CONSTANT), st.integers(1, 300))
+@settings(deadline=None, max_examples=30)
+def test_in_a_single_space_d_e_follows_d_i(method: str, dim: int) -> None:
+    assert of(method, clients={name: {"dim": dim} for name in CLIENTS}).graph.dim == dim
+    assert of(method).graph.dim == of(method, clients=dict.fromkeys(CLIENTS)).graph.dim == 128
+    mixed = of(method, clients={"camera": {"dim": dim}, "lidar": {"dim": dim + 1}})
+    assert mixed.graph.dim == 64  # there is no dimension to follow, and the check below refuses it
+
+
+def test_a_single_space_of_unequal_stalks_is_one_clear_line() -> None:
+    unequal = toy_settings(method="imagebind", graph={"topology": "star", "dim": 10})
+    with pytest.raises(ConfigError, match="need d_e = d_i on every edge, but d_e = 10 and d_i = 12"):
+        check(unequal)
+
+
+def test_random_has_no_exchange_and_an_untrained_sheaf() -> None:
+    found = of("random")
+    assert found.training.exchanges == 0
+    assert found.digest() == of("sheafalign", training={"exchanges": 0}).digest()
+
+
+# ---- what the user says wins -----------------------------------------------------------------------------------------
+
+OVERRIDES: list[dict[str, Any]] = [
+    {"training": {"learning_rate": 0.25, "exchanges": 7}},
+    {"training": {"optimiser": "sgd"}, "codec": "float16"},
+    {"graph": {"dim": 128}},
+    {"objective": {"temperature": 0.7, "laplacian": 2.5}},
+    {"objective": {"reconstruction": 3.0, "cross_reconstruction": 1.0}},
+    {"clients": {"camera": {"dim": 128}, "gps": {}}, "seed": 0},
+    {"evaluation": {"metrics": ["probe"], "split": "validation"}},
+    {"engine": "pooled", "name": "other"},
+]
+
+
+@given(methods, st.lists(st.sampled_from(OVERRIDES), max_size=4))
+@settings(deadline=None, max_examples=60)
+def test_overrides_win_and_the_rest_stays(method: MethodName, changes: list[dict[str, Any]]) -> None:
+    own: dict[str, Any] = {}
+    for change in changes:
+        own = merge(own, change)
+    found = of(method, **own)
+    dumped, prescribed = found.model_dump(mode="json"), flat(METHODS[method])
+    given_ = flat({key: value for key, value in own.items() if key != "clients"})
+    for key, value in {**prescribed, **given_}.items():
+        assert at(dumped, key) == value, key
+    # Nothing but the two has changed, except that d_e follows d_i.
+    bare = flat(parse_settings({"clients": own.get("clients", CLIENTS)}).model_dump(mode="json"))
+    changed = {key for key, value in flat(dumped).items() if bare.get(key) != value}
+    assert changed <= {*prescribed, *given_, "method", "graph.dim"}
+
+
+@given(methods, st.lists(st.sampled_from(OVERRIDES), max_size=4))
+@settings(deadline=None, max_examples=60)
+def test_resolved_settings_load_back_to_equal_ones(method: str, changes: list[dict[str, Any]]) -> None:
+    own: dict[str, Any] = {}
+    for change in changes:
+        own = merge(own, change)
+    found = of(method, **own)
+    read = parse_settings(yaml.safe_load(to_yaml(found)))
+    assert read == found
+    assert read.digest() == found.digest()
+    assert decode(encode(found)) == found
+
+
+def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return dotted key -> value."""
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+    return found
+
+
+def at(content: dict[str, Any], dotted: str) -> Any:
+    value: Any = content
+    for key in dotted.split("."):
+        value = value[key]
     return value
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_method_sets_what_it_is_known_for(method: str) -> None:
-    settings = parsed(method=method)
-    assert {path: setting(settings, path) for path in EXPECTED[method]} == EXPECTED[method]
+def test_nothing_that_is_given_is_changed() -> None:
+    content: dict[str, Any] = {"clients": CLIENTS, "method": "imagebind", "graph": {"centre": "gps"}}
+    before = yaml.safe_dump(content)
+    prescribed = yaml.safe_dump(dict(METHODS))
+    merged = apply_method(content)
+    merged["graph"]["topology"] = "ring"
+    merged["objective"] = None
+    assert yaml.safe_dump(content) == before
+    assert yaml.safe_dump(dict(METHODS)) == prescribed
+
+
+# ---- the digest ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_what_the_user_says_wins_and_the_rest_of_its_section_stays(method: str) -> None:
-    settings = parsed(method=method, objective={"temperature": 0.3, "contrastive": 0.5}, training={"exchanges": 7})
-    assert (settings.objective.temperature, settings.objective.contrastive) == (0.3, 0.5)
-    assert settings.training.exchanges == 7
-    for path, value in EXPECTED[method].items():
-        if path != "training.exchanges":
-            assert setting(settings, path) == value
+def test_the_digest_is_of_the_values_and_not_of_the_methods_name(method: MethodName) -> None:
+    named = of(method)
+    written_out = parse_settings({"clients": CLIENTS, **merge(METHODS[method], {"graph": {"dim": named.graph.dim}})})
+    assert written_out.method == "sheafalign"
+    assert written_out.digest() == named.digest()
+    changed = of(method, objective={"temperature": 0.3})
+    assert changed.digest() != named.digest()
 
 
+def test_methods_that_differ_have_different_digests() -> None:
+    assert len({of(method).digest() for method in METHODS}) == len(METHODS)
+
+
+# ---- refusals --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["imagebnd", "", 3, None, ["paper"], {"paper": 1}])
+def test_an_unknown_method_is_one_clear_line(method: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        of(method)
+    assert "'method'" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_line_about_an_unknown_method_names_those_that_there_are() -> None:
+    with pytest.raises(ConfigError) as caught:
+        of("imagebnd")
+    assert all(name in str(caught.value) for name in METHODS)
+    assert "imagebnd" in str(caught.value)
+
+
+@pytest.mark.parametrize("section", ["graph", "maps", "objective", "training", "clients"])
+@pytest.mark.parametrize("value", [None, 3, "x", [1]])
 @pytest.mark.parametrize("method", METHODS)
-def test_a_written_configuration_is_read_back_as_it_was(method: str) -> None:
-    import yaml
-
-    settings = parsed(method=method)
-    again = parse_settings(yaml.safe_load(to_yaml(settings)))
-    assert again == settings
-    assert again.digest() == settings.digest()
+def test_a_section_that_is_none_is_one_clear_line(method: str, section: str, value: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        of(method, **{section: value})
+    assert section in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
-def test_a_method_s_name_is_no_part_of_the_agreement() -> None:
-    by_name = parsed(method="clip-pairs", clients={"a": {"dim": 8}, "b": {"dim": 8}})
-    by_hand = parse_settings(by_name.model_dump(mode="json") | {"method": "sheafalign"})
-    assert by_name.digest() == by_hand.digest()
-
-
-def test_identity_maps_take_the_dimension_that_all_stalks_have() -> None:
-    assert parsed(method="gram").graph.dim == 128
-    assert parsed(method="gram", clients={"a": {"dim": 8}, "b": {"dim": 8}}).graph.dim == 8
-    assert parsed(method="gram", clients={"a": {"dim": 8}, "b": {"dim": 8}}, graph={"dim": 9}).graph.dim == 9
-    assert parsed(method="gram", clients={"a": {"dim": 8}, "b": None}).graph.dim == 64  # the maps will refuse that
-    assert parsed(clients={"a": {"dim": 8}, "b": {"dim": 8}}).graph.dim == 64
-
-
+@pytest.mark.parametrize("method", GROUP)
 @pytest.mark.parametrize(
-    ("content", "message"),
+    "change",
     [
-        ({"objective": {"contrast": "centroid"}}, "needs graph.topology: complete and maps.family: identity"),
-        ({"method": "gram", "graph": {"topology": "star"}}, "needs graph.topology: complete"),
-        ({"method": "gram", "objective": {"learnable_temperature": True}}, "learnable_temperature is an edge's"),
-        ({"method": "clip"}, "method"),
-        ({"method": ["gram"]}, "method"),
-        ({"training": {"exchanges": -1}}, "training.exchanges"),
-        ({"training": {"batches": 0}}, "training.batches"),
-        ({"training": {"local_steps": 0}}, "training.local_steps"),
-        ({"evaluation": {"split": "train"}}, "evaluation.split"),
+        {"graph": {"topology": "star"}},
+        {"graph": {"topology": "ring"}},
+        {"maps": {"family": "linear"}},
+        {"maps": {"family": "orthogonal"}},
     ],
 )
-def test_what_does_not_fit_is_refused_by_name(content: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        parsed(**content)
-
-
-def test_merging_changes_neither_side() -> None:
-    under, over = {"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 9}, "e": None}
-    assert merge(under, over) == {"a": {"b": 9, "c": 2}, "d": 3, "e": None}
-    assert (under, over) == ({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 9}, "e": None})
-    before = repr(METHODS)
-    apply_method({"method": "gram", "clients": {"a": {"dim": 4}, "b": {"dim": 4}}, "objective": {"contrastive": 3.0}})
-    assert repr(METHODS) == before
+def test_a_contrast_of_all_clients_needs_all_pairs_in_one_space(method: str, change: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"contrast '{GROUP[method]}' compares all clients with each other"):
+        of(method, **change)
+    with pytest.raises(ConfigError, match="needs contrast: pairs"):
+        of(method, objective={"learnable_temperature": True})
+    of(method, **change, objective={"contrast": "pairs"})  # without it both are fine

@@ -18,6 +18,7 @@ An entry may say `every_client: {dim: 64}` for settings of all clients, and `fal
 file. An experiment's file without `methods` is a benchmark of the one method that it describes.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -72,17 +73,33 @@ class MethodPlan:
         return [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]
 
     def trial(self, point: Point) -> Settings:
-        """Return the settings of one trial: seed 0, measured on validation events."""
-        measured = {"split": "validation", "metrics": list(TUNING_METRICS), "every": 0}
-        content = merge(merge(self.content, self.trial_content), {"seed": 0, "evaluation": measured})
-        return self._parsed(content, point)
+        """Return the settings of one trial: seed 0, measured on validation events whatever the grid says."""
+        # Data without labels is measured without transfer, here as in the final runs.
+        metrics = [name for name in TUNING_METRICS if name in self.cell(point, 0).evaluation.metrics]
+        measured = {"split": "validation", "metrics": metrics, "every": 0}
+        return self._parsed(merge(self.content, self.trial_content), point, {"seed": 0, "evaluation": measured})
 
     def cell(self, point: Point, seed: int) -> Settings:
-        """Return the settings of the final run with `seed`."""
-        return self._parsed(merge(self.content, {"seed": seed}), point)
+        """Return the settings of the final run with `seed`, which has to measure what a `Cell` holds.
 
-    def _parsed(self, content: Mapping[str, Any], point: Point) -> Settings:
-        return parse_settings(merge(content, _nested(point)), where=f"{self.data}, method '{self.method}'")
+        Raises
+        ------
+        ConfigError
+            It would not.
+        """
+        settings = self._parsed(self.content, point, {"seed": seed})
+        if settings.evaluation.split != "test":
+            raise ConfigError(f"{self._name}: evaluation.split must be test; tuning alone looks at validation events")
+        if "retrieval" not in settings.evaluation.metrics:
+            raise ConfigError(f"{self._name}: evaluation.metrics must have retrieval, which methods are compared by")
+        return settings
+
+    @property
+    def _name(self) -> str:
+        return f"{self.data}, method '{self.method}'"
+
+    def _parsed(self, content: Mapping[str, Any], point: Point, last: Mapping[str, Any]) -> Settings:
+        return parse_settings(merge(merge(content, _nested(point)), last), where=self._name)
 
 
 @dataclass(frozen=True)
@@ -123,9 +140,9 @@ def load_plan(path: Path, overrides: Sequence[str] = (), *, quick: bool = False)
         plans = [_quick(plan, fast) for plan in plans]
     _check_references(str(path), plans)
     for plan in plans:
-        for point in plan.points():
-            plan.trial(point)
-            plan.cell(point, 0)
+        trials = [plan.trial(point).digest() for point in plan.points()]
+        if len(set(trials)) < len(trials):
+            raise ConfigError(f"{path}: methods.{plan.method}: two combinations of tune.grid are the same trial")
     return Plan(str(base["name"]), tuple(plans))
 
 
@@ -140,6 +157,8 @@ def _with_included(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def _method(where: str, base: Mapping[str, Any], name: str, entry: Mapping[str, Any], tune: _Tune) -> MethodPlan:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ConfigError(f"{where}: the method '{name}' is to name a folder: use letters, digits, '.', '_' and '-'")
     own = dict(entry)
     variant, grid, tuned_as = own.pop("variant", ""), own.pop("tune", None), own.pop("tuned_as", "")
     if not isinstance(variant, str) or not isinstance(tuned_as, str):
@@ -186,7 +205,8 @@ def _prescribed(method: object) -> dict[str, Any]:
 def _quick(plan: MethodPlan, fast: Mapping[str, Any]) -> MethodPlan:
     """Return the plan with `fast` laid over it and only the first value of everything that is tuned."""
     content = merge(plan.content, fast)
-    if plan.content.get("training", {}).get("exchanges") == 0:  # the floor stays untrained
+    training = plan.content.get("training")
+    if isinstance(training, dict) and training.get("exchanges") == 0:  # the floor stays untrained
         content = merge(content, {"training": {"exchanges": 0}})
     return replace(plan, content=content, grid={key: values[:1] for key, values in plan.grid.items()})
 

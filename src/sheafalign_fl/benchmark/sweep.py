@@ -187,6 +187,8 @@ def _begin() -> None:
 
 def _run_one(settings_yaml: str, folder: str) -> str:
     """Start or go on with one run, in a worker; return why it failed, or nothing."""
+    import shutil
+
     import yaml
 
     from sheafalign_fl.run import launch
@@ -196,6 +198,7 @@ def _run_one(settings_yaml: str, folder: str) -> str:
         if RunFolder(path).config.is_file():
             launch.resume(path)
         else:
+            shutil.rmtree(path, ignore_errors=True)  # what is left of a run that was cut off before it had begun
             launch.start(settings, path)
     except SheafAlignError as error:
         return str(error)

@@ -131,6 +131,8 @@ def _pick(folder: str, split: str, counts: dict[str, int], seed: int, *, trio: b
     size = len(_classes(folder, split))
     held = counts["validation"] if split == "train" else counts["train"] if split == "validation" else 0
     wanted, most = counts[split], size - held
+    if most < 1:
+        raise ConfigError(f"data.options: of {size} images for training and validation none is left for {split}")
     if wanted < 1 or wanted > most:
         raise ConfigError(f"data.options.{split}: must be between 1 and {most}, not {wanted}")
     # Validation takes the front of the training file's permutation and training its end, whatever their sizes.
@@ -196,4 +198,7 @@ def _standardised(folder: str, name: str) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=4)
 def _targets(folder: str, name: str) -> NDArray[np.int64]:
-    return read_idx(Path(folder), f"{name}-labels-idx1-ubyte", 1).astype(np.int64)
+    targets = read_idx(Path(folder), f"{name}-labels-idx1-ubyte", 1).astype(np.int64)
+    if (targets >= len(CLASSES)).any():
+        raise DataError(f"fashion: {folder} has the label {targets.max()} ({name}); there are {len(CLASSES)} classes")
+    return targets

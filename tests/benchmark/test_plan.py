@@ -1,0 +1,274 @@
+"""Benchmark files: what lies over what, grids, --quick, and files that are none."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sheafalign_fl.benchmark.plan import MethodPlan, Plan, load_plan
+from sheafalign_fl.config import load_settings
+from sheafalign_fl.config.methods import METHODS
+from sheafalign_fl.errors import ConfigError
+from tests.benchmark.toy_benchmark import toy_plan, write_benchmark
+
+ROOT = Path(__file__).resolve().parents[2]
+EXPERIMENTS = ROOT / "experiments"
+
+
+def method(plan: Plan, name: str) -> MethodPlan:
+    return next(item for item in plan.methods if item.method == name)
+
+
+# ---- layers ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_methods_prescription_lies_over_the_file_and_its_entry_over_both(tmp_path: Path) -> None:
+    plan = toy_plan(
+        tmp_path,
+        maps={"family": "linear"},
+        graph={"topology": "ring"},
+        objective={"temperature": 0.4, "laplacian": 2.0},
+        methods={
+            "file": None,
+            "clip": {"method": "clip-pairs"},
+            "mixed": {"method": "clip-pairs", "objective": {"laplacian": 0.5}, "graph": {"dim": 6}, "codec": "float16"},
+        },
+    )
+    file, clip, mixed = (item.cell({}, 0) for item in plan.methods)
+    assert (file.maps.family, file.graph.topology) == ("linear", "ring")
+    assert (file.objective.temperature, file.objective.laplacian) == (0.4, 2.0)
+    assert (clip.maps.family, clip.graph.topology, clip.objective.laplacian) == ("identity", "complete", 0)
+    assert clip.objective.temperature == 0.4  # of which the method says nothing
+    assert clip.graph.dim == 6
+    assert (mixed.maps.family, mixed.objective.laplacian, mixed.codec) == ("identity", 0.5, "float16")
+    assert all(item.engine == "inprocess" for item in (file, clip, mixed))
+    assert [item.method for item in plan.methods] == ["file", "clip", "mixed"]
+    assert method(plan, "mixed").fixed == ("method", "objective.laplacian", "graph.dim", "codec")
+
+
+def test_a_method_of_the_file_lies_below_all_of_it(tmp_path: Path) -> None:
+    plan = toy_plan(
+        tmp_path, method="paper", objective={"temperature": 0.4}, methods={"a": {}, "b": {"method": "sheafalign"}}
+    )
+    one, other = (item.cell({}, 0) for item in plan.methods)
+    assert (one.training.learning_rate, one.maps.initial, one.objective.temperature) == (1e-4, "normal", 0.4)
+    assert (other.training.learning_rate, other.maps.initial, other.objective.temperature) == (1e-3, "orthogonal", 0.4)
+
+
+def test_an_experiment_is_a_benchmark_of_one_method() -> None:
+    for name in ("quickstart", "watch"):
+        plan = load_plan(EXPERIMENTS / f"{name}.yaml")
+        assert (plan.data, [item.method for item in plan.methods]) == (name, [name])
+        expected = load_settings(EXPERIMENTS / f"{name}.yaml", ["engine=inprocess", "seed=5"])
+        assert plan.methods[0].cell({}, 5) == expected
+        assert len(plan.methods[0].points()) == 1
+
+
+def test_the_files_name_is_its_own_or_what_it_says(tmp_path: Path) -> None:
+    assert toy_plan(tmp_path, name=None).data == "toy"  # of toy.yaml
+    assert toy_plan(tmp_path, name="else").data == "else"
+
+
+def test_overrides_are_the_files_and_yield_to_methods(tmp_path: Path) -> None:
+    path = write_benchmark(tmp_path)
+    plan = load_plan(path, ["training.exchanges=9", "graph.dim=6", "maps.family=orthogonal"])
+    lean, clip = (item.cell({}, 0) for item in plan.methods)
+    assert lean.training.exchanges == clip.training.exchanges == 9
+    assert (lean.graph.dim, lean.maps.family) == (3, "orthogonal")
+    assert (clip.graph.dim, clip.maps.family) == (6, "identity")
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 2**40), st.sampled_from(list(METHODS)))
+def test_a_cell_has_the_seed_it_is_asked_for(tmp_path_factory: pytest.TempPathFactory, seed: int, name: str) -> None:
+    plan = toy_plan(tmp_path_factory.mktemp("x"), seed=7, methods={"m": {"method": name}}, graph={"dim": 6})
+    cell = plan.methods[0].cell({}, seed)
+    assert (cell.seed, cell.method, cell.evaluation.split) == (seed, name, "test")
+    assert plan.methods[0].trial({}).seed == 0
+
+
+# ---- tuning ----------------------------------------------------------------------------------------------------------
+
+TUNE = {
+    "grid": {"training.learning_rate": [0.1, 0.2, 0.3], "objective.temperature": [0.5, 1]},
+    "settings": {"training": {"exchanges": 2}, "evaluation": {"every": 1, "events": 7}},
+}
+
+
+def test_points_are_all_combinations_of_the_grid_in_its_order(tmp_path: Path) -> None:
+    plan = toy_plan(tmp_path, tune=TUNE).methods[0]
+    assert [tuple(point.values()) for point in plan.points()] == [
+        (rate, temperature) for rate in (0.1, 0.2, 0.3) for temperature in (0.5, 1)
+    ]
+    for point in plan.points():
+        for found in (plan.trial(point), plan.cell(point, 3)):
+            assert found.training.learning_rate == point["training.learning_rate"]
+            assert found.objective.temperature == point["objective.temperature"]
+
+
+def test_a_trial_is_measured_on_validation_events_and_only_a_trial(tmp_path: Path) -> None:
+    for item in toy_plan(tmp_path, tune=TUNE).methods:
+        for point in item.points():
+            trial, cell = item.trial(point), item.cell(point, 3)
+            assert (trial.evaluation.split, trial.seed, trial.training.exchanges) == ("validation", 0, 2)
+            assert (trial.evaluation.metrics, trial.evaluation.every) == (("retrieval", "transfer"), 0)
+            assert trial.evaluation.events == 7
+            assert (cell.evaluation.split, cell.seed, cell.training.exchanges) == ("test", 3, 4)
+            assert cell.evaluation.every == 2
+
+
+def test_every_method_has_the_same_grid_unless_it_has_its_own(tmp_path: Path) -> None:
+    plan = toy_plan(
+        tmp_path,
+        tune=TUNE,
+        methods={"a": {}, "b": {"tune": {}}, "c": {"tune": None}, "d": {"tune": {"training.batch_size": [4, 8]}}},
+    )
+    counts = {item.method: len(item.points()) for item in plan.methods}
+    assert counts == {"a": 6, "b": 1, "c": 6, "d": 2}
+    assert method(plan, "b").points() == [{}]
+    assert method(plan, "d").trial({"training.batch_size": 8}).training.exchanges == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("evaluation.split", ["test", "validation"]),
+        ("seed", [0, 1]),
+        ("engine", ["inprocess", "pooled"]),
+        ("training.learning_rate", [0.1, 0.1]),
+    ],
+)
+def test_a_grid_cannot_make_a_trial_that_looks_at_test_events_or_none_at_all(
+    key: str, values: list[Any], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"evaluation\.split must be test|are the same trial"):
+        toy_plan(tmp_path, tune={"grid": {key: values}})
+    # Nor can the settings of all trials.
+    plan = toy_plan(tmp_path, tune={"settings": {"seed": 5, "evaluation": {"split": "test", "metrics": ["probe"]}}})
+    trial = plan.methods[0].trial({})
+    assert (trial.seed, trial.evaluation.split) == (0, "validation")
+
+
+def test_data_without_labels_is_tuned_by_retrieval_alone(tmp_path: Path) -> None:
+    plan = toy_plan(tmp_path, tune=TUNE, evaluation={"metrics": ["consistency", "retrieval"]}).methods[0]
+    assert plan.trial(plan.points()[0]).evaluation.metrics == ("retrieval",)
+
+
+# ---- quick -----------------------------------------------------------------------------------------------------------
+
+
+def test_quick_lies_over_everything_but_keeps_the_floor_untrained(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {
+        "tune": TUNE,
+        "methods": {"a": {"training": {"exchanges": 50}}, "random": {"method": "random"}, "paper": {"method": "paper"}},
+        "quick": {"training": {"exchanges": 2}, "data": {"options": {"events": 90}}},
+    }
+    full, quick = toy_plan(tmp_path, **changes), toy_plan(tmp_path, fast=True, **changes)
+    assert [item.cell(item.points()[0], 0).training.exchanges for item in full.methods] == [50, 0, 4]
+    assert [item.cell(item.points()[0], 0).training.exchanges for item in quick.methods] == [2, 0, 2]
+    for item in quick.methods:
+        points = item.points()
+        assert points == [{"training.learning_rate": 0.1, "objective.temperature": 0.5}]
+        assert item.cell(points[0], 0).data.options == {"events": 90}
+        assert item.cell(points[0], 0).training.learning_rate == 0.1
+
+
+def test_quick_without_anything_to_lay_over_tries_the_first_point_alone(tmp_path: Path) -> None:
+    quick = toy_plan(tmp_path, fast=True, tune=TUNE)
+    assert [len(item.points()) for item in quick.methods] == [1, 1]
+    assert quick.methods[0].cell({}, 0).training.exchanges == 4
+
+
+# ---- bad files -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"methods": ["sheafalign", "paper"]}, "methods must map each method's name to its settings"),
+        ({"methods": {}}, "methods must map"),
+        ({"methods": "paper"}, "methods must map"),
+        ({"methods": {"a": "paper"}}, "methods must map"),
+        ({"methods": {"a": {"method": "papre"}}}, "toy, method 'a': 'method'"),
+        ({"methods": {"a": {"trainig": {}}}}, "toy, method 'a': unknown key 'trainig'; did you mean 'training'"),
+        ({"methods": {"a": {"variant": 3}}}, "methods.a.variant must be text"),
+        ({"methods": {"../a": {}}}, "the method '../a' is to name a folder"),
+        ({"methods": {"a/b": {}}}, "the method 'a/b' is to name a folder"),
+        ({"methods": {"": {}}}, "the method '' is to name a folder"),
+        ({"trainig": {}}, "unknown key 'trainig'"),
+        ({"training": 5}, "'training'"),
+        ({"quick": [1]}, "quick must be a mapping"),
+        ({"quick": 3}, "quick must be a mapping"),
+        ({"tune": {"gird": {}}}, "tune.gird"),
+        ({"tune": {"grid": {"training.learning_rate": 0.1}}}, "tune.grid.training.learning_rate"),
+        ({"tune": {"grid": {"training.learning_rate": []}}}, "tune.grid.training.learning_rate"),
+        ({"tune": {"grid": {"training.learning_rate": [[0.1]]}}}, "tune.grid.training.learning_rate"),
+        ({"tune": {"grid": {"training.learning_rate": [-1.0, 0.1]}}}, "learning_rate"),
+        ({"tune": {"grid": {"training.learning_rat": [0.1]}}}, "did you mean 'learning_rate'"),
+        ({"tune": {"grid": {"training": [0.1]}}}, "'training'"),
+        ({"tune": {"grid": {"": [0.1]}}}, "unknown key ''"),
+        ({"tune": {"settings": {"training": {"exchange": 1}}}}, "did you mean 'exchanges'"),
+        ({"tune": [1]}, "tune"),
+        ({"methods": {"a": {"tune": 5}}}, "methods.a"),
+        ({"methods": {"a": {"tune": {"training.learning_rate": 0.1}}}}, "methods.a"),
+        ({"name": "../x"}, "'name'"),
+        ({"name": ""}, "'name'"),
+        ({"evaluation": {"split": "validation"}}, "evaluation.split must be test"),
+        ({"evaluation": {"metrics": ["probe"]}}, "evaluation.metrics must have retrieval"),
+    ],
+)
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_bad_file_is_one_clear_line(changes: dict[str, Any], message: str, quick: bool, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        toy_plan(tmp_path, fast=quick, **changes)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("section", ["training", "data", "clients", "graph", "maps", "objective", "evaluation"])
+@pytest.mark.parametrize("value", ["null", "5", "[1]", "x"])
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_section_that_is_none_is_never_a_traceback(section: str, value: str, quick: bool, tmp_path: Path) -> None:
+    path = write_benchmark(tmp_path, quick={"evaluation": {"every": 1}})
+    problem = ""
+    try:
+        load_plan(path, [f"{section}={value}"], quick=quick)
+    except ConfigError as error:
+        problem = str(error)
+    # An entry, or --quick, may have laid a good section over it.
+    assert problem.count("\n") == 0
+    assert section in problem or section in ("graph", "objective", "evaluation")
+
+
+def test_a_method_that_is_given_twice_is_refused(tmp_path: Path) -> None:
+    path = write_benchmark(tmp_path)
+    path.write_text("clients: [m0, m1]\nmethods:\n  a: {}\n  a: {}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="given twice"):
+        load_plan(path)
+
+
+# ---- the benchmarks of the project -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", sorted((EXPERIMENTS / "benchmark").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("quick", [False, True])
+def test_the_projects_benchmarks_compare_methods_under_equal_conditions(path: Path, quick: bool) -> None:
+    plan = load_plan(path, quick=quick)
+    cells = {item.method: item.cell(item.points()[0], 0) for item in plan.methods if not item.variant}
+    trained = [cell for cell in cells.values() if cell.training.exchanges]
+    assert len(trained) >= 2
+    first = trained[0]
+    for cell in cells.values():
+        assert cell.data == first.data
+        assert cell.evaluation == first.evaluation
+        assert list(cell.clients) == list(first.clients)
+    for cell in trained:
+        assert cell.training.batch_size == first.training.batch_size
+        assert cell.training.exchanges == first.training.exchanges
+    shared = yaml.safe_load(path.read_text(encoding="utf-8")).get("tune", {}).get("grid", {})
+    for item in plan.methods:
+        prescribed_whole = not item.grid  # such as the paper's own settings, or nothing to tune
+        assert prescribed_whole or set(item.grid) <= set(shared)
