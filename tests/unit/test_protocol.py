@@ -72,7 +72,7 @@ def test_what_float16_cannot_hold_is_clipped() -> None:
     assert codec("float16").decode(payload, 1, 3).tolist() == [[65504.0, -65504.0, 1.0]]
 
 
-@pytest.mark.parametrize("name", sorted(CODECS))
+@pytest.mark.parametrize("name", ["float16", "float32", "float64"])
 def test_payloads_that_are_short_long_or_not_finite_are_refused(name: str) -> None:
     payload = codec(name).encode(np.ones((3, 4)))
     for wrong in (payload[:-1], payload + b"\0", b""):

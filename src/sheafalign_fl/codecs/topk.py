@@ -19,7 +19,9 @@ class TopKCodec(Codec):
     def encode(self, values: NDArray[np.floating]) -> bytes:
         """Return places and values; of equal values the first is kept."""
         count = min(self._kept, values.shape[1])
-        largest = np.argsort(-np.abs(values), axis=1, kind="stable")[:, :count]
+        # What is not a number counts as the largest, so that a client that diverged does not look sound.
+        sizes = np.where(np.isnan(values), np.inf, np.abs(values))
+        largest = np.argsort(-sizes, axis=1, kind="stable")[:, :count]
         places = np.sort(largest, axis=1)
         limit = np.finfo(np.float16).max
         kept = np.clip(np.take_along_axis(values, places, axis=1), -limit, limit).astype("<f2")
