@@ -125,6 +125,9 @@ class JointTraining:
                 for group in self._optimiser.param_groups:
                     group["lr"] = learning_rate(self.settings.training, exchange)
                 self._optimiser.step()
+                for node in self.nodes.values():
+                    for maps in node.maps.values():
+                        maps.limit_temperature()
 
     def objective(self, positions: NDArray[np.intp], exchange: int) -> Tensor:
         """Return the objective of all edges on the events at `positions` of the agreed list (DESIGN section 2)."""

@@ -230,6 +230,8 @@ class Node:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.settings.training, exchange)
         self.optimiser.step()
+        for maps in self.maps.values():
+            maps.limit_temperature()
 
     def _receive(
         self, neighbour: str, values: NDArray[np.floating], masks: Mapping[str, NDArray[np.bool_]], exchange: int

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sheafalign_fl.config.schema import MapSettings
+from sheafalign_fl.config.schema import MapSettings, ObjectiveSettings
 from sheafalign_fl.sheaf import EdgeMaps, edge_maps
 
 dims = st.integers(1, 9)
@@ -149,3 +149,19 @@ def test_the_fixed_factor_is_saved_with_the_parameters() -> None:
     one, other = make("orthogonal", 5, 3, seed=1), make("orthogonal", 5, 3, seed=2)
     other.load_state_dict(one.state_dict())
     assert torch.equal(one.restriction(), other.restriction())
+
+
+def test_a_learnt_temperature_that_a_step_took_too_low_comes_back_and_moves_again() -> None:
+    maps = edge_maps(MapSettings(), 4, 3, 0.05)
+    assert maps.log_temperature is not None
+    with torch.no_grad():
+        maps.log_temperature.fill_(-20)
+    maps.limit_temperature()
+    temperature = maps.temperature(0.1)
+    assert isinstance(temperature, Tensor)
+    assert temperature.item() == pytest.approx(0.01)
+    temperature.backward()  # type: ignore[no-untyped-call]
+    assert maps.log_temperature.grad is not None
+    assert maps.log_temperature.grad.item() > 0
+    with pytest.raises(ValueError, match="cannot start below"):
+        ObjectiveSettings(learnable_temperature=True, temperature=0.005)

@@ -11,6 +11,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from sheafalign_fl.config.methods import MethodName, apply_method
 
+LEAST_TEMPERATURE = 0.01
+"""Of a learnt tau, as in CLIP (arXiv 2103.00020): a smaller one makes training unstable."""
 PositiveInt = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -141,6 +143,8 @@ class ObjectiveSettings(_Settings):
     def _some_weight(self) -> Self:
         if self.laplacian == 0 and self.contrastive == 0:
             raise ValueError("laplacian and contrastive are both 0, so nothing would align the clients")
+        if self.learnable_temperature and self.temperature < LEAST_TEMPERATURE:
+            raise ValueError(f"a learnable temperature cannot start below {LEAST_TEMPERATURE}")
         if self.learnable_temperature and self.contrast != "pairs":
             raise ValueError(f"learnable_temperature is an edge's, so it needs contrast: pairs, not {self.contrast}")
         return self

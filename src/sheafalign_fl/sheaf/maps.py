@@ -9,11 +9,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from sheafalign_fl.config.schema import MapSettings
+from sheafalign_fl.config.schema import LEAST_TEMPERATURE, MapSettings
 from sheafalign_fl.errors import ConfigError
-
-LEAST_TEMPERATURE = 0.01
-"""As in CLIP (arXiv 2103.00020): a smaller tau makes training unstable."""
 
 
 class EdgeMaps(nn.Module):
@@ -30,8 +27,17 @@ class EdgeMaps(nn.Module):
         self.log_temperature = nn.Parameter(torch.tensor(math.log(initial)))
 
     def temperature(self, fixed: float) -> float | Tensor:
-        """Return tau of this edge's contrastive term: learnt (never below `LEAST_TEMPERATURE`), or `fixed`."""
-        return fixed if self.log_temperature is None else self.log_temperature.exp().clamp(min=LEAST_TEMPERATURE)
+        """Return tau of this edge's contrastive term: learnt, or `fixed`."""
+        return fixed if self.log_temperature is None else self.log_temperature.exp()
+
+    def limit_temperature(self) -> None:
+        """Bring a learnt tau back to `LEAST_TEMPERATURE` if a step took it below.
+
+        The parameter is limited and not what is computed from it, whose gradient would be 0 there for ever.
+        """
+        if self.log_temperature is not None:
+            with torch.no_grad():
+                self.log_temperature.clamp_(min=math.log(LEAST_TEMPERATURE))
 
     def restriction(self) -> Tensor:
         """Return P_ij, shape (d_e, d_i)."""
