@@ -8,6 +8,7 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
@@ -178,7 +179,8 @@ def agree(manifests: Sequence[Manifest], settings: Settings, topology: Topology)
     HandshakeError
         A client is refused, claimed twice, or missing.
     DataError
-        Ids are of two kinds, an edge shares no events or fewer than a batch, or labels that a metric needs are absent.
+        Ids are of two kinds, clients put an event into different splits, an edge shares no events or fewer than a
+        batch, or labels that a metric needs are absent.
     """
     by_name: dict[str, Manifest] = {}
     for manifest in manifests:
@@ -189,6 +191,7 @@ def agree(manifests: Sequence[Manifest], settings: Settings, topology: Topology)
     if absent := [client for client in topology.clients if client not in by_name]:
         raise HandshakeError(f"no node runs the client{'s' if len(absent) > 1 else ''} {', '.join(absent)}")
     _check_kinds(by_name)
+    _check_splits(by_name)
     lists = _agreed_lists(by_name, settings, topology)
     has = {
         client: {
@@ -232,6 +235,21 @@ def _check_kinds(by_name: Mapping[str, Manifest]) -> None:
     if len(set(kinds.values())) > 1:
         one, other = (next(name for name, kind in kinds.items() if kind == wanted) for wanted in ("text", "integers"))
         raise DataError(f"event ids of client '{one}' are text but those of '{other}' are integers; use one kind")
+
+
+def _check_splits(by_name: Mapping[str, Manifest]) -> None:
+    """Refuse an event that is for training at one client and held out at another: it would be fitted on and tested."""
+    union = {split: np.unique(np.concatenate([m.events[split] for m in by_name.values()])) for split in SPLITS}
+    for one, other in combinations(SPLITS, 2):
+        if len(both := np.intersect1d(union[one], union[other], assume_unique=True)):
+            here, there = (
+                next(name for name, manifest in by_name.items() if both[0] in manifest.events[split])
+                for split in (one, other)
+            )
+            raise DataError(
+                f"{len(both)} events are in two splits (first: event {both[0]} is for {one} at client '{here}' and for "
+                f"{other} at client '{there}'); give each event one split for all clients"
+            )
 
 
 def _agreed_lists(

@@ -141,3 +141,24 @@ def test_batches_are_epochs_without_repetition(count: int, size: int, seed: int,
     assert len(set(epoch.tolist())) == len(epoch) == per_epoch * size
     assert set(epoch.tolist()) <= set(range(count))
     np.testing.assert_array_equal(schedule.positions(exchange), BatchSchedule(count, size, seed).positions(exchange))
+
+
+@pytest.mark.parametrize(("one", "other"), [("train", "test"), ("train", "validation"), ("validation", "test")])
+@pytest.mark.parametrize("clients", [["m0", "m1"], ["m0", "m1", "m2", "m3"]])
+def test_an_event_is_in_one_split_for_all_clients(one: str, other: str, clients: list[str]) -> None:
+    """Else, if two clients fit on an event that two others are tested on, these would fit on it too."""
+    settings_ = toy_settings(clients=clients)
+    found = manifests(settings_)
+    event = found["m0"].events[one][-1]
+    for name in clients[len(clients) // 2 :]:
+        events = {
+            **found[name].events,
+            one: found[name].events[one][:-1],
+            other: np.union1d(found[name].events[other], [event]),
+        }
+        found[name] = replace(found[name], events=events)
+    first, last = clients[0], clients[len(clients) // 2]
+    with pytest.raises(DataError) as caught:
+        agree(list(found.values()), settings_, build_topology(settings_))
+    assert f"event {event} is for {one} at client '{first}' and for {other} at client '{last}'" in str(caught.value)
+    assert "\n" not in str(caught.value)
