@@ -14,6 +14,7 @@ from sheafalign_fl.benchmark.plan import Plan, load_plan
 from sheafalign_fl.benchmark.results import Benchmark
 from sheafalign_fl.benchmark.sweep import Sweep
 from sheafalign_fl.config.methods import merge
+from strategies import peer_to_peer
 
 TOY: dict[str, Any] = {
     "name": "toy",
@@ -29,8 +30,9 @@ TOY: dict[str, Any] = {
 def write_benchmark(folder: Path, **changes: Any) -> Path:
     """Write the toy benchmark with `changes` laid over it; a change of None takes the key away; return its path."""
     content = merge(TOY, changes)
-    if "methods" in changes:  # other methods, not further ones
-        content["methods"] = changes["methods"]
+    content |= {
+        key: changes[key] for key in ("methods", "data", "clients") if key in changes
+    }  # others, not further ones
     path = folder / "toy.yaml"
     kept = {key: value for key, value in content.items() if value is not None}
     path.write_text(yaml.safe_dump(kept, sort_keys=False), encoding="utf-8")
@@ -76,8 +78,9 @@ class HerePool:
 
 @contextmanager
 def no_processes() -> Iterator[None]:
-    """Let sweeps run in this process."""
+    """Let sweeps run in this process, and without the runs' own reports, which take longer than the runs."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(peer_to_peer, "write_report", lambda *_: None)
         patch.setattr(sweep, "ProcessPoolExecutor", HerePool)
         yield
 

@@ -7,16 +7,29 @@ from typing import Any
 from sheafalign_fl.benchmark.plan import MethodPlan, Point, Scalar
 from sheafalign_fl.benchmark.results import Cell, CurvePoint, Kind, MissingPoint
 from sheafalign_fl.config import Settings
+from sheafalign_fl.errors import RunError
 from sheafalign_fl.run.folder import RunFolder, read_rows
-from sheafalign_fl.run.results import EvaluationRow, Quality, Retrieval
+from sheafalign_fl.run.results import EvaluationRow, Quality, Retrieval, Summary
 
 _ALWAYS_SHOWN = ("training.learning_rate", "objective.temperature")
 
 
 def collect(plan: MethodPlan, point: Point, folder: RunFolder, root: Path) -> Cell:
-    """Return the cell of the finished run in `folder`, of a benchmark in `root`."""
+    """Return the cell of the finished run in `folder`, of a benchmark in `root`.
+
+    Raises
+    ------
+    RunError
+        A client was absent when the run was measured, as one is that has diverged: means would leave it out.
+    """
     summary, settings = folder.load_summary(), folder.settings()
     quality = summary.quality
+    if not _is_whole(summary):
+        why = f" ('{summary.absences[-1].client}': {summary.absences[-1].reason})" if summary.absences else ""
+        raise RunError(
+            f"{plan.data} {plan.method} seed {summary.seed}: a client was absent when the run was measured{why}; "
+            f"remove {folder.path} to run it again"
+        )
     train = [row for row in summary.bytes if row.purpose == "train"]
     return Cell(
         data=plan.data,
@@ -47,13 +60,22 @@ def collect(plan: MethodPlan, point: Point, folder: RunFolder, root: Path) -> Ce
 
 
 def tuning_score(folder: RunFolder) -> float:
-    """Return what tuning maximises: see `CRITERION`. Without labels it is R@10 alone."""
-    quality = folder.load_summary().quality
+    """Return what tuning maximises: see `CRITERION`. Without labels it is R@10 alone; 0 if a client has diverged."""
+    summary = folder.load_summary()
+    quality = summary.quality
+    if not _is_whole(summary):
+        return 0.0
     parts = [
         _mean(row.recall_at_10 for row in quality.retrieval),
         _mean(row.prototype_accuracy for row in quality.transfer),
     ]
     return _mean(part for part in parts if part is not None) or 0.0
+
+
+def _is_whole(summary: Summary) -> bool:
+    """Return whether both directions were measured of every edge that shares events to measure on."""
+    edges = sum(edge.shared_events[summary.quality.split] > 0 for edge in summary.edges)
+    return len(summary.quality.retrieval) == 2 * edges
 
 
 def _kind(settings: Settings) -> Kind:

@@ -142,7 +142,7 @@ def _alone(settings: Settings) -> Settings:
 
 
 def _in_processes(jobs: Sequence[Job], count: int, finished: Callable[[str], None]) -> dict[str, str]:
-    """Run all jobs, `count` at a time; return name -> reason of those that failed."""
+    """Run all jobs, `count` at a time; return name -> reason of those that failed, in the order of `jobs`."""
     failures: dict[str, str] = {}
     if not jobs:
         return failures
@@ -165,7 +165,7 @@ def _in_processes(jobs: Sequence[Job], count: int, finished: Callable[[str], Non
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-    return failures
+    return {job.name: failures[job.name] for job in jobs if job.name in failures}
 
 
 def _problem(future: "Future[str]") -> str:
