@@ -130,8 +130,9 @@ def compare(
     ] = None,
 ) -> None:
     """Compare methods over data sets and seeds; one report, with one sentence for each claim of the paper."""
-    from sheafalign_fl.benchmark import run_benchmark
+    from sheafalign_fl.benchmark import load_benchmark, run_benchmark
     from sheafalign_fl.benchmark.plan import load_plan
+    from sheafalign_fl.benchmark.report import print_benchmark
     from sheafalign_fl.progress import sweep_progress
 
     for config in configs:
@@ -144,6 +145,7 @@ def compare(
     except KeyboardInterrupt:
         console.print("interrupted; the same command goes on with what is left")
         raise typer.Exit(EXIT_INTERRUPTED) from None
+    print_benchmark(load_benchmark(folder / "benchmark.json"), Console())
     typer.echo(f"report: {folder / 'benchmark.html'}")
 
 

@@ -194,7 +194,7 @@ def test_quick_without_anything_to_lay_over_tries_the_first_point_alone(tmp_path
         ({"methods": {"a": "paper"}}, "methods must map"),
         ({"methods": {"a": {"method": "papre"}}}, "toy, method 'a': 'method'"),
         ({"methods": {"a": {"trainig": {}}}}, "toy, method 'a': unknown key 'trainig'; did you mean 'training'"),
-        ({"methods": {"a": {"variant": 3}}}, "methods.a.variant must be text"),
+        ({"methods": {"a": {"variant": 3}}}, "methods.a: variant and tuned_as must be text"),
         ({"methods": {"../a": {}}}, "the method '../a' is to name a folder"),
         ({"methods": {"a/b": {}}}, "the method 'a/b' is to name a folder"),
         ({"methods": {"": {}}}, "the method '' is to name a folder"),

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sheafalign_fl.benchmark.plan import Plan
+from sheafalign_fl.benchmark.report import write_benchmark_report, write_csv
 from sheafalign_fl.benchmark.sweep import Progress, Sweep
 from sheafalign_fl.errors import UserError
 from sheafalign_fl.flower.inprocess import processors
@@ -39,7 +40,9 @@ def run_benchmark(
         raise UserError(f"two benchmark files are named '{double}'; give each its own name")
     chosen = _only(plans, only) if only is not None else list(plans)
     sweep = Sweep(chosen, seeds, out, jobs or processors(), progress)
-    sweep.run()
+    benchmark = sweep.run()
+    write_csv(benchmark, out / "benchmark.csv")
+    write_benchmark_report(benchmark, out / "benchmark.html")
     return out
 
 
