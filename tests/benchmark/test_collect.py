@@ -115,7 +115,7 @@ def test_what_makes_a_method_is_told(runs: dict[str, tuple[Cell, RunFolder]]) ->
     assert {cell.clients for cell in (sheaf, gram, floor)} == {3}
     assert sheaf.settings == {
         "training.learning_rate": 1e-3,
-        "objective.temperature": 0.1,
+        "objective.temperature": 0.2,
         "training.batch_size": 16,
         "graph.dim": 3,
         "codec": "float16",
