@@ -39,7 +39,10 @@ def list_name(fields: Mapping[str, Scalar]) -> ListName:
 
 
 def embed(node: Node, name: ListName, exchange: int) -> dict[str, bytes]:
-    """Return neighbour -> packed frame of z_ij for the shared events of list `name`."""
+    """Return client -> packed frame of z_ij for the shared events of list `name`.
+
+    Beside the neighbours these are, in a space that all share, the other clients: there z_ij is h_i.
+    """
     h, _ = node.embeddings(name)
     frames = {}
     for neighbour, shared in node.agreement.shared.items():
@@ -113,7 +116,8 @@ class _Scorer:
         self.h, self.has = node.embeddings(name)
         self.probe_h, self.probe_has = node.embeddings("probe")
         for neighbour, values in self.received.items():
-            expected = (int(self._shared(neighbour).sum()), node.agreement.neighbours.get(neighbour))
+            own = node.settings.clients[node.name].dim  # of a client that is no neighbour, in a space that all share
+            expected = (int(self._shared(neighbour).sum()), node.agreement.neighbours.get(neighbour, own))
             if values.shape != expected:
                 raise ProtocolError(f"evaluation embeddings of '{neighbour}' have shape {values.shape}, not {expected}")
 

@@ -95,7 +95,7 @@ class Evaluation:
             for neighbour, parcel in _parcels(reply).items():
                 if parcel.frame.source != client or parcel.frame.destination != neighbour:
                     raise ProtocolError(f"client '{client}' sent an evaluation frame under another name")
-                if neighbour in self._topology.neighbours(client):
+                if neighbour in self._agreement.peers(client, self._topology):
                     parcels[client, neighbour] = parcel
         return parcels
 
@@ -108,7 +108,7 @@ class Evaluation:
         final: bool,
         parcels: Mapping[tuple[str, str], Parcel],
     ) -> Order:
-        neighbours = self._topology.neighbours(client)
+        neighbours = self._agreement.peers(client, self._topology)
         first = self._topology.edges[0]
         fields = {
             "list": name,

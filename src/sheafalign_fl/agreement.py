@@ -7,7 +7,7 @@ same functions over the same manifests, so what it passes the relay does not ref
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, Literal
 
@@ -23,6 +23,8 @@ from sheafalign_fl.seeding import numpy_generator
 from sheafalign_fl.topology import Edge, Topology
 
 ListName = Literal["train", "validation", "test", "probe"]
+MOST_COMPARED = 16
+"""In a space that all clients share, pairs that are no neighbours are measured too up to so many clients."""
 LISTS: tuple[ListName, ...] = ("train", "validation", "test", "probe")
 """The agreed lists of events; probe is the part of train on which probes and prototypes are fitted."""
 
@@ -90,7 +92,8 @@ class ClientAgreement:
     lists: Mapping[ListName, NDArray[Any]]
     """Agreed event ids, sorted, the same for every client."""
     shared: Mapping[str, Mapping[ListName, NDArray[np.bool_]]]
-    """Neighbour -> list -> mask over the list: both ends have the event."""
+    """Client -> list -> mask over the list: both have the event. Beside the neighbours, these are the clients that an
+    evaluation compares this one with in a space that all share."""
 
     def to_bytes(self) -> bytes:
         """Return the agreement as bytes for the wire."""
@@ -124,6 +127,8 @@ class Agreement:
     has: Mapping[str, Mapping[ListName, NDArray[np.bool_]]]
     labels: Mapping[str, tuple[str, ...]]
     """Client -> the labels it has of those that the evaluation uses."""
+    strangers: tuple[Edge, ...] = ()
+    """Pairs of clients that are no neighbours, but whose embeddings lie in one space, so that they are measured too."""
 
     @property
     def label(self) -> str | None:
@@ -150,9 +155,16 @@ class Agreement:
             self.lists,
             {
                 edge.other(client): {name: self.shared(edge, name) for name in LISTS}
-                for edge in topology.edges_of(client)
+                for edge in (*topology.edges_of(client), *self.strangers)
+                if client in (edge.source, edge.target)
             },
         )
+
+    def peers(self, client: str, topology: Topology) -> list[str]:
+        """Return the clients that an evaluation compares `client` with, in the order of the federation."""
+        pairs = (*topology.edges_of(client), *self.strangers)
+        found = {pair.other(client) for pair in pairs if client in (pair.source, pair.target)}
+        return [other for other in topology.clients if other in found]
 
 
 def check_manifest(manifest: Manifest, settings: Settings) -> None:
@@ -205,9 +217,27 @@ def agree(manifests: Sequence[Manifest], settings: Settings, topology: Topology)
         _check_classes(by_name, label)
     theirs = {client: tuple(label for label in labels if label in by_name[client].labels) for client in by_name}
     agreement = Agreement(lists, has, theirs)
+    if settings.maps.family == "identity":
+        agreement = replace(agreement, strangers=_strangers(agreement, settings, topology))
     for edge in topology.edges:
         _check_edge(edge, agreement, by_name, settings)
     return agreement
+
+
+def _strangers(agreement: Agreement, settings: Settings, topology: Topology) -> tuple[Edge, ...]:
+    """Return the pairs of a constant sheaf that are no edges and share enough held-out events to be measured.
+
+    Of more than `MOST_COMPARED` clients only edges are measured, because the pairs grow with the square.
+    """
+    if len(topology.clients) > MOST_COMPARED:
+        return ()
+    pairs = (
+        Edge(one, other, settings.clients[one].dim)
+        for one, other in combinations(topology.clients, 2)
+        if other not in topology.neighbours(one)
+    )
+    split = settings.evaluation.split
+    return tuple(pair for pair in pairs if agreement.shared(pair, split).sum() >= 2)
 
 
 def encode_ids(ids: NDArray[Any]) -> bytes:

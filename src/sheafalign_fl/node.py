@@ -116,8 +116,8 @@ class Node:
 
     def shared_rows(self, exchange: int) -> dict[str, NDArray[np.bool_]]:
         """Return neighbour -> mask over the exchange's events: both ends have it. Edges without any are left out."""
-        shared = self.agreement.shared.items()
-        masks = {neighbour: self.schedule.shared(lists["train"], exchange) for neighbour, lists in shared}
+        shared = self.agreement.shared
+        masks = {neighbour: self.schedule.shared(shared[neighbour]["train"], exchange) for neighbour in self.maps}
         return {neighbour: mask for neighbour, mask in masks.items() if mask.any()}
 
     def embed(self, exchange: int) -> dict[str, NDArray[np.floating]]:
@@ -306,12 +306,12 @@ class Node:
         return h, has
 
     def restrict(self, neighbour: str, h: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return P_ij h for rows h, shape (N, d_i) -> (N, d_e)."""
-        return self._apply(self.maps[neighbour].restrict, h)
+        """Return P_ij h for rows h, shape (N, d_i) -> (N, d_e); h itself for a client that is no neighbour."""
+        return self._apply(self.maps[neighbour].restrict, h) if neighbour in self.maps else h
 
     def lift(self, neighbour: str, z: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Return Q_ij z for rows z, shape (N, d_e) -> (N, d_i)."""
-        return self._apply(self.maps[neighbour].lift, z)
+        """Return Q_ij z for rows z, shape (N, d_e) -> (N, d_i); z itself for a client that is no neighbour."""
+        return self._apply(self.maps[neighbour].lift, z) if neighbour in self.maps else z.astype(np.float32)
 
     def labels(self, label: str | None, name: ListName) -> NDArray[np.int64]:
         """Return the labels of the agreed list `name`, shape (N,); -1 where the event or its label is missing."""

@@ -90,6 +90,35 @@ def test_a_cell_has_the_seed_it_is_asked_for(tmp_path_factory: pytest.TempPathFa
     assert plan.methods[0].trial({}).seed == 0
 
 
+def test_a_file_lies_over_the_one_that_it_includes(tmp_path: Path) -> None:
+    (tmp_path / "common").mkdir()
+    common = {
+        "objective": {"temperature": 0.4, "reconstruction": 0.5},
+        "methods": {"lean": {"codec": "float16"}, "clip-pairs": {}, "left": {}, "random": {"method": "random"}},
+        "tune": {"grid": {"training.learning_rate": [0.1, 0.2]}},
+    }
+    (tmp_path / "common" / "methods.yaml").write_text(yaml.safe_dump(common), encoding="utf-8")
+    methods = {"lean": {"graph": {"dim": 3}}, "clip-pairs": {"method": "clip-pairs"}, "left": False, "own": {}}
+    plan = toy_plan(tmp_path, include="common/methods.yaml", objective={"temperature": 0.3}, methods=methods)
+    assert {item.method for item in plan.methods} == {"lean", "clip-pairs", "random", "own"}
+    lean = method(plan, "lean").cell({}, 0)
+    assert (lean.codec, lean.graph.dim) == ("float16", 3)
+    assert (lean.objective.temperature, lean.objective.reconstruction) == (0.3, 0.5)
+    assert method(plan, "clip-pairs").cell({}, 0).maps.family == "identity"
+    assert [len(item.points()) for item in plan.methods] == [2, 2, 2, 2]
+
+
+@pytest.mark.parametrize("clients", [["m0", "m1"], {"m0": None, "m1": {"dim": 6, "missing": 0.5}}])
+def test_an_entry_may_say_something_of_every_client(clients: Any, tmp_path: Path) -> None:
+    methods = {"small": {"method": "clip-pairs", "every_client": {"dim": 4}}, "same": {}}
+    plan = toy_plan(tmp_path, clients=clients, methods=methods)
+    small, same = (item.cell({}, 0) for item in plan.methods)
+    assert [client.dim for client in small.clients.values()] == [4, 4]
+    assert small.graph.dim == 4  # d_e follows d_i
+    assert small.clients["m1"].missing == same.clients["m1"].missing
+    assert same.clients["m0"].dim == 128
+
+
 # ---- tuning ----------------------------------------------------------------------------------------------------------
 
 TUNE = {
@@ -189,15 +218,32 @@ def test_quick_without_anything_to_lay_over_tries_the_first_point_alone(tmp_path
     ("changes", "message"),
     [
         ({"methods": ["sheafalign", "paper"]}, "methods must map each method's name to its settings"),
-        ({"methods": {}}, "methods must map"),
+        ({"methods": {}}, "methods is empty"),
         ({"methods": "paper"}, "methods must map"),
         ({"methods": {"a": "paper"}}, "methods must map"),
         ({"methods": {"a": {"method": "papre"}}}, "toy, method 'a': 'method'"),
         ({"methods": {"a": {"trainig": {}}}}, "toy, method 'a': unknown key 'trainig'; did you mean 'training'"),
+<<<<<<< HEAD
         ({"methods": {"a": {"variant": 3}}}, "methods.a: variant and tuned_as must be text"),
         ({"methods": {"../a": {}}}, "the method '../a' is to name a folder"),
         ({"methods": {"a/b": {}}}, "the method 'a/b' is to name a folder"),
         ({"methods": {"": {}}}, "the method '' is to name a folder"),
+=======
+        ({"methods": {"a": False}}, "methods is empty"),
+        ({"methods": {"a": True}}, "methods must map"),
+        ({"methods": {"a": {"variant": 3}}}, "methods.a: variant and tuned_as must be text"),
+        ({"methods": {"a": {"tuned_as": 3}}}, "methods.a: variant and tuned_as must be text"),
+        ({"methods": {"a": {"tuned_as": "a"}}}, "methods.a.tuned_as: 'a' is not tuned in this file"),
+        ({"methods": {"a": {"tuned_as": "b"}}}, "methods.a.tuned_as: 'b' is not tuned in this file"),
+        ({"methods": {"a": {}, "b": {"tuned_as": "a", "tune": {}}}}, "methods.b: give tune or tuned_as, not both"),
+        ({"methods": {"a": {"every_client": 3}}}, "methods.a.every_client must be a mapping"),
+        ({"methods": {"a": {"every_client": {"dimm": 3}}}}, "unknown key 'clients.m0.dimm'"),
+        ({"include": 3}, "include must be the path of one file"),
+        ({"include": "nowhere.yaml"}, "no configuration at"),
+        ({"methods": {"../a": {}}}, "'../a' cannot name a method"),
+        ({"methods": {"a/b": {}}}, "'a/b' cannot name a method"),
+        ({"methods": {"": {}}}, "'' cannot name a method"),
+>>>>>>> tests-data
         ({"trainig": {}}, "unknown key 'trainig'"),
         ({"training": 5}, "'training'"),
         ({"quick": [1]}, "quick must be a mapping"),
@@ -257,18 +303,17 @@ def test_a_method_that_is_given_twice_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("quick", [False, True])
 def test_the_projects_benchmarks_compare_methods_under_equal_conditions(path: Path, quick: bool) -> None:
     plan = load_plan(path, quick=quick)
-    cells = {item.method: item.cell(item.points()[0], 0) for item in plan.methods if not item.variant}
-    trained = [cell for cell in cells.values() if cell.training.exchanges]
-    assert len(trained) >= 2
-    first = trained[0]
-    for cell in cells.values():
+    assert len(plan.methods) >= 2
+    cells = [(item, item.cell(item.points()[0], 0)) for item in plan.methods]
+    _, first = cells[0]
+    for _, cell in cells:
         assert cell.data == first.data
-        assert cell.evaluation == first.evaluation
         assert list(cell.clients) == list(first.clients)
-    for cell in trained:
-        assert cell.training.batch_size == first.training.batch_size
-        assert cell.training.exchanges == first.training.exchanges
-    shared = yaml.safe_load(path.read_text(encoding="utf-8")).get("tune", {}).get("grid", {})
-    for item in plan.methods:
-        prescribed_whole = not item.grid  # such as the paper's own settings, or nothing to tune
-        assert prescribed_whole or set(item.grid) <= set(shared)
+        assert cell.evaluation.model_copy(update={"every": 0}) == first.evaluation.model_copy(update={"every": 0})
+    # Only a variant, which says what is special about it, may see more or fewer batches than the others.
+    trained = [cell.training for item, cell in cells if not item.variant and cell.training.exchanges]
+    assert quick or len({(steps.batch_size, steps.exchanges * steps.batches) for steps in trained}) <= 1
+    grids = [item.grid for item in plan.methods if item.grid and not item.tuned_as]
+    assert all(grid == grids[0] for grid in grids)
+    trials = [item.trial(item.points()[0]).training.exchanges for item in plan.methods if len(item.points()) > 1]
+    assert len(set(trials)) <= 1

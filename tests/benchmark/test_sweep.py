@@ -352,6 +352,21 @@ def test_of_equal_trials_the_first_is_chosen(tmp_path: Path, monkeypatch: pytest
     assert cell.settings["training.learning_rate"] == RATES[0]
 
 
+def test_a_method_that_is_tuned_as_another_takes_over_its_choice(tmp_path: Path) -> None:
+    methods = {"lean": {"graph": {"dim": 2}, "tuned_as": "sheaf"}, "sheaf": {"graph": {"dim": 3}}}
+    grid = {"grid": {"training.learning_rate": RATES}}
+    plan, watcher = toy_plan(tmp_path, **FAST, tune=grid, methods=methods), Watcher()
+    benchmark = run_here(plan, [0], tmp_path / "out", watcher)
+    assert watcher.phases == [("tuning", 2, 0), ("cells", 2, 0)]
+    assert [tuning.method for tuning in benchmark.tuning] == ["sheaf"]
+    scores = {trial.settings["training.learning_rate"]: trial.score for trial in benchmark.tuning[0].trials}
+    best = max(scores, key=lambda rate: scores[rate])
+    assert [cell.settings["training.learning_rate"] for cell in benchmark.cells] == [best, best]
+    assert [cell.edge_dim for cell in benchmark.cells] == [2, 3]
+    with pytest.raises(UserError, match="'lean' is tuned as 'sheaf'; name that too"):
+        run_benchmark([plan], [0], tmp_path / "out", 1, Watcher(), only="lean")
+
+
 def test_unlabelled_data_is_tuned_by_retrieval(tmp_path: Path) -> None:
     plan = toy_plan(
         tmp_path, **FAST, data={"source": "tests.benchmark.test_sweep:unlabelled"}, tune=TUNE, methods={"lean": {}}

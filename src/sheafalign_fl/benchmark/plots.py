@@ -1,6 +1,7 @@
 """The figures of a benchmark's report."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -24,7 +25,7 @@ def pareto_plot(found: Sequence[Entry]) -> Figure | None:
         return None
     figure, (axes,) = new_figure(7.6, 4.2)
     for payload, spread, number, name in points:
-        look = {"color": CYCLE[number % len(CYCLE)], "marker": _MARKS[number % len(_MARKS)]}
+        look: dict[str, Any] = {"color": CYCLE[number % len(CYCLE)], "marker": _MARKS[number % len(_MARKS)]}
         axes.errorbar(
             payload, 100 * spread.mean, yerr=100 * spread.deviation, label=name, linestyle="", capsize=2, **look
         )
@@ -67,7 +68,7 @@ def missing_plot(found: Sequence[Entry]) -> Figure | None:
             continue
         drawn = True
         spreads = [Spread.of(imputed(cell, count) for cell in entry.cells) for count in counts]
-        look = {"color": CYCLE[number % len(CYCLE)], "marker": _MARKS[number % len(_MARKS)]}
+        look: dict[str, Any] = {"color": CYCLE[number % len(CYCLE)], "marker": _MARKS[number % len(_MARKS)]}
         values = [100 * spread.mean for spread in spreads if spread is not None]
         axes.plot(counts, values, label=entry.method, linestyle=_DASHES[number // len(CYCLE) % 4], **look)
     if not drawn:
