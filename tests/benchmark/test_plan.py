@@ -223,12 +223,6 @@ def test_quick_without_anything_to_lay_over_tries_the_first_point_alone(tmp_path
         ({"methods": {"a": "paper"}}, "methods must map"),
         ({"methods": {"a": {"method": "papre"}}}, "toy, method 'a': 'method'"),
         ({"methods": {"a": {"trainig": {}}}}, "toy, method 'a': unknown key 'trainig'; did you mean 'training'"),
-<<<<<<< HEAD
-        ({"methods": {"a": {"variant": 3}}}, "methods.a: variant and tuned_as must be text"),
-        ({"methods": {"../a": {}}}, "the method '../a' is to name a folder"),
-        ({"methods": {"a/b": {}}}, "the method 'a/b' is to name a folder"),
-        ({"methods": {"": {}}}, "the method '' is to name a folder"),
-=======
         ({"methods": {"a": False}}, "methods is empty"),
         ({"methods": {"a": True}}, "methods must map"),
         ({"methods": {"a": {"variant": 3}}}, "methods.a: variant and tuned_as must be text"),
@@ -243,7 +237,6 @@ def test_quick_without_anything_to_lay_over_tries_the_first_point_alone(tmp_path
         ({"methods": {"../a": {}}}, "'../a' cannot name a method"),
         ({"methods": {"a/b": {}}}, "'a/b' cannot name a method"),
         ({"methods": {"": {}}}, "'' cannot name a method"),
->>>>>>> tests-data
         ({"trainig": {}}, "unknown key 'trainig'"),
         ({"training": 5}, "'training'"),
         ({"quick": [1]}, "quick must be a mapping"),

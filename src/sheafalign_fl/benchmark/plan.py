@@ -126,14 +126,11 @@ def load_plan(path: Path, overrides: Sequence[str] = (), *, quick: bool = False)
     if not isinstance(methods, dict) or not all(isinstance(m, dict | None) or m is False for m in methods.values()):
         raise ConfigError(f"{path}: methods must map each method's name to its settings, or to false to leave it out")
     methods = {str(name): entry for name, entry in methods.items() if entry is not False}
-<<<<<<< HEAD
-=======
     bad = [name for name in methods if not name.isprintable() or set(name) & set("/\\") or name[:1] in ("", ".", " ")]
     if bad:
         raise ConfigError(f"{path}: '{bad[0]}' cannot name a method; folders are named after it")
->>>>>>> tests-data
     if not methods:
-        raise ConfigError(f"{path}: methods must map at least one method's name to its settings")
+        raise ConfigError(f"{path}: methods is empty")
     if not isinstance(fast, dict):
         raise ConfigError(f"{path}: quick must be a mapping of settings")
     plans = [_method(str(path), base, name, entry or {}, tune) for name, entry in methods.items()]
