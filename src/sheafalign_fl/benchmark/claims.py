@@ -67,12 +67,12 @@ def _quality(claim: str, name: str, sheaf: Entry, single: Sequence[Entry]) -> Cl
     theirs = other.score(name) if other is not None else None
     if other is None or ours is None or theirs is None:
         return Claim(title, sheaf.data, "not measured", f"{name} was not measured on {sheaf.data}.")
-    where = "at the same bytes" if cheap else "at more bytes (none sends as few)"
+    where = "at the same bytes" if cheap else "at more bytes, as none sends so few"
     margin = 100 * (ours.mean - theirs.mean)
     within = ", within the spread" if abs(ours.mean - theirs.mean) <= hypot(ours.deviation, theirs.deviation) else ""
     verdict: Verdict = "holds" if ours.mean >= theirs.mean else "does not hold"
     sentence = (
-        f"{sheaf.method} reaches {_percent(ours)} %, the best single space {where} ({other.method}) "
+        f"{sheaf.method} reaches {_percent(ours)} %; {other.method}, the best single space {where}, reaches "
         f"{_percent(theirs)} %: {margin:+.1f} points{within}."
     )
     if cheap and (overall := best(single, name)) is not None and overall is not other:

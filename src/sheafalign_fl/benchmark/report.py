@@ -51,7 +51,7 @@ def write_csv(benchmark: Benchmark, path: Path) -> None:
 def print_benchmark(benchmark: Benchmark, console: Console) -> None:
     """Print the results of every data set, and what came of the claims."""
     for name in data_sets(benchmark):
-        print_table(results_table(benchmark, name), console)
+        print_table(results_table(benchmark, name, brief=True), console)
     found = claims(benchmark)
     if found:
         rows = tuple((row.data, row.claim, row.verdict) for row in found)

@@ -4,13 +4,16 @@ from sheafalign_fl.benchmark.claims import Claim, claims
 from sheafalign_fl.benchmark.results import Benchmark, Tuning
 from sheafalign_fl.benchmark.summaries import SCORES, Entry, best, bytes_to, entries, target_of
 from sheafalign_fl.report.content import Table
-from sheafalign_fl.report.numbers import NONE, count_of, duration, human_bytes, percent, percent_with_spread
+from sheafalign_fl.report.numbers import NONE, count_of, duration, human_bytes, mean, percent, percent_with_spread
 
 _FRACTION = 0.95
 
 
-def results_table(benchmark: Benchmark, data: str) -> Table:
-    """Return all methods on `data`: mean ± standard deviation over seeds in percent, the best main entry starred."""
+def results_table(benchmark: Benchmark, data: str, *, brief: bool = False) -> Table:
+    """Return all methods on `data`: mean ± standard deviation over seeds in percent, the best main entry starred.
+
+    `brief` leaves out the deviations, so that the table fits a terminal.
+    """
     found = entries(benchmark, data)
     names = [name for name in SCORES if any(entry.score(name) is not None for entry in found)]
     winners = {name: best([e for e in found if not e.variant and e.kind != "reference"], name) for name in names}
@@ -18,7 +21,7 @@ def results_table(benchmark: Benchmark, data: str) -> Table:
         (
             entry.method,
             entry.variant or entry.kind,
-            *(_scored(entry, name, starred=winners[name] is entry) for name in names),
+            *(_scored(entry, name, starred=winners[name] is entry, brief=brief) for name in names),
             human_bytes(round(entry.payload_bytes)),
             NONE if entry.bytes_per_exchange is None else human_bytes(round(entry.bytes_per_exchange)),
         )
@@ -91,8 +94,9 @@ def claims_tally(found: list[Claim]) -> str:
     return f"{holding} of {len(measured)} hold"
 
 
-def _scored(entry: Entry, name: str, *, starred: bool) -> str:
-    return percent_with_spread(SCORES[name](cell) for cell in entry.cells) + (" *" if starred else "")
+def _scored(entry: Entry, name: str, *, starred: bool, brief: bool) -> str:
+    values = [SCORES[name](cell) for cell in entry.cells]
+    return (percent(mean(values)) if brief else percent_with_spread(values)) + (" *" if starred else "")
 
 
 def _reached(entry: Entry, target: float) -> str:
