@@ -77,11 +77,11 @@ def test_only_single_spaces_that_send_no_more_count_at_the_same_bytes() -> None:
     sheaf = cell("sheafalign", "sheaf")
     found = claim("zero-shot transfer: transfer, prototypes", sheaf, dear, cheap)
     assert found.verdict == "holds"
-    assert "at the same bytes (clip-equal) 50.0 %" in found.sentence
+    assert "clip-equal, the best single space at the same bytes, reaches 50.0 %" in found.sentence
     assert "At any bytes the best is clip-pairs with 90.0 %" in found.sentence
     alone = claim("zero-shot transfer: transfer, prototypes", sheaf, dear)
     assert alone.verdict == "does not hold"
-    assert "none sends as few" in alone.sentence
+    assert "none sends so few" in alone.sentence
 
 
 def test_differences_within_the_spread_are_marked() -> None:
