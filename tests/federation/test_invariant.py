@@ -56,15 +56,16 @@ def test_federated_training_equals_joint_training(
         ({"contrastive": 0.5, "learnable_temperature": True}, {"optimiser": "adamw", "weight_decay": 0.3}),
         ({"learnable_temperature": True, "temperature": 0.5}, {"optimiser": "adam", "weight_decay": 0.3}),
         ({"stop_gradient": True}, {"decay": "cosine", "optimiser": "adamw", "weight_decay": 0.1}),
-        ({"learnable_temperature": True}, {"decay": "cosine", "learning_rate": 0.02}),
+        # Adam's first step divides by the gradient's own size: where that is 0 but for rounding, 1e-18 becomes 1e-10 of
+        # the learning rate. So this one is kept small.
+        ({"learnable_temperature": True}, {"decay": "cosine", "learning_rate": 0.003}),
     ],
 )
 def test_the_invariant_holds_for_every_option(
     objective: dict[str, Any], training: dict[str, Any], run_folder: Callable[[Settings], RunFolder]
 ) -> None:
-    # Ten exchanges: Adam's first steps are of full size however small a gradient is, which magnifies rounding.
     settings = toy_settings(
-        objective=objective, training={"exchanges": 10, "dtype": "float64", **training}, codec="float64"
+        objective=objective, training={"exchanges": 20, "dtype": "float64", **training}, codec="float64"
     )
     run_inprocess(settings, folder := run_folder(settings))
     assert largest_difference(final_weights(settings, folder), joint_training(settings)) <= 1e-12
