@@ -74,8 +74,10 @@ def tuning_score(folder: RunFolder) -> float:
 
 def _is_whole(summary: Summary) -> bool:
     """Return whether both directions were measured of every edge that shares events to measure on."""
-    edges = sum(edge.shared_events[summary.quality.split] > 0 for edge in summary.edges)
-    return len(summary.quality.retrieval) == 2 * edges
+    measured = {(row.source, row.target) for row in summary.quality.retrieval}
+    shared = [edge for edge in summary.edges if edge.shared_events[summary.quality.split] > 0]
+    # In a space that all share there are further pairs, which are no edges.
+    return all({(edge.source, edge.target), (edge.target, edge.source)} <= measured for edge in shared)
 
 
 def _kind(settings: Settings) -> Kind:
