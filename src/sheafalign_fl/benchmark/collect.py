@@ -41,7 +41,7 @@ def collect(plan: MethodPlan, point: Point, folder: RunFolder, root: Path) -> Ce
         settings=_facts(settings, [*_ALWAYS_SHOWN, *point, *plan.fixed]),
         exchanges=summary.exchanges,
         clients=len(summary.clients),
-        directions=len(quality.retrieval),
+        directions=2 * len(summary.edges),
         codec=settings.codec,
         edge_dim=max(edge.dim for edge in summary.edges),
         payload_bytes=sum(row.payload_bytes for row in train),

@@ -64,6 +64,7 @@ class Cell(_Row):
     exchanges: int
     clients: int
     directions: int
+    """Directed edges of the graph; in a space that all share more pairs are measured than train."""
     codec: str
     edge_dim: int
     payload_bytes: int
