@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import isnan, sqrt
 
 from sheafalign_fl.benchmark.results import Benchmark, Cell, Kind
 
@@ -19,11 +19,13 @@ SCORES: dict[str, Score] = {
     "2 missing": lambda cell: imputed(cell, 2),
 }
 """What methods are compared by, best when high."""
+FRACTION = 0.95
+"""Of a baseline's final quality, for the bytes to quality."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and sample standard deviation over `count` seeds; 0 for one seed."""
+    """Mean and sample standard deviation over `count` seeds; of one seed the deviation is 0, and is not shown."""
 
     mean: float
     deviation: float
@@ -31,8 +33,8 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float | None]) -> "Spread | None":
-        """Return the spread of the values that are known, None without any."""
-        known = [value for value in values if value is not None]
+        """Return the spread of the values that are known, None without any; a run that diverged (NaN) is not known."""
+        known = [value for value in values if value is not None and not isnan(value)]
         if not known:
             return None
         centre = sum(known) / len(known)
@@ -42,13 +44,18 @@ class Spread:
 
 @dataclass(frozen=True)
 class Entry:
-    """One method on one data set, all seeds together."""
+    """One method in one variant on one data set, all seeds together."""
 
     data: str
     method: str
     variant: str
     kind: Kind
     cells: tuple[Cell, ...]
+
+    @property
+    def name(self) -> str:
+        """How the entry is called in tables and figures: its variant too, unless the method is named after it."""
+        return self.method if self.variant in ("", self.method) else f"{self.method} ({self.variant})"
 
     def score(self, name: str) -> Spread | None:
         """Return the spread of one of `SCORES`."""
@@ -69,11 +76,29 @@ class Entry:
 
 @dataclass(frozen=True)
 class Reached:
-    """Payload bytes until a target was reached: the mean over the `count` of `seeds` runs that reached it."""
+    """Payload bytes until a target was reached; `by_seed` has one value for each run, None where it never was."""
 
-    payload_bytes: float | None
-    count: int
-    seeds: int
+    by_seed: tuple[int | None, ...]
+
+    @property
+    def spread(self) -> Spread | None:
+        """Mean and deviation of the bytes, over the runs that reached the target."""
+        return Spread.of(self.by_seed)
+
+    @property
+    def payload_bytes(self) -> float | None:
+        """Mean bytes of the runs that reached the target."""
+        return None if self.spread is None else self.spread.mean
+
+    @property
+    def count(self) -> int:
+        """How many runs reached the target."""
+        return sum(value is not None for value in self.by_seed)
+
+    @property
+    def seeds(self) -> int:
+        """How many runs there are."""
+        return len(self.by_seed)
 
 
 def data_sets(benchmark: Benchmark) -> list[str]:
@@ -82,12 +107,17 @@ def data_sets(benchmark: Benchmark) -> list[str]:
 
 
 def entries(benchmark: Benchmark, data: str) -> list[Entry]:
-    """Return one entry for each method on `data`, in the order of the cells."""
-    groups: dict[str, list[Cell]] = {}
+    """Return one entry for each method and variant on `data`, in the order of the cells."""
+    groups: dict[tuple[str, str], list[Cell]] = {}
     for cell in benchmark.cells:
         if cell.data == data:
-            groups.setdefault(cell.method, []).append(cell)
-    return [Entry(data, method, cells[0].variant, cells[0].kind, tuple(cells)) for method, cells in groups.items()]
+            groups.setdefault((cell.method, cell.variant), []).append(cell)
+    return [Entry(data, *name, cells[0].kind, tuple(cells)) for name, cells in groups.items()]
+
+
+def named(found: Sequence[Entry], method: str, variant: str = "") -> Entry | None:
+    """Return the entry of a method in a variant, by default its main one; None if there is none."""
+    return next((entry for entry in found if (entry.method, entry.variant) == (method, variant)), None)
 
 
 def imputed(cell: Cell, missing: int) -> float | None:
@@ -95,21 +125,37 @@ def imputed(cell: Cell, missing: int) -> float | None:
     return next((point.imputed for point in cell.missing if point.missing == missing), None)
 
 
-def target_of(entry: Entry, fraction: float) -> float | None:
+def final_validation(entry: Entry) -> Spread | None:
+    """Return R@10 at the last point of the learning curves, on validation events; None without curves."""
+    return Spread.of(cell.curve[-1].recall_at_10 for cell in entry.cells if cell.curve)
+
+
+def target_of(entry: Entry, fraction: float = FRACTION) -> float | None:
     """Return `fraction` of the final validation R@10 of a baseline, mean over seeds; None without a curve."""
-    finals = [cell.curve[-1].recall_at_10 for cell in entry.cells if cell.curve]
-    return fraction * sum(finals) / len(finals) if finals else None
+    final = final_validation(entry)
+    return None if final is None else fraction * final.mean
 
 
 def bytes_to(entry: Entry, target: float) -> Reached:
     """Return the training payload when validation R@10 was first at `target` or above (DESIGN section 5.6)."""
-    reached = [
-        point.payload_bytes
-        for cell in entry.cells
-        if (point := next((point for point in cell.curve if point.recall_at_10 >= target), None)) is not None
+    return Reached(
+        tuple(
+            next((point.payload_bytes for point in cell.curve if point.recall_at_10 >= target), None)
+            for cell in entry.cells
+        )
+    )
+
+
+def bytes_to_quality(benchmark: Benchmark, data: str, target: float) -> list[tuple[Entry, Reached]]:
+    """Return for every entry with a learning curve on `data` the bytes until validation R@10 reached `target`.
+
+    `target` is a fraction between 0 and 1; `target_of` derives it from a baseline.
+    """
+    return [
+        (entry, bytes_to(entry, target))
+        for entry in entries(benchmark, data)
+        if any(cell.curve for cell in entry.cells)
     ]
-    mean = sum(reached) / len(reached) if reached else None
-    return Reached(mean, len(reached), len(entry.cells))
 
 
 def best(found: Sequence[Entry], name: str) -> Entry | None:
