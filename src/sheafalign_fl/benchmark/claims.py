@@ -93,12 +93,12 @@ def _quality(claim: str, name: str, sheaf: Entry, single: Sequence[Entry]) -> Cl
         "at any bytes" if anyone else "at the same bytes" if other in cheap else "at more bytes, as none sends so few"
     )
     sentence = (
-        f"{sheaf.name} reaches {_percent(ours)} %; {other.name}, the best single space {where}, reaches "
-        f"{_percent(theirs)} %: {_difference(ours, theirs)}."
+        f"{sheaf.name} reaches {ours.percent} %; {other.name}, the best single space {where}, reaches "
+        f"{theirs.percent} %: {_difference(ours, theirs)}."
     )
     overall = best(single, name)
-    if overall is not None and overall is not other:
-        sentence += f" At any bytes the best is {overall.name} with {_percent(overall.score(name))} %."
+    if overall is not None and overall is not other and (top := overall.score(name)) is not None:
+        sentence += f" At any bytes the best is {overall.name} with {top.percent} %."
     return Claim(title, sheaf.data, "holds" if holds else "does not hold", sentence)
 
 
@@ -157,26 +157,13 @@ def _bytes_to_quality(data: str, there: Sequence[Entry], name: str) -> Claim:
         return Claim(claim, data, "not measured", f"Not both a lean sheaf and {name} were measured on the way.")
     ours, theirs = bytes_to(lean, target), bytes_to(other, target)
     wanted = f"R@10 of {percent(target)} % ({100 * FRACTION:.0f} % of {name}'s final value, on validation events)"
-    if ours.payload_bytes is None or ours.count < ours.seeds or theirs.payload_bytes is None:
+    if ours.spread is None or theirs.spread is None or ours.count < ours.seeds:
         sentence = f"lean reaches {wanted} with {ours.count} of {ours.seeds} seeds; {name} with {theirs.count} of "
         return Claim(claim, data, "does not hold", f"{sentence}{theirs.seeds}.")
-    ratio = theirs.payload_bytes / ours.payload_bytes
+    ratio = theirs.spread.mean / ours.spread.mean
     some = "" if theirs.count == theirs.seeds else f" (the {theirs.count} of {theirs.seeds} seeds that got there)"
     sentence = (
-        f"lean reaches {wanted} after {_bytes(ours.spread)}, {name} after {_bytes(theirs.spread)}{some}: "
+        f"lean reaches {wanted} after {ours.spread.bytes}, {name} after {theirs.spread.bytes}{some}: "
         f"{ratio:.{0 if ratio >= 10 else 1}f} times as much."
     )
     return Claim(claim, data, "holds" if ratio >= _FEWER else "does not hold", sentence)
-
-
-def _bytes(spread: Spread | None) -> str:
-    if spread is None:
-        return "no number of bytes"
-    text = human_bytes(round(spread.mean))
-    return f"{text} ± {human_bytes(round(spread.deviation))}" if spread.deviation else text
-
-
-def _percent(spread: Spread | None) -> str:
-    if spread is None:
-        return "–"
-    return f"{percent(spread.mean)} ± {percent(spread.deviation)}" if spread.count > 1 else percent(spread.mean)

@@ -1,20 +1,21 @@
 """A benchmark's tables as Markdown, between markers in README, so that a test can compare them with the results."""
 
-import re
 from collections.abc import Sequence
 
 from sheafalign_fl.benchmark.claims import claims
 from sheafalign_fl.benchmark.results import Benchmark
-from sheafalign_fl.benchmark.summaries import SCORES, Entry, data_sets, entries
+from sheafalign_fl.benchmark.summaries import Entry, data_sets, entries
 from sheafalign_fl.errors import UserError
-from sheafalign_fl.report.numbers import NONE, human_bytes, percent, percent_with_spread
+from sheafalign_fl.report.numbers import NONE, human_bytes, percent
 
 _COLUMNS = ("method", "R@1", "R@10", "zero-shot, prototypes / logistic", "probe", "1 / 2 missing", "payload")
 
 
 def markdown_tables(benchmark: Benchmark) -> dict[str, str]:
     """Return name -> Markdown: "results" (a table for each data set) and "claims"."""
-    results = "\n\n".join(f"**{data}**\n\n{_results(entries(benchmark, data))}" for data in data_sets(benchmark))
+    results = "\n\n".join(
+        f"**{_plain(data)}**\n\n{_results(entries(benchmark, data))}" for data in data_sets(benchmark)
+    )
     rows = [(row.data, row.claim, f"**{row.verdict}**", row.sentence) for row in claims(benchmark)]
     return {"results": results, "claims": _table(("data", "claim", "verdict", "by how much"), rows)}
 
@@ -27,15 +28,17 @@ def replace_tables(text: str, benchmark: Benchmark) -> str:
     Raises
     ------
     UserError
-        A marker is missing.
+        A marker is missing, is there twice, or the closing one comes first.
     """
     for name, table in markdown_tables(benchmark).items():
         begin, end = f"<!-- benchmark:{name} -->", f"<!-- /benchmark:{name} -->"
-        pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-        if (found := pattern.search(text)) is None:
-            raise UserError(f"the markers {begin} and {end} are missing")
-        start, stop = found.span()
-        text = f"{text[:start]}{begin}\n{table}\n{end}{text[stop:]}"
+        for marker in (begin, end):
+            if (times := text.count(marker)) != 1:
+                raise UserError(f"the marker {marker} is missing" if not times else f"{marker} is there {times} times")
+        before, rest = text.split(begin)
+        if end not in rest:
+            raise UserError(f"{end} comes before {begin}")
+        text = f"{before}{begin}\n{table}\n{end}{rest.split(end)[1]}"
     return text
 
 
@@ -44,9 +47,8 @@ def _results(found: Sequence[Entry]) -> str:
 
 
 def _row(entry: Entry) -> tuple[str, ...]:
-    method = f"{entry.method} ({entry.variant})" if entry.variant else entry.method
     return (
-        method,
+        entry.name,
         _spread(entry, "R@1"),
         _spread(entry, "R@10"),
         f"{_spread(entry, 'transfer, prototypes')} / {_spread(entry, 'transfer, logistic')}",
@@ -57,7 +59,8 @@ def _row(entry: Entry) -> tuple[str, ...]:
 
 
 def _spread(entry: Entry, name: str) -> str:
-    return percent_with_spread(SCORES[name](cell) for cell in entry.cells)
+    spread = entry.score(name)
+    return NONE if spread is None else spread.percent
 
 
 def _mean(entry: Entry, name: str) -> str:
@@ -67,4 +70,14 @@ def _mean(entry: Entry, name: str) -> str:
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """Return text that stays in its cell."""
+    return _plain(text).replace("|", "\\|")
+
+
+def _plain(text: str) -> str:
+    """Return text of one line that is no HTML, so that a name from data can be no marker either."""
+    return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")

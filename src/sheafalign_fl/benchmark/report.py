@@ -3,22 +3,28 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from sheafalign_fl.benchmark import plots
-from sheafalign_fl.benchmark.claims import RULE, Claim, claims
+from sheafalign_fl.benchmark.claims import RULE, claims
 from sheafalign_fl.benchmark.results import Benchmark, Cell
 from sheafalign_fl.benchmark.summaries import data_sets, entries
 from sheafalign_fl.benchmark.tables import (
+    MARKS,
     bytes_table,
+    claims_lists,
+    claims_matrix,
     claims_table,
     claims_tally,
     facts_of,
     results_table,
     tuning_table,
+    warnings_of,
 )
+from sheafalign_fl.errors import DataError
 from sheafalign_fl.report.content import Table
 from sheafalign_fl.report.numbers import count_of
 from sheafalign_fl.report.page import Html, details, facts, join, page, paragraph, section, table, tag
@@ -27,42 +33,59 @@ from sheafalign_fl.report.style import figure_style
 from sheafalign_fl.report.tables import print_table
 from sheafalign_fl.run.folder import write_atomically
 
+_CLASSES = dict(zip(MARKS.values(), ("holds", "fails", "open"), strict=True))
+"""Sign of a verdict -> its class in report.css."""
+_RESULTS = (
+    "R@1, R@10: given an event of one client, is its partner of another client among the first 1 or 10; mean over "
+    "directions, and the worst direction. ZS: zero-shot transfer, a classifier fitted on one client answers for "
+    "another (prototypes, or logistic regression). probe: logistic regression on each client's own embedding. missing "
+    "1, 2: one classifier over all clients, with 1 or 2 of them absent and imputed. High is good everywhere."
+)
+
 
 def write_benchmark_report(benchmark: Benchmark, path: Path) -> None:
-    """Write the HTML report to `path`, atomically."""
+    """Write the HTML report to `path`, atomically; raise `DataError` if it cannot be written."""
     with figure_style():
         parts = [_claims(benchmark), *(_data(benchmark, name) for name in data_sets(benchmark)), _tuning(benchmark)]
         parts.append(_runs(benchmark))
         sections = [part for part in parts if part is not None]
-        write_atomically(path, page("SheafAlign-FL benchmark", _header(benchmark), sections).encode())
+        _write(path, page("SheafAlign-FL benchmark", _header(benchmark), sections))
 
 
 def write_csv(benchmark: Benchmark, path: Path) -> None:
-    """Write one row for each cell to `path`, atomically; a column for each setting and number of missing clients."""
+    """Write one row for each cell to `path`, atomically; a column for each setting and number of missing clients.
+
+    What was not measured is empty. Raises `DataError` if `path` cannot be written.
+    """
     rows = [_flat(cell) for cell in benchmark.cells]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_atomically(path, buffer.getvalue().encode())
+    _write(path, buffer.getvalue())
 
 
 def print_benchmark(benchmark: Benchmark, console: Console) -> None:
-    """Print the results of every data set, and what came of the claims."""
+    """Print the results of every data set, what came of the claims, and what weakens both; fits 80 columns."""
     for name in data_sets(benchmark):
         print_table(results_table(benchmark, name, brief=True), console)
-    found = claims(benchmark)
-    if found:
-        rows = tuple((row.data, row.claim, row.verdict) for row in found)
-        print_table(
-            Table(f"Claims: {claims_tally(found)}", ("data", "claim", "verdict"), rows, text_columns=3), console
-        )
+    if found := claims(benchmark):
+        print_table(claims_lists(found), console)
+    for warning in warnings_of(benchmark):
+        console.print(warning, markup=False, highlight=False)
+
+
+def _write(path: Path, content: str) -> None:
+    try:
+        write_atomically(path, content.encode())
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _header(benchmark: Benchmark) -> Html:
     sets = data_sets(benchmark)
-    methods = dict.fromkeys(cell.method for cell in benchmark.cells)
+    methods = dict.fromkeys((cell.method, cell.variant) for cell in benchmark.cells)
     lead = f"{count_of(len(methods), 'method')} on {count_of(len(sets), 'data set')}: {', '.join(sets)}."
     return tag(
         "header",
@@ -70,6 +93,7 @@ def _header(benchmark: Benchmark) -> Html:
         tag("h1", "Benchmark"),
         paragraph(lead, class_="lead"),
         facts(facts_of(benchmark)),
+        *(paragraph(warning, class_="notice") for warning in warnings_of(benchmark)),
     )
 
 
@@ -77,21 +101,29 @@ def _claims(benchmark: Benchmark) -> tuple[str, str, Html] | None:
     found = claims(benchmark)
     if not found:
         return None
-    shown = table(claims_table(benchmark), RULE)
-    content = section("claims", f"The paper's claims: {claims_tally(found)}", _verdicts(found), shown)
+    content = section(
+        "claims",
+        f"The paper's claims: {claims_tally(found)}",
+        paragraph(RULE, class_="explain"),
+        table(_coloured(claims_matrix(found))),
+        table(_coloured(claims_table(found))),
+    )
     return None if content is None else ("claims", "Claims", content)
 
 
-def _verdicts(found: list[Claim]) -> Html:
-    """Return one line for each claim: on which data it holds, and on which it does not."""
-    names = dict.fromkeys(claim.claim for claim in found)
-    rows = []
-    for name in names:
-        mine = [claim for claim in found if claim.claim == name]
-        holds = ", ".join(claim.data for claim in mine if claim.verdict == "holds")
-        fails = ", ".join(claim.data for claim in mine if claim.verdict == "does not hold")
-        rows.append((name, holds or "–", fails or "–"))
-    return table(Table("At a glance", ("claim", "holds on", "does not hold on"), tuple(rows), text_columns=3))
+def _coloured(content: Table) -> Table:
+    """Return the table with its verdicts in colour; the signs say the same without it."""
+    rows = tuple(
+        (row[0], *(tag("span", cell, class_=f"verdict {kind}") if (kind := _class(cell)) else cell for cell in row[1:]))
+        for row in content.rows
+    )
+    return replace(content, rows=rows)
+
+
+def _class(cell: str) -> str | None:
+    """Return the class of a cell that is a verdict: a sign alone, or a sign and its words."""
+    words = {f"{mark} {verdict}": _CLASSES[mark] for verdict, mark in MARKS.items()}
+    return (_CLASSES | words).get(cell)
 
 
 def _data(benchmark: Benchmark, name: str) -> tuple[str, str, Html] | None:
@@ -101,27 +133,29 @@ def _data(benchmark: Benchmark, name: str) -> tuple[str, str, Html] | None:
     content = section(
         anchor,
         name,
-        table(results_table(benchmark, name)),
+        table(results_table(benchmark, name), _RESULTS),
         draw(
             f"{anchor}-pareto",
             plots.pareto_plot(found),
             "Quality against bytes",
             "Test R@10 against the payload of training (logarithmic), with standard deviations over seeds. Good: high "
-            "and to the left. The grey line is the front: no cheaper method is as good.",
+            "and to the left. The grey line is the Pareto front of the federated methods: none that costs less is as "
+            "good. What sends nothing is a dotted line across.",
         ),
         draw(
             f"{anchor}-learning",
             plots.learning_plot(found),
             "Learning",
-            "Validation R@10 against the payload spent so far (logarithmic), one line for each seed.",
+            "Validation R@10 against the payload spent so far (logarithmic), one line for each seed. Good: high and "
+            "to the left.",
         ),
         None if reached is None else table(reached),
         draw(
             f"{anchor}-missing",
             plots.missing_plot(found),
             "Missing clients",
-            "Accuracy of one classifier over all clients' embeddings, with those of missing clients imputed. Good: "
-            "high and flat.",
+            "Accuracy of one classifier over all clients' embeddings, with those of missing clients imputed; mean and "
+            "standard deviation over seeds. Good: high and flat.",
         ),
     )
     return None if content is None else (anchor, name, content)
@@ -138,10 +172,11 @@ def _tuning(benchmark: Benchmark) -> tuple[str, str, Html] | None:
 
 def _runs(benchmark: Benchmark) -> tuple[str, str, Html]:
     rows = tuple(
-        (cell.data, cell.method, str(cell.seed), cell.folder, json.dumps(cell.settings)) for cell in benchmark.cells
+        (cell.data, cell.method, cell.variant, str(cell.seed), cell.folder, json.dumps(cell.settings))
+        for cell in benchmark.cells
     )
-    columns = ("data", "method", "seed", "folder", "settings that make the method")
-    content = table(Table("All cells", columns, rows, text_columns=5, wide=frozenset({3, 4})))
+    columns = ("data", "method", "variant", "seed", "folder", "settings that make the method")
+    content = table(Table("All cells", columns, rows, text_columns=6, wide=frozenset({4, 5})))
     return "runs", "Runs", tag("section", tag("h2", "Runs"), join([details("every run", content)]), id="runs")
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import isnan, sqrt
 
 from sheafalign_fl.benchmark.results import Benchmark, Cell, Kind
+from sheafalign_fl.report.numbers import human_bytes, percent
 
 Score = Callable[[Cell], float | None]
 
@@ -40,6 +41,17 @@ class Spread:
         centre = sum(known) / len(known)
         squares = sum((value - centre) ** 2 for value in known)
         return cls(centre, sqrt(squares / (len(known) - 1)) if len(known) > 1 else 0.0, len(known))
+
+    @property
+    def percent(self) -> str:
+        """Fractions as "54.3 ± 1.2", to stand under a heading or before a sign that says %."""
+        return f"{percent(self.mean)} ± {percent(self.deviation)}" if self.count > 1 else percent(self.mean)
+
+    @property
+    def bytes(self) -> str:
+        """Bytes as "1.09 MB ± 111 kB"; alone where all seeds agree."""
+        text = human_bytes(round(self.mean))
+        return f"{text} ± {human_bytes(round(self.deviation))}" if self.deviation else text
 
 
 @dataclass(frozen=True)
