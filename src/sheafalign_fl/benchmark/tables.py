@@ -33,7 +33,8 @@ def results_table(benchmark: Benchmark, data: str, *, brief: bool = False) -> Ta
         f"Percent, test events, {count_of(len(first), 'seed')} ({seeds}); retrieval among {first[0].gallery:,} events. "
         "* marks the best main entry; payload is that of training, over all edges and directions."
     )
-    return Table(data, ("method", "kind", *names, "payload", "an exchange"), rows, text_columns=2, note=note)
+    columns = ("method", "kind", *names, "payload", "an exchange")
+    return Table(f"{data}: results", columns, rows, text_columns=2, note=note)
 
 
 def bytes_table(benchmark: Benchmark, data: str) -> Table | None:
