@@ -67,9 +67,9 @@ def results_table(benchmark: Benchmark, data: str, *, brief: bool = False) -> Ta
     if brief:
         columns = ("method", *(_BRIEF[name] for name in names), "payload")
         note += " proto, logis: zero-shot transfer. 1 miss, 2 miss: clients missing, imputed."
-        return Table(data, columns, tuple(rows), note=note)
+        return Table(f"{data}: results", columns, tuple(rows), note=note)
     columns = ("method", "kind", "seeds", *(SHORT[name] for name in names), "payload\nan exchange")
-    return Table("Results", columns, tuple(rows), text_columns=2, note=note, wide=frozenset({0}))
+    return Table(f"{data}: results", columns, tuple(rows), text_columns=2, note=note, wide=frozenset({0}))
 
 
 def bytes_table(benchmark: Benchmark, data: str) -> Table | None:
