@@ -7,9 +7,8 @@ in README are those of the committed results; a test compares the two.
 import sys
 from pathlib import Path
 
-from sheafalign_fl.benchmark.readme_tables import replace_tables
-
 from sheafalign_fl.benchmark import load_benchmark
+from sheafalign_fl.benchmark.readme_tables import replace_tables
 from sheafalign_fl.errors import UserError
 from sheafalign_fl.run.folder import write_atomically
 
