@@ -212,13 +212,14 @@ def agree(manifests: Sequence[Manifest], settings: Settings, topology: Topology)
         }
         for client, manifest in by_name.items()
     }
-    labels = _resolve_labels(by_name, settings, topology)
+    agreement = Agreement(lists, has, {})
+    if settings.maps.family == "identity":
+        agreement = replace(agreement, strangers=_strangers(agreement, settings, topology))
+    labels = _resolve_labels(by_name, settings, (*topology.edges, *agreement.strangers))
     for label in labels:
         _check_classes(by_name, label)
     theirs = {client: tuple(label for label in labels if label in by_name[client].labels) for client in by_name}
-    agreement = Agreement(lists, has, theirs)
-    if settings.maps.family == "identity":
-        agreement = replace(agreement, strangers=_strangers(agreement, settings, topology))
+    agreement = replace(agreement, labels=theirs)
     for edge in topology.edges:
         _check_edge(edge, agreement, by_name, settings)
     return agreement
@@ -317,8 +318,8 @@ def _sample(ids: NDArray[Any], most: int, seed: int, name: str) -> NDArray[Any]:
     return np.sort(numpy_generator(seed, "evaluation", name).choice(ids, size=most, replace=False))
 
 
-def _resolve_labels(by_name: Mapping[str, Manifest], settings: Settings, topology: Topology) -> tuple[str, ...]:
-    """Return the labels that the evaluation uses: the one asked for, else one for all clients, else one per edge."""
+def _resolve_labels(by_name: Mapping[str, Manifest], settings: Settings, pairs: Sequence[Edge]) -> tuple[str, ...]:
+    """Return the labels that the evaluation uses: the one asked for, else one for all clients, else one per pair."""
     needing = [metric for metric in settings.evaluation.metrics if metric in ("transfer", "probe", "missing")]
     known = [label for manifest in by_name.values() for label in manifest.labels]
     wanted = settings.evaluation.label
@@ -334,7 +335,7 @@ def _resolve_labels(by_name: Mapping[str, Manifest], settings: Settings, topolog
         return (wanted,) if wanted is not None else ()
     if all(known[0] in manifest.labels for manifest in by_name.values() if manifest.labels):
         return (known[0],)
-    common = [_first_common(by_name[edge.source], by_name[edge.target]) for edge in topology.edges]
+    common = [_first_common(by_name[pair.source], by_name[pair.target]) for pair in pairs]
     return tuple(dict.fromkeys(label for label in common if label is not None)) or (known[0],)
 
 

@@ -79,12 +79,14 @@ def test_the_order_of_the_clients_does_not_matter(
     assert [row.prototype_accuracy for row in found.transfer] == [1.0] * 6
 
 
-def test_on_a_path_the_edges_that_are_there_decide(run_folder: Callable[[Settings], RunFolder]) -> None:
-    """ab - bc - ca: nobody shares factor a with a neighbour, so it is not looked at."""
+def test_on_a_path_in_one_space_the_ends_are_scored_by_what_they_share_too(
+    run_folder: Callable[[Settings], RunFolder],
+) -> None:
+    """ab - bc - ca: in one space ab and ca are compared without being neighbours, and they share factor a."""
     found = quality(untrained(graph={"topology": "path", "dim": 12}), run_folder)
-    assert len(found.transfer) == 4
+    assert len(found.transfer) == 6
     assert all(row.prototype_accuracy == 1.0 for row in found.transfer)
-    assert found.label == "class_b, class_c"
+    assert found.label == "class_a, class_b, class_c"
 
 
 def test_a_label_that_is_asked_for_is_everybody_s(run_folder: Callable[[Settings], RunFolder]) -> None:

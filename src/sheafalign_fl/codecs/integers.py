@@ -6,6 +6,9 @@ from numpy.typing import NDArray
 from sheafalign_fl.codecs.base import Codec, from_bfloat16, read_scales, row_scales
 from sheafalign_fl.errors import ProtocolError
 
+_LARGEST = 2.0**126
+"""Larger values are clipped, so that a scale that was rounded up never takes a decoded value out of float32's range."""
+
 
 class IntegerCodec(Codec):
     """Symmetric quantisation of each event's embedding to integers in [-levels, levels], rounded half to even.
@@ -20,8 +23,7 @@ class IntegerCodec(Codec):
 
     def encode(self, values: NDArray[np.floating]) -> bytes:
         """Return scales and integers."""
-        limit = np.finfo(np.float32).max
-        wanted = np.clip(values, -limit, limit).astype(np.float32)
+        wanted = np.clip(values, -_LARGEST, _LARGEST).astype(np.float32)
         scales = row_scales(np.abs(wanted).max(axis=1, initial=0) / np.float32(self._levels))
         steps = from_bfloat16(scales)[:, None]
         ratio = np.divide(wanted, steps, out=np.zeros_like(wanted), where=steps > 0)
