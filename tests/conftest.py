@@ -9,6 +9,7 @@ import pytest
 
 from sheafalign_fl.config import Settings, parse_settings
 from sheafalign_fl.run.folder import RunFolder
+from strategies import peer_to_peer
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
@@ -34,6 +35,12 @@ def toy_settings(**sections: Any) -> Settings:
         merge = isinstance(value, dict) and name not in ("clients", "data")
         content[name] = {**content.get(name, {}), **value} if merge else value
     return parse_settings(content)
+
+
+@pytest.fixture
+def no_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the runs' reports, which take longer to draw than a few exchanges to run."""
+    monkeypatch.setattr(peer_to_peer, "write_report", lambda *_: None)
 
 
 @pytest.fixture

@@ -45,6 +45,7 @@ def absences(folder: RunFolder) -> list[tuple[int, str, str]]:
     return [(row["exchange"], row["client"], row["event"]) for row in rows]
 
 
+@pytest.mark.draws_report
 def test_a_failing_client_is_left_out_and_comes_back(run_folder: Callable[[Settings], RunFolder]) -> None:
     settings = toy_settings(training={"exchanges": 8})
 

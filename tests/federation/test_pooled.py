@@ -95,6 +95,7 @@ def test_what_travels_is_every_raw_training_input_once(tmp_path: Path, monkeypat
 METRICS = ["retrieval", "transfer", "probe", "missing", "consistency"]
 
 
+@pytest.mark.draws_report
 def test_quality_is_measured_as_in_every_run(tmp_path: Path, run_folder: Callable[[Settings], RunFolder]) -> None:
     """The same weights but for the last bits of float64, embedded in float32: the same numbers but for a near tie."""
     evaluation = {"metrics": METRICS, "every": 0}

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from itertools import permutations
 
 import numpy as np
+import pytest
 
 from sheafalign_fl import agreement, metrics
 from sheafalign_fl.check import check
@@ -26,6 +27,7 @@ def imagebind(**sections: object) -> Settings:
     return toy_settings(clients=CLIENTS, maps=maps, graph=graph, objective=objective, **sections)
 
 
+@pytest.mark.draws_report
 def test_the_pair_without_the_anchor_is_measured(run_folder: Callable[[Settings], RunFolder]) -> None:
     settings = imagebind(evaluation={"every": 3, "metrics": ["retrieval", "transfer", "consistency"]})
     run_inprocess(settings, folder := run_folder(settings))

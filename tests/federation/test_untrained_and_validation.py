@@ -31,6 +31,7 @@ def random_method(**sections: Any) -> Settings:
     return Settings.model_validate({**content, "method": "random"})
 
 
+@pytest.mark.draws_report
 def test_an_untrained_run_measures_its_initial_weights_and_trains_no_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,6 @@ from sheafalign_fl.manifest import client_data, describe
 from sheafalign_fl.run.folder import RunFolder
 from sheafalign_fl.run.results import Quality
 from sheafalign_fl.topology import build_topology
-from strategies import peer_to_peer
 from tests.conftest import toy_settings
 from tests.data.idx_files import made, write
 from tests.metrics.leaks import (
@@ -44,10 +43,7 @@ from tests.metrics.leaks import (
 MakeFolder = Callable[[Settings], RunFolder]
 
 
-@pytest.fixture(autouse=True)
-def no_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the runs' reports, which take longer than the runs."""
-    monkeypatch.setattr(peer_to_peer, "write_report", lambda *_: None)
+pytestmark = pytest.mark.usefixtures("no_reports")
 
 
 def measured(settings: Settings, folder: RunFolder) -> Quality:

@@ -25,6 +25,8 @@ SHORTER = {
 RUN_ELSEWHERE = {
     "make demo": ".ci/run",
     "make test": ".ci/run",
+    "make data": ".ci/run",
+    "make benchmark": ".ci/run",
     "flwr run .": "tests/system/test_engines.py",
 }
 
