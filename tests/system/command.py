@@ -1,6 +1,7 @@
 """Running the real command line as a user does: a process, an exit code, what it prints."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,19 @@ def sheafalign(*arguments: str, cwd: Path = ROOT) -> "subprocess.CompletedProces
         text=True,
         timeout=300,
         check=False,
+    )
+
+
+def start(*arguments: str, cwd: Path = ROOT) -> "subprocess.Popen[str]":
+    """Start `sheafalign` with `arguments`; Ctrl-C reaches it even where the tests themselves run in the background."""
+    return subprocess.Popen(
+        [str(Path(sys.executable).parent / "sheafalign"), *arguments],
+        cwd=cwd,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
 
 

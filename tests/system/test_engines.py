@@ -14,7 +14,7 @@ import yaml
 
 from sheafalign_fl.ledger import read_ledger
 from sheafalign_fl.run.folder import RunFolder, read_rows
-from tests.system.command import ROOT, environment, sheafalign
+from tests.system.command import ROOT, environment, sheafalign, start
 
 pytestmark = pytest.mark.slow
 
@@ -187,13 +187,6 @@ def test_flwr_run_in_the_repository_root_works(tmp_path: Path) -> None:
                     process.kill()
             except psutil.Error:
                 continue
-
-
-def start(*arguments: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [str(Path(sys.executable).parent / "sheafalign"), *arguments],
-        cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
 
 
 def wait_for_exchange(folder: RunFolder, exchange: int, process: "subprocess.Popen[str]") -> None:
