@@ -1,5 +1,6 @@
 """The Flower ClientApp: describe, agree, exchange, evaluate, finish (`sheafalign_fl.protocol` names the verbs)."""
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import wraps
 
@@ -7,18 +8,21 @@ import numpy as np
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
+from sheafalign_fl.seal import SealedEdges
 
 from clients import evaluation, residence
-from sheafalign_fl.errors import ProtocolError, SheafAlignError
+from sheafalign_fl.errors import ProtocolError, RunError, SheafAlignError
 from sheafalign_fl.flower.records import Scalar, pack, unpack
 from sheafalign_fl.manifest import client_data, describe
 from sheafalign_fl.node import LOSS_TERMS, Node
 from sheafalign_fl.protocol import Frame
 from sheafalign_fl.run.folder import RunFolder
 from sheafalign_fl.run.results import Loss
+from sheafalign_fl.stopwatch import StopWatch
 from sheafalign_fl.threads import limit_threads
 
 app = ClientApp()
+_log = logging.getLogger("sheafalign.node")
 Handler = Callable[[Message, Context], Message]
 
 
@@ -47,9 +51,9 @@ def _describe(message: Message, context: Context) -> Message:
     name = residence.client_of(context)
     if name is None:
         return Message(pack({"spare": True}), reply_to=message)
-    if name not in settings.clients:
-        raise ProtocolError(f"this node is client '{name}', which the configuration does not name")
-    manifest = describe(name, settings, client_data(name, settings))
+    residence.check_sealing(context)
+    nonce, boot = residence.nonce_of(context), str(context.node_config.get("boot", ""))
+    manifest = describe(name, settings, client_data(name, settings), nonce, boot)
     return Message(pack({"manifest": manifest.to_bytes()}), reply_to=message)
 
 
@@ -58,11 +62,27 @@ def _describe(message: Message, context: Context) -> Message:
 def _agree(message: Message, context: Context) -> Message:
     """Take the agreement: neighbours, agreed events, what each edge shares."""
     fields, _ = unpack(message)
-    agreement, folder = fields["agreement"], fields["folder"]
+    agreement, folder, run = fields["agreement"], fields["folder"], fields["run"]
     if not isinstance(agreement, bytes):
         raise ProtocolError("an agreement that is not bytes")
-    residence.settle(context, agreement, str(folder))
+    residence.settle(context, agreement, str(folder), str(run))
     residence.node_of(context)  # made now, so that what is wrong with it shows now
+    residence.seal_of(context)
+    return Message(pack(), reply_to=message)
+
+
+@app.query("present")
+def _present(message: Message, context: Context) -> Message:
+    """Tell the relay which process this is: another one than it knows has lost the message that it waits for."""
+    return Message(pack({"boot": str(context.node_config.get("boot", ""))}), reply_to=message)
+
+
+@app.query("refuse")
+def _refuse(message: Message, context: Context) -> Message:
+    """Hear why the relay goes on without this client."""
+    fields, _ = unpack(message)
+    _log.error("the relay refuses run %d: %s", context.run_id, fields.get("reason"))
+    residence.leave(context)
     return Message(pack(), reply_to=message)
 
 
@@ -76,23 +96,48 @@ def _exchange(message: Message, context: Context) -> Message:
     -1 leaves a part out.
     """
     fields, frames = unpack(message)
-    node = residence.node_of(context)
-    folder = RunFolder(residence.folder_of(context))
+    node, seal, watch = residence.node_of(context), residence.seal_of(context), StopWatch()
     if (restore := _number(fields, "restore")) >= 0:
-        node.load_state(folder.load_client(restore, node.name))
+        node.load_state(RunFolder(residence.folder_of(context)).load_client(restore, node.name))
+        node.restored = None
     losses: list[Loss] = []
-    outbound: dict[str, bytes] = {}
+    embeddings: Mapping[str, NDArray[np.floating]] = {}
     following, stale = _number(fields, "embed"), node.settings.training.stale
     if following >= 0 and stale:
-        outbound = send(node.embed(following), node, following)
+        with watch("compute"):
+            embeddings = node.embed(following)
     if (exchange := _number(fields, "step")) >= 0:
-        losses = node.step(exchange, receive(frames, node, exchange))
+        losses = _step(node, exchange, frames, seal, watch)
     if (checkpoint := _number(fields, "checkpoint")) >= 0:
-        folder.save_client(checkpoint, node.name, node.state())
+        with watch("save"):
+            residence.save(context, node, checkpoint)
     if following >= 0 and not stale:
-        outbound = send(node.embed(following), node, following)
+        with watch("compute"):
+            embeddings = node.embed(following)
+    with watch("encode"):
+        outbound = send(embeddings, node, following, seal)
     residence.keep(context, node)
-    return Message(pack(_report(losses), outbound), reply_to=message)
+    timing = {"timing": watch.to_bytes()} if "boot" in context.node_config else {}
+    return Message(pack(_report(losses) | timing, outbound), reply_to=message)
+
+
+def _step(
+    node: Node, exchange: int, frames: Mapping[str, bytes], seal: SealedEdges | None, watch: StopWatch
+) -> list[Loss]:
+    """Take the step of `exchange`, unless it is in the weights already: then the relay asks for the second time."""
+    if node.done > exchange:
+        return node.last
+    if node.restored is not None and node.restored < exchange and node.settings.training.deadline is None:
+        raise RunError(
+            f"client '{node.name}' was restarted with its state after {node.restored} exchanges, but {exchange} are "
+            "done; resume the run from its last checkpoint, and set checkpoint.every: 1 to lose nothing"
+        )
+    with watch("encode"):
+        received = receive(frames, node, exchange, seal)
+    with watch("compute"):
+        losses = node.step(exchange, received)
+    node.restored = None
+    return losses
 
 
 @app.evaluate("embed")
@@ -101,7 +146,8 @@ def _evaluate_embed(message: Message, context: Context) -> Message:
     """Send every neighbour the comparison embeddings of an agreed list of held-out events."""
     fields, _ = unpack(message)
     node = residence.node_of(context)
-    frames = evaluation.embed(node, evaluation.list_name(fields), _number(fields, "exchange"))
+    seal = residence.seal_of(context)
+    frames = evaluation.embed(node, evaluation.list_name(fields), _number(fields, "exchange"), seal)
     return Message(pack({}, frames), reply_to=message)
 
 
@@ -111,7 +157,8 @@ def _evaluate_score(message: Message, context: Context) -> Message:
     """Measure this client's own embeddings against those that its neighbours sent."""
     fields, frames = unpack(message)
     node = residence.node_of(context)
-    answer, outbound = evaluation.score(node, fields, frames, residence.folder_of(context))
+    folder, seal = residence.folder_of(context), residence.seal_of(context)
+    answer, outbound = evaluation.score(node, fields, frames, folder, seal)
     return Message(pack(answer, outbound), reply_to=message)
 
 
@@ -128,21 +175,27 @@ def _finish(message: Message, context: Context) -> Message:
     return Message(pack({"digest": digest}), reply_to=message)
 
 
-def send(embeddings: Mapping[str, NDArray[np.floating]], node: Node, exchange: int) -> dict[str, bytes]:
+def send(
+    embeddings: Mapping[str, NDArray[np.floating]], node: Node, exchange: int, seal: SealedEdges | None = None
+) -> dict[str, bytes]:
     """Return neighbour -> packed training frame."""
-    return {
-        neighbour: Frame.of("train", exchange, node.name, neighbour, node.settings.codec, z).pack()
+    frames = {
+        neighbour: Frame.of("train", exchange, node.name, neighbour, node.settings.codec, z)
         for neighbour, z in embeddings.items()
     }
+    return {neighbour: (seal.seal(frame) if seal else frame).pack() for neighbour, frame in frames.items()}
 
 
-def receive(frames: Mapping[str, bytes], node: Node, exchange: int) -> dict[str, NDArray[np.floating]]:
+def receive(
+    frames: Mapping[str, bytes], node: Node, exchange: int, seal: SealedEdges | None = None
+) -> dict[str, NDArray[np.floating]]:
     """Return neighbour -> z_ji out of packed training frames.
 
     Raises
     ------
     ProtocolError
-        A frame is damaged, or is not from that neighbour to this client for this exchange in the agreed codec.
+        A frame is damaged or its seal broken, or it is not from that neighbour to this client for this exchange in the
+        agreed codec.
     """
     values: dict[str, NDArray[np.floating]] = {}
     for neighbour, data in frames.items():
@@ -150,7 +203,7 @@ def receive(frames: Mapping[str, bytes], node: Node, exchange: int) -> dict[str,
         got = (frame.purpose, frame.exchange, frame.source, frame.destination, frame.codec)
         if got != (expected := ("train", exchange, neighbour, node.name, node.settings.codec)):
             raise ProtocolError(f"client '{node.name}' got a frame that is {got} where {expected} was due")
-        values[neighbour] = frame.values()
+        values[neighbour] = (seal.open(frame) if seal else frame).values()
     return values
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sheafalign_fl.seal import SealedEdges
 
 from sheafalign_fl import metrics
 from sheafalign_fl.agreement import ListName
@@ -38,7 +39,7 @@ def list_name(fields: Mapping[str, Scalar]) -> ListName:
     raise ProtocolError(f"evaluation on an unknown list of events: {fields.get('list')!r}")
 
 
-def embed(node: Node, name: ListName, exchange: int) -> dict[str, bytes]:
+def embed(node: Node, name: ListName, exchange: int, seal: SealedEdges | None = None) -> dict[str, bytes]:
     """Return client -> packed frame of z_ij for the shared events of list `name`.
 
     Beside the neighbours these are, in a space that all share, the other clients: there z_ij is h_i.
@@ -47,12 +48,16 @@ def embed(node: Node, name: ListName, exchange: int) -> dict[str, bytes]:
     frames = {}
     for neighbour, shared in node.agreement.shared.items():
         if (mask := shared[name]).any():
-            frames[neighbour] = _frame(node, neighbour, exchange, node.restrict(neighbour, h[mask]))
+            frames[neighbour] = _frame(node, neighbour, exchange, node.restrict(neighbour, h[mask]), seal)
     return frames
 
 
 def score(
-    node: Node, fields: Mapping[str, Scalar], frames: Mapping[str, bytes], folder: Path
+    node: Node,
+    fields: Mapping[str, Scalar],
+    frames: Mapping[str, bytes],
+    folder: Path,
+    seal: SealedEdges | None = None,
 ) -> tuple[dict[str, Scalar], dict[str, bytes]]:
     """Return this client's scores (a JSON field) and its frames for the evaluator.
 
@@ -62,7 +67,7 @@ def score(
     name, wanted = list_name(fields), str(fields["metrics"]).split(",")
     exchange = int(str(fields["exchange"]))
     labels, edge_labels = json.loads(str(fields["labels"])), json.loads(str(fields["edge_labels"]))
-    received = {source: Frame.unpack(data).values() for source, data in frames.items()}
+    received = {source: _open(source, data, node, exchange, seal) for source, data in frames.items()}
     scorer = _Scorer(node, name, labels, edge_labels, received)
     results: dict[str, list[dict[str, Any]]] = {
         metric: [] for metric in ("retrieval", "transfer", "probe", "consistency")
@@ -212,5 +217,16 @@ class _Scorer:
         return self.node.restrict(neighbour, self.h[self._shared(neighbour)])
 
 
-def _frame(node: Node, destination: str, exchange: int, values: NDArray[np.floating]) -> bytes:
-    return Frame.of("evaluate", exchange, node.name, destination, _CODEC, values).pack()
+def _frame(
+    node: Node, destination: str, exchange: int, values: NDArray[np.floating], seal: SealedEdges | None = None
+) -> bytes:
+    frame = Frame.of("evaluate", exchange, node.name, destination, _CODEC, values)
+    return (seal.seal(frame) if seal else frame).pack()
+
+
+def _open(source: str, data: bytes, node: Node, exchange: int, seal: SealedEdges | None) -> NDArray[np.floating]:
+    frame = Frame.unpack(data)
+    got = (frame.purpose, frame.exchange, frame.source, frame.destination)
+    if got != (due := ("evaluate", exchange, source, node.name)):
+        raise ProtocolError(f"client '{node.name}' got a frame that is {got} where {due} was due")
+    return (seal.open(frame) if seal else frame).values()

@@ -1,59 +1,93 @@
 """The handshake: find the nodes, hear what each of them is, refuse what does not fit, tell all what was agreed."""
 
-import logging
 import time
+from collections.abc import Collection, Mapping
 
+from flwr.app import Message
 from flwr.serverapp import Grid
 
 from sheafalign_fl.agreement import Agreement, Manifest, agree
 from sheafalign_fl.config import Settings
-from sheafalign_fl.errors import HandshakeError
-from sheafalign_fl.protocol import AGREE, DESCRIBE
+from sheafalign_fl.errors import HandshakeError, SheafAlignError
+from sheafalign_fl.flower.records import pack
+from sheafalign_fl.protocol import AGREE, DESCRIBE, REFUSE
 from sheafalign_fl.run.folder import RunFolder
 from sheafalign_fl.topology import Topology
 from strategies.messenger import Messenger, Order, Outcome
 from strategies.recorder import Recorder
 
-_log = logging.getLogger("sheafalign.relay")
+_GATHER_SECONDS = 5.0
+"""Nodes that come so close to each other are asked together."""
 
 
 def gather(
-    grid: Grid, settings: Settings, topology: Topology, recorder: Recorder
+    grid: Grid, settings: Settings, topology: Topology, recorder: Recorder, registered: Mapping[str, int]
 ) -> tuple[dict[str, int], dict[str, Manifest], Agreement]:
     """Return client -> node id, client -> manifest, and what follows from the manifests.
+
+    Parameters
+    ----------
+    registered
+        Client -> node id, where the relay knows each client's key; empty where it knows none.
 
     Raises
     ------
     HandshakeError
-        Too few nodes within the deadline, or a client that does not fit.
+        Some client has no node within the deadline, or a client does not fit.
     DataError
         The clients' events or labels cannot serve the configuration.
     """
     limit = time.monotonic() + settings.training.setup_deadline
-    ids = _wait_for_nodes(grid, len(settings.clients), limit)
-    messenger = Messenger(grid, {str(node): node for node in ids})
-    orders = {str(node): Order() for node in ids}
-    outcome = messenger.ask(DESCRIBE, orders, "setup", limit - time.monotonic())
-    _raise_failures(outcome)
     nodes: dict[str, int] = {}
     manifests: list[Manifest] = []
-    for node in orders:  # not in the order of the replies, so that the first refusal is always the same
-        reply = outcome.replies[node]
-        if not isinstance(manifest := reply.fields.get("manifest"), bytes):
-            continue  # a spare node
-        manifests.append(Manifest.from_bytes(manifest))
-        nodes.setdefault(manifests[-1].name, int(node))
-    agreement = agree(manifests, settings, topology)
-    names = {str(node): name for name, node in nodes.items()}
-    recorder.question(
-        "setup",
-        0,
-        {names.get(node, node): order for node, order in orders.items()},
-        _renamed(outcome, names),
-        {},
-    )
+    asked: set[int] = set()
+    while set(nodes) != set(settings.clients):
+        ids = _wait_for_nodes(grid, asked, settings, nodes, limit)
+        asked.update(ids)
+        messenger = Messenger(grid, {str(node): node for node in ids})
+        orders = {str(node): Order() for node in ids}
+        outcome = messenger.ask(DESCRIBE, orders, "setup", max(_GATHER_SECONDS, limit - time.monotonic()))
+        asked -= {int(node) for node in outcome.unreachable}  # gone, or not quite there yet
+        _raise_failures(outcome)
+        for node in orders:  # not in the order of the replies, so that the first refusal is always the same
+            if node not in outcome.replies or not isinstance(
+                manifest := outcome.replies[node].fields.get("manifest"), bytes
+            ):
+                continue  # a spare node
+            manifests.append(Manifest.from_bytes(manifest))
+            _check_key(manifests[-1].name, int(node), registered)
+            nodes.setdefault(manifests[-1].name, int(node))
+        names = {str(node): name for name, node in nodes.items()}
+        recorder.question(
+            "setup",
+            0,
+            {names.get(node, node): order for node, order in orders.items()},
+            _renamed(outcome, names),
+            {},
+        )
+        if len({manifest.name for manifest in manifests}) < len(manifests):
+            break  # claimed twice: `agree` says so
+    try:
+        agreement = agree(manifests, settings, topology)
+    except SheafAlignError as error:
+        refuse(grid, nodes, str(error))
+        raise
     nodes = {client: nodes[client] for client in settings.clients}
     return nodes, {manifest.name: manifest for manifest in manifests}, agreement
+
+
+def refuse(grid: Grid, nodes: Mapping[str, int], reason: str) -> None:
+    """Tell the clients why there will be no run with them; nobody waits for what they say to that."""
+    for node in nodes.values():
+        grid.push_messages([Message(pack({"reason": reason}), node, REFUSE, group_id="setup")])
+
+
+def _check_key(client: str, node: int, registered: Mapping[str, int]) -> None:
+    """Refuse a node that says it is a client whose key it does not have."""
+    if registered and registered.get(client) != node:
+        owner = next((name for name, known in registered.items() if known == node), None)
+        key = f"its key is that of client '{owner}'" if owner else "its key is nobody's that the relay knows"
+        raise HandshakeError(f"a node says that it is client '{client}' but {key}; it is refused")
 
 
 def tell(
@@ -67,7 +101,11 @@ def tell(
     """Send every client its agreement; raise if one of them cannot work with it."""
     orders = {
         client: Order(
-            {"agreement": agreement.for_client(client, topology).to_bytes(), "folder": str(folder.path.resolve())}
+            {
+                "agreement": agreement.for_client(client, topology).to_bytes(),
+                "folder": str(folder.path.resolve()),
+                "run": folder.identity,
+            }
         )
         for client in topology.clients
     }
@@ -76,21 +114,35 @@ def tell(
     recorder.question("setup", 0, orders, outcome, {})
 
 
-def _wait_for_nodes(grid: Grid, count: int, limit: float) -> list[int]:
+def _wait_for_nodes(
+    grid: Grid, asked: Collection[int], settings: Settings, nodes: Mapping[str, int], limit: float
+) -> list[int]:
+    """Wait until as many nodes as clients are missing are there that have not been asked yet; return them."""
+    begun = time.monotonic()
     while True:
-        ids = list(grid.get_node_ids())
-        if len(ids) >= count:
-            return ids
+        fresh = [node for node in grid.get_node_ids() if node not in asked]
+        enough = len(fresh) >= len(settings.clients) - len(nodes)
+        if fresh and (enough or time.monotonic() - begun >= _GATHER_SECONDS):
+            return fresh
         if time.monotonic() >= limit:
+            missing = [client for client in settings.clients if client not in nodes]
+            hint = (
+                "start them with `sheafalign node`"
+                if settings.engine == "deployed"
+                else f"give `flwr run . --federation-config 'num-supernodes={len(settings.clients)}'`"
+            )
             raise HandshakeError(
-                f"the configuration has {count} clients but only {len(ids)} nodes are there; in a simulation give "
-                f"`flwr run . --federation-config 'num-supernodes={count}'`"
+                f"the configuration has {len(settings.clients)} clients but only {len(nodes)} have come within "
+                f"{settings.training.setup_deadline:g} s; nobody runs {', '.join(missing)}: {hint}"
             )
         time.sleep(0.1)
 
 
 def _raise_failures(outcome: Outcome) -> None:
+    """Raise the first reason for which a client cannot take part; one that is gone may come back."""
     for client, reason in outcome.failed.items():
+        if client in outcome.unreachable:
+            continue
         error = HandshakeError(reason)
         error.exit_code = outcome.exit_codes.get(client, 1)
         raise error

@@ -1,17 +1,26 @@
 """Asking clients and waiting for their answers: deadlines, failures, late answers. It knows nothing of training."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from flwr.app import Message
 from flwr.serverapp import Grid
 
 from sheafalign_fl.errors import ProtocolError, RunError
 from sheafalign_fl.flower.records import Scalar, pack, share, unpack, wire_bytes
+from sheafalign_fl.protocol import PRESENT
 
 _POLL_SECONDS = 0.002
 """Pause between two looks for answers. Flower's own `send_and_receive` pauses 0.1 s (simulation) or 3 s."""
+_DEPLOYED_POLL_SECONDS = 0.02
+"""The same where every look is a request to a SuperLink, which has other things to do meanwhile."""
+_SILENCE_SECONDS = 5.0
+"""After so long without an answer a deployed client is asked whether it is still there."""
+_LOOK_SECONDS = 0.5
+_UNDELIVERED = (3, 4, 5)
+"""Flower's ErrorCodes MESSAGE_, REPLY_MESSAGE_ and NODE_UNAVAILABLE, which have no public names."""
 
 
 @dataclass(frozen=True)
@@ -42,28 +51,61 @@ class Outcome:
     sent: dict[str, int] = field(default_factory=dict)
     """Client -> bytes of the message sent to it."""
     replies: dict[str, Reply] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Client -> seconds from sending to its reply."""
     failed: dict[str, str] = field(default_factory=dict)
     """Client -> reason."""
     failed_bytes: dict[str, int] = field(default_factory=dict)
+    unreachable: set[str] = field(default_factory=set)
+    """Those of them that Flower could not reach."""
     exit_codes: dict[str, int] = field(default_factory=dict)
     late: list[str] = field(default_factory=list)
     """Clients whose answer was not there at the deadline."""
     stale: dict[str, int] = field(default_factory=dict)
     """Client -> bytes of an answer to an earlier question, which is thrown away; the client is free again."""
+    restarted: list[str] = field(default_factory=list)
+    """Clients whose process is another one than before."""
+    extra_down: Counter[str] = field(default_factory=Counter)
+    """Client -> bytes of messages beside the question itself: sent again, or asking whether the client is there."""
+    extra_up: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """A message that is on its way."""
+
+    client: str
+    verb: str
+    group: str
+    order: Order
+    at: float
 
 
 class Messenger:
-    """Sends at most one message at a time to each client."""
+    """Sends at most one question at a time to each client.
 
-    def __init__(self, grid: Grid, nodes: Mapping[str, int]) -> None:
-        """Reach each client (by name) at its Flower node id."""
+    Of a deployed client the relay knows which process it is (its boot). A client that keeps silent is asked for it: if
+    it is another process now, the question was lost with the old one and is asked again. Clients know an exchange that
+    they have done already, so asking twice does no harm.
+    """
+
+    def __init__(self, grid: Grid, nodes: Mapping[str, int], boots: Mapping[str, str] | None = None) -> None:
+        """Reach each client (by name) at its Flower node id; `boots` names the processes of deployed ones."""
         self._grid, self._nodes = grid, dict(nodes)
-        self._outstanding: dict[str, str] = {}
-        """Message id -> client that has not answered it in time."""
+        self._boots = {client: boot for client, boot in (boots or {}).items() if boot}
+        self._pause = _DEPLOYED_POLL_SECONDS if self._boots else _POLL_SECONDS
+        self._waiting: dict[str, _Sent] = {}
+        self._outstanding: dict[str, _Sent] = {}
+        """Questions that were not answered in time."""
+        self._gone: dict[str, _Sent] = {}
+        """Client -> question that could not be delivered, to be asked when the client is back."""
+        self._asides: dict[str, str] = {}
+        """Message id -> client: asked whether it is there, or asked a question that was then asked again."""
+        self._looked: dict[str, float] = {}
 
     def available(self) -> list[str]:
         """Return the clients that owe no answer, in the order of the federation."""
-        busy = set(self._outstanding.values())
+        busy = {sent.client for sent in self._outstanding.values()}
         return [client for client in self._nodes if client not in busy]
 
     def ask(self, verb: str, orders: Mapping[str, Order], group: str, deadline: float | None) -> Outcome:
@@ -78,48 +120,63 @@ class Messenger:
         group
             Flower's group id, for its logs.
         deadline
-            Seconds to wait; None waits for ever.
+            Seconds to wait; None waits for ever, also for a client that is gone to come back.
         """
         outcome = Outcome()
-        waiting = self._send(verb, orders, group, outcome)
+        for client, order in orders.items():
+            self._send(_Sent(client, verb, group, order, time.monotonic()), outcome, patient=deadline is None)
         limit = None if deadline is None else time.monotonic() + deadline
         if not orders and self._outstanding and limit is None:
             raise RunError("every client owes an answer and there is no deadline")
-        while waiting or (not orders and self._outstanding):
-            arrived = list(self._grid.pull_messages([*waiting, *self._outstanding]))
+        while self._waiting or self._gone or (not orders and self._outstanding):
+            arrived = list(self._grid.pull_messages([*self._waiting, *self._outstanding, *self._asides]))
             for message in arrived:
-                self._sort(message, waiting, outcome)
+                self._sort(message, outcome, patient=deadline is None)
             if not orders and outcome.stale:
                 break
             if limit is not None and time.monotonic() >= limit:
                 break
+            self._look_after_the_silent(outcome)
             if not arrived:
-                time.sleep(_POLL_SECONDS)
-        outcome.late = list(waiting.values())
-        self._outstanding |= waiting
+                time.sleep(self._pause)
+        outcome.late = [sent.client for sent in (*self._waiting.values(), *self._gone.values())]
+        self._outstanding |= self._waiting
+        self._waiting, self._gone = {}, {}
         return outcome
 
-    def _send(self, verb: str, orders: Mapping[str, Order], group: str, outcome: Outcome) -> dict[str, str]:
-        messages = {
-            client: Message(pack(order.fields, order.frames), self._nodes[client], verb, group_id=group)
-            for client, order in orders.items()
-        }
-        outcome.sent = {client: wire_bytes(message) for client, message in messages.items()}
-        waiting: dict[str, str] = {}
-        for client, message in messages.items():  # one by one: what comes back does not say which message it is for
-            ids = list(self._grid.push_messages([message]))
-            if ids:
-                waiting[ids[0]] = client
-            else:
-                outcome.failed[client] = "Flower did not take the message: the node has gone"
-        return waiting
+    def _send(self, sent: _Sent, outcome: Outcome, *, patient: bool) -> None:
+        content = pack(sent.order.fields, sent.order.frames)
+        message = Message(content, self._nodes[sent.client], sent.verb, group_id=sent.group)
+        size = wire_bytes(message)
+        if sent.client in outcome.sent:
+            outcome.extra_down[sent.client] += size
+        else:
+            outcome.sent[sent.client] = size
+        # One by one: what comes back does not say which message it is for.
+        ids = [message_id for message_id in self._grid.push_messages([message]) if message_id]
+        if ids:
+            self._waiting[ids[0]] = sent
+        elif patient and sent.client in self._boots:
+            self._gone[sent.client] = sent
+        else:
+            outcome.failed[sent.client] = "Flower did not take the message: the node has gone"
+            outcome.unreachable.add(sent.client)
 
-    def _sort(self, message: Message, waiting: dict[str, str], outcome: Outcome) -> None:
+    def _sort(self, message: Message, outcome: Outcome, *, patient: bool) -> None:
         answered, size = message.metadata.reply_to_message_id, wire_bytes(message)
-        if answered in self._outstanding:
-            outcome.stale[self._outstanding.pop(answered)] = size
+        if (client := self._asides.pop(answered, None)) is not None:
+            outcome.extra_up[client] += size
+            self._hear_of(client, message, outcome)
             return
-        if (client := waiting.pop(answered, None)) is None:
+        if answered in self._outstanding:
+            outcome.stale[self._outstanding.pop(answered).client] = size
+            return
+        if (sent := self._waiting.pop(answered, None)) is None:
+            return
+        client = sent.client
+        if message.has_error() and message.error.code in _UNDELIVERED and patient and client in self._boots:
+            outcome.extra_up[client] += size
+            self._gone[client] = sent
             return
         try:
             if message.has_error():
@@ -130,6 +187,51 @@ class Messenger:
                 raise ProtocolError(str(fields["failed"]))
         except ProtocolError as error:
             outcome.failed[client] = " ".join(str(error).split())
+            if message.has_error() and message.error.code in _UNDELIVERED:
+                outcome.unreachable.add(client)
             outcome.failed_bytes[client] = size
             return
         outcome.replies[client] = Reply(fields, frames, size)
+        outcome.seconds[client] = time.monotonic() - sent.at
+
+    # ---- clients that keep silent ----------------------------------------------------------------------------------
+
+    def _look_after_the_silent(self, outcome: Outcome) -> None:
+        """Ask clients that have kept silent for a while which process they are; ask again those that are back."""
+        now = time.monotonic()
+        for sent in list(self._gone.values()):
+            if now - self._looked.get(sent.client, 0.0) >= _LOOK_SECONDS:
+                self._looked[sent.client] = now
+                if self._nodes[sent.client] in set(self._grid.get_node_ids()):
+                    del self._gone[sent.client]
+                    self._send(replace(sent, at=now), outcome, patient=True)
+        asked = set(self._asides.values())
+        for sent in (*self._waiting.values(), *self._outstanding.values()):
+            silent_since = max(sent.at, self._looked.get(sent.client, 0.0))
+            if sent.client in self._boots and sent.client not in asked and now - silent_since >= _SILENCE_SECONDS:
+                self._looked[sent.client] = now
+                message = Message(pack(), self._nodes[sent.client], PRESENT, group_id="present")
+                outcome.extra_down[sent.client] += wire_bytes(message)
+                for message_id in self._grid.push_messages([message]):
+                    if message_id:
+                        self._asides[message_id] = sent.client
+
+    def _hear_of(self, client: str, message: Message, outcome: Outcome) -> None:
+        """Ask a client again whose process is another one than the one that the question went to."""
+        if message.has_error() or not message.has_content():
+            return
+        boot = unpack(message)[0].get("boot")
+        if not isinstance(boot, str) or boot == self._boots.get(client):
+            return
+        self._boots[client] = boot
+        outcome.restarted.append(client)
+        for message_id, sent in list(self._waiting.items()):
+            if sent.client == client:
+                del self._waiting[message_id]
+                self._asides[message_id] = client
+                self._send(replace(sent, at=time.monotonic()), outcome, patient=True)
+        for message_id, sent in list(self._outstanding.items()):
+            if sent.client == client:
+                del self._outstanding[message_id]
+                self._asides[message_id] = client
+                outcome.stale[client] = 0

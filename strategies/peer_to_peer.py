@@ -19,9 +19,10 @@ from sheafalign_fl.node import LOSS_TERMS
 from sheafalign_fl.protocol import EXCHANGE, FINISH, Frame
 from sheafalign_fl.report import write_report
 from sheafalign_fl.run.folder import RunFolder
-from sheafalign_fl.run.results import AbsenceRow, Loss, Quality
+from sheafalign_fl.run.results import AbsenceRow, Loss, Quality, Timing
 from sheafalign_fl.run.summary import summarise
 from sheafalign_fl.schedule import MIN_SHARED, BatchSchedule
+from sheafalign_fl.stopwatch import read_times
 from sheafalign_fl.topology import Topology, build_topology
 from strategies import handshake
 from strategies.evaluation import Evaluation
@@ -39,8 +40,12 @@ Parcels = dict[tuple[str, str], Parcel]
 class PeerToPeer:
     """Runs one federation over a Grid."""
 
-    def __init__(self, settings: Settings, grid: Grid, folder: RunFolder) -> None:
+    def __init__(
+        self, settings: Settings, grid: Grid, folder: RunFolder, registered: Mapping[str, int] | None = None
+    ) -> None:
         """Check what can be checked without the clients.
+
+        `registered` says which node has the key of which client, where the relay knows that.
 
         Raises
         ------
@@ -48,6 +53,7 @@ class PeerToPeer:
             The graph or the codec is impossible.
         """
         self.settings, self.grid, self.folder = settings, grid, folder
+        self._registered = dict(registered or {})
         self.topology: Topology = build_topology(settings)
         self._codec = codec(settings.codec)
         self._gone: dict[str, str] = {}
@@ -77,10 +83,12 @@ class PeerToPeer:
             recorder.close()
 
     def _run(self, recorder: Recorder, start: int, resumed: int) -> None:
-        nodes, manifests, agreement = handshake.gather(self.grid, self.settings, self.topology, recorder)
+        nodes, manifests, agreement = handshake.gather(
+            self.grid, self.settings, self.topology, recorder, self._registered
+        )
         _log.info("all %d clients are here", len(nodes))
         self._recorder, self._agreement = recorder, agreement
-        self._messenger = Messenger(self.grid, nodes)
+        self._messenger = Messenger(self.grid, nodes, {client: manifests[client].boot for client in nodes})
         handshake.tell(self._messenger, self.settings, self.topology, agreement, self.folder, recorder)
         self._schedule = BatchSchedule.of(self.settings.training, len(agreement.lists["train"]), self.settings.seed)
         self._evaluation = Evaluation(
@@ -113,7 +121,7 @@ class PeerToPeer:
             losses = self._losses(outcome)
             taking_part = {client for key in delivered for client in key}
             absent = [client for client in self.topology.clients if client not in taking_part]
-            self._recorder.exchange(exchange, losses, absent, time.monotonic() - begun)
+            self._recorder.exchange(exchange, losses, absent, time.monotonic() - begun, self._timing(outcome))
             self._give_up_if_idle(bool(losses))
             parcels = self._collect(outcome, done) if done < total else {}
             checkpoint_due = self._after_exchange(done, total, checkpoint_due, outcome)
@@ -176,6 +184,8 @@ class PeerToPeer:
             due = ("train", exchange, client, neighbour, self._codec.name, *expected[neighbour])
             if got != due:
                 raise ProtocolError(f"a frame that is {got} where {due} was due")
+            if bool(frame.seal) != self.settings.security.sealed:
+                raise ProtocolError(f"a frame that is {'' if frame.seal else 'not '}sealed")
             parcels[client, neighbour] = Parcel(frame, packed, shares[neighbour])
         return parcels
 
@@ -189,6 +199,17 @@ class PeerToPeer:
                     losses.append(Loss(source=client, target=name.removeprefix("loss."), events=int(events), **named))
         order = {client: index for index, client in enumerate(self.topology.clients)}
         return sorted(losses, key=lambda loss: (order[loss.source], order.get(loss.target, -1)))
+
+    @staticmethod
+    def _timing(outcome: Outcome) -> list[Timing]:
+        """Return where the time of each deployed client went; the others do not say."""
+        slowest = max(outcome.seconds.values(), default=0.0)
+        rows = []
+        for client, reply in outcome.replies.items():
+            if (times := read_times(reply.fields.get("timing"))) is not None:
+                whole, seconds = times.pop("whole"), outcome.seconds[client]
+                rows.append(Timing(client=client, **times, wire=max(0.0, seconds - whole), wait=slowest - seconds))
+        return rows
 
     def _after_exchange(self, done: int, total: int, checkpoint_due: bool, outcome: Outcome) -> bool:
         """Evaluate and complete the checkpoint where they are due; return whether a checkpoint is still owed."""
@@ -217,6 +238,8 @@ class PeerToPeer:
             self._note(exchange, client, "late", f"no answer within {deadline:g} s")
         for client, reason in outcome.failed.items():
             self._note(exchange, client, "failed", reason)
+        for client in outcome.restarted:
+            self._note(exchange, client, "failed", "its process was restarted")
         for client in [client for client in self._gone if client in outcome.replies]:
             del self._gone[client]
             row = AbsenceRow(exchange=exchange, client=client, event="returned", reason="it answers again")

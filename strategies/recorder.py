@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sheafalign_fl.ledger import Ledger, LedgerRow
 from sheafalign_fl.protocol import RELAY, Frame, Purpose
 from sheafalign_fl.run.folder import Checkpoint, MetricsLog, RunFolder, read_rows
-from sheafalign_fl.run.results import AbsenceRow, EvaluationRow, ExchangeRow, Loss, Quality
+from sheafalign_fl.run.results import AbsenceRow, EvaluationRow, ExchangeRow, Loss, Quality, Timing
 from strategies.messenger import Order, Outcome, Reply
 
 _log = logging.getLogger("sheafalign.relay")
@@ -74,8 +74,9 @@ class Recorder:
             for client, reply in outcome.replies.items()
             if not reply.frames
         ]
-        for sizes in (outcome.failed_bytes, outcome.stale):
-            rows += [_control(exchange, client, RELAY, purpose, size) for client, size in sizes.items()]
+        for sizes in (outcome.failed_bytes, outcome.stale, outcome.extra_up):
+            rows += [_control(exchange, client, RELAY, purpose, size) for client, size in sizes.items() if size]
+        rows += [_control(exchange, RELAY, client, purpose, size) for client, size in outcome.extra_down.items()]
         self.ledger.record(rows)
 
     def undelivered(self, parcels: Iterable[Parcel], purpose: Purpose) -> None:
@@ -104,7 +105,14 @@ class Recorder:
 
     # ---- metrics ---------------------------------------------------------------------------------------------------
 
-    def exchange(self, exchange: int, losses: Iterable[Loss], absent: Iterable[str], seconds: float) -> None:
+    def exchange(
+        self,
+        exchange: int,
+        losses: Iterable[Loss],
+        absent: Iterable[str],
+        seconds: float,
+        timing: Iterable[Timing] = (),
+    ) -> None:
         """Record one finished exchange."""
         totals = self.ledger.totals("train")
         self._metrics.write(
@@ -116,6 +124,7 @@ class Recorder:
                 message_bytes=totals.message_bytes,
                 relay_bytes=totals.relay_bytes,
                 seconds=seconds,
+                timing=tuple(timing),
             )
         )
 

@@ -10,7 +10,9 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from sheafalign_fl.config import Settings, decode
+from sheafalign_fl.deploy.registry import registered_nodes
 from sheafalign_fl.errors import SheafAlignError
+from sheafalign_fl.flower.fetching import fetch_without_delay
 from sheafalign_fl.run.folder import RunFolder
 from sheafalign_fl.threads import limit_threads
 from strategies.peer_to_peer import PeerToPeer
@@ -27,9 +29,10 @@ def main(grid: Grid, context: Context) -> None:
     folder = _folder(settings, str(context.run_config.get("run-dir") or ""))
     resume = bool(context.run_config.get("resume", False))
     folder.set_status("running")
+    fetch_without_delay()
     try:
         with _logged(folder):
-            PeerToPeer(settings, grid, folder).run(resume=resume)
+            PeerToPeer(settings, grid, folder, registered_nodes()).run(resume=resume)
     except SheafAlignError as error:
         folder.set_status("failed", str(error), exit_code=error.exit_code)
         raise
@@ -62,7 +65,10 @@ def _logged(folder: RunFolder) -> Iterator[None]:
 def _folder(settings: Settings, given: str) -> RunFolder:
     """Return the run folder that the launcher made, or a new one under the home directory for a bare `flwr run`."""
     if given:
-        return RunFolder(Path(given))
+        folder = RunFolder(Path(given))
+        if not folder.config.is_file():  # submitted from another machine
+            folder.create(settings)
+        return folder
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     folder = RunFolder(Path.home() / ".sheafalign" / "runs" / f"{settings.name}-{stamp}")
     folder.create(settings)

@@ -7,7 +7,7 @@ same functions over the same manifests, so what it passes the relay does not ref
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any, Literal
 
@@ -48,6 +48,10 @@ class Manifest:
     digest: str
     events: Mapping[str, NDArray[Any]]
     """Split -> sorted event ids."""
+    nonce: str = ""
+    """What the client contributes to the keys of sealed edges; empty where edges are not sealed."""
+    boot: str = ""
+    """Identity of the client's process, if it is a deployed one that stays."""
 
     def to_bytes(self) -> bytes:
         """Return the manifest as bytes for the wire."""
@@ -72,7 +76,7 @@ class Manifest:
 
     def _check_form(self) -> None:
         """Raise `TypeError` or `KeyError` if a field is not of its type or a split is missing."""
-        for name in ("name", "modality", "encoder", "device", "version", "digest"):
+        for name in ("name", "modality", "encoder", "device", "version", "digest", "nonce", "boot"):
             if not isinstance(getattr(self, name), str):
                 raise TypeError(f"{name} is no text")
         for name in ("dim", "parameters", "protocol"):
@@ -94,10 +98,13 @@ class ClientAgreement:
     shared: Mapping[str, Mapping[ListName, NDArray[np.bool_]]]
     """Client -> list -> mask over the list: both have the event. Beside the neighbours, these are the clients that an
     evaluation compares this one with in a space that all share."""
+    nonces: Mapping[str, str] = field(default_factory=dict)
+    """Client -> what it contributes to the keys of sealed edges: this client and the clients in `shared`."""
 
     def to_bytes(self) -> bytes:
         """Return the agreement as bytes for the wire."""
         content = {
+            "nonces": dict(self.nonces),
             "neighbours": dict(self.neighbours),
             "lists": {name: encode_ids(ids).hex() for name, ids in self.lists.items()},
             "shared": {
@@ -116,7 +123,7 @@ class ClientAgreement:
             neighbour: {name: _unpack_mask(text, len(lists[name])) for name, text in masks.items()}
             for neighbour, masks in content["shared"].items()
         }
-        return cls(content["neighbours"], lists, shared)
+        return cls(content["neighbours"], lists, shared, content["nonces"])
 
 
 @dataclass(frozen=True)
@@ -129,6 +136,8 @@ class Agreement:
     """Client -> the labels it has of those that the evaluation uses."""
     strangers: tuple[Edge, ...] = ()
     """Pairs of clients that are no neighbours, but whose embeddings lie in one space, so that they are measured too."""
+    nonces: Mapping[str, str] = field(default_factory=dict)
+    """Client -> what it contributes to the keys of sealed edges; empty where edges are not sealed."""
 
     @property
     def label(self) -> str | None:
@@ -158,6 +167,7 @@ class Agreement:
                 for edge in (*topology.edges_of(client), *self.strangers)
                 if client in (edge.source, edge.target)
             },
+            {name: self.nonces[name] for name in (client, *self.peers(client, topology)) if name in self.nonces},
         )
 
     def peers(self, client: str, topology: Topology) -> list[str]:
@@ -219,7 +229,8 @@ def agree(manifests: Sequence[Manifest], settings: Settings, topology: Topology)
     for label in labels:
         _check_classes(by_name, label)
     theirs = {client: tuple(label for label in labels if label in by_name[client].labels) for client in by_name}
-    agreement = replace(agreement, labels=theirs)
+    nonces = {client: manifest.nonce for client, manifest in by_name.items()} if settings.security.sealed else {}
+    agreement = replace(agreement, labels=theirs, nonces=nonces)
     for edge in topology.edges:
         _check_edge(edge, agreement, by_name, settings)
     return agreement

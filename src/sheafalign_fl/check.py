@@ -27,6 +27,16 @@ class Checked:
         return sum(2 * size(self.settings.training.batch_size, edge.dim) for edge in self.topology.edges)
 
 
+def check_form(settings: Settings) -> Topology:
+    """Check codec, graph and maps, which need no data; raise `UserError` for the first thing that is wrong."""
+    codec(settings.codec)
+    topology = build_topology(settings)
+    for edge in topology.edges:
+        for client in (edge.source, edge.target):
+            new_maps(client, edge.other(client), edge.dim, settings)
+    return topology
+
+
 def check(settings: Settings) -> Checked:
     """Load every client's data on this machine and check all that the relay will check.
 
@@ -35,10 +45,6 @@ def check(settings: Settings) -> Checked:
     UserError
         The first thing that is wrong.
     """
-    codec(settings.codec)
-    topology = build_topology(settings)
-    for edge in topology.edges:
-        for client in (edge.source, edge.target):
-            new_maps(client, edge.other(client), edge.dim, settings)
+    topology = check_form(settings)
     manifests = {name: describe(name, settings, client_data(name, settings)) for name in settings.clients}
     return Checked(settings, topology, manifests, agree(list(manifests.values()), settings, topology))

@@ -1,4 +1,4 @@
-"""The command line: `sheafalign run | compare | check | report | data`."""
+"""The command line: `sheafalign run | compare | check | report | data`, and what deploys (`cli_deploy`)."""
 
 import logging
 import signal
@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from sheafalign_fl import __version__
+from sheafalign_fl import __version__, cli_deploy
 from sheafalign_fl.errors import SheafAlignError, UserError
 
 EXIT_INTERRUPTED = 130
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Data sources: what there is, and what a source offers.")
 app.add_typer(data_app, name="data")
+cli_deploy.add_commands(app)
 
 ConfigPath = Annotated[Path, typer.Argument(help="A YAML configuration.", metavar="CONFIG", show_default=False)]
 Overrides = Annotated[
@@ -64,9 +65,14 @@ def run(
     resume: Annotated[
         Path | None, typer.Option(help="Go on with the interrupted run in this folder.", metavar="RUN_DIR")
     ] = None,
+    relay: Annotated[
+        str | None, typer.Option(help="Run on this relay, whose nodes are elsewhere.", metavar="HOST:PORT")
+    ] = None,
+    keys: Annotated[Path | None, typer.Option(help="Folder with the relay's ca.crt, for --relay.")] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="For --relay: no TLS and no sealed edges.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no tables.")] = False,
 ) -> None:
-    """Run a federation on this machine, from handshake to report."""
+    """Run a federation, on this machine or on a relay, from handshake to report."""
     from sheafalign_fl.config import load_settings, parse_settings
     from sheafalign_fl.progress import follow
     from sheafalign_fl.report import print_summary
@@ -74,6 +80,7 @@ def run(
     from sheafalign_fl.run.folder import RunFolder
 
     console = Console(stderr=True, quiet=quiet)
+    deployment = cli_deploy.deployment(relay, keys, insecure=insecure)
     if (config is None) == (resume is None):
         raise UserError("give a configuration, or --resume RUN_DIR, and not both")
     if resume is not None:
@@ -84,15 +91,25 @@ def run(
         settings, path = RunFolder(resume).settings(), resume
     else:
         changes = [*(overrides or []), *([f"engine={engine}"] if engine else [])]
-        settings = load_settings(_given(config), changes)
+        given = _given(config)
+        settings = (
+            cli_deploy.deployed_settings(given, changes, insecure=insecure, console=console)
+            if deployment is not None
+            else load_settings(given, changes)
+        )
         path = out or launch.default_folder(settings)
     parse_settings(settings.model_dump())
     _make_importable(config)
     try:
         with follow(path / "metrics.jsonl", settings.training.exchanges, console):
-            summary = launch.resume(path, engine) if resume is not None else launch.start(settings, path)
+            summary = (
+                launch.resume(path, engine, deployment)
+                if resume is not None
+                else launch.start(settings, path, deployment)
+            )
     except KeyboardInterrupt:
-        console.print(f"interrupted; go on with: sheafalign run --resume {path}")
+        again = "" if relay is None else f" --relay {relay}" + (" --insecure" if insecure else f" --keys {keys}")
+        console.print(f"interrupted; go on with: sheafalign run --resume {path}{again}")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if not quiet:
         print_summary(summary, Console())

@@ -23,7 +23,7 @@ def client_data(name: str, settings: Settings) -> ModalityData:
     return drop_events(data, client.missing, settings.seed, name)
 
 
-def describe(name: str, settings: Settings, data: ModalityData) -> Manifest:
+def describe(name: str, settings: Settings, data: ModalityData, nonce: str = "", boot: str = "") -> Manifest:
     """Return the manifest of client `name`; the encoder is made once, to see that it can be."""
     client = settings.clients[name]
     encoder = new_encoder(name, settings, data.input_shape)
@@ -42,4 +42,6 @@ def describe(name: str, settings: Settings, data: ModalityData) -> Manifest:
         protocol=PROTOCOL_VERSION,
         digest=settings.digest(),
         events={split: data.ids_of(split) for split in SPLITS},
+        nonce=nonce,
+        boot=boot,
     )

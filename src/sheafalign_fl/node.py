@@ -102,6 +102,12 @@ class Node:
         self._pending: _Forward | None = None
         self._outbound: tuple[int, dict[str, NDArray[np.floating]]] | None = None
         """Stale schedule: embeddings that were made before the last step, and their exchange."""
+        self.done = 0
+        """Exchange after the last one that a step was taken on."""
+        self.last: list[Loss] = []
+        """What that step returned, for a relay that asks again because this client was restarted before it answered."""
+        self.restored: int | None = None
+        """After so many exchanges its state was saved, if this client was restarted and has taken no step since."""
         self._feedback: ErrorFeedback | None = None
         if settings.training.error_feedback:
             kind = np.float64 if self.dtype == torch.float64 else np.float32
@@ -176,7 +182,9 @@ class Node:
                 if there:
                     self._descend(self._objective(forward, there, seen), exchange)
         self._pending = None
-        return seen.losses(self.name, {neighbour: int(masks[neighbour].sum()) for neighbour in received})
+        self.done = exchange + 1
+        self.last = seen.losses(self.name, {neighbour: int(masks[neighbour].sum()) for neighbour in received})
+        return self.last
 
     @property
     def _reuses_forward(self) -> bool:
@@ -340,6 +348,10 @@ class Node:
     def state(self) -> bytes:
         """Return weights and optimiser as safetensors bytes. The node's generators have no state to save."""
         tensors = dict(self._weights())
+        tensors["done"] = torch.tensor(self.done)
+        for loss in self.last:
+            terms = [float(loss.events), *(getattr(loss, term) for term in LOSS_TERMS)]
+            tensors[f"losses.{loss.target}"] = torch.tensor(terms, dtype=torch.float64)
         for index, parameter in enumerate(self.parameters()):
             for key, value in self.optimiser.state.get(parameter, {}).items():
                 tensors[f"optimiser.{index}.{key}"] = torch.as_tensor(value).detach().cpu()
@@ -375,11 +387,16 @@ class Node:
         self._load_messages(tensors)
 
     def _load_messages(self, tensors: Mapping[str, Tensor]) -> None:
-        """Restore what `state` says of messages: residuals of error feedback, and embeddings already made."""
+        """Restore what `state` says of messages: the last answer, residuals, embeddings already made."""
+        self.done, self.last = int(tensors.get("done", torch.tensor(0))), []
         outbound: dict[int, dict[str, NDArray[np.floating]]] = {}
         for key, value in tensors.items():
             kind, _, rest = key.partition(".")
-            if kind == "feedback" and self._feedback is not None:
+            if kind == "losses":
+                events, *terms = value.tolist()
+                named = dict(zip(LOSS_TERMS, terms, strict=True))
+                self.last.append(Loss(source=self.name, target=rest, events=int(events), **named))
+            elif kind == "feedback" and self._feedback is not None:
                 self._feedback.load(rest, value.numpy())
             elif kind == "outbound":
                 exchange, _, neighbour = rest.partition(".")

@@ -4,9 +4,10 @@ A frame is a header of fixed layout, the two names, and the payload::
 
     magic "SAF1" | purpose u8 | codec-name length u8 | source length u8 | destination length u8
     exchange u32 | first u32 | events u32 | dim u32 | payload length u32 | crc32 u32
-    codec name | source | destination | payload
+    codec name | source | destination | seal | payload
 
-All integers are little-endian. `exchange` counts batches; in an evaluation `first` is the position of the first event.
+The seal is there if the highest bit of the purpose is set: nonce and tag of an encrypted payload (`seal`). All
+integers are little-endian. `exchange` counts batches; in an evaluation `first` is the position of the first event.
 The checksum covers everything before and after itself, so a truncated or altered frame is refused, never trained on.
 """
 
@@ -30,6 +31,8 @@ EXCHANGE = "train.exchange"
 EVALUATE_EMBED = "evaluate.embed"
 EVALUATE_SCORE = "evaluate.score"
 FINISH = "query.finish"
+PRESENT = "query.present"
+REFUSE = "query.refuse"
 
 RELAY = "relay"
 EVALUATOR = "evaluator"
@@ -40,6 +43,9 @@ PURPOSES: tuple[Purpose, ...] = ("setup", "train", "evaluate")
 _MAGIC = b"SAF1"
 _HEADER = struct.Struct("<4sBBBBIIIII")
 _CHECKSUM = struct.Struct("<I")
+_SEALED = 0x80
+SEAL_BYTES = 28
+"""A nonce of 12 bytes and a tag of 16."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,8 @@ class Frame:
     dim: int
     payload: bytes
     first: int = 0
+    seal: bytes = b""
+    """Nonce and tag of an encrypted payload, which has the length of the plain one; empty if it is plain."""
 
     @classmethod
     def of(
@@ -72,10 +80,22 @@ class Frame:
 
     def pack(self) -> bytes:
         """Return the frame as bytes."""
+        head, names = self._head(), self._names()
+        checksum = _checksum(head, names, self.seal, self.payload)
+        return b"".join((head, _CHECKSUM.pack(checksum), names, self.seal, self.payload))
+
+    def header(self) -> bytes:
+        """Return what a seal binds: everything but payload, seal and checksum."""
+        return self._head() + self._names()
+
+    def _names(self) -> bytes:
+        return self.codec.encode() + self.source.encode() + self.destination.encode()
+
+    def _head(self) -> bytes:
         codec, source, destination = self.codec.encode(), self.source.encode(), self.destination.encode()
-        head = _HEADER.pack(
+        return _HEADER.pack(
             _MAGIC,
-            PURPOSES.index(self.purpose),
+            PURPOSES.index(self.purpose) | (_SEALED if self.seal else 0),
             len(codec),
             len(source),
             len(destination),
@@ -85,9 +105,6 @@ class Frame:
             self.dim,
             len(self.payload),
         )
-        names = codec + source + destination
-        checksum = zlib.crc32(self.payload, zlib.crc32(names, zlib.crc32(head)))
-        return b"".join((head, _CHECKSUM.pack(checksum), names, self.payload))
 
     @classmethod
     def unpack(cls, data: bytes) -> "Frame":
@@ -103,21 +120,21 @@ class Frame:
             raise ProtocolError(f"{len(data)} bytes that are no frame")
         _, purpose, *lengths, exchange, first, events, dim, size = _HEADER.unpack_from(data)
         names_end = start + sum(lengths)
-        if len(data) != names_end + size:
-            raise ProtocolError(f"a frame of {len(data)} bytes that should have {names_end + size}")
-        names, payload = data[start:names_end], data[names_end:]
-        checksum = zlib.crc32(payload, zlib.crc32(names, zlib.crc32(data[: _HEADER.size])))
-        if checksum != _CHECKSUM.unpack_from(data, _HEADER.size)[0]:
+        seal_end = names_end + (SEAL_BYTES if purpose & _SEALED else 0)
+        if len(data) != seal_end + size:
+            raise ProtocolError(f"a frame of {len(data)} bytes that should have {seal_end + size}")
+        names, seal, payload = data[start:names_end], data[names_end:seal_end], data[seal_end:]
+        if _checksum(data[: _HEADER.size], names, seal, payload) != _CHECKSUM.unpack_from(data, _HEADER.size)[0]:
             raise ProtocolError("a frame whose checksum does not match its content")
         cut = lengths[0], lengths[0] + lengths[1]
         codec, source, destination = names[: cut[0]], names[cut[0] : cut[1]], names[cut[1] :]
-        if purpose >= len(PURPOSES):
+        if (kind := purpose & ~_SEALED) >= len(PURPOSES):
             raise ProtocolError(f"a frame with unknown purpose {purpose}")
         try:
             texts = source.decode(), destination.decode(), codec.decode()
         except UnicodeDecodeError:
             raise ProtocolError("a frame whose names are no text") from None
-        frame = cls(PURPOSES[purpose], exchange, *texts, events, dim, payload, first)
+        frame = cls(PURPOSES[kind], exchange, *texts, events, dim, payload, first, seal)
         frame._check_payload()
         return frame
 
@@ -130,5 +147,14 @@ class Frame:
             raise ProtocolError(f"a frame whose payload has {len(self.payload)} bytes, not {expected}")
 
     def values(self) -> NDArray[np.floating]:
-        """Return the decoded embeddings, shape (events, dim)."""
+        """Return the decoded embeddings, shape (events, dim); raise `ProtocolError` if the frame is sealed."""
+        if self.seal:
+            raise ProtocolError(f"the frame from '{self.source}' to '{self.destination}' is sealed")
         return find_codec(self.codec).decode(self.payload, self.events, self.dim)
+
+
+def _checksum(*parts: bytes) -> int:
+    value = 0
+    for part in parts:
+        value = zlib.crc32(part, value)
+    return value

@@ -18,7 +18,7 @@ Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
-def _is_name(text: str) -> bool:
+def is_client_name(text: str) -> bool:
     """Return whether `text` can name a client: a file, a field of a message, and a text of at most 99 bytes."""
     if not text.isprintable() or text in {"relay", "evaluator", ".", ".."} or any(char in text for char in "/\\>"):
         return False
@@ -226,13 +226,22 @@ class CheckpointSettings(_Settings):
     keep: PositiveInt = 2
 
 
+class SecuritySettings(_Settings):
+    """What the relay may see."""
+
+    sealed: bool = False
+    """Encrypt comparison embeddings end to end between clients; needs keys, so only deployed federations can.
+    `sheafalign run --relay` sets it unless the configuration says otherwise."""
+
+
 class Settings(_Settings):
     """A whole experiment, validated."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "federation"
     seed: Annotated[int, Field(ge=0)] = 0
-    engine: Literal["flower", "inprocess", "pooled"] = "flower"
-    """pooled: joint training on raw data that all clients have sent to one place, for reference."""
+    engine: Literal["flower", "inprocess", "pooled", "deployed"] = "flower"
+    """deployed: on a relay with nodes on other machines (`sheafalign run --relay`). pooled: joint training on
+    raw data that all clients have sent to one place, for reference."""
     method: MethodName = "sheafalign"
     """What the settings below default to; see `sheafalign_fl.config.methods`."""
     data: DataSettings = DataSettings()
@@ -245,6 +254,7 @@ class Settings(_Settings):
     evaluation: EvaluationSettings = EvaluationSettings()
     resources: ResourceSettings = ResourceSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
+    security: SecuritySettings = SecuritySettings()
 
     @model_validator(mode="before")
     @classmethod
@@ -258,6 +268,15 @@ class Settings(_Settings):
             raise ValueError(
                 f"objective.contrast '{self.objective.contrast}' compares all clients with each other, so it needs "
                 "graph.topology: complete and maps.family: identity"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_goes_round_the_seal(self) -> Self:
+        if self.security.sealed and "missing" in self.evaluation.metrics:
+            raise ValueError(
+                "security.sealed: the metric 'missing' sends embeddings of held-out events to the relay, which is not "
+                "to read any; set evaluation.metrics without it, or security.sealed: false"
             )
         return self
 
@@ -283,7 +302,7 @@ class Settings(_Settings):
             for replica in names:
                 if replica in expanded:
                     raise ValueError(f"two clients are named '{replica}'")
-                if not _is_name(replica):
+                if not is_client_name(replica):
                     raise ValueError(f"'{replica}' cannot name a client")
                 expanded[replica] = single
         if len(expanded) < 2:

@@ -4,6 +4,7 @@
 
     RUN_DIR/
       config.yaml           the resolved settings
+      identity              what deployed clients know the run by when it is resumed
       versions.json         software versions, commit, platform
       status.json           running, completed, interrupted or failed, and why
       run.log               what the relay logged; flower.log beside it, in the flower engine
@@ -19,6 +20,7 @@
 import json
 import os
 import platform
+import secrets
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -77,6 +79,7 @@ class RunFolder:
         self.status_file = path / "status.json"
         self.report = path / "report.html"
         self.checkpoints = path / "checkpoints"
+        self._identity = path / "identity"
 
     def create(self, settings: Settings) -> None:
         """Make the folder with its configuration and versions.
@@ -93,7 +96,13 @@ class RunFolder:
         except OSError as error:
             raise UserError(f"{self.path} cannot be made: {error.strerror}") from None
         write_atomically(self.path / "versions.json", json.dumps(versions(), indent=1).encode())
+        write_atomically(self._identity, secrets.token_hex(16).encode())
         write_atomically(self.config, to_yaml(settings).encode())
+
+    @property
+    def identity(self) -> str:
+        """What deployed clients know the run by when it is resumed: 32 hexadecimal digits."""
+        return self._identity.read_text(encoding="ascii") if self._identity.is_file() else "none"
 
     def settings(self) -> Settings:
         """Return the resolved settings of the run; raise `UserError` if this is no run folder."""

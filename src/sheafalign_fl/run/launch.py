@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sheafalign_fl.check import check
+from sheafalign_fl.check import check, check_form
 from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import SheafAlignError, UserError
+from sheafalign_fl.flower.deployed import Deployment, run_deployed
 from sheafalign_fl.flower.inprocess import check_resources, run_inprocess
 from sheafalign_fl.flower.simulation import run_simulation
 from sheafalign_fl.joint import run_pooled
@@ -25,22 +26,23 @@ def default_folder(settings: Settings) -> Path:
     return Path("runs") / f"{settings.name}-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}"
 
 
-def start(settings: Settings, path: Path) -> Summary:
+def start(settings: Settings, path: Path, deployment: Deployment | None = None) -> Summary:
     """Check `settings`, make the run folder at `path`, run to the end, return the result.
+
+    With a `deployment` the data is on other machines, so that only the relay can check it.
 
     Raises
     ------
     SheafAlignError
         The settings or the data are wrong (then no folder is made), or the run failed.
     """
-    check_resources(settings)
-    check(settings)
+    _check(settings, deployment)
     folder = RunFolder(path)
     folder.create(settings)
-    return _run(settings, folder, resume=False)
+    return _run(settings, folder, deployment, resume=False)
 
 
-def resume(path: Path, engine: str | None = None) -> Summary:
+def resume(path: Path, engine: str | None = None, deployment: Deployment | None = None) -> Summary:
     """Go on with the run in the folder `path` from its last checkpoint; the result of a completed run is returned.
 
     Parameters
@@ -54,15 +56,29 @@ def resume(path: Path, engine: str | None = None) -> Summary:
         return folder.load_summary()
     if engine is not None:
         settings = settings.model_copy(update={"engine": engine})
+    _check(settings, deployment)
+    return _run(settings, folder, deployment, resume=True)
+
+
+def _check(settings: Settings, deployment: Deployment | None) -> None:
+    if deployment is not None:
+        check_form(settings)
+        return
+    if settings.engine not in ENGINES:
+        raise UserError("a deployed run needs a relay; give --relay HOST:PORT")
+    if settings.security.sealed:
+        raise UserError("security.sealed needs clients with keys, so it needs a relay; give --relay HOST:PORT")
     check_resources(settings)
     check(settings)
-    return _run(settings, folder, resume=True)
 
 
-def _run(settings: Settings, folder: RunFolder, *, resume: bool) -> Summary:
+def _run(settings: Settings, folder: RunFolder, deployment: Deployment | None, *, resume: bool) -> Summary:
     with _locked(folder):
         try:
-            ENGINES[settings.engine](settings, folder, resume=resume)
+            if deployment is not None:
+                run_deployed(settings, folder, deployment, resume=resume)
+            else:
+                ENGINES[settings.engine](settings, folder, resume=resume)
         except KeyboardInterrupt:
             folder.set_status("interrupted", "stopped by the user")
             write_report([folder.path], folder.report)

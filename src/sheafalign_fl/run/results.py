@@ -104,6 +104,21 @@ class Loss(_Row):
     """The weighted sum."""
 
 
+class Timing(_Row):
+    """Where the time of one client's part in an exchange went, in seconds; of deployed clients only."""
+
+    client: str
+    compute: float
+    encode: float
+    """Codec and seal, both ways."""
+    save: float
+    """Its own checkpoint."""
+    wire: float
+    """From sending the message to having the answer, less what the client worked."""
+    wait: float
+    """Until the last client had answered."""
+
+
 class ExchangeRow(_Row):
     """One line of metrics.jsonl for each exchange."""
 
@@ -118,6 +133,8 @@ class ExchangeRow(_Row):
     relay_bytes: int
     seconds: float
     """Wall time of this exchange."""
+    timing: tuple[Timing, ...] = ()
+    """Where it went, in a deployed federation."""
 
 
 class EvaluationRow(_Row):

@@ -1,0 +1,1 @@
+"""Deployment on separate machines: keys, relay, submission, status, service files."""

@@ -1,0 +1,106 @@
+"""Service files for a deployment: systemd units and a compose file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from sheafalign_fl.errors import UserError
+from sheafalign_fl.run.folder import write_atomically
+
+_UNIT = """\
+[Unit]
+Description=SheafAlign-FL {what}
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+User=sheafalign
+ExecStart=/opt/sheafalign/bin/sheafalign {command}
+Restart=on-failure
+RestartSec=2
+NoNewPrivileges=true
+ProtectSystem=strict
+ProtectHome=true
+PrivateTmp=true
+StateDirectory=sheafalign
+StateDirectoryMode=0700
+ReadOnlyPaths=/etc/sheafalign
+
+[Install]
+WantedBy=multi-user.target
+"""
+_NODE = "node {client} --relay {relay} --keys /etc/sheafalign/{client} --data /srv/sheafalign/{client} --state {state}"
+_RELAY = "relay --keys /etc/sheafalign/relay --host {host} --port {port} --state {state}"
+_DOCKERFILE = """\
+FROM python:3.11-slim
+RUN pip install --no-cache-dir torch --index-url https://download.pytorch.org/whl/cpu
+COPY . /src
+RUN pip install --no-cache-dir /src && useradd --create-home sheafalign
+USER sheafalign
+ENTRYPOINT ["sheafalign"]
+"""
+
+
+def render(folder: Path, clients: Sequence[str], relay: str) -> list[Path]:
+    """Write the files of a deployment into the new `folder`; return their paths.
+
+    Parameters
+    ----------
+    clients
+        Names of all clients.
+    relay
+        host:port under which the clients reach the relay.
+
+    Raises
+    ------
+    UserError
+        The folder exists and is not empty, or a client's name cannot be part of a unit's name.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists already; give another folder")
+    for client in clients:
+        if not all(char.isalnum() or char in "._-" for char in client):
+            raise UserError(f"the client '{client}' cannot name a service; use letters, digits, '.', '_' and '-'")
+    port = relay.rpartition(":")[2]
+    state = "/var/lib/sheafalign"
+    files = {
+        "systemd/sheafalign-relay.service": _UNIT.format(
+            what="relay",
+            command=_RELAY.format(host="0.0.0.0", port=port, state=f"{state}/relay"),  # noqa: S104
+        ),
+        "compose.yaml": yaml.safe_dump(_compose(clients, port), sort_keys=False),
+        "Dockerfile": _DOCKERFILE,
+    }
+    for client in clients:
+        command = _NODE.format(client=client, relay=relay, state=f"{state}/{client}")
+        files[f"systemd/sheafalign-node-{client}.service"] = _UNIT.format(what=f"node {client}", command=command)
+    for name, text in files.items():
+        write_atomically(folder / name, text.encode())
+    return [folder / name for name in files]
+
+
+def _compose(clients: Sequence[str], port: str) -> dict[str, object]:
+    """Return a compose file in which every client is a container with its own keys, data and state, and no others'."""
+    everywhere = "0.0.0.0"  # noqa: S104 - inside the container's own network
+    services: dict[str, object] = {
+        "relay": {
+            "image": "sheafalign-fl",
+            "command": ["relay", "--keys", "/keys", "--host", everywhere, "--port", port, "--state", "/state"],
+            "volumes": ["./keys/relay:/keys:ro", "relay-state:/state", "./runs:/runs"],
+            "ports": [f"{port}:{port}"],
+            "restart": "on-failure",
+        }
+    }
+    for client in clients:
+        services[f"node-{client}"] = {
+            "image": "sheafalign-fl",
+            "command": [
+                "node", client, "--relay", f"relay:{port}", "--keys", "/keys", "--data", "/data", "--state", "/state",
+            ],
+            "volumes": [f"./keys/clients/{client}:/keys:ro", f"./data/{client}:/data:ro", f"{client}-state:/state"],
+            "depends_on": ["relay"],
+            "restart": "on-failure",
+        }  # fmt: skip
+    volumes: dict[str, object] = {"relay-state": {}, **{f"{client}-state": {} for client in clients}}
+    return {"services": services, "volumes": volumes}
