@@ -182,9 +182,10 @@ class Node:
                 if there:
                     self._descend(self._objective(forward, there, seen), exchange)
         self._pending = None
-        self.done = exchange + 1
-        self.last = seen.losses(self.name, {neighbour: int(masks[neighbour].sum()) for neighbour in received})
-        return self.last
+        losses = seen.losses(self.name, {neighbour: int(masks[neighbour].sum()) for neighbour in received})
+        if received:
+            self.done, self.last = exchange + 1, losses
+        return losses
 
     @property
     def _reuses_forward(self) -> bool:

@@ -293,9 +293,9 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Benc
     embed, embeddings = client_evaluation.embed, Node.embeddings
     with pytest.MonkeyPatch.context() as patch:
 
-        def spy_embed(node: Any, name: Any, exchange: int) -> Any:
+        def spy_embed(node: Any, name: Any, *rest: Any) -> Any:
             asked.append((phase[0], name))
-            return embed(node, name, exchange)
+            return embed(node, name, *rest)
 
         def spy_embeddings(node: Any, name: Any) -> Any:
             asked.append((phase[0], name))

@@ -93,7 +93,18 @@ def test_nothing_but_comparison_embeddings_masks_and_headers_travels(
     _remember_embeddings(monkeypatch, sent)
     spy = Spy(monkeypatch)
     run_inprocess(settings, run_folder(settings))
-    allowed_down = {"agreement", "folder", "embed", "restore", "step", "checkpoint", "list", "exchange", "labels"}
+    allowed_down = {
+        "agreement",
+        "folder",
+        "run",
+        "embed",
+        "restore",
+        "step",
+        "checkpoint",
+        "list",
+        "exchange",
+        "labels",
+    }
     allowed_down |= {"edge_labels", "metrics", "projection", "sample"}
     allowed_up = {"manifest", "scores", "digest"}
     seen = 0

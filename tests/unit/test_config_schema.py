@@ -41,6 +41,7 @@ SHARED: Content = {
     "seed": 1,
     "method": "paper",
     "codec": "float16",
+    "security.sealed": True,
     "data.source": "watch",
     "data.options": {"events": 5},
     "clients.a.modality": "sonar",
@@ -91,7 +92,7 @@ SHARED: Content = {
 
 
 def base() -> Content:
-    return {"clients": {"a": {}, "b": {}, "c": {}}}
+    return {"clients": {"a": {}, "b": {}, "c": {}}, "evaluation": {"metrics": ["retrieval", "probe"]}}
 
 
 def changed(content: Content, name: str, value: object) -> Content:

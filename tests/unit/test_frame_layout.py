@@ -116,7 +116,8 @@ def test_two_frames_are_not_one(one: Frame, other: Frame) -> None:
     [
         (forge(magic=b"SAF2"), "no frame"),
         (forge(purpose=3), "unknown purpose 3"),
-        (forge(purpose=255), "unknown purpose 255"),
+        (forge(purpose=127), "unknown purpose 127"),
+        (forge(purpose=255), "should have"),
         (forge(codec=b"zstd"), "unknown codec 'zstd'"),
         (forge(codec=b""), "unknown codec ''"),
         (forge(shape=(2, 1)), "has 4 bytes, not 8"),
