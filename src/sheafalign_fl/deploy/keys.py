@@ -219,7 +219,8 @@ def _text(key: X25519PublicKey) -> str:
 
 
 def _write(path: Path, content: bytes, *, private: bool) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for folder in reversed(path.parents):  # `parents=True` would give the outer ones the default mode
+        folder.mkdir(exist_ok=True, mode=0o700)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "wb") as file:
         file.write(content)

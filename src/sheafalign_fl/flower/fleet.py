@@ -46,6 +46,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from sheafalign_fl.errors import ConfigError, RunError
+from sheafalign_fl.flower.meter import TrafficMeter
 
 HEARTBEAT_SECONDS = 10.0
 """The SuperLink takes a node for gone after twice this time without a sign of it."""
@@ -82,6 +83,7 @@ class FleetConnection:
         Without credentials it is insecure: no TLS, and a key that nobody knows.
         """
         self._address = address
+        self.meter = TrafficMeter()
         self._known = credentials is not None
         if credentials is None:
             private, public = generate_key_pairs()
@@ -95,6 +97,7 @@ class FleetConnection:
             interceptors=[
                 RuntimeVersionHttpInterceptor(component_name="SuperNode"),
                 NodeAuthHttpInterceptor(private, public),
+                self.meter,
             ],
         )
         self._node = Node()

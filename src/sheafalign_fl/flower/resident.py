@@ -166,6 +166,7 @@ class ResidentNode:
         while not self._stop.wait(HEARTBEAT_SECONDS / 2):
             with suppress(RunError, UserError):
                 self._connection.heartbeat()
+                self._connection.meter.save(self._settings.state_dir / "traffic.json")
 
     def _leave(self) -> None:
         with suppress(Exception):
@@ -173,6 +174,7 @@ class ResidentNode:
                 self._connection.deactivate(self._connection.node_id)
         self._mark.unlink(missing_ok=True)
         self._connection.close()
+        self._connection.meter.save(self._settings.state_dir / "traffic.json")
 
     # ---- messages --------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""Deployment, as far as it needs no processes."""
