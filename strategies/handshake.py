@@ -3,13 +3,11 @@
 import time
 from collections.abc import Collection, Mapping
 
-from flwr.app import Message
 from flwr.serverapp import Grid
 
 from sheafalign_fl.agreement import Agreement, Manifest, agree
 from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import HandshakeError, SheafAlignError
-from sheafalign_fl.flower.records import pack
 from sheafalign_fl.protocol import AGREE, DESCRIBE, REFUSE
 from sheafalign_fl.run.folder import RunFolder
 from sheafalign_fl.topology import Topology
@@ -18,6 +16,7 @@ from strategies.recorder import Recorder
 
 _GATHER_SECONDS = 5.0
 """Nodes that come so close to each other are asked together."""
+_REFUSAL_SECONDS = 5.0
 
 
 def gather(
@@ -37,10 +36,27 @@ def gather(
     DataError
         The clients' events or labels cannot serve the configuration.
     """
+    asked: set[int] = set()
+    try:
+        return _gather(grid, settings, topology, recorder, registered, asked)
+    except SheafAlignError as error:
+        if settings.engine == "deployed":
+            refuse(grid, asked, str(error))
+        raise
+
+
+def _gather(
+    grid: Grid,
+    settings: Settings,
+    topology: Topology,
+    recorder: Recorder,
+    registered: Mapping[str, int],
+    asked: set[int],
+) -> tuple[dict[str, int], dict[str, Manifest], Agreement]:
+    """Do what `gather` says, and note in `asked` which nodes have been asked."""
     limit = time.monotonic() + settings.training.setup_deadline
     nodes: dict[str, int] = {}
     manifests: list[Manifest] = []
-    asked: set[int] = set()
     while set(nodes) != set(settings.clients):
         ids = _wait_for_nodes(grid, asked, settings, nodes, limit)
         asked.update(ids)
@@ -67,19 +83,15 @@ def gather(
         )
         if len({manifest.name for manifest in manifests}) < len(manifests):
             break  # claimed twice: `agree` says so
-    try:
-        agreement = agree(manifests, settings, topology)
-    except SheafAlignError as error:
-        refuse(grid, nodes, str(error))
-        raise
+    agreement = agree(manifests, settings, topology)
     nodes = {client: nodes[client] for client in settings.clients}
     return nodes, {manifest.name: manifest for manifest in manifests}, agreement
 
 
-def refuse(grid: Grid, nodes: Mapping[str, int], reason: str) -> None:
-    """Tell the clients why there will be no run with them; nobody waits for what they say to that."""
-    for node in nodes.values():
-        grid.push_messages([Message(pack({"reason": reason}), node, REFUSE, group_id="setup")])
+def refuse(grid: Grid, nodes: Collection[int], reason: str) -> None:
+    """Tell nodes why there will be no run with them, and give them a moment to hear it."""
+    messenger = Messenger(grid, {str(node): node for node in nodes})
+    messenger.ask(REFUSE, {str(node): Order({"reason": reason}) for node in nodes}, "setup", _REFUSAL_SECONDS)
 
 
 def _check_key(client: str, node: int, registered: Mapping[str, int]) -> None:
@@ -122,9 +134,10 @@ def _wait_for_nodes(
     while True:
         fresh = [node for node in grid.get_node_ids() if node not in asked]
         enough = len(fresh) >= len(settings.clients) - len(nodes)
-        if fresh and (enough or time.monotonic() - begun >= _GATHER_SECONDS):
+        now = time.monotonic()
+        if fresh and (enough or now - begun >= _GATHER_SECONDS or now >= limit):
             return fresh
-        if time.monotonic() >= limit:
+        if now >= limit:
             missing = [client for client in settings.clients if client not in nodes]
             hint = (
                 "start them with `sheafalign node`"

@@ -100,7 +100,7 @@ def test_another_relay_and_another_name_are_not_trusted(made: Path, tmp_path: Pa
         shake_hands(tmp_path / "other" / "relay", made / "ca" / "ca.crt", "localhost")
 
 
-def _swap(name: str, source: str) -> Callable[[Path], None]:
+def _swap(name: str, source: str) -> Callable[[Path], object]:
     return lambda keys: shutil.copy(keys / source, keys / name) and None
 
 
@@ -118,7 +118,7 @@ def _no_clients(keys: Path) -> None:
     shutil.rmtree(keys / "relay" / "clients")
 
 
-RELAY: dict[str, tuple[Callable[[Path], None], str]] = {
+RELAY: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda keys: (keys / "relay" / "relay.key").unlink(), "there is no .*relay.key"),
     "readable by all": (lambda keys: (keys / "relay" / "relay.key").chmod(0o644), "chmod 600 .*relay.key"),
     "no certificate": (lambda keys: (keys / "relay" / "relay.crt").write_text("hello") and None, "is no certificate"),
@@ -137,7 +137,7 @@ def test_wrong_keys_of_a_relay_are_named(keys: Path, wrong: str) -> None:
         load_relay_keys(keys)
 
 
-def _peers(change: Callable[[dict[str, object]], None]) -> Callable[[Path], None]:
+def _peers(change: Callable[[dict[str, object]], None]) -> Callable[[Path], object]:
     def spoil(keys: Path) -> None:
         path = keys / "clients" / "lidar" / "peers.json"
         content = json.loads(path.read_text())
@@ -147,7 +147,7 @@ def _peers(change: Callable[[dict[str, object]], None]) -> Callable[[Path], None
     return spoil
 
 
-CLIENT: dict[str, tuple[Callable[[Path], None], str]] = {
+CLIENT: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda keys: (keys / "clients" / "lidar" / "peers.json").unlink(), "there is no .*peers.json"),
     "node key readable by all": (
         lambda keys: (keys / "clients" / "lidar" / "node.key").chmod(0o640), "chmod 600 .*node.key",

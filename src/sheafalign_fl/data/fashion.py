@@ -141,7 +141,8 @@ def _pick(folder: str, split: str, counts: dict[str, int], seed: int, *, trio: b
     rows = pool[:wanted].astype(np.int64)
     if not trio:
         return rows
-    others = [numpy_generator(seed, "fashion", split, factor).choice(pool, wanted) for factor in "bc"]
+    # Without replacement: if two events had the same B, nothing could tell which of them a client sees.
+    others = [numpy_generator(seed, "fashion", split, factor).permutation(pool)[:wanted] for factor in "bc"]
     return np.stack([rows, *others], axis=1).astype(np.int64)
 
 

@@ -9,6 +9,9 @@ from sheafalign_fl.errors import UserError
 from sheafalign_fl.flower.submission import SuperLink, submit, wait
 from sheafalign_fl.run.folder import RunFolder
 
+_STATUS_SECONDS = 10.0
+"""How soon it shows that the relay is gone."""
+
 
 @dataclass(frozen=True)
 class Deployment:
@@ -48,7 +51,7 @@ def run_deployed(settings: Settings, folder: RunFolder, deployment: Deployment, 
         link = SuperLink.at(deployment.relay, Path(name), deployment.ca, {})
         run_id = submit(settings, folder, link, resume=resume)
         try:
-            wait(run_id, folder, link, "the relay's superlink.log")
+            wait(run_id, folder, link, "the relay's superlink.log", most=_STATUS_SECONDS)
         except KeyboardInterrupt:
             link.flwr("stop", run_id)
             raise

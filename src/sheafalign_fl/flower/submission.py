@@ -19,8 +19,8 @@ from sheafalign_fl.errors import RunError, SheafAlignError
 from sheafalign_fl.flower.app_folder import make_app_folder
 from sheafalign_fl.run.folder import RunFolder
 
-_STATUS_SECONDS = {"new": 5.0, "running": 30.0}
-"""Pauses between two questions to Flower, each of which costs a process; an end in the run folder is seen at once."""
+_NEW_SECONDS = 5.0
+"""Pause between two questions to Flower, each of which costs a process; an end in the run folder is seen at once."""
 _POLL_SECONDS = 0.2
 _CONNECTION = "relay"
 _TOLERATED = 3
@@ -88,13 +88,16 @@ def submit(
     return str(answer["run-id"])
 
 
-def wait(run_id: str, folder: RunFolder, link: SuperLink, log: str = "flower.log") -> None:
-    """Wait until the run has ended; raise if it did not end well, by its own account and by Flower's."""
+def wait(run_id: str, folder: RunFolder, link: SuperLink, log: str = "flower.log", most: float = 30.0) -> None:
+    """Wait until the run has ended; raise if it did not end well, by its own account and by Flower's.
+
+    Flower is asked every `most` seconds at least, in case the run's end does not come to the run folder.
+    """
     checked = time.monotonic()
     flower, details, unanswered = "", "", 0
     while not flower.startswith("finished"):
         time.sleep(_POLL_SECONDS)
-        pause = _STATUS_SECONDS.get(folder.status()["state"], 0.0)
+        pause = {"new": _NEW_SECONDS, "running": most}.get(folder.status()["state"], 0.0)
         if time.monotonic() - checked < pause:
             continue
         try:

@@ -1,0 +1,164 @@
+"""A relay that asks again: clients whose process was killed, messages that were lost, bytes that are still counted."""
+
+import itertools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+from flwr.app import Error, Message, RecordDict
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+
+from sheafalign_fl.flower.records import pack, wire_bytes
+from strategies import messenger
+from strategies.messenger import Messenger, Order, Outcome
+
+NODE = 7
+Answer = Callable[[Message, int], RecordDict | Error | None]
+"""Message and how many came before it -> its answer; None: it is lost."""
+
+
+class OneNode(Grid):
+    """A Grid with one node, whose answers a test makes up."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer, self.here = answer, True
+        self.pushed: list[Message] = []
+        self.pulled: list[Message] = []
+        self._ready: dict[str, Message] = {}
+        self._ids = itertools.count(1)
+
+    def set_run(self, run: Run) -> None:
+        """Not needed."""
+
+    @property
+    def run(self) -> Run:
+        """Not needed."""
+        return Run.create_empty(1)
+
+    def create_message(self, *_: Any, **__: Any) -> Message:
+        """Not needed."""
+        raise NotImplementedError
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the node, if it is there."""
+        return [NODE] if self.here else []
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Answer every message at once."""
+        ids = []
+        for message in messages:
+            message_id = str(next(self._ids))
+            message.metadata.__dict__["_message_id"] = message_id
+            answer = self.answer(message, len(self.pushed))
+            self.pushed.append(message)
+            if answer is not None:
+                reply = Message(answer, reply_to=message)
+                self._ready[message_id] = reply
+            ids.append(message_id)
+        return ids
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Return the answers that are there."""
+        found = [self._ready.pop(message_id) for message_id in list(message_ids) if message_id in self._ready]
+        self.pulled += found
+        return found
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        """Not needed."""
+        raise NotImplementedError
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("run_id", "node_id", "task_id"):  # as Flower's own runtimes set them
+        monkeypatch.setattr(TaskIdentity, f"_{name}", 1)
+    for name in ("_SILENCE_SECONDS", "_LOOK_SECONDS", "_DEPLOYED_POLL_SECONDS"):
+        monkeypatch.setattr(messenger, name, 0.01)
+
+
+def kinds(grid: OneNode) -> list[str]:
+    return [message.metadata.message_type for message in grid.pushed]
+
+
+def ask(grid: OneNode, *, deadline: float | None = None, boots: dict[str, str] | None = None) -> Outcome:
+    asking = Messenger(grid, {"lidar": NODE}, {"lidar": "first"} if boots is None else boots)
+    return asking.ask("train.exchange", {"lidar": Order({"step": 3})}, "3", deadline)
+
+
+def assert_all_counted(grid: OneNode, outcome: Outcome) -> None:
+    down = outcome.sent["lidar"] + outcome.extra_down["lidar"]
+    up = outcome.extra_up["lidar"] + sum(reply.size for reply in outcome.replies.values())
+    up += sum(outcome.failed_bytes.values())
+    assert down == sum(wire_bytes(message) for message in grid.pushed)
+    assert up == sum(wire_bytes(message) for message in grid.pulled)
+
+
+def test_a_question_lost_with_a_killed_process_is_asked_again() -> None:
+    def answer(message: Message, before: int) -> RecordDict | None:
+        if message.metadata.message_type == "query.present":
+            return pack({"boot": "second"})
+        return pack({"done": True}) if before > 0 else None
+
+    outcome = ask(grid := OneNode(answer))
+    assert kinds(grid) == ["train.exchange", "query.present", "train.exchange"]
+    assert outcome.replies["lidar"].fields == {"done": True}
+    assert outcome.restarted == ["lidar"]
+    assert_all_counted(grid, outcome)
+
+
+def test_a_client_that_is_only_slow_is_not_asked_again() -> None:
+    def answer(message: Message, before: int) -> RecordDict | None:
+        return pack({"boot": "first"}) if message.metadata.message_type == "query.present" else None
+
+    outcome = ask(grid := OneNode(answer), deadline=0.3)
+    assert kinds(grid).count("train.exchange") == 1
+    assert kinds(grid).count("query.present") >= 2
+    assert outcome.late == ["lidar"]
+    assert not outcome.restarted
+    assert_all_counted(grid, outcome)
+
+
+@pytest.mark.parametrize("code", [3, 4, 5])
+def test_without_a_deadline_a_client_that_is_gone_is_waited_for(code: int) -> None:
+    def answer(message: Message, before: int) -> RecordDict | Error:
+        grid.here = before > 0
+        return pack({"done": True}) if before == 2 else Error(code, "gone")
+
+    grid = OneNode(answer)
+    looks = itertools.count()
+    grid.get_node_ids = lambda: [NODE] if next(looks) % 3 == 2 else []  # type: ignore[method-assign]
+    outcome = ask(grid)
+    assert kinds(grid) == ["train.exchange"] * 3
+    assert outcome.replies["lidar"].fields == {"done": True}
+    assert_all_counted(grid, outcome)
+
+
+@pytest.mark.parametrize("boots", [{"lidar": "first"}, {}])
+def test_with_a_deadline_a_client_that_is_gone_has_failed_at_once(boots: dict[str, str]) -> None:
+    outcome = ask(grid := OneNode(lambda *_: Error(5, "gone")), deadline=60, boots=boots)
+    assert outcome.failed == {"lidar": "gone"}
+    assert outcome.unreachable == {"lidar"}
+    assert kinds(grid) == ["train.exchange"]
+    assert_all_counted(grid, outcome)
+
+
+def test_simulated_clients_are_never_asked_whether_they_are_there() -> None:
+    outcome = ask(grid := OneNode(lambda *_: None), deadline=0.2, boots={"lidar": ""})
+    assert kinds(grid) == ["train.exchange"]
+    assert outcome.late == ["lidar"]
+
+
+def test_a_client_that_owed_an_answer_is_free_again_once_it_was_restarted() -> None:
+    def answer(message: Message, before: int) -> RecordDict | None:
+        if message.metadata.message_type == "query.present":
+            return pack({"boot": "second"}) if before > 3 else pack({"boot": "first"})
+        return None
+
+    asking = Messenger(grid := OneNode(answer), {"lidar": NODE}, {"lidar": "first"})
+    assert asking.ask("train.exchange", {"lidar": Order()}, "3", 0.03).late == ["lidar"]
+    assert asking.available() == []
+    assert asking.ask("train.exchange", {}, "4", 5.0).restarted == ["lidar"]
+    assert asking.available() == ["lidar"]
+    assert kinds(grid).count("train.exchange") == 1
