@@ -108,7 +108,9 @@ class Messenger:
         busy = {sent.client for sent in self._outstanding.values()}
         return [client for client in self._nodes if client not in busy]
 
-    def ask(self, verb: str, orders: Mapping[str, Order], group: str, deadline: float | None) -> Outcome:
+    def ask(
+        self, verb: str, orders: Mapping[str, Order], group: str, deadline: float | None, *, patient: bool = True
+    ) -> Outcome:
         """Send every client its order and wait for the answers until all are there or the deadline has passed.
 
         Parameters
@@ -120,18 +122,20 @@ class Messenger:
         group
             Flower's group id, for its logs.
         deadline
-            Seconds to wait; None waits for ever, also for a client that is gone to come back.
+            Seconds to wait; None waits for ever.
+        patient
+            Wait that long also for a deployed client that is gone to come back; else it has failed at once.
         """
         outcome = Outcome()
         for client, order in orders.items():
-            self._send(_Sent(client, verb, group, order, time.monotonic()), outcome, patient=deadline is None)
+            self._send(_Sent(client, verb, group, order, time.monotonic()), outcome, patient=patient)
         limit = None if deadline is None else time.monotonic() + deadline
         if not orders and self._outstanding and limit is None:
             raise RunError("every client owes an answer and there is no deadline")
         while self._waiting or self._gone or (not orders and self._outstanding):
             arrived = list(self._grid.pull_messages([*self._waiting, *self._outstanding, *self._asides]))
             for message in arrived:
-                self._sort(message, outcome, patient=deadline is None)
+                self._sort(message, outcome, patient=patient)
             if not orders and outcome.stale:
                 break
             if limit is not None and time.monotonic() >= limit:

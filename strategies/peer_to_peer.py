@@ -155,7 +155,7 @@ class PeerToPeer:
 
     def _ask(self, orders: Mapping[str, Order], exchange: int) -> Outcome:
         deadline = self.settings.training.deadline
-        outcome = self._messenger.ask(EXCHANGE, orders, str(exchange), deadline)
+        outcome = self._messenger.ask(EXCHANGE, orders, str(exchange), deadline, patient=deadline is None)
         self._note_absences(outcome, exchange, deadline)
         return outcome
 

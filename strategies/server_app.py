@@ -29,7 +29,7 @@ def main(grid: Grid, context: Context) -> None:
     folder = _folder(settings, str(context.run_config.get("run-dir") or ""))
     resume = bool(context.run_config.get("resume", False))
     folder.set_status("running")
-    fetch_without_delay()
+    fetch_without_delay(settings.training.deadline)
     try:
         with _logged(folder):
             PeerToPeer(settings, grid, folder, registered_nodes()).run(resume=resume)

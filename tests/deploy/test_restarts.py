@@ -84,7 +84,7 @@ def kinds(grid: OneNode) -> list[str]:
 
 def ask(grid: OneNode, *, deadline: float | None = None, boots: dict[str, str] | None = None) -> Outcome:
     asking = Messenger(grid, {"lidar": NODE}, {"lidar": "first"} if boots is None else boots)
-    return asking.ask("train.exchange", {"lidar": Order({"step": 3})}, "3", deadline)
+    return asking.ask("train.exchange", {"lidar": Order({"step": 3})}, "3", deadline, patient=deadline is None)
 
 
 def assert_all_counted(grid: OneNode, outcome: Outcome) -> None:

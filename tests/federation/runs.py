@@ -26,10 +26,12 @@ def cut_at(exchange: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut the power when the relay is about to ask for `exchange`."""
     ask = Messenger.ask
 
-    def cutting(self: Messenger, verb: str, orders: object, group: str, deadline: float | None) -> object:
+    def cutting(
+        self: Messenger, verb: str, orders: object, group: str, deadline: float | None, **options: bool
+    ) -> object:
         if verb == EXCHANGE and group == str(exchange):
             raise PowerCut
-        return ask(self, verb, orders, group, deadline)  # type: ignore[arg-type]
+        return ask(self, verb, orders, group, deadline, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Messenger, "ask", cutting)
 

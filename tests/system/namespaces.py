@@ -40,12 +40,13 @@ class Machine:
         stats = json.loads(done)[0]["stats64"]
         return tuple(Counters(stats[way]["bytes"], stats[way]["packets"]) for way in ("tx", "rx"))  # type: ignore[return-value]
 
-    def shape(self, *words: str) -> None:
-        """Let `tc netem` delay, lose or throttle what it sends."""
-        subprocess.run(
+    def shape(self, *words: str) -> str | None:
+        """Let `tc netem` delay, lose or throttle what it sends; return why it cannot, or None."""
+        done = subprocess.run(
             [*self.prefix(), "tc", "qdisc", "replace", "dev", self.interface, "root", "netem", *words],
-            check=True, capture_output=True,
+            check=False, capture_output=True, text=True,
         )  # fmt: skip
+        return " ".join(done.stderr.split()) or "tc failed" if done.returncode else None
 
 
 def permitted() -> str | None:

@@ -3,21 +3,25 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sheafalign_fl.config import parse_settings
+from sheafalign_fl.config import load_settings, parse_settings
 from sheafalign_fl.flower.inprocess import run_inprocess
 from sheafalign_fl.ledger import read_ledger
 from sheafalign_fl.protocol import SEAL_BYTES
 from sheafalign_fl.run.folder import RunFolder
 from sheafalign_fl.run.results import Summary
-from tests.system.deployment import Deployment, deployment, last_exchange
+from tests.system.command import ROOT
+from tests.system.deployment import Deployment, deployment, free_port, last_exchange, quiet
 
 pytestmark = pytest.mark.slow
 CLIENTS = ["m0", "m1", "m2"]
@@ -230,13 +234,21 @@ def test_flower_s_own_supernode_ends_in_the_same_bits(deployed: Deployment, undi
         deployed.node("m1")
 
 
+def test_the_deployment_that_readme_shows_works(tmp_path: Path) -> None:
+    """experiments/deploy.yaml, as it stands but for its length."""
+    settings = load_settings(ROOT / "experiments" / "deploy.yaml")
+    with deployment(tmp_path / "here", list(settings.clients)) as made:
+        made.relay()
+        made.nodes()
+        words = ["run", str(ROOT / "experiments" / "deploy.yaml"), "--set", "training.exchanges=4"]
+        made.start("run", *words, "--relay", made.address, *made.trust, "--out", "run")
+        summary = finished(made, "run")
+        assert summary.engine == "deployed"
+        assert {client.name for client in summary.clients} == set(settings.clients)
+        assert not summary.absences
+
+
 def _start_plain(deployed: Deployment, command: str) -> int:
-    import shlex
-    import subprocess
-    import sys
-
-    from tests.system.deployment import free_port, quiet
-
     words = shlex.split(command)
     words[0] = str(Path(sys.executable).parent / words[0])
     environment = quiet() | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}

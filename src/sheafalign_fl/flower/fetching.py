@@ -7,14 +7,24 @@ from flwr.superlink.grid import http_grid
 
 _FIRST_SECONDS = 0.005
 _MOST_SECONDS = 0.2
+PATIENCE_SECONDS = 60.0
 
 
-def fetch_without_delay() -> None:
-    """Let Flower's HttpGrid look again soon for a reply that is still being uploaded.
+def fetch_without_delay(deadline: float | None) -> None:
+    """Let Flower's HttpGrid look again soon for a reply that is still being uploaded, and not for ever.
 
-    A reply's parts arrive a few milliseconds after the reply is announced. Flower waits 1 s before it asks for a part
-    again, and has no setting for it, so an exchange would mostly take 1 s longer than it has to.
+    A reply's parts arrive a few milliseconds after the reply is announced, and never if its sender is killed meanwhile.
+    Flower waits 1 s before it asks for a part again, and goes on for two hours, with everybody else waiting; it has no
+    setting for either. So an exchange would mostly take 1 s longer than it has to, and sometimes never end.
+
+    Parameters
+    ----------
+    deadline
+        Seconds that the others wait for a client in training.
     """
     http_grid.pull_objects = partial(  # type: ignore[attr-defined]
-        pull_objects, initial_backoff=_FIRST_SECONDS, backoff_cap=_MOST_SECONDS
+        pull_objects,
+        max_time=min(deadline or PATIENCE_SECONDS, PATIENCE_SECONDS),
+        initial_backoff=_FIRST_SECONDS,
+        backoff_cap=_MOST_SECONDS,
     )

@@ -6,6 +6,7 @@ nowhere else.
 """
 
 import ssl
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,8 @@ HEARTBEAT_SECONDS = 10.0
 """The SuperLink takes a node for gone after twice this time without a sign of it."""
 _PATIENCE_SECONDS = 60.0
 """For the parts of one message, which its sender uploads one after the other."""
+_PERSISTENCE_SECONDS = 10.0
+_RETRY_SECONDS = 0.1
 Answer = TypeVar("Answer")
 
 
@@ -142,7 +145,7 @@ class FleetConnection:
         described, tree = message_from_proto(answer.messages_list[0]), answer.message_object_trees[0]
         run_id, message_id = described.metadata.run_id, described.metadata.message_id
         pull = make_pull_object_fn_protobuf(
-            lambda request: self._call(self._client.PullObject, request), self._node, run_id
+            lambda request: self._persist(self._client.PullObject, request), self._node, run_id
         )
         contents = pull_objects(
             [part.object_id for part in iterate_object_tree(tree)],
@@ -152,7 +155,7 @@ class FleetConnection:
             backoff_cap=0.5,
         )
         confirm = make_confirm_message_received_fn_protobuf(
-            lambda request: self._call(self._client.ConfirmMessageReceived, request), self._node, run_id
+            lambda request: self._persist(self._client.ConfirmMessageReceived, request), self._node, run_id
         )
         confirm(message_id)
         message = inflate_object_from_contents(message_id, contents)
@@ -177,7 +180,7 @@ class FleetConnection:
                 ),
             )
             push = make_push_object_fn_protobuf(
-                lambda request: self._call(self._client.PushObject, request), self._node, run_id, answer.session_id
+                lambda request: self._persist(self._client.PushObject, request), self._node, run_id, answer.session_id
             )
             for object_id in answer.objects_to_push:
                 push(object_id, objects[object_id].deflate())
@@ -199,6 +202,17 @@ class FleetConnection:
             raise self._refusal(error) from None
         except httpx.TransportError as error:
             raise self._unreachable(error) from None
+
+    def _persist(self, function: Callable[..., Answer], request: object) -> Answer:
+        """Call the SuperLink again and again while the line is bad; only for calls that may be made twice."""
+        limit = time.monotonic() + _PERSISTENCE_SECONDS
+        while True:
+            try:
+                return self._call(function, request)
+            except RelayUnreachableError:
+                if time.monotonic() >= limit:
+                    raise
+                time.sleep(_RETRY_SECONDS)
 
     def _refusal(self, error: httpx.HTTPStatusError) -> Exception:
         status = error.response.status_code
