@@ -1,0 +1,165 @@
+"""The commands that deploy: what they print, what they write, and what they refuse in one line."""
+
+import configparser
+import json
+import logging
+import shlex
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from sheafalign_fl.cli import app
+from sheafalign_fl.deploy.keys import init_keys
+from sheafalign_fl.errors import SheafAlignError, UserError
+from sheafalign_fl.run.folder import RunFolder
+from tests.conftest import toy_settings
+
+CONFIG = "experiments/deploy.yaml"
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("keys") / "keys"
+    init_keys(folder, ["camera", "lidar"], [])
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    logger = logging.getLogger("sheafalign")
+    before = list(logger.handlers), logger.level, logger.propagate
+    yield
+    for handler in logger.handlers:
+        if handler not in before[0]:
+            handler.close()
+    logger.handlers, logger.level, logger.propagate = before
+
+
+def refused(*words: str) -> str:
+    """Return the one line with which a command refuses."""
+    result = CliRunner().invoke(app, list(words))
+    assert isinstance(result.exception, SheafAlignError), (result.output, result.exception)
+    line = str(result.exception)
+    assert "\n" not in line
+    return line
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["keys", "init", "{tmp}/k"], "give --clients camera,lidar or --config FILE"),
+        (["keys", "init", "{tmp}/k", "--clients", "a"], "two clients at least"),
+        (["keys", "init", "{keys}", "--clients", "a,b"], "never overwritten"),
+        (["relay"], "give --keys DIR"),
+        (["relay", "--keys", "{keys}", "--insecure"], "exclude each other"),
+        (["relay", "--keys", "{tmp}"], "there is no"),
+        (["relay", "--keys", "{keys}", "--host", "192.0.2.1", "--state", "{tmp}/s"], "cannot listen on 192.0.2.1:9092"),
+        (["node", "lidar", "--relay", "here", "--keys", "{keys}"], "write it as HOST:PORT"),
+        (["node", "lidar", "--relay", "here:99999", "--keys", "{keys}"], "write it as HOST:PORT"),
+        (["node", "lidar", "--relay", "here:1"], "give --keys DIR"),
+        (["node", "radar", "--relay", "here:1", "--keys", "{keys}"], "there is no"),
+        (["node", "lidar", "--relay", "here:1", "--keys", "{keys}/clients/camera"], "those of client 'camera'"),
+        (["node", "lidar", "--relay", "here:1", "--keys", "{keys}", "--data", "{tmp}/no"], "no such folder"),
+        (
+            ["node", "lidar", "--relay", "127.0.0.1:1", "--keys", "{keys}", "--patience", "0", "--state", "{tmp}/n"],
+            "the relay at 127.0.0.1:1 cannot be reached",
+        ),
+        (["run", CONFIG, "--relay", "127.0.0.1:1"], "give --keys DIR"),
+        (["run", CONFIG, "--keys", "{keys}"], "are for --relay"),
+        (["run", CONFIG, "--out", "{tmp}/r"], "security.sealed needs clients with keys"),
+        (["run", CONFIG, "--relay", "127.0.0.1:1", "--keys", "{tmp}"], "there is no ca.crt"),
+        (
+            ["run", CONFIG, "--relay", "127.0.0.1:1", "--keys", "{keys}", "--set", "evaluation.metrics=[missing]"],
+            "the metric 'missing' sends embeddings",
+        ),
+        (["status"], "give a run folder"),
+        (["status", "{tmp}"], "is no run folder"),
+        (["deploy", "render", "{tmp}/x", "--config", CONFIG, "--relay", "nowhere"], "write it as HOST:PORT"),
+        (["deploy", "render", "{keys}", "--config", CONFIG], "exists already"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_in_one_line(words: list[str], line: str, keys: Path, tmp_path: Path) -> None:
+    assert line in refused(*(word.format(keys=keys, tmp=tmp_path) for word in words))
+    left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert left <= {"relay.log", "node.log", ".lock", "traffic.json"}
+
+
+def test_a_port_in_use_is_said(keys: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        line = refused("relay", "--keys", str(keys), "--port", str(port), "--state", str(tmp_path / "s"))
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in line
+
+
+def test_a_relay_that_cannot_be_reached_ends_the_run_with_the_reason(keys: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    line = refused("run", CONFIG, "--relay", "127.0.0.1:1", "--keys", str(keys), "--out", str(out))
+    assert "flwr run failed" in line
+    assert RunFolder(out).status()["state"] == "failed"
+
+
+def shown(*words: str) -> list[str]:
+    result = CliRunner().invoke(app, [*words, "--show"])
+    assert result.exit_code == 0, result.output
+    return shlex.split(result.output)
+
+
+def test_the_commands_of_flower_are_shown(keys: Path, tmp_path: Path) -> None:
+    relay = shown("relay", "--keys", str(keys), "--host", "10.0.0.1", "--port", "9100")
+    assert relay[0] == "flower-superlink"
+    assert relay[relay.index("--ssl-keyfile") + 1] == str(keys / "relay" / "relay.key")
+    assert "--enable-supernode-auth" in relay
+    assert "--insecure" not in relay
+    node = shown("node", "lidar", "--relay", "10.0.0.1:9100", "--keys", str(keys), "--state", str(tmp_path / "state"))
+    assert node[0] == "flower-supernode"
+    assert node[node.index("--auth-supernode-private-key") + 1] == str(keys / "clients" / "lidar" / "node.key")
+    config = dict(part.split("=", 1) for part in shlex.split(node[node.index("--node-config") + 1]))
+    assert config["client"] == "lidar"
+    assert config["keys"] == str(keys / "clients" / "lidar")
+    assert "--insecure" in shown("relay", "--insecure")
+    assert not list(tmp_path.iterdir())
+
+
+def test_service_files_start_the_commands_that_there_are(tmp_path: Path) -> None:
+    folder = tmp_path / "services"
+    result = CliRunner().invoke(app, ["deploy", "render", str(folder), "--config", CONFIG, "--relay", "relay.lan:9100"])
+    assert result.exit_code == 0, result.output
+    units = sorted(folder.glob("systemd/*.service"))
+    assert [unit.stem.rpartition("-")[2] for unit in units] == ["beam", "camera", "lidar", "radar", "relay"]
+    for unit in units:
+        parser = configparser.ConfigParser(interpolation=None)
+        parser.optionxform = str  # type: ignore[assignment,method-assign]
+        parser.read(unit)
+        words = shlex.split(parser["Service"]["ExecStart"])[1:]
+        told = CliRunner().invoke(app, [*words, "--show"])  # parses; only the keys are missing here
+        assert "there is no" in str(told.exception), (words, told.output)
+    compose = yaml.safe_load((folder / "compose.yaml").read_text())
+    assert set(compose["services"]) == {"relay", "node-beam", "node-camera", "node-lidar", "node-radar"}
+    for name, service in compose["services"].items():
+        told = CliRunner().invoke(app, [*service["command"], "--show"])
+        assert isinstance(told.exception, UserError), (name, told.output)
+        others = [volume for volume in service["volumes"] if "keys/" in volume]
+        assert others == [f"./keys/{'relay' if name == 'relay' else 'clients/' + name.removeprefix('node-')}:/keys:ro"]
+    assert set(compose["volumes"]) == {"relay-state", "beam-state", "camera-state", "lidar-state", "radar-state"}
+
+
+def test_status_of_a_run_folder_needs_no_relay(tmp_path: Path) -> None:
+    settings = toy_settings()
+    folder = RunFolder(tmp_path / "run")
+    folder.create(settings)
+    folder.set_status("running")
+    row = {
+        "kind": "exchange", "exchange": 0, "losses": [], "absent": ["m1"], "payload_bytes": 1, "message_bytes": 2,
+        "relay_bytes": 3, "seconds": 0.25,
+        "timing": [{"client": "m0", "compute": 0.123, "encode": 0.0, "save": 0.0, "wire": 0.1, "wait": 0.0}],
+    }  # fmt: skip
+    folder.metrics.write_text(json.dumps(row) + "\n")
+    result = CliRunner().invoke(app, ["status", str(tmp_path / "run")], env={"COLUMNS": "140"})
+    assert result.exit_code == 0, result.output
+    assert "running, 1 of 6 exchanges, 0.25 s each lately" in result.output
+    assert "123.0" in result.output
+    assert result.output.count("absent") == 1
