@@ -247,7 +247,7 @@ def _exit(command: Callable[[], object]) -> None:
     try:
         command()
     except SheafAlignError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {error}" if error.exit_code else str(error), err=bool(error.exit_code))
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None

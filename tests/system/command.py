@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+TAG = "SHEAFALIGN_TEST_PROCESS"
+"""Environment variable of every process that this test process started, directly or not."""
 
 
 def sheafalign(*arguments: str, cwd: Path = ROOT) -> "subprocess.CompletedProcess[str]":
@@ -36,5 +38,11 @@ def start(*arguments: str, cwd: Path = ROOT) -> "subprocess.Popen[str]":
 
 
 def environment() -> dict[str, str]:
-    """Return an environment in which Flower keeps quiet and terminals are wide."""
-    return {**os.environ, "FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1", "COLUMNS": "120"}
+    """Return an environment in which Flower keeps quiet and terminals are wide, and by which children are known."""
+    return {
+        **os.environ,
+        TAG: str(os.getpid()),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "COLUMNS": "120",
+    }

@@ -25,14 +25,14 @@ from tests.system.deployment import Deployment, deployment, free_port, last_exch
 
 pytestmark = pytest.mark.slow
 CLIENTS = ["m0", "m1", "m2"]
-EXCHANGES = 30
+EXCHANGES = 24
 CONTENT: dict[str, Any] = {
     "name": "toy",
     "data": {"source": "tests.toy:source"},
     "clients": {client: {"dim": 8} for client in CLIENTS},
     "graph": {"dim": 4},
     "training": {"exchanges": EXCHANGES, "batch_size": 32, "setup_deadline": 60},
-    "evaluation": {"every": 15, "metrics": ["retrieval", "transfer"]},
+    "evaluation": {"every": 12, "metrics": ["retrieval", "transfer"]},
     "checkpoint": {"every": 1},
     "security": {"sealed": True},
 }
@@ -183,13 +183,13 @@ def test_wrong_keys_and_second_claims_are_refused(deployed: Deployment, tmp_path
         mixed = other.folder / "mixed"
         shutil.copytree(other.folder / "keys" / "clients" / "m0", mixed)
         shutil.copy(deployed.folder / "keys" / "relay" / "ca.crt", mixed / "ca.crt")
-        done = other.command("node", "m0", *strange, "--keys", "mixed")
+        other.start("mixed", "node", "m0", *strange, "--keys", "mixed")  # both are given a while to be let in
+        again = ["node", "m0", "--relay", deployed.address, *deployed.trust]
+        done = deployed.command(*again, "--state", "second")
         assert done.returncode == 2
-        assert "its key is not one that the relay was started with" in done.stderr
-    again = ["node", "m0", "--relay", deployed.address, *deployed.trust]
-    done = deployed.command(*again, "--state", "second")
-    assert done.returncode == 2
-    assert "another node with it is connected" in done.stderr
+        assert "another node with it is connected" in done.stderr
+        assert other.wait("mixed") == 2
+        assert "its key is not one that the relay was started with" in other.printed("mixed")
     done = deployed.command(*again, "--state", "state/m0")
     assert done.returncode == 2
     assert "another node is at work in" in done.stderr
@@ -221,7 +221,7 @@ def test_a_key_of_one_client_does_not_speak_for_another(deployed: Deployment) ->
 def test_flower_s_own_supernode_ends_in_the_same_bits(deployed: Deployment, undisturbed: RunFolder) -> None:
     """The command that `--show` prints, for one of the clients; it takes seconds for every message."""
     shown = deployed.command("node", "m1", "--relay", deployed.address, *deployed.trust, "--state", "plain", "--show")
-    content = {**CONTENT, "training": {**CONTENT["training"], "exchanges": 3}}
+    content = {**CONTENT, "training": {**CONTENT["training"], "exchanges": 1}}
     deployed.run(content, "ours")
     expected = finished(deployed, "ours")
     deployed.kill("m1", signal.SIGTERM)

@@ -14,7 +14,7 @@ import yaml
 
 from sheafalign_fl.ledger import read_ledger
 from sheafalign_fl.run.folder import RunFolder, read_rows
-from tests.system.command import ROOT, environment, sheafalign, start
+from tests.system.command import ROOT, TAG, environment, sheafalign, start
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +42,8 @@ def flower_processes() -> list[str]:
     names = []
     for process in psutil.process_iter():
         try:
-            if "SHEAFALIGN_RUN_MARK" in process.environ():
+            environ = process.environ()
+            if "SHEAFALIGN_RUN_MARK" in environ and environ.get(TAG) == str(os.getpid()):
                 names.append(f"{process.pid} {' '.join(process.cmdline())[:120]}")
         except psutil.Error:
             continue

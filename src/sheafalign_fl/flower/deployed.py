@@ -5,12 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sheafalign_fl.config import Settings
-from sheafalign_fl.errors import UserError
+from sheafalign_fl.errors import SheafAlignError, UserError
 from sheafalign_fl.flower.submission import SuperLink, submit, wait
 from sheafalign_fl.run.folder import RunFolder
 
 _STATUS_SECONDS = 10.0
 """How soon it shows that the relay is gone."""
+
+
+class ElsewhereError(SheafAlignError):
+    """A run has ended well, but on another machine than this."""
+
+    exit_code = 0
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,8 @@ def find_ca(keys: Path) -> Path:
 def run_deployed(settings: Settings, folder: RunFolder, deployment: Deployment, *, resume: bool = False) -> None:
     """Run a federation to its end on a relay.
 
-    The run folder is the relay's: on this machine, if the relay is.
+    The run folder is the relay's: on this machine, if the relay is. If it is not, this raises `ElsewhereError` at the
+    run's good end.
 
     Raises
     ------
@@ -55,3 +62,5 @@ def run_deployed(settings: Settings, folder: RunFolder, deployment: Deployment, 
         except KeyboardInterrupt:
             link.flwr("stop", run_id)
             raise
+    if not folder.summary.is_file():
+        raise ElsewhereError(f"the run has completed; its folder is {folder.path.resolve()} on the relay's machine")

@@ -114,7 +114,8 @@ def wait(run_id: str, folder: RunFolder, link: SuperLink, log: str = "flower.log
         error = SheafAlignError(status["reason"])
         error.exit_code = int(status.get("exit_code", 1))
         raise error
-    if flower != "finished:completed" or (status["state"] != "completed" and (folder.path / "identity").exists()):
+    elsewhere = status["state"] == "new"  # the relay is another machine, and so is the run folder that it wrote
+    if flower != "finished:completed" or not (elsewhere or status["state"] == "completed"):
         raise RunError(f"Flower says that the run is {flower} ({details or 'no reason given'}); see {log}")
 
 

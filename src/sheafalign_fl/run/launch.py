@@ -9,7 +9,7 @@ from pathlib import Path
 from sheafalign_fl.check import check, check_form
 from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import SheafAlignError, UserError
-from sheafalign_fl.flower.deployed import Deployment, run_deployed
+from sheafalign_fl.flower.deployed import Deployment, ElsewhereError, run_deployed
 from sheafalign_fl.flower.inprocess import check_resources, run_inprocess
 from sheafalign_fl.flower.simulation import run_simulation
 from sheafalign_fl.joint import run_pooled
@@ -82,6 +82,9 @@ def _run(settings: Settings, folder: RunFolder, deployment: Deployment | None, *
         except KeyboardInterrupt:
             folder.set_status("interrupted", "stopped by the user")
             write_report([folder.path], folder.report)
+            raise
+        except ElsewhereError:
+            folder.set_status("elsewhere", "the run folder is on the relay's machine")
             raise
         except SheafAlignError as error:
             folder.set_status("failed", str(error), exit_code=error.exit_code)
