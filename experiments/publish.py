@@ -1,10 +1,11 @@
 """Put a benchmark's results where README shows them: ``python -m experiments.publish runs/benchmark``.
 
-Copies ``benchmark.json`` to experiments/benchmark/results/ and writes README's tables anew from it, so that the figures
-in README are those of the committed results; a test compares the two.
+Copies ``benchmark.json`` to experiments/benchmark/results/ (with ``--long``: experiments/long/results/) and writes
+README's tables anew from it, so that the figures in README are those of the committed results; a test compares the two.
 """
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from sheafalign_fl.benchmark import load_benchmark
@@ -13,28 +14,50 @@ from sheafalign_fl.errors import UserError
 from sheafalign_fl.run.folder import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "experiments" / "benchmark" / "results" / "benchmark.json"
 README = ROOT / "README.md"
 
 
-def publish(folder: Path) -> None:
+@dataclass(frozen=True)
+class Publication:
+    """Results that README shows tables of."""
+
+    results: Path
+    prefix: str
+    """Of the markers in README."""
+    tables: tuple[str, ...]
+
+    def tables_in(self, text: str, results: Path | None = None) -> str:
+        """Return `text` with its tables made from `results`; default: from those that are committed."""
+        return replace_tables(text, load_benchmark(results or self.results), self.prefix, self.tables)
+
+
+PUBLICATIONS = {
+    "": Publication(
+        ROOT / "experiments" / "benchmark" / "results" / "benchmark.json", "benchmark", ("results", "claims")
+    ),
+    "--long": Publication(ROOT / "experiments" / "long" / "results" / "benchmark.json", "long", ("results",)),
+}
+
+
+def publish(folder: Path, publication: Publication) -> None:
     """Publish the benchmark in `folder`; raise `UserError` if it holds none."""
     source = folder / "benchmark.json"
-    benchmark = load_benchmark(source)
-    text = replace_tables(README.read_text(encoding="utf-8"), benchmark)
-    write_atomically(RESULTS, source.read_bytes())
+    text = publication.tables_in(README.read_text(encoding="utf-8"), source)
+    write_atomically(publication.results, source.read_bytes())
     write_atomically(README, text.encode())
 
 
 def main() -> None:
     """Publish the benchmark in the folder that the command line names."""
-    if len(sys.argv) != 2:
-        raise SystemExit("usage: python -m experiments.publish BENCHMARK_DIR")
+    folders = [argument for argument in sys.argv[1:] if argument != "--long"]
+    if len(folders) != 1:
+        raise SystemExit("usage: python -m experiments.publish BENCHMARK_DIR [--long]")
+    publication = PUBLICATIONS["--long" if "--long" in sys.argv else ""]
     try:
-        publish(Path(sys.argv[1]))
+        publish(Path(folders[0]), publication)
     except UserError as error:
         raise SystemExit(f"error: {error}") from None
-    sys.stdout.write(f"published {RESULTS.relative_to(ROOT)} and README's tables\n")
+    sys.stdout.write(f"published {publication.results.relative_to(ROOT)} and README's tables\n")
 
 
 if __name__ == "__main__":

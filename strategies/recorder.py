@@ -135,7 +135,8 @@ class Recorder:
 
     def absence(self, row: AbsenceRow) -> None:
         """Record and log that a client dropped out or came back."""
-        _log.warning("exchange %d: client '%s' %s: %s", row.exchange, row.client, row.event, row.reason)
+        told = f"exchange {row.exchange}: client '{row.client}' {row.event}: {row.reason}"
+        _log.warning(told, extra={"facts": {"client": row.client, "exchange": row.exchange, "event": row.event}})
         self.absences.append(row)
         self._metrics.write(row)
 

@@ -10,6 +10,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from sheafalign_fl.config import Settings, decode
+from sheafalign_fl.deploy.logs import JsonLines
 from sheafalign_fl.deploy.registry import registered_nodes
 from sheafalign_fl.errors import SheafAlignError
 from sheafalign_fl.flower.fetching import fetch_without_delay
@@ -31,7 +32,7 @@ def main(grid: Grid, context: Context) -> None:
     folder.set_status("running")
     fetch_without_delay(settings.training.deadline)
     try:
-        with _logged(folder):
+        with _logged(folder, context.run_id):
             PeerToPeer(settings, grid, folder, registered_nodes()).run(resume=resume)
     except SheafAlignError as error:
         folder.set_status("failed", str(error), exit_code=error.exit_code)
@@ -46,10 +47,10 @@ def main(grid: Grid, context: Context) -> None:
 
 
 @contextmanager
-def _logged(folder: RunFolder) -> Iterator[None]:
-    """Append what the relay logs to the run folder's run.log."""
+def _logged(folder: RunFolder, run_id: int) -> Iterator[None]:
+    """Append what the relay logs to the run folder's run.log, one JSON object a line."""
     handler = logging.FileHandler(folder.path / "run.log", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(JsonLines({"run": run_id}))
     logger = logging.getLogger("sheafalign")
     before = logger.level
     logger.addHandler(handler)

@@ -1,5 +1,6 @@
 """A client that fails, is late, or sends nonsense: the others go on, it is written down, and it comes back."""
 
+import json
 import threading
 from collections.abc import Callable
 
@@ -61,6 +62,8 @@ def test_a_failing_client_is_left_out_and_comes_back(run_folder: Callable[[Setti
     assert [(row.exchange, row.event) for row in summary.absences] == [(2, "failed"), (3, "failed"), (4, "returned")]
     assert "the sensor's disk is full" in summary.absences[0].reason
     log = (folder.path / "run.log").read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert any(line.get("client") == "m1" and "exchange" in line and "run" in line for line in lines)
     assert "exchange 2: client 'm1' failed" in log
     assert "exchange 4: client 'm1' returned" in log
     assert "m1" in folder.report.read_text(encoding="utf-8").split("Absences", 1)[-1]

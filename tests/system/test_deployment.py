@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sheafalign_fl.config import load_settings, parse_settings
@@ -22,6 +23,7 @@ from sheafalign_fl.run.folder import RunFolder
 from sheafalign_fl.run.results import Summary
 from tests.system.command import ROOT
 from tests.system.deployment import Deployment, deployment, free_port, last_exchange, quiet
+from tests.toy import source
 
 pytestmark = pytest.mark.slow
 CLIENTS = ["m0", "m1", "m2"]
@@ -246,6 +248,35 @@ def test_the_deployment_that_readme_shows_works(tmp_path: Path) -> None:
         assert summary.engine == "deployed"
         assert {client.name for client in summary.clients} == set(settings.clients)
         assert not summary.absences
+
+
+def test_every_node_reads_its_own_folder(tmp_path: Path) -> None:
+    """A machine holds its own recordings only; one that lacks its modality is named."""
+    folders = {client: tmp_path / client for client in ("m0", "m1")}
+    for client, folder in folders.items():
+        folder.mkdir()
+        data = source(client, seed=0)
+        np.savez(folder / f"{client}.npz", x=data.x, event_id=data.event_ids, split=data.split)
+    clients = {client: {"dim": 8} for client in folders}
+    content = {
+        **CONTENT, "clients": clients, "data": {"source": "folder", "options": {"path": "nowhere"}},
+        "training": {"exchanges": 2, "batch_size": 16, "setup_deadline": 60},
+        "evaluation": {"every": 0, "metrics": ["retrieval"]},
+    }  # fmt: skip
+    with deployment(tmp_path / "here", list(folders)) as made:
+        made.relay()
+        for client, folder in folders.items():
+            made.node(client, "--data", str(folder))
+        made.run(content, "own")
+        assert [client.events["train"] for client in finished(made, "own").clients] == [200, 200]
+        made.kill("m1", signal.SIGTERM)
+        made.node("m1", "--data", str(folders["m0"]))
+        made.run(content, "wrong")
+        assert made.wait("wrong") == 2
+        assert f"{folders['m0']} has no m1.npz; it has m0" in " ".join(made.printed("wrong").split())
+        done = made.command("status", "own", "--watch")
+        assert done.returncode == 0
+        assert "2 of 2 exchanges" in done.stdout
 
 
 def _start_plain(deployed: Deployment, command: str) -> int:

@@ -20,18 +20,21 @@ def markdown_tables(benchmark: Benchmark) -> dict[str, str]:
     return {"results": results, "claims": _table(("data", "claim", "verdict", "by how much"), rows)}
 
 
-def replace_tables(text: str, benchmark: Benchmark) -> str:
+def replace_tables(
+    text: str, benchmark: Benchmark, prefix: str = "benchmark", names: Sequence[str] = ("results", "claims")
+) -> str:
     """Return `text` with what stands between its markers made anew from `benchmark`.
 
-    The markers of a table are ``<!-- benchmark:NAME -->`` and ``<!-- /benchmark:NAME -->``.
+    The markers of a table are ``<!-- PREFIX:NAME -->`` and ``<!-- /PREFIX:NAME -->``, for each of `names`.
 
     Raises
     ------
     UserError
         A marker is missing, is there twice, or the closing one comes first.
     """
-    for name, table in markdown_tables(benchmark).items():
-        begin, end = f"<!-- benchmark:{name} -->", f"<!-- /benchmark:{name} -->"
+    tables = markdown_tables(benchmark)
+    for name in names:
+        table, begin, end = tables[name], f"<!-- {prefix}:{name} -->", f"<!-- /{prefix}:{name} -->"
         for marker in (begin, end):
             if (times := text.count(marker)) != 1:
                 raise UserError(f"the marker {marker} is missing" if not times else f"{marker} is there {times} times")

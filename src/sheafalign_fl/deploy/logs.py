@@ -2,12 +2,18 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 
 class JsonLines(logging.Formatter):
     """One JSON object a line: time, level, logger, message, and the record's `facts` (run, client, exchange, ...)."""
+
+    def __init__(self, facts: Mapping[str, object] | None = None) -> None:
+        """Give every line these `facts` beside its own."""
+        super().__init__()
+        self._facts = dict(facts or {})
 
     def format(self, record: logging.LogRecord) -> str:
         """Return `record` as JSON."""
@@ -16,6 +22,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **self._facts,
             **getattr(record, "facts", {}),
         }
         if record.exc_info:

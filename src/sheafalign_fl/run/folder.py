@@ -7,7 +7,7 @@
       identity              what deployed clients know the run by when it is resumed
       versions.json         software versions, commit, platform
       status.json           running, completed, interrupted or failed, and why
-      run.log               what the relay logged; flower.log beside it, in the flower engine
+      run.log               what the relay logged, one JSON object a line; flower.log beside it, in the flower engine
       metrics.jsonl         one line per exchange, evaluation and absence (run.results)
       ledger.csv            one row per message (ledger)
       checkpoints/000100/   after 100 exchanges: CLIENT.safetensors each, and relay.json once all are there
