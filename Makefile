@@ -16,7 +16,7 @@ benchmark: $(STAMP) $(DATA)
 	$(BIN)/sheafalign compare experiments/benchmark/*.yaml --seeds 0,1,2 --out runs/benchmark
 	$(BIN)/python -m experiments.publish runs/benchmark
 
-# Three methods with three to four times the exchanges, about 50 minutes.
+# Three methods with three to four times the exchanges, about 40 minutes.
 benchmark-long: $(STAMP) $(DATA)
 	$(BIN)/sheafalign compare experiments/long/*.yaml --seeds 0,1,2 --out runs/long
 	$(BIN)/python -m experiments.publish runs/long --long
