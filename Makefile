@@ -23,8 +23,9 @@ benchmark-long: $(STAMP) $(DATA)
 
 # A few exchanges of every cell, with one seed.
 benchmark-quick: $(STAMP) $(DATA)
-	rm -rf runs/benchmark-quick
+	rm -rf runs/benchmark-quick runs/long-quick
 	$(BIN)/sheafalign compare experiments/benchmark/*.yaml --quick --seeds 0 --out runs/benchmark-quick
+	$(BIN)/sheafalign compare experiments/long/*.yaml --quick --seeds 0 --out runs/long-quick
 
 demo: $(STAMP)
 	$(BIN)/sheafalign run experiments/quickstart.yaml

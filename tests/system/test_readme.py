@@ -27,7 +27,6 @@ RUN_ELSEWHERE = {
     "make test": ".ci/run",
     "make data": ".ci/run",
     "make benchmark": ".ci/run",
-    "make benchmark-long": "Makefile",
     "flwr run .": "tests/system/test_engines.py",
     "sheafalign relay": "tests/system/deployment.py",
     "sheafalign node": "tests/system/deployment.py",
