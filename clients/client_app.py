@@ -8,7 +8,6 @@ import numpy as np
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
-from sheafalign_fl.seal import SealedEdges
 
 from clients import evaluation, residence
 from sheafalign_fl.errors import ProtocolError, RunError, SheafAlignError
@@ -18,6 +17,7 @@ from sheafalign_fl.node import LOSS_TERMS, Node
 from sheafalign_fl.protocol import Frame
 from sheafalign_fl.run.folder import RunFolder
 from sheafalign_fl.run.results import Loss
+from sheafalign_fl.seal import SealedEdges
 from sheafalign_fl.stopwatch import StopWatch
 from sheafalign_fl.threads import limit_threads
 

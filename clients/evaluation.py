@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sheafalign_fl.seal import SealedEdges
 
 from sheafalign_fl import metrics
 from sheafalign_fl.agreement import ListName
@@ -23,6 +22,7 @@ from sheafalign_fl.flower.records import Scalar
 from sheafalign_fl.node import Node
 from sheafalign_fl.protocol import EVALUATOR, Frame
 from sheafalign_fl.run.folder import write_atomically
+from sheafalign_fl.seal import SealedEdges
 
 _CODEC = "float32"
 """Evaluation always travels in full precision, so that it measures the model and not the codec."""

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from sheafalign_fl.flower.submission import SuperLink, flower_environment, progr
 from sheafalign_fl.run.folder import write_atomically
 
 _log = logging.getLogger("sheafalign.relay")
+_AT_ONCE = 4
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - recognised, never chosen
 
 
@@ -93,21 +95,34 @@ def relay(settings: RelaySettings) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _register(keys: RelayKeys, link: SuperLink) -> dict[str, int]:
-    """Make the clients' keys known to the SuperLink; return client -> node id."""
-    nodes: dict[str, int] = {}
-    for client, path in keys.clients.items():
-        command = [program("flwr"), "supernode", "register", str(path.resolve()), "relay", "--format", "json"]
-        done = subprocess.run(
-            command, env=dict(link.environment), cwd=link.home, capture_output=True, text=True, check=False
-        )
-        start = done.stdout.find("{")
-        answer = json.loads(done.stdout[start:]) if start >= 0 else {}
-        if not answer.get("success"):
-            told = answer.get("error-message") or done.stdout + done.stderr
-            raise RunError(f"the key of client '{client}' was not registered: {' '.join(str(told).split())[-300:]}")
-        nodes[client] = int(answer["node-id"])
-        _log.info("client '%s' may connect (node %d)", client, nodes[client])
+    """Make the clients' keys known to the SuperLink, a few at a time; return client -> node id."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        ids = pool.map(lambda client: _register_one(client, keys, link), keys.clients)
+        nodes = dict(zip(keys.clients, ids, strict=True))
+    for client, node in nodes.items():
+        _log.info("client '%s' may connect (node %d)", client, node)
     return nodes
+
+
+def _register_one(client: str, keys: RelayKeys, link: SuperLink) -> int:
+    command = [
+        program("flwr"),
+        "supernode",
+        "register",
+        str(keys.clients[client].resolve()),
+        "relay",
+        "--format",
+        "json",
+    ]
+    done = subprocess.run(
+        command, env=dict(link.environment), cwd=link.home, capture_output=True, text=True, check=False
+    )
+    start = done.stdout.find("{")
+    answer = json.loads(done.stdout[start:]) if start >= 0 else {}
+    if not answer.get("success"):
+        told = answer.get("error-message") or done.stdout + done.stderr
+        raise RunError(f"the key of client '{client}' was not registered: {' '.join(str(told).split())[-300:]}")
+    return int(answer["node-id"])
 
 
 def _check_port(host: str, port: int) -> None:
