@@ -55,6 +55,8 @@ _PATIENCE_SECONDS = 60.0
 """For the parts of one message, which its sender uploads one after the other."""
 _PERSISTENCE_SECONDS = 10.0
 _RETRY_SECONDS = 0.1
+_NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
+"""What OpenSSL says of an answer in plain text."""
 Answer = TypeVar("Answer")
 
 
@@ -231,8 +233,15 @@ class FleetConnection:
                     f"the relay at {self._address} is not to be trusted: {cause.verify_message}; "
                     "its certificate has to come from the same `sheafalign keys init` as this node's ca.crt"
                 )
+            if isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS:
+                return NodeRefusedError(
+                    f"what answers at {self._address} does not speak TLS; a relay that was started with --insecure "
+                    "takes nodes with --insecure only"
+                )
             cause = cause.__cause__ or cause.__context__
-        return RelayUnreachableError(f"the relay at {self._address} cannot be reached: {error or type(error).__name__}")
+        hint = "" if self._known else "; a relay with keys takes nodes with --keys only"
+        told = str(error) or type(error).__name__
+        return RelayUnreachableError(f"the relay at {self._address} cannot be reached: {told}{hint}")
 
 
 class FleetError(RunError):
