@@ -22,6 +22,7 @@ from sheafalign_fl.protocol import SEAL_BYTES, Frame
 _PURPOSE = b"sheafalign-fl sealed edge 1\0"
 _NONCE_BYTES = 12
 _KEY_BYTES = 32
+LEAST_NONCE_BYTES = 16
 
 
 class SealedEdges:
@@ -50,11 +51,21 @@ class SealedEdges:
             relay: this client's own are fresh, so nothing of another run opens in this one.
         run
             Identity of the run.
+
+        Raises
+        ------
+        ProtocolError
+            A contribution is missing or too short, or a peer's key cannot be used.
         """
+        if short := [name for name in (client, *peers) if len(nonces.get(name, b"")) < LEAST_NONCE_BYTES]:
+            raise ProtocolError(f"client '{short[0]}' contributes fewer than {LEAST_NONCE_BYTES} bytes to the keys")
         self._client = client
         self._keys: dict[tuple[str, str], AESGCM] = {}
         for peer, public in peers.items():
-            shared = private.exchange(public)
+            try:
+                shared = private.exchange(public)
+            except ValueError:  # a point of low order, with which every secret would be the same
+                raise ProtocolError(f"the pinned key of client '{peer}' is no usable X25519 key") from None
             first, second = sorted((client, peer))
             salt = hashlib.sha256(nonces[first] + nonces[second]).digest()
             for source, destination in ((client, peer), (peer, client)):
@@ -72,6 +83,8 @@ class SealedEdges:
         ProtocolError
             The frame is not from this client, or there is no key for its destination.
         """
+        if frame.seal:
+            raise ProtocolError(f"the frame for '{frame.destination}' is sealed already")
         key = self._key(frame, frame.source)
         # Random, never made from the exchange: a restarted client may embed the same exchange with other weights.
         nonce = os.urandom(_NONCE_BYTES)

@@ -126,6 +126,8 @@ RELAY: dict[str, tuple[Callable[[Path], object], str]] = {
     "another key": (_other_relay_key, "does not belong to"),
     "another authority": (_other_authority, "was not signed by"),
     "no clients": (_no_clients, "no client's public key"),
+    "no public key": (lambda keys: (keys / "relay/clients/lidar.pub").write_text("x"), "is no public node key"),
+    "one key for two": (_swap("relay/clients/lidar.pub", "relay/clients/camera.pub"), "is the key of client 'camera'"),
 }
 
 
@@ -147,6 +149,16 @@ def _peers(change: Callable[[dict[str, object]], None]) -> Callable[[Path], obje
     return spoil
 
 
+def _itself_a_peer(keys: Path) -> None:
+    theirs = json.loads((keys / "clients" / "camera" / "peers.json").read_text())["peers"]
+    _peers(lambda content: content.update(peers=theirs))(keys)
+
+
+def _one_key_for_two(keys: Path) -> None:
+    theirs = json.loads((keys / "clients" / "lidar" / "peers.json").read_text())["peers"]
+    _peers(lambda content: content.update(peers=dict.fromkeys(theirs, theirs["camera"])))(keys)
+
+
 CLIENT: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda keys: (keys / "clients" / "lidar" / "peers.json").unlink(), "there is no .*peers.json"),
     "node key readable by all": (
@@ -160,6 +172,10 @@ CLIENT: dict[str, tuple[Callable[[Path], object], str]] = {
     "another's": (_swap("clients/lidar/peers.json", "clients/camera/peers.json"), "those of client 'camera'"),
     "peers damaged": (lambda keys: (keys / "clients" / "lidar" / "peers.json").write_text("{") and None, "is damaged"),
     "peer's key damaged": (_peers(lambda content: content.update(peers={"camera": "AAAA"})), "is damaged"),
+    "itself a peer": (_itself_a_peer, "is damaged"),
+    "one key for two": (_one_key_for_two, "is damaged"),
+    "no peers": (_peers(lambda content: content.update(peers={})), "is damaged"),
+    "no name": (_peers(lambda content: content.update(name=None)), "is damaged"),
     "peers no mapping": (_peers(lambda content: content.update(peers=["camera"])), "is damaged"),
 }  # fmt: skip
 
@@ -190,12 +206,32 @@ def test_an_expired_certificate_is_named_with_its_date(tmp_path: Path) -> None:
         (["a", "b"], ["relay:9092"], "no host name"),
         (["a", "b"], ["-x"], "no host name"),
         (["a", "b"], [""], "no host name"),
+        (["a", "b"], ["host\n"], "no host name"),
+        (["a", "b"], ["300.1.1.1"], "no host name"),
+        (["a", "b"], ["fe80::1%eth0"], "no host name"),
+        (["a", "b"], [".".join(["a" * 60] * 5)], "no host name"),
     ],
 )
 def test_wrong_names_leave_nothing_behind(clients: list[str], hosts: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         init_keys(tmp_path / "keys", clients, hosts)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("days", [-1, 5000])
+def test_a_certificate_does_not_outlive_its_authority(days: int, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be valid for"):
+        init_keys(tmp_path / "keys", CLIENTS, [], days=days)
+
+
+def test_a_folder_may_be_the_current_one_or_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    monkeypatch.chdir(tmp_path / "here")
+    for folder in (Path(), tmp_path / "link"):
+        init_keys(folder, CLIENTS, [])
+    assert load_relay_keys(tmp_path / "here").clients.keys() == load_relay_keys(tmp_path / "there").clients.keys()
 
 
 def test_keys_are_never_overwritten(keys: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -129,6 +129,29 @@ def test_replays_and_old_frames_are_refused_but_a_neighbour_may_embed_again() ->
         with pytest.raises(ProtocolError, match="replay"):
             receiver.open(old)
     receiver.open(sender.seal(frame(3, purpose="evaluate")))  # evaluation counts its own exchanges
+
+
+@pytest.mark.parametrize("nonce", [None, b"", b"short"])
+def test_every_client_has_to_contribute(nonce: bytes | None) -> None:
+    nonces = {name: value for name, value in NONCES.items() if name != "b"} | ({} if nonce is None else {"b": nonce})
+    with pytest.raises(ProtocolError, match="client 'b' contributes fewer"):
+        edges("a", nonces=nonces)
+
+
+def test_a_peer_s_key_that_gives_every_secret_away_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="no usable X25519 key"):
+        SealedEdges("a", A, {"b": X25519PublicKey.from_public_bytes(bytes(32))}, NONCES, "run")
+
+
+def test_a_wrong_pinned_key_opens_nothing() -> None:
+    wrong = SealedEdges("b", B, {"a": C.public_key()}, NONCES, "run")
+    with pytest.raises(ProtocolError, match="does not open"):
+        wrong.open(edges("a").seal(frame()))
+
+
+def test_nothing_is_sealed_twice() -> None:
+    with pytest.raises(ProtocolError, match="sealed already"):
+        edges("a").seal(edges("a").seal(frame()))
 
 
 def test_the_same_frame_is_never_sealed_alike() -> None:

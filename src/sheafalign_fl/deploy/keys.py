@@ -36,6 +36,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
     load_ssh_private_key,
+    load_ssh_public_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -44,7 +45,8 @@ from sheafalign_fl.errors import UserError
 
 RELAY_DAYS = 825
 _CA_DAYS = 3650
-_HOST = re.compile(r"^(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*$")
+_HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
+_LONGEST_HOST = 253
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,9 @@ def init_keys(folder: Path, clients: Sequence[str], hosts: Sequence[str], days: 
         The folder exists and is not empty, or a name is wrong.
     """
     _check_names(clients, hosts)
+    if not 0 <= days <= _CA_DAYS:
+        raise UserError(f"the relay's certificate cannot be valid for {days} days; the authority's is for {_CA_DAYS}")
+    folder = folder.resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists already; keys are never overwritten, give another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -121,7 +126,8 @@ def _check_names(clients: Sequence[str], hosts: Sequence[str]) -> None:
         if clients.count(name) > 1:
             raise UserError(f"the client '{name}' is named twice")
     for host in hosts:
-        if _address(host) is None and not _HOST.match(host):
+        named = _HOST.fullmatch(host) and len(host) <= _LONGEST_HOST and not host.rpartition(".")[2].isdigit()
+        if _address(host) is None and not named:
             raise UserError(f"'{host}' is no host name and no address; give it without a port")
 
 
@@ -205,7 +211,7 @@ def _builder(
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(host)
+        return None if "%" in host else ipaddress.ip_address(host)
     except ValueError:
         return None
 
@@ -243,11 +249,15 @@ def load_client_keys(folder: Path, name: str | None = None) -> ClientKeys:
     content = _read(own / "peers.json", "it comes with `sheafalign keys init`")
     try:
         facts = json.loads(content)
-        owner = str(facts["name"])
+        owner = facts["name"]
+        if not isinstance(owner, str):
+            raise TypeError("name is no text")
         peers = {
             str(peer): X25519PublicKey.from_public_bytes(base64.b64decode(key, validate=True))
             for peer, key in facts["peers"].items()
         }
+        if not peers or owner in peers or len({key.public_bytes_raw() for key in peers.values()}) < len(peers):
+            raise ValueError("the peers are not some other clients, each with a key of its own")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{own / 'peers.json'} is damaged ({error}); copy it again") from None
     if name is not None and owner != name:
@@ -289,7 +299,23 @@ def load_relay_keys(folder: Path) -> RelayKeys:
     clients = {path.stem: path for path in sorted((own / "clients").glob("*.pub"))}
     if not clients:
         raise UserError(f"{own / 'clients'} has no client's public key (NAME.pub)")
+    _check_public_keys(clients)
     return RelayKeys(own, own / "ca.crt", own / "relay.crt", own / "relay.key", clients)
+
+
+def _check_public_keys(clients: Mapping[str, Path]) -> None:
+    """Refuse what is no public node key, and one key for two clients."""
+    owners: dict[bytes, str] = {}
+    for client, path in clients.items():
+        content = _read(path, "it comes with `sheafalign keys init`")
+        try:
+            key = load_ssh_public_key(content)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            key = None
+        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
+            raise UserError(f"{path} is no public node key (ecdsa-sha2-nistp384); copy it again")
+        if (other := owners.setdefault(key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH), client)) != client:
+            raise UserError(f"{path} is the key of client '{other}' too; every client has its own")
 
 
 def _read(path: Path, hint: str) -> bytes:
@@ -315,7 +341,7 @@ def _node_key(path: Path) -> ec.EllipticCurvePrivateKey:
         key = load_ssh_private_key(content, None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         key = None
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP384R1):
         raise UserError(f"{path} is no ECDSA private key in OpenSSH form; copy it again")
     return key
 
