@@ -9,7 +9,7 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
-from clients import evaluation, residence
+from clients import evaluation, frames, residence
 from sheafalign_fl.errors import ProtocolError, RunError, SheafAlignError
 from sheafalign_fl.flower.records import Scalar, pack, unpack
 from sheafalign_fl.manifest import client_data, describe
@@ -95,7 +95,7 @@ def _exchange(message: Message, context: Context) -> Message:
     `checkpoint` (save, as that many exchanges), `embed` (the exchange to embed; in a stale schedule before the step);
     -1 leaves a part out.
     """
-    fields, frames = unpack(message)
+    fields, inbound = unpack(message)
     node, seal, watch = residence.node_of(context), residence.seal_of(context), StopWatch()
     if (restore := _number(fields, "restore")) >= 0:
         node.load_state(RunFolder(residence.folder_of(context)).load_client(restore, node.name))
@@ -107,7 +107,7 @@ def _exchange(message: Message, context: Context) -> Message:
         with watch("compute"):
             embeddings = node.embed(following)
     if (exchange := _number(fields, "step")) >= 0:
-        losses = _step(node, exchange, frames, seal, watch)
+        losses = _step(node, exchange, inbound, seal, watch)
     if (checkpoint := _number(fields, "checkpoint")) >= 0:
         with watch("save"):
             residence.save(context, node, checkpoint)
@@ -122,7 +122,7 @@ def _exchange(message: Message, context: Context) -> Message:
 
 
 def _step(
-    node: Node, exchange: int, frames: Mapping[str, bytes], seal: SealedEdges | None, watch: StopWatch
+    node: Node, exchange: int, inbound: Mapping[str, bytes], seal: SealedEdges | None, watch: StopWatch
 ) -> list[Loss]:
     """Take the step of `exchange`, unless it is in the weights already: then the relay asks for the second time."""
     if node.done > exchange:
@@ -133,7 +133,7 @@ def _step(
             "done; resume the run from its last checkpoint, and set checkpoint.every: 1 to lose nothing"
         )
     with watch("encode"):
-        received = receive(frames, node, exchange, seal)
+        received = receive(inbound, node, exchange, seal)
     with watch("compute"):
         losses = node.step(exchange, received)
     node.restored = None
@@ -147,18 +147,18 @@ def _evaluate_embed(message: Message, context: Context) -> Message:
     fields, _ = unpack(message)
     node = residence.node_of(context)
     seal = residence.seal_of(context)
-    frames = evaluation.embed(node, evaluation.list_name(fields), _number(fields, "exchange"), seal)
-    return Message(pack({}, frames), reply_to=message)
+    outbound = evaluation.embed(node, evaluation.list_name(fields), _number(fields, "exchange"), seal)
+    return Message(pack({}, outbound), reply_to=message)
 
 
 @app.evaluate("score")
 @_answering
 def _evaluate_score(message: Message, context: Context) -> Message:
     """Measure this client's own embeddings against those that its neighbours sent."""
-    fields, frames = unpack(message)
+    fields, inbound = unpack(message)
     node = residence.node_of(context)
     folder, seal = residence.folder_of(context), residence.seal_of(context)
-    answer, outbound = evaluation.score(node, fields, frames, folder, seal)
+    answer, outbound = evaluation.score(node, fields, inbound, folder, seal)
     return Message(pack(answer, outbound), reply_to=message)
 
 
@@ -179,15 +179,15 @@ def send(
     embeddings: Mapping[str, NDArray[np.floating]], node: Node, exchange: int, seal: SealedEdges | None = None
 ) -> dict[str, bytes]:
     """Return neighbour -> packed training frame."""
-    frames = {
-        neighbour: Frame.of("train", exchange, node.name, neighbour, node.settings.codec, z)
+    codec = node.settings.codec
+    return {
+        neighbour: frames.write(Frame.of("train", exchange, node.name, neighbour, codec, z), seal)
         for neighbour, z in embeddings.items()
     }
-    return {neighbour: (seal.seal(frame) if seal else frame).pack() for neighbour, frame in frames.items()}
 
 
 def receive(
-    frames: Mapping[str, bytes], node: Node, exchange: int, seal: SealedEdges | None = None
+    inbound: Mapping[str, bytes], node: Node, exchange: int, seal: SealedEdges | None = None
 ) -> dict[str, NDArray[np.floating]]:
     """Return neighbour -> z_ji out of packed training frames.
 
@@ -197,14 +197,10 @@ def receive(
         A frame is damaged or its seal broken, or it is not from that neighbour to this client for this exchange in the
         agreed codec.
     """
-    values: dict[str, NDArray[np.floating]] = {}
-    for neighbour, data in frames.items():
-        frame = Frame.unpack(data)
-        got = (frame.purpose, frame.exchange, frame.source, frame.destination, frame.codec)
-        if got != (expected := ("train", exchange, neighbour, node.name, node.settings.codec)):
-            raise ProtocolError(f"client '{node.name}' got a frame that is {got} where {expected} was due")
-        values[neighbour] = (seal.open(frame) if seal else frame).values()
-    return values
+    return {
+        neighbour: frames.read(data, "train", exchange, neighbour, node.name, node.settings.codec, seal)
+        for neighbour, data in inbound.items()
+    }
 
 
 def _report(losses: list[Loss]) -> dict[str, Scalar]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clients import frames
 from sheafalign_fl import metrics
 from sheafalign_fl.agreement import ListName
 from sheafalign_fl.data.pictures import event_picture
@@ -45,17 +46,17 @@ def embed(node: Node, name: ListName, exchange: int, seal: SealedEdges | None = 
     Beside the neighbours these are, in a space that all share, the other clients: there z_ij is h_i.
     """
     h, _ = node.embeddings(name)
-    frames = {}
+    outbound = {}
     for neighbour, shared in node.agreement.shared.items():
         if (mask := shared[name]).any():
-            frames[neighbour] = _frame(node, neighbour, exchange, node.restrict(neighbour, h[mask]), seal)
-    return frames
+            outbound[neighbour] = _frame(node, neighbour, exchange, node.restrict(neighbour, h[mask]), seal)
+    return outbound
 
 
 def score(
     node: Node,
     fields: Mapping[str, Scalar],
-    frames: Mapping[str, bytes],
+    inbound: Mapping[str, bytes],
     folder: Path,
     seal: SealedEdges | None = None,
 ) -> tuple[dict[str, Scalar], dict[str, bytes]]:
@@ -67,7 +68,10 @@ def score(
     name, wanted = list_name(fields), str(fields["metrics"]).split(",")
     exchange = int(str(fields["exchange"]))
     labels, edge_labels = json.loads(str(fields["labels"])), json.loads(str(fields["edge_labels"]))
-    received = {source: _open(source, data, node, exchange, seal) for source, data in frames.items()}
+    received = {
+        source: frames.read(data, "evaluate", exchange, source, node.name, _CODEC, seal)
+        for source, data in inbound.items()
+    }
     scorer = _Scorer(node, name, labels, edge_labels, received)
     results: dict[str, list[dict[str, Any]]] = {
         metric: [] for metric in ("retrieval", "transfer", "probe", "consistency")
@@ -220,13 +224,4 @@ class _Scorer:
 def _frame(
     node: Node, destination: str, exchange: int, values: NDArray[np.floating], seal: SealedEdges | None = None
 ) -> bytes:
-    frame = Frame.of("evaluate", exchange, node.name, destination, _CODEC, values)
-    return (seal.seal(frame) if seal else frame).pack()
-
-
-def _open(source: str, data: bytes, node: Node, exchange: int, seal: SealedEdges | None) -> NDArray[np.floating]:
-    frame = Frame.unpack(data)
-    got = (frame.purpose, frame.exchange, frame.source, frame.destination)
-    if got != (due := ("evaluate", exchange, source, node.name)):
-        raise ProtocolError(f"client '{node.name}' got a frame that is {got} where {due} was due")
-    return (seal.open(frame) if seal else frame).values()
+    return frames.write(Frame.of("evaluate", exchange, node.name, destination, _CODEC, values), seal)

@@ -119,8 +119,7 @@ def settle(context: Context, agreement: bytes, folder: str, run: str) -> None:
     """Remember what the relay told this client: the agreement, its run folder, and that folder's identity."""
     _remember(context, agreement, folder, run)
     if (own := _state_dir(context)) is not None:
-        nonces = ClientAgreement.from_bytes(agreement).nonces
-        session.save(own, context.run_id, Session(run, agreement.hex(), dict(nonces)))
+        session.save(own, context.run_id, Session(run, agreement.hex()))
 
 
 def folder_of(context: Context) -> Path:
@@ -206,8 +205,9 @@ def _record(context: Context) -> ConfigRecord:
     own = _state_dir(context)
     told = _RECORD in context.state.config_records
     if not told and own is not None and (saved := session.load(own, context.run_id)) is not None:
-        _remember(context, bytes.fromhex(saved.agreement), "", saved.run, restored=True)
-        if nonce := saved.nonces.get(str(client_of(context))):
+        agreement = bytes.fromhex(saved.agreement)
+        _remember(context, agreement, "", saved.run, restored=True)
+        if nonce := ClientAgreement.from_bytes(agreement).nonces.get(str(client_of(context))):
             context.state[_NONCE] = ConfigRecord({"nonce": nonce})
     if _RECORD not in context.state.config_records:
         raise ProtocolError("this client has not been told the agreement; it must come before anything else")

@@ -3,7 +3,7 @@
 ::
 
     STATE_DIR/
-      sessions/RUN_ID.json      of a Flower run: the agreement, the run folder's identity, the nonces of sealed edges
+      sessions/RUN_ID.json      of a Flower run: the agreement and the run folder's identity
       RUN/checkpoints/000007/   the client's own part of the checkpoint after 7 exchanges
 
 RUN is the identity of the run folder, so that a resumed run, which is a new one to Flower, finds its checkpoints.
@@ -27,8 +27,6 @@ class Session:
     run: str
     agreement: str
     """Hexadecimal."""
-    nonces: dict[str, str]
-    """Client -> what it contributed to the keys of sealed edges; empty where edges are not sealed."""
 
 
 def save(state_dir: Path, run_id: int, session: Session) -> None:

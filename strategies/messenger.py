@@ -202,6 +202,8 @@ class Messenger:
 
     def _look_after_the_silent(self, outcome: Outcome) -> None:
         """Ask clients that have kept silent for a while which process they are; ask again those that are back."""
+        if not self._boots:  # none is deployed
+            return
         now = time.monotonic()
         for sent in list(self._gone.values()):
             if now - self._looked.get(sent.client, 0.0) >= _LOOK_SECONDS:

@@ -14,7 +14,6 @@ from sheafalign_fl.errors import RunError, UserError
 if TYPE_CHECKING:
     from sheafalign_fl.config import Settings
     from sheafalign_fl.flower.deployed import Deployment
-    from sheafalign_fl.flower.fleet import Credentials
 
 HOME = Path.home() / ".sheafalign"
 keys_app = typer.Typer(no_args_is_help=True, help="Keys and certificates of a deployment.")
@@ -111,22 +110,26 @@ def node(
     plain: Annotated[bool, typer.Option("--show", help="Print the flower-supernode command and end.")] = False,
 ) -> None:
     """Run one client's node until it is told to end."""
+    from sheafalign_fl.deploy.keys import load_client_keys
     from sheafalign_fl.deploy.logs import log_to
-    from sheafalign_fl.flower.resident import NodeSettings, run_node
+    from sheafalign_fl.flower.fleet import Credentials
+    from sheafalign_fl.flower.resident import NodeSettings, ResidentNode
 
     _choose(keys, insecure=insecure)
     _check_address(relay)
     if data is not None and not data.exists():
         raise UserError(f"--data {data}: there is no such folder or file")
-    own = None if keys is None else (keys / "clients" / client if (keys / "clients").is_dir() else keys)
     folder = state or HOME / "nodes" / client
-    credentials = None if own is None else _credentials(own, client)
-    settings = NodeSettings(client, relay, credentials, folder, data, own, unsealed, patience)
+    own = None if keys is None else load_client_keys(keys, client)
+    credentials = None if own is None else Credentials(own.ca, own.load_node_key(), own.node_key)
+    settings = NodeSettings(client, relay, credentials, folder, data, own.folder if own else None, unsealed, patience)
     if plain:
         typer.echo(shlex.join(settings.plain_command()))
         return
     log_to(folder / "node.log")
-    run_node(settings, lambda running: _end_with(running.stop))
+    running = ResidentNode(settings)
+    _end_with(running.stop)
+    running.serve()
     typer.echo(f"node {client} has ended")
 
 
@@ -196,14 +199,6 @@ def deployed_settings(config: Path, overrides: list[str], *, insecure: bool, con
             "edges are sealed, so the metric 'missing', which the relay computes from embeddings, is left out"
         )
     return parse_settings(content, str(config))
-
-
-def _credentials(own: Path, client: str) -> "Credentials":
-    from sheafalign_fl.deploy.keys import load_client_keys
-    from sheafalign_fl.flower.fleet import Credentials
-
-    keys = load_client_keys(own, client)
-    return Credentials(keys.ca, keys.load_node_key(), keys.node_key)
 
 
 def _choose(keys: Path | None, *, insecure: bool) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from sheafalign_fl.flower.superlink import free_port
 from sheafalign_fl.run.folder import RunFolder, read_rows
 from tests.system.command import ROOT, environment
 
@@ -153,14 +153,6 @@ def last_exchange(folder: RunFolder) -> int:
     if not folder.metrics.is_file():
         return -1
     return max((row["exchange"] for row in read_rows(folder.metrics) if row["kind"] == "exchange"), default=-1)
-
-
-def free_port() -> int:
-    """Return a port on the loopback address that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def program() -> str:

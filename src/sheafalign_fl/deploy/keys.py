@@ -244,9 +244,9 @@ def load_client_keys(folder: Path, name: str | None = None) -> ClientKeys:
     UserError
         Something is missing, readable by others, of the wrong kind, or belongs to another client.
     """
-    own = folder / "clients" / name if name is not None and (folder / "clients" / name).is_dir() else folder
+    own = folder / "clients" / name if name is not None and (folder / "clients").is_dir() else folder
     own = own.resolve()
-    content = _read(own / "peers.json", "it comes with `sheafalign keys init`")
+    content = _read(own / "peers.json")
     try:
         facts = json.loads(content)
         owner = facts["name"]
@@ -307,7 +307,7 @@ def _check_public_keys(clients: Mapping[str, Path]) -> None:
     """Refuse what is no public node key, and one key for two clients."""
     owners: dict[bytes, str] = {}
     for client, path in clients.items():
-        content = _read(path, "it comes with `sheafalign keys init`")
+        content = _read(path)
         try:
             key = load_ssh_public_key(content)
         except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -318,18 +318,18 @@ def _check_public_keys(clients: Mapping[str, Path]) -> None:
             raise UserError(f"{path} is the key of client '{other}' too; every client has its own")
 
 
-def _read(path: Path, hint: str) -> bytes:
+def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise UserError(f"there is no {path}; {hint}") from None
+        raise UserError(f"there is no {path}; it comes with `sheafalign keys init`") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _private(path: Path) -> bytes:
     """Return the content of a private file; refuse one that others can read."""
-    content = _read(path, "it comes with `sheafalign keys init`")
+    content = _read(path)
     if path.stat().st_mode & 0o077:
         raise UserError(f"others can read the private key {path}; make it yours alone: chmod 600 {path}")
     return content
@@ -347,7 +347,7 @@ def _node_key(path: Path) -> ec.EllipticCurvePrivateKey:
 
 
 def _certificate(path: Path) -> x509.Certificate:
-    content = _read(path, "it comes with `sheafalign keys init`")
+    content = _read(path)
     try:
         certificate = x509.load_pem_x509_certificate(content)
     except ValueError:

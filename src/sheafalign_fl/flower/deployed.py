@@ -6,7 +6,8 @@ from pathlib import Path
 
 from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import SheafAlignError, UserError
-from sheafalign_fl.flower.submission import SuperLink, submit, wait
+from sheafalign_fl.flower.submission import submit, wait
+from sheafalign_fl.flower.superlink import SuperLink
 from sheafalign_fl.run.folder import RunFolder
 
 _STATUS_SECONDS = 10.0
@@ -55,7 +56,7 @@ def run_deployed(settings: Settings, folder: RunFolder, deployment: Deployment, 
         The run failed; the message and the exit code are those of the first error in the federation.
     """
     with tempfile.TemporaryDirectory(prefix="sheafalign-", ignore_cleanup_errors=True) as name:
-        link = SuperLink.at(deployment.relay, Path(name), deployment.ca, {})
+        link = SuperLink.at(deployment.relay, Path(name), deployment.ca)
         run_id = submit(settings, folder, link, resume=resume)
         try:
             wait(run_id, folder, link, "the relay's superlink.log", most=_STATUS_SECONDS)

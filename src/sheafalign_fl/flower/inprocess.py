@@ -14,15 +14,15 @@ from concurrent.futures import wait as wait_for
 from pathlib import Path
 
 import torch
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import Context, Message, RecordDict
 from flwr.app.user_config import UserConfig
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.supercore.run import Run
-from flwr.supercore.task_identity import TaskIdentity
 
 from sheafalign_fl.config import Settings, encode
 from sheafalign_fl.errors import ConfigError
+from sheafalign_fl.flower.records import act_as, raised
 from sheafalign_fl.plugins import load_attribute
 from sheafalign_fl.run.folder import RunFolder
 
@@ -30,8 +30,6 @@ CLIENT_APP = "clients.client_app:app"
 SERVER_APP = "strategies.server_app:app"
 
 _LONG_POLL = 0.05
-_CLIENT_RAISED = 3
-"""Flower's ErrorCode.CLIENT_APP_RAISED_EXCEPTION, which has no public name."""
 _run_ids = itertools.count(1)
 
 
@@ -101,8 +99,7 @@ class InProcessGrid(Grid):
             try:
                 return self._app(message, self._contexts[message.metadata.dst_node_id])
             except Exception as error:  # a client that raises must not end the federation; Flower does the same
-                reason = f"{type(error).__name__}: {error}"
-                return Message(Error(_CLIENT_RAISED, reason), reply_to=message)
+                return raised(error, message)
 
 
 def run_inprocess(
@@ -131,8 +128,7 @@ def run_inprocess(
         Whatever the ServerApp raises.
     """
     run_id = next(_run_ids)
-    # Flower's Message takes its sender from here; its own runtimes set it in the same way.
-    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = run_id, 1, run_id
+    act_as(run_id, 1)
     config: UserConfig = {"config": encode(settings), "run-dir": str(folder.path.resolve()), "resume": resume}
     contexts = {
         index + 2: Context(run_id, index + 2, {"client": client, "resident": True}, RecordDict(), dict(config))

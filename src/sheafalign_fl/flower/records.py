@@ -7,8 +7,9 @@ client at its other end. Frames are plain bytes of a ConfigRecord instead of Flo
 
 from collections.abc import Mapping
 
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.supercore.inflatable.inflatable_object import no_object_id_recompute
+from flwr.supercore.task_identity import TaskIdentity
 
 from sheafalign_fl.errors import ProtocolError
 
@@ -16,6 +17,8 @@ Scalar = str | int | float | bool | bytes
 
 RECORD = "s"
 _FRAME = ">"
+_CLIENT_RAISED = 3
+"""Flower's ErrorCode.CLIENT_APP_RAISED_EXCEPTION, which has no public name."""
 
 
 def pack(fields: Mapping[str, Scalar] | None = None, frames: Mapping[str, bytes] | None = None) -> RecordDict:
@@ -50,6 +53,16 @@ def unpack(message: Message) -> tuple[dict[str, Scalar], dict[str, bytes]]:
         else:
             raise ProtocolError(f"a field '{name}' that is a list")
     return fields, frames
+
+
+def raised(error: Exception, message: Message) -> Message:
+    """Return the reply to `message` whose handler raised `error`, as Flower's own runtimes make it."""
+    return Message(Error(_CLIENT_RAISED, f"{type(error).__name__}: {error}"), reply_to=message)
+
+
+def act_as(run_id: int, node_id: int) -> None:
+    """Make `node_id` the sender of this process's messages: Flower's `Message` takes it from there."""
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = run_id, node_id, run_id
 
 
 def wire_bytes(message: Message) -> int:

@@ -5,9 +5,7 @@ a database (measured). What a run needs to go on after the relay was killed is i
 disks.
 """
 
-import json
 import logging
-import os
 import socket
 import subprocess
 import uuid
@@ -21,9 +19,7 @@ from sheafalign_fl.deploy.keys import RelayKeys
 from sheafalign_fl.deploy.registry import VARIABLE, save_registered
 from sheafalign_fl.errors import RunError, UserError
 from sheafalign_fl.flower.guardian import MARK, guarded
-from sheafalign_fl.flower.simulation import wait_for_port
-from sheafalign_fl.flower.submission import SuperLink, flower_environment, program
-from sheafalign_fl.run.folder import write_atomically
+from sheafalign_fl.flower.superlink import SuperLink, flower_environment, start_superlink
 
 _log = logging.getLogger("sheafalign.relay")
 _AT_ONCE = 4
@@ -75,23 +71,12 @@ def relay(settings: RelaySettings) -> Iterator[subprocess.Popen[bytes]]:
     if settings.keys is not None:
         environment[VARIABLE] = str(registered)
     with guarded(environment[MARK]):
-        command = settings.command()
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                [program(command[0]), *command[1:]], env=environment, cwd=state, stdin=subprocess.DEVNULL,
-                stdout=output, stderr=output, start_new_session=True,
-            )  # fmt: skip
         host = "127.0.0.1" if settings.host in _EVERYWHERE else settings.host
-        wait_for_port(settings.port, process, log, host)
+        process = start_superlink(settings.command(), host, settings.port, environment, log)
         if settings.keys is not None:
             link = SuperLink.at(f"{host}:{settings.port}", state / "control", settings.keys.ca, environment)
             save_registered(registered, _register(settings.keys, link))
-        facts = {"host": settings.host, "port": settings.port, "pid": os.getpid(), "secure": settings.keys is not None}
-        write_atomically(state / "relay.json", json.dumps(facts).encode())
-        try:
-            yield process
-        finally:
-            (state / "relay.json").unlink(missing_ok=True)
+        yield process
 
 
 def _register(keys: RelayKeys, link: SuperLink) -> dict[str, int]:
@@ -105,23 +90,10 @@ def _register(keys: RelayKeys, link: SuperLink) -> dict[str, int]:
 
 
 def _register_one(client: str, keys: RelayKeys, link: SuperLink) -> int:
-    command = [
-        program("flwr"),
-        "supernode",
-        "register",
-        str(keys.clients[client].resolve()),
-        "relay",
-        "--format",
-        "json",
-    ]
-    done = subprocess.run(
-        command, env=dict(link.environment), cwd=link.home, capture_output=True, text=True, check=False
-    )
-    start = done.stdout.find("{")
-    answer = json.loads(done.stdout[start:]) if start >= 0 else {}
+    answer = link.flwr("supernode", "register", str(keys.clients[client].resolve()))
     if not answer.get("success"):
-        told = answer.get("error-message") or done.stdout + done.stderr
-        raise RunError(f"the key of client '{client}' was not registered: {' '.join(str(told).split())[-300:]}")
+        told = " ".join(str(answer.get("error-message")).split())[-300:]
+        raise RunError(f"the key of client '{client}' was not registered: {told}")
     return int(answer["node-id"])
 
 

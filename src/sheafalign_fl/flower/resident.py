@@ -9,15 +9,14 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import Context, Message, RecordDict
 from flwr.app.user_config import UserConfig
 from flwr.clientapp import ClientApp
-from flwr.supercore.task_identity import TaskIdentity
 
 from sheafalign_fl.errors import RunError, UserError
 from sheafalign_fl.flower.fleet import (
@@ -29,6 +28,7 @@ from sheafalign_fl.flower.fleet import (
     RelayUnreachableError,
 )
 from sheafalign_fl.flower.inprocess import CLIENT_APP
+from sheafalign_fl.flower.records import act_as, raised
 from sheafalign_fl.plugins import load_attribute
 from sheafalign_fl.run.folder import write_atomically
 
@@ -40,8 +40,7 @@ _BUSY_SECONDS = 10.0
 _RETRY_SECONDS = 1.0
 _ADMISSION_SECONDS = 2.5 * HEARTBEAT_SECONDS
 """The SuperLink forgets an earlier connection of the same key within that time."""
-_CLIENT_RAISED = 3
-"""Flower's ErrorCode.CLIENT_APP_RAISED_EXCEPTION, which has no public name."""
+_UNAUTHORISED = 401
 
 
 @dataclass(frozen=True)
@@ -216,16 +215,14 @@ class ResidentNode:
 
     def _serve(self, message: Message) -> None:
         run_id, kind = message.metadata.run_id, message.metadata.message_type
-        # Flower's Message takes its sender from here; its own runtimes set it in the same way.
-        TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = run_id, self._connection.node_id, run_id
+        act_as(run_id, self._connection.node_id)
+        context = self._context(run_id)
         begun = time.perf_counter()
         try:
-            reply = self._app(message, self._context(run_id))
-        except (RunError, UserError):
-            raise
+            reply = self._app(message, context)
         except Exception as error:  # a client that raises must not end the node; Flower does the same
             _log.exception("%s failed", kind)
-            reply = Message(Error(_CLIENT_RAISED, f"{type(error).__name__}: {error}"), reply_to=message)
+            reply = raised(error, message)
         worked = time.perf_counter() - begun
         self._connection.reply(reply)
         facts = {"run": run_id, "client": self._settings.client, "exchange": message.metadata.group_id}
@@ -244,9 +241,6 @@ class ResidentNode:
         return self._contexts[run_id]
 
 
-_UNAUTHORISED = 401
-
-
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Keep a second node from working in the same state folder."""
@@ -260,11 +254,3 @@ def _locked(folder: Path) -> Iterator[None]:
         except OSError:
             raise UserError(f"another node is at work in {folder}; one node serves one client") from None
         yield
-
-
-def run_node(settings: NodeSettings, ready: Callable[[ResidentNode], None] | None = None) -> None:
-    """Serve a client until the process is told to end; `ready` is given the node first, to stop it."""
-    node = ResidentNode(settings)
-    if ready is not None:
-        ready(node)
-    node.serve()

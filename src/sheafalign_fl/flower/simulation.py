@@ -7,25 +7,19 @@ believes the run's status and not an exit code, and ends every process that the 
 
 import os
 import shutil
-import socket
-import subprocess
 import sys
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from sheafalign_fl.config import Settings
-from sheafalign_fl.errors import RunError
 from sheafalign_fl.flower.guardian import MARK, guarded
 from sheafalign_fl.flower.inprocess import worker_count
-from sheafalign_fl.flower.submission import SuperLink, flower_environment, program, submit, wait
+from sheafalign_fl.flower.submission import submit, wait
+from sheafalign_fl.flower.superlink import SuperLink, flower_environment, free_port, start_superlink
 from sheafalign_fl.run.folder import RunFolder
-
-_STARTUP_SECONDS = 60.0
-_POLL_SECONDS = 0.2
 
 
 def run_simulation(settings: Settings, folder: RunFolder, *, resume: bool = False) -> None:
@@ -73,19 +67,14 @@ def _environment(home: Path) -> dict[str, str]:
 @contextmanager
 def _superlink(home: Path, environment: dict[str, str], folder: RunFolder) -> Iterator[str]:
     """Start a private SuperLink and yield its address; its log is kept in the run folder."""
-    port = _free_port()
+    port = free_port()
     (home / "flwr").mkdir()
     (home / "ray").mkdir()
     log = home / "superlink.log"
-    command = [program("flower-superlink"), "--insecure", "--simulation", "--isolation", "subprocess"]
+    command = ["flower-superlink", "--insecure", "--simulation", "--isolation", "subprocess"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--disable-runtime-dependency-installation"]
     try:
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                command, env=environment, cwd=home, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                start_new_session=True,
-            )  # fmt: skip
-        wait_for_port(port, process, log)
+        start_superlink(command, "127.0.0.1", port, environment, log)
         yield f"127.0.0.1:{port}"
     finally:
         if log.exists():
@@ -104,25 +93,3 @@ def _options(settings: Settings) -> tuple[str, ...]:
     if resources.gpus:
         federation["init-args-num-gpus"] = max(1, round(workers * resources.gpus))
     return "--federation-config", " ".join(f"{key}={value}" for key, value in federation.items())
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def wait_for_port(port: int, process: "subprocess.Popen[bytes]", log: Path, host: str = "127.0.0.1") -> None:
-    """Wait until a SuperLink listens; raise `RunError` with the end of its log if it ends before."""
-    limit = time.monotonic() + _STARTUP_SECONDS
-    while time.monotonic() < limit:
-        if process.poll() is not None:
-            break
-        with socket.socket() as probe:
-            probe.settimeout(1.0)
-            if probe.connect_ex((host, port)) == 0:
-                return
-        time.sleep(_POLL_SECONDS)
-    tail = " ".join(log.read_text(errors="replace").split())[-500:]
-    raise RunError(f"flower-superlink did not start: {tail}")

@@ -45,7 +45,14 @@ def print_summary(summary: Summary, console: Console) -> None:
 
 
 def print_table(table: Table, console: Console) -> None:
-    """Print one table; text from data is printed as it is and never taken for markup."""
+    """Print one table, and an empty line after its note."""
+    console.print(rich_table(table))
+    if table.note:
+        console.print()
+
+
+def rich_table(table: Table) -> RichTable:
+    """Return a table for the terminal; text from data is shown as it is and never taken for markup."""
     rich = RichTable(
         box=box.SIMPLE_HEAD,
         title=Text(table.title, style="bold"),
@@ -69,9 +76,7 @@ def print_table(table: Table, console: Console) -> None:
         rich.add_section()
     for cells in table.summary:
         rich.add_row(*map(Text, cells), style="bold")
-    console.print(rich)
-    if table.note:
-        console.print()
+    return rich
 
 
 def _heading(summary: Summary) -> Panel:

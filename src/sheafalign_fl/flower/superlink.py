@@ -1,0 +1,130 @@
+"""Flower's own programs: starting a SuperLink, and asking one with `flwr`."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sheafalign_fl.errors import RunError
+
+_CONNECTION = "relay"
+_STARTUP_SECONDS = 60.0
+_POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class SuperLink:
+    """How Flower's own commands reach a SuperLink."""
+
+    home: Path
+    """Flower's home (FLWR_HOME), which holds the connection."""
+    environment: Mapping[str, str]
+
+    @classmethod
+    def at(cls, address: str, home: Path, ca: Path | None, environment: Mapping[str, str] | None = None) -> "SuperLink":
+        """Write the connection to `address` (host:port) into `home`; without `ca` it is insecure.
+
+        `environment` is the one of Flower's programs, by default this process's own.
+        """
+        flower = home / "flwr"
+        flower.mkdir(parents=True, exist_ok=True)
+        trust = "insecure = true" if ca is None else f"root-certificates = {json.dumps(str(ca.resolve()))}"
+        (flower / "config.toml").write_text(
+            f'[superlink]\ndefault = "{_CONNECTION}"\n\n[superlink.{_CONNECTION}]\naddress = "{address}"\n{trust}\n',
+            encoding="utf-8",
+        )
+        return cls(home, {**flower_environment(environment), "FLWR_HOME": str(flower)})
+
+    def flwr(self, *words: str, options: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Run ``flwr WORDS CONNECTION OPTIONS --format json`` and return its answer."""
+        command = [program("flwr"), *words, _CONNECTION, *options, "--format", "json"]
+        done = subprocess.run(
+            command, env=dict(self.environment), cwd=self.home, capture_output=True, text=True, check=False
+        )
+        found = _json_in(done.stdout)
+        return found or {"success": False, "error-message": " ".join((done.stdout + done.stderr).split())[-500:]}
+
+
+def start_superlink(
+    command: Sequence[str], host: str, port: int, environment: Mapping[str, str], log: Path
+) -> "subprocess.Popen[bytes]":
+    """Start `command`, a flower-superlink that listens on `port`, and wait until it does.
+
+    Parameters
+    ----------
+    command
+        The program's name and its arguments.
+    host
+        Where this machine reaches it.
+    port
+        Where it listens.
+    environment
+        Its whole environment.
+    log
+        File for all that it prints, appended; it works in that file's folder.
+
+    Raises
+    ------
+    RunError
+        It ends before it listens, or does not in a minute; the message holds the end of its log.
+    """
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [program(command[0]), *command[1:]], env=dict(environment), cwd=log.parent, stdin=subprocess.DEVNULL,
+            stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+    limit = time.monotonic() + _STARTUP_SECONDS
+    while process.poll() is None and time.monotonic() < limit:
+        with socket.socket() as probe:
+            probe.settimeout(1.0)
+            if probe.connect_ex((host, port)) == 0:
+                return process
+        time.sleep(_POLL_SECONDS)
+    tail = " ".join(log.read_text(errors="replace").split())[-500:]
+    raise RunError(f"flower-superlink did not start: {tail}")
+
+
+def flower_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return an environment for Flower's programs: quiet, without downloads, and with this interpreter's programs."""
+    base = dict(os.environ if environment is None else environment)
+    return base | {
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), base.get("PATH", "")]),
+    }
+
+
+def program(name: str) -> str:
+    """Return the path of a program that was installed with this interpreter."""
+    beside = Path(sys.executable).parent / name
+    if beside.exists():
+        return str(beside)
+    if (found := shutil.which(name)) is None:
+        raise RunError(f"the program '{name}' is not installed; install flwr[simulation]")
+    return found
+
+
+def free_port() -> int:
+    """Return a port of the loopback address that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _json_in(text: str) -> dict[str, Any]:
+    """Return the JSON object in `text`, which Flower may have put notes before; empty if there is none."""
+    start = text.find("{")
+    try:
+        found: dict[str, Any] = json.JSONDecoder().raw_decode(text[start:])[0] if start >= 0 else {}
+    except json.JSONDecodeError:
+        return {}
+    return found
