@@ -1,6 +1,7 @@
 """The handshake: find the nodes, hear what each of them is, refuse what does not fit, tell all what was agreed."""
 
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping
 
 from flwr.serverapp import Grid
@@ -17,6 +18,8 @@ from strategies.recorder import Recorder
 _GATHER_SECONDS = 5.0
 """Nodes that come so close to each other are asked together."""
 _REFUSAL_SECONDS = 5.0
+_UNHEARD = "?"
+"""Stands for the process of a node that has not said yet which one it is."""
 
 
 def gather(
@@ -60,9 +63,12 @@ def _gather(
     while set(nodes) != set(settings.clients):
         ids = _wait_for_nodes(grid, asked, settings, nodes, limit)
         asked.update(ids)
-        messenger = Messenger(grid, {str(node): node for node in ids})
         orders = {str(node): Order() for node in ids}
-        outcome = messenger.ask(DESCRIBE, orders, "setup", max(_GATHER_SECONDS, limit - time.monotonic()))
+        # A deployed node that keeps silent may have lost the question on a bad line, and is asked again.
+        boots = dict.fromkeys(orders, _UNHEARD) if settings.engine == "deployed" else {}
+        messenger = Messenger(grid, {str(node): node for node in ids}, boots)
+        left = max(_GATHER_SECONDS, limit - time.monotonic())
+        outcome = messenger.ask(DESCRIBE, orders, "setup", left, patient=False)
         asked -= {int(node) for node in outcome.unreachable}  # gone, or not quite there yet
         _raise_failures(outcome)
         for node in orders:  # not in the order of the replies, so that the first refusal is always the same
@@ -168,4 +174,6 @@ def _renamed(outcome: Outcome, names: dict[str, str]) -> Outcome:
     return Outcome(
         sent={names.get(node, node): size for node, size in outcome.sent.items()},
         replies={names.get(node, node): reply for node, reply in outcome.replies.items()},
+        extra_down=Counter({names.get(node, node): size for node, size in outcome.extra_down.items()}),
+        extra_up=Counter({names.get(node, node): size for node, size in outcome.extra_up.items()}),
     )

@@ -227,7 +227,7 @@ class Messenger:
         if message.has_error() or not message.has_content():
             return
         boot = unpack(message)[0].get("boot")
-        if not isinstance(boot, str) or boot == self._boots.get(client):
+        if not isinstance(boot, str) or not boot or boot == self._boots.get(client):
             return
         self._boots[client] = boot
         outcome.restarted.append(client)

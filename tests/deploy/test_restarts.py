@@ -12,6 +12,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from sheafalign_fl.flower.records import pack, wire_bytes
 from strategies import messenger
+from strategies.handshake import _UNHEARD
 from strategies.messenger import Messenger, Order, Outcome
 
 NODE = 7
@@ -162,3 +163,29 @@ def test_a_client_that_owed_an_answer_is_free_again_once_it_was_restarted() -> N
     assert asking.ask("train.exchange", {}, "4", 5.0).restarted == ["lidar"]
     assert asking.available() == ["lidar"]
     assert kinds(grid).count("train.exchange") == 1
+
+
+def test_a_question_lost_before_anything_was_heard_of_the_node_is_asked_again() -> None:
+    """As in the handshake, where the relay does not know yet which process a node is."""
+
+    def answer(message: Message, before: int) -> RecordDict | None:
+        if message.metadata.message_type == "query.present":
+            return pack({"boot": "first"})
+        return pack({"done": True}) if before > 0 else None
+
+    outcome = ask(grid := OneNode(answer), deadline=60, boots={"lidar": _UNHEARD})
+    assert kinds(grid) == ["train.exchange", "query.present", "train.exchange"]
+    assert outcome.replies["lidar"].fields == {"done": True}
+    assert_all_counted(grid, outcome)
+
+
+def test_a_node_that_does_not_say_which_process_it_is_is_not_asked_again() -> None:
+    """Flower's own SuperNode starts a process for every message."""
+
+    def answer(message: Message, before: int) -> RecordDict | None:
+        return pack({"boot": ""}) if message.metadata.message_type == "query.present" else None
+
+    outcome = ask(grid := OneNode(answer), deadline=0.3, boots={"lidar": _UNHEARD})
+    assert kinds(grid).count("train.exchange") == 1
+    assert outcome.late == ["lidar"]
+    assert_all_counted(grid, outcome)

@@ -39,9 +39,9 @@ def test_an_untrained_run_measures_its_initial_weights_and_trains_no_byte(
     assert settings.training.exchanges == 0
     ask, asked = Messenger.ask, set()
 
-    def listening(self: Messenger, verb: str, orders: Any, group: str, deadline: float | None) -> Outcome:
+    def listening(self: Messenger, verb: str, *arguments: Any, **options: Any) -> Outcome:
         asked.add(verb)
-        return ask(self, verb, orders, group, deadline)
+        return ask(self, verb, *arguments, **options)
 
     monkeypatch.setattr(Messenger, "ask", listening)
     summary = start(settings, tmp_path / "random")
