@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from sheafalign_fl.config import load_settings, parse_settings
 from sheafalign_fl.flower.inprocess import run_inprocess
@@ -109,6 +110,22 @@ def test_status_shows_nodes_clients_and_bytes(deployed: Deployment) -> None:
     assert f"{EXCHANGES} of {EXCHANGES} exchanges" in done.stdout
     assert all(len(re.findall(rf"\b{client}\b", done.stdout)) >= 2 for client in CLIENTS)
     assert "online" in done.stdout
+
+
+@pytest.mark.skipif(subprocess.run(["unshare", "-m", "true"], check=False).returncode != 0, reason="needs unshare -m")
+def test_a_run_whose_folder_is_on_the_relay_s_machine_ends_well(deployed: Deployment) -> None:
+    """The command that submits it sees another folder under that name, as on another machine."""
+    content = {**CONTENT, "training": {**CONTENT["training"], "exchanges": 3}}
+    config = deployed.folder / "far.yaml"
+    config.write_text(yaml.safe_dump(content), encoding="utf-8")
+    (deployed.folder / "far").mkdir()
+    elsewhere = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs none far && exec "$@"', "--"]
+    words = ["run", str(config), "--relay", deployed.address, *deployed.trust, "--out", "far/run"]
+    deployed.start_with(elsewhere, "far", *words)
+    assert deployed.wait("far") == 0
+    folder = deployed.folder / "far" / "run"
+    assert f"the run has completed; its folder is {folder} on the relay's machine" in deployed.printed("far")
+    assert RunFolder(folder).load_summary().exchanges == 3
 
 
 def test_a_node_that_is_killed_and_started_again_changes_no_bit(deployed: Deployment, undisturbed: RunFolder) -> None:
