@@ -13,19 +13,11 @@ import yaml
 from typer.testing import CliRunner
 
 from sheafalign_fl.cli import app
-from sheafalign_fl.deploy.keys import init_keys
 from sheafalign_fl.errors import SheafAlignError, UserError
 from sheafalign_fl.run.folder import RunFolder
 from tests.conftest import toy_settings
 
 CONFIG = "experiments/deploy.yaml"
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("keys") / "keys"
-    init_keys(folder, ["camera", "lidar"], [])
-    return folder
 
 
 @pytest.fixture(autouse=True)

@@ -14,13 +14,6 @@ from sheafalign_fl.deploy.keys import init_keys, load_client_keys
 from sheafalign_fl.flower.fleet import Credentials, FleetConnection, NodeRefusedError, RelayUnreachableError
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("keys") / "keys"
-    init_keys(folder, ["camera", "lidar"], [])
-    return folder
-
-
 def credentials(keys: Path) -> Credentials:
     own = load_client_keys(keys, "lidar")
     return Credentials(own.ca, own.load_node_key(), own.node_key)

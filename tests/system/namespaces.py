@@ -63,6 +63,15 @@ def permitted() -> str | None:
     return None
 
 
+def mounts_permitted() -> str | None:
+    """Return why a process cannot have mounts of its own here; None if it can."""
+    try:
+        subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "none", "/tmp"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        return f"mount namespaces are not permitted here ({error})"
+    return None
+
+
 @contextmanager
 def machines(clients: Sequence[str]) -> Iterator[tuple[Machine, dict[str, Machine]]]:
     """Yield the relay's namespace and one for each client; they are gone afterwards."""

@@ -25,6 +25,7 @@ from sheafalign_fl.run.folder import RunFolder
 from sheafalign_fl.run.results import Summary
 from tests.system.command import ROOT
 from tests.system.deployment import Deployment, deployment, last_exchange, quiet
+from tests.system.namespaces import mounts_permitted
 from tests.toy import source
 
 pytestmark = pytest.mark.slow
@@ -112,9 +113,10 @@ def test_status_shows_nodes_clients_and_bytes(deployed: Deployment) -> None:
     assert "online" in done.stdout
 
 
-@pytest.mark.skipif(subprocess.run(["unshare", "-m", "true"], check=False).returncode != 0, reason="needs unshare -m")
 def test_a_run_whose_folder_is_on_the_relay_s_machine_ends_well(deployed: Deployment) -> None:
     """The command that submits it sees another folder under that name, as on another machine."""
+    if (reason := mounts_permitted()) is not None:
+        pytest.skip(reason)
     content = {**CONTENT, "training": {**CONTENT["training"], "exchanges": 3}}
     config = deployed.folder / "far.yaml"
     config.write_text(yaml.safe_dump(content), encoding="utf-8")

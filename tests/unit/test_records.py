@@ -5,18 +5,17 @@ from typing import Any
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
-from flwr.supercore.task_identity import TaskIdentity
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sheafalign_fl.errors import ProtocolError
-from sheafalign_fl.flower.records import RECORD, Scalar, pack, share, unpack, wire_bytes
+from sheafalign_fl.flower.records import RECORD, Scalar, act_as, pack, share, unpack, wire_bytes
 
 
 @pytest.fixture(autouse=True, scope="module")
 def identity() -> None:
     """Give Flower's messages their sender."""
-    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+    act_as(1, 1)
 
 
 names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=">\0"), min_size=1, max_size=12)
