@@ -59,7 +59,10 @@ def joint_seconds(settings: Settings, threads: int) -> float:
     rows = {
         client: {event: row for row, event in enumerate(data[client].event_ids.tolist())} for client in topology.clients
     }
-    encoders = {client: new_encoder(client, settings, data[client].input_shape) for client in topology.clients}
+    encoders = {
+        client: new_encoder(client, settings, data[client].input_shape, data[client].encoder)
+        for client in topology.clients
+    }
     maps = {
         (client, other): new_maps(client, other, dim, settings)
         for client in topology.clients

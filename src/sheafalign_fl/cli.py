@@ -1,4 +1,4 @@
-"""The command line: `sheafalign run | compare | check | report | data`, and what deploys (`cli_deploy`)."""
+"""The command line: `sheafalign run | compare | check | report | encoders | data`, and what deploys (`cli_deploy`)."""
 
 import logging
 import signal
@@ -179,6 +179,16 @@ def report(
     destination = out or run_dirs[0] / ("report.html" if len(run_dirs) == 1 else "comparison.html")
     write_report(run_dirs, destination)
     typer.echo(f"report: {destination}")
+
+
+@app.command(epilog="Example:  [bold]sheafalign encoders --batch 32[/bold]")
+def encoders(
+    batch: Annotated[int, typer.Option(help="Events of a batch, for the times.", min=1)] = 128,
+) -> None:
+    """List the built-in encoders: inputs, parameters, and how long a batch takes here."""
+    from sheafalign_fl.report.listings import print_encoders
+
+    print_encoders(batch, Console())
 
 
 @data_app.command("list", epilog="Example:  [bold]sheafalign data list[/bold]")

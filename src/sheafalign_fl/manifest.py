@@ -26,7 +26,7 @@ def client_data(name: str, settings: Settings) -> ModalityData:
 def describe(name: str, settings: Settings, data: ModalityData, nonce: str = "", boot: str = "") -> Manifest:
     """Return the manifest of client `name`; the encoder is made once, to see that it can be."""
     client = settings.clients[name]
-    encoder = new_encoder(name, settings, data.input_shape)
+    encoder = new_encoder(name, settings, data.input_shape, data.encoder)
     return Manifest(
         name=name,
         modality=client.modality or name,

@@ -90,7 +90,7 @@ class Node:
         self.dtype = _DTYPES[settings.training.dtype]
         self._data = data
         self._indices = {key: _indices(data, ids) for key, ids in agreement.lists.items()}
-        self.encoder = new_encoder(name, settings, data.input_shape).to(self.device, self.dtype)
+        self.encoder = new_encoder(name, settings, data.input_shape, data.encoder).to(self.device, self.dtype)
         self.maps = {
             neighbour: new_maps(name, neighbour, dim, settings).to(self.device, self.dtype)
             for neighbour, dim in agreement.neighbours.items()
@@ -426,10 +426,15 @@ class Node:
 LOSS_TERMS = ("laplacian", "contrastive", "reconstruction", "cross_reconstruction", "total")
 
 
-def new_encoder(client: str, settings: Settings, input_shape: tuple[int, ...]) -> nn.Module:
-    """Return the encoder of `client` with initial weights that depend on (seed, client) alone."""
+def new_encoder(
+    client: str, settings: Settings, input_shape: tuple[int, ...], preferred: str | None = None
+) -> nn.Module:
+    """Return the encoder of `client` with initial weights that depend on (seed, client) alone.
+
+    `preferred` is what its data source recommends (`ModalityData.encoder`).
+    """
     with _GENERATOR_LOCK, torch_seeded(settings.seed, "encoder", client):
-        return build_encoder(client, settings.clients[client], input_shape)
+        return build_encoder(client, settings.clients[client], input_shape, preferred)
 
 
 def new_maps(client: str, neighbour: str, edge_dim: int, settings: Settings) -> EdgeMaps:

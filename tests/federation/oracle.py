@@ -42,7 +42,9 @@ class World:
         self.clients = tuple(topology.clients)
         self.edges = tuple((edge.source, edge.target) for edge in topology.edges)
         data = {client: client_data(client, settings) for client in self.clients}
-        self.encoders = {c: new_encoder(c, settings, data[c].input_shape).to(self.dtype) for c in self.clients}
+        self.encoders = {
+            c: new_encoder(c, settings, data[c].input_shape, data[c].encoder).to(self.dtype) for c in self.clients
+        }
         self.maps = {
             (c, n): new_maps(c, n, dim, settings).to(self.dtype)
             for c in self.clients

@@ -10,6 +10,7 @@ import yaml
 
 from experiments.own_data.make_recordings import make_recordings
 from sheafalign_fl.cli import app
+from sheafalign_fl.encoders import ENCODERS
 from sheafalign_fl.errors import SheafAlignError
 from sheafalign_fl.run import launch
 from tests.system.command import sheafalign
@@ -192,6 +193,17 @@ def test_the_command_prints_one_line_and_exits_with_2(arguments: list[str], mess
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_the_list_of_encoders_names_each_with_its_input_and_times() -> None:
+    done = sheafalign("encoders", "--batch", "2")
+    assert done.returncode == 0, done.stderr
+    rows = {line.split()[0]: line for line in done.stdout.splitlines() if line.strip()}
+    for name, info in ENCODERS.items():
+        assert " × ".join(map(str, info.example)) in rows[name], name
+    refused = sheafalign("encoders", "--batch", "0")
+    assert refused.returncode == 2
+    assert "Traceback" not in refused.stderr
 
 
 def test_a_folder_that_is_not_empty_is_never_written_into(tmp_path: Path) -> None:

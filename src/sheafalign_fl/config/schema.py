@@ -63,7 +63,9 @@ class ClientSettings(_Settings):
     modality: str | None = None
     """The modality in the data source; default: the client's own name."""
     encoder: str = "auto"
-    """auto (by the input's shape), vector, signal, image, or a dotted path ``package.module:factory``."""
+    """auto (what the data source recommends, else by the input's shape), vector, signal, image, camera, depth,
+    range-image, points, scan, radar, beam, inertial, skeleton, csi, linear (`sheafalign encoders` lists them with their
+    inputs), or a dotted path ``package.module:factory``."""
     encoder_options: Options = Field(default_factory=dict)
     dim: PositiveInt = 128
     """d_i, the dimension of the node stalk."""

@@ -33,6 +33,9 @@ class ModalityData:
         Label name -> the names of its classes, for reports. May be empty.
     notes
         Facts about the data worth reporting, such as how many rows were dropped and why.
+    encoder
+        The encoder that the source recommends for this modality, by name or dotted path. It is used where the client's
+        own is auto; None leaves auto to go by the input's shape.
     """
 
     x: NDArray[np.float32]
@@ -41,6 +44,7 @@ class ModalityData:
     labels: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    encoder: str | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:

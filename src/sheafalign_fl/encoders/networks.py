@@ -9,16 +9,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-
-def _norm(channels: int) -> nn.GroupNorm:
-    groups = next(groups for groups in (8, 4, 2, 1) if channels % groups == 0)
-    return nn.GroupNorm(groups, channels)
-
-
-def _positive(grid: int) -> int:
-    if grid < 1:
-        raise ValueError(f"grid must be 1 or more, not {grid}")
-    return grid
+from sheafalign_fl.encoders.blocks import norm, positive
 
 
 class VectorEncoder(nn.Module):
@@ -58,9 +49,9 @@ class SignalEncoder(nn.Module):
         layers: list[nn.Module] = []
         length = input_shape[1]
         for inputs, outputs in pairwise([input_shape[0], *widths]):
-            layers += [nn.Conv1d(inputs, outputs, kernel, stride=2, padding=kernel // 2), _norm(outputs), nn.GELU()]
+            layers += [nn.Conv1d(inputs, outputs, kernel, stride=2, padding=kernel // 2), norm(outputs), nn.GELU()]
             length = (length + 1) // 2
-        cells = min(_positive(grid), length)
+        cells = min(positive(grid), length)
         self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool1d(cells), nn.Flatten())
         self.head = nn.Linear(widths[-1] * cells, dim)
 
@@ -83,9 +74,9 @@ class ImageEncoder(nn.Module):
         layers: list[nn.Module] = []
         height, width = input_shape[1], input_shape[2]
         for inputs, outputs in pairwise([input_shape[0], *widths]):
-            layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), _norm(outputs), nn.GELU()]
+            layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), norm(outputs), nn.GELU()]
             height, width = (height + 1) // 2, (width + 1) // 2
-        cells = (min(_positive(grid), height), min(grid, width))
+        cells = (min(positive(grid), height), min(grid, width))
         self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(cells), nn.Flatten())
         self.head = nn.Linear(widths[-1] * cells[0] * cells[1], dim)
 

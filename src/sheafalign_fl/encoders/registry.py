@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,6 +10,16 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sheafalign_fl.config.schema import ClientSettings
+from sheafalign_fl.encoders.clouds import PointsEncoder
+from sheafalign_fl.encoders.grids import (
+    CameraEncoder,
+    CsiEncoder,
+    DepthEncoder,
+    RadarEncoder,
+    RangeImageEncoder,
+    SkeletonEncoder,
+)
+from sheafalign_fl.encoders.lines import BeamEncoder, InertialEncoder, LinearEncoder, ScanEncoder
 from sheafalign_fl.encoders.networks import ImageEncoder, SignalEncoder, VectorEncoder
 from sheafalign_fl.errors import ConfigError
 from sheafalign_fl.plugins import load_attribute
@@ -16,16 +27,66 @@ from sheafalign_fl.plugins import load_attribute
 EncoderFactory = Callable[..., nn.Module]
 """``factory(input_shape, dim, **options) -> Module`` that maps (B, *input_shape) to (B, dim)."""
 
-ENCODERS: dict[str, tuple[EncoderFactory, int, str]] = {
-    "vector": (VectorEncoder, 1, "(F,)"),
-    "signal": (SignalEncoder, 2, "(C, T)"),
-    "image": (ImageEncoder, 3, "(C, H, W)"),
+
+@dataclass(frozen=True)
+class EncoderInfo:
+    """A built-in encoder.
+
+    Attributes
+    ----------
+    name
+        What configurations and data sources call it.
+    factory
+        Makes it.
+    shapes
+        The inputs that it takes, without the batch axis, such as ``("(C, H, W)",)``.
+    made_for
+        Which sensors it is for.
+    example
+        The shape of a typical input.
+    """
+
+    name: str
+    factory: EncoderFactory
+    shapes: tuple[str, ...]
+    made_for: str
+    example: tuple[int, ...]
+
+    def takes(self, axes: int) -> bool:
+        """Say whether inputs of so many axes are among `shapes`."""
+        return any(len(shape.strip("(,)").split(",")) == axes for shape in self.shapes)
+
+
+ENCODERS: dict[str, EncoderInfo] = {
+    info.name: info
+    for info in (
+        EncoderInfo("vector", VectorEncoder, ("(F,)",), "measured values", (64,)),
+        EncoderInfo("signal", SignalEncoder, ("(C, T)",), "any 1-D signal", (6, 128)),
+        EncoderInfo("image", ImageEncoder, ("(C, H, W)",), "any small image", (3, 32, 32)),
+        EncoderInfo("camera", CameraEncoder, ("(C, H, W)",), "camera pictures", (3, 64, 64)),
+        EncoderInfo("depth", DepthEncoder, ("(C, H, W)",), "depth cameras", (1, 64, 64)),
+        EncoderInfo("range-image", RangeImageEncoder, ("(C, H, W)",), "LiDAR range images", (2, 16, 512)),
+        EncoderInfo("points", PointsEncoder, ("(F, N)", "(T, F, N)"), "LiDAR or radar point clouds", (4, 5, 128)),
+        EncoderInfo("scan", ScanEncoder, ("(C, A)",), "LiDAR scans of one ring", (1, 360)),
+        EncoderInfo("radar", RadarEncoder, ("(C, H, W)",), "range-angle or range-Doppler maps", (1, 64, 64)),
+        EncoderInfo("beam", BeamEncoder, ("(B,)", "(T, B)"), "power of radio beams", (64,)),
+        EncoderInfo("inertial", InertialEncoder, ("(C, T)",), "accelerometers, gyroscopes", (6, 128)),
+        EncoderInfo("skeleton", SkeletonEncoder, ("(D, J, T)",), "joints of a body in time", (3, 20, 64)),
+        EncoderInfo("csi", CsiEncoder, ("(L, S, T)",), "Wi-Fi channel state", (3, 114, 10)),
+        EncoderInfo("linear", LinearEncoder, ("(F,)",), "features of a frozen foundation model", (768,)),
+    )
 }
-"""Name -> (factory, number of input axes, what these are)."""
+"""The built-in encoders by name."""
+_BY_AXES = {1: "vector", 2: "signal", 3: "image"}
+"""Number of input axes -> what `auto` is where the data source recommends nothing."""
 
 
-def build_encoder(client: str, settings: ClientSettings, input_shape: Sequence[int]) -> nn.Module:
+def build_encoder(
+    client: str, settings: ClientSettings, input_shape: Sequence[int], preferred: str | None = None
+) -> nn.Module:
     """Return a new encoder for `client`, drawn from torch's global generator, and check that it works.
+
+    Where the client's encoder is auto, it is the one that the data source has `preferred`, or else goes by the shape.
 
     Raises
     ------
@@ -33,8 +94,11 @@ def build_encoder(client: str, settings: ClientSettings, input_shape: Sequence[i
         The encoder is unknown or cannot be imported, an option is wrong, the input's shape does not fit, it uses batch
         norm (whose running statistics would be updated twice for each batch), or its output is not (B, dim).
     """
-    where = f"client '{client}': encoder '{settings.encoder}'"
-    factory = _factory(where, settings.encoder, tuple(input_shape))
+    name, origin = settings.encoder, ""
+    if name == "auto" and preferred is not None:
+        name, origin = preferred, " (which the data source recommends)"
+    where = f"client '{client}': encoder '{name}'{origin}"
+    factory = _factory(where, name, tuple(input_shape))
     try:
         encoder = factory(tuple(input_shape), settings.dim, **settings.encoder_options)
     except Exception as error:  # whatever the user's own code raises
@@ -51,15 +115,15 @@ def build_encoder(client: str, settings: ClientSettings, input_shape: Sequence[i
 
 def _factory(where: str, name: str, input_shape: tuple[int, ...]) -> EncoderFactory:
     if name == "auto":
-        for factory, axes, _ in ENCODERS.values():
-            if axes == len(input_shape):
-                return factory
-        raise ConfigError(f"{where}: no built-in encoder takes inputs of shape {input_shape}; give one of your own")
+        if len(input_shape) not in _BY_AXES:
+            raise ConfigError(f"{where}: no built-in encoder takes inputs of shape {input_shape}; give one of your own")
+        name = _BY_AXES[len(input_shape)]
     if name in ENCODERS:
-        factory, axes, meaning = ENCODERS[name]
-        if axes != len(input_shape):
-            raise ConfigError(f"{where}: takes inputs {meaning}, but the data has shape {input_shape}")
-        return factory
+        info = ENCODERS[name]
+        if not info.takes(len(input_shape)):
+            shapes = " or ".join(info.shapes)
+            raise ConfigError(f"{where}: takes inputs {shapes}, but the data has shape {input_shape}")
+        return info.factory
     if ":" in name:
         return load_attribute(name, where)  # type: ignore[no-any-return]
     close = difflib.get_close_matches(name, ["auto", *ENCODERS], n=1)

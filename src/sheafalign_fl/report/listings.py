@@ -1,4 +1,4 @@
-"""What `sheafalign check` and `sheafalign data` print."""
+"""What `sheafalign check`, `sheafalign encoders` and `sheafalign data` print."""
 
 from rich.console import Console
 from rich.text import Text
@@ -6,6 +6,7 @@ from rich.text import Text
 from sheafalign_fl.check import Checked
 from sheafalign_fl.data.description import SourceInfo
 from sheafalign_fl.data.registry import source_info, sources
+from sheafalign_fl.encoders.table import DIM, encoder_costs
 from sheafalign_fl.report.content import MOST_ROWS, Cells, Table
 from sheafalign_fl.report.numbers import count_of, exact, human_bytes
 from sheafalign_fl.report.tables import print_table
@@ -44,6 +45,28 @@ def print_checked(checked: Checked, console: Console) -> None:
             f"{human_bytes(each * exchanges)} ({exact(each * exchanges)} bytes) in all where no event is missing."
         )
     )
+
+
+def print_encoders(batch: int, console: Console) -> None:
+    """Print the built-in encoders and what they cost on this machine, measured now, for batches of `batch` events."""
+    rows = tuple(
+        (
+            cost.info.name,
+            cost.info.made_for,
+            " or ".join(cost.info.shapes),
+            " × ".join(map(str, cost.info.example)),
+            exact(cost.parameters),
+            f"{cost.forward_ms:.1f}",
+            f"{cost.step_ms:.1f}",
+        )
+        for cost in encoder_costs(batch)
+    )
+    columns = ("encoder", "made for", "input", "example", "parameters", "ms", "step, ms")
+    note = (
+        f"{DIM} outputs. ms: a forward pass of {exact(batch)} events on one thread of this machine, now; step: with "
+        "the backward pass. Your own encoder: a dotted path, package.module:factory"
+    )
+    print_table(Table("Encoders", columns, rows, text_columns=4, note=note), console)
 
 
 def print_sources(console: Console) -> None:
