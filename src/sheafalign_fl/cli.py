@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn, cast
 
 import typer
 from rich.console import Console
@@ -207,6 +207,51 @@ def data_describe(
     from sheafalign_fl.report.listings import print_source
 
     print_source(name, Console())
+
+
+@data_app.command(
+    "export",
+    epilog="Example:  [bold]sheafalign data export scenes --format deepsense6g recordings --events 2000 --light[/bold]",
+)
+def data_export(
+    source: Annotated[str, typer.Argument(help="What to write: scenes.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="A new or empty folder.", metavar="DIR", show_default=False)],
+    file_format: Annotated[str, typer.Option("--format", help="Format of the files: deepsense6g.")],
+    variant: Annotated[str, typer.Option(help="plain, blockage, challenge or authors.")] = "plain",
+    events: Annotated[int, typer.Option(help="Frames of all sequences together.")] = 2000,
+    frames: Annotated[int, typer.Option(help="Frames of a sequence.")] = 20,
+    seed: Annotated[int, typer.Option(help="Of the world and of all noise.")] = 0,
+    light: Annotated[bool, typer.Option("--light", help="Small pictures, point clouds and radar cubes.")] = False,
+    modalities: Annotated[
+        str | None, typer.Option(help="Only these, comma-separated, such as camera,beam.", show_default=False)
+    ] = None,
+) -> None:
+    """Write simulated scenes in the format of a recorded data set, to try its loader without the recordings."""
+    from sheafalign_fl.data.export import export_deepsense6g
+    from sheafalign_fl.progress import count_progress
+
+    if source != "scenes":
+        raise UserError(f"{source}: only scenes can be exported")
+    if file_format != "deepsense6g":
+        raise UserError(f"--format {file_format}: it must be deepsense6g")
+    wanted = None if modalities is None else [name.strip() for name in modalities.split(",")]
+    console = Console(stderr=True)
+    try:
+        with count_progress("events", events, console) as done:
+            export_deepsense6g(
+                folder,
+                events=events,
+                frames=frames,
+                seed=seed,
+                variant=cast(Any, variant),  # checked there
+                modalities=wanted,
+                light=light,
+                on_event=done,
+            )
+    except KeyboardInterrupt:
+        console.print("interrupted; nothing was kept")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    typer.echo(f"written: {folder}")
 
 
 def _seeds(text: str) -> list[int]:

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,15 @@ def sweep_progress(console: Console) -> Iterator[SweepProgress]:
     )
     with Progress(*columns, console=console) as progress:
         yield SweepProgress(progress)
+
+
+@contextmanager
+def count_progress(name: str, total: int, console: Console) -> Iterator[Callable[[int], None]]:
+    """Show a bar on a terminal while the block runs; what it yields is called with how many of `total` are done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(name, total=total)
+        yield lambda count: progress.update(task, completed=count)
 
 
 def _watch(metrics: Path, stop: threading.Event, update: Any) -> None:

@@ -16,10 +16,15 @@ SECTORS = 8
 
 def sweep(world: World, rng: np.random.Generator) -> Array:
     """Return measured power (E, 64): dB, about zero mean and unit scale."""
+    measured = 10 * np.log10(received(world, rng))
+    return ((measured + 100.0) / 12.0).astype(np.float32)
+
+
+def received(world: World, rng: np.random.Generator) -> Array:
+    """Return measured power, with fading and noise, (E, 64), linear, relative to what was sent."""
     noise = 10 ** (_NOISE_DB / 10) * rng.exponential(1.0, (len(world), BEAMS))
     fading = 10 ** (rng.normal(0.0, 0.4, (len(world), BEAMS)) / 10)
-    measured = 10 * np.log10(power(world) * fading + noise)
-    return ((measured + 100.0) / 12.0).astype(np.float32)
+    return np.asarray(power(world) * fading + noise)
 
 
 def power(world: World) -> Array:

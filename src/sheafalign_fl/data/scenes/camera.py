@@ -9,6 +9,8 @@ FOCAL = WIDTH / 2 / np.tan(np.radians(50.0))
 """Focal length in pixels: 100 degrees across."""
 HORIZON = 9.0
 """Row of the horizon."""
+MEAN, SCALE = 0.4, 0.25
+"""What `render` subtracts from brightness (0 to 1, and a little beyond), and divides it by."""
 _CHUNK = 100
 _FOG_GREY = 0.65
 
@@ -26,7 +28,7 @@ def render(world: World, rng: np.random.Generator) -> Array:
         rows = slice(start, start + _CHUNK)
         painted = _paint(world, rows)
         painted += noise[rows] * rng.standard_normal(painted.shape, dtype=np.float32)
-        pictures[rows] = (painted - 0.4) / 0.25
+        pictures[rows] = (painted - MEAN) / SCALE
     return pictures
 
 

@@ -12,12 +12,7 @@ _REPORT_ERROR = 0.15
 
 def read(world: World, rng: np.random.Generator) -> Array:
     """Return readings (E, 5): x, y, velocity along x, speed, reported accuracy; about zero mean and unit scale."""
-    worse = dilution(world)
-    bias = rng.normal(0.0, BIAS, (int(world.sequence.max()) + 1, 2))[world.sequence]
-    error = bias + rng.normal(0.0, JITTER, (len(world), 2))
-    position = world.centre[:, 0] + worse[:, None] * error
-    velocity = world.velocity[:, 0] + rng.normal(0.0, SPEED_ERROR, len(world))
-    reported = np.log(worse) + rng.normal(0.0, _REPORT_ERROR, len(world))
+    position, velocity, reported = fixes(world, rng)
     reading = [
         position[:, 0] / 10.0,
         (position[:, 1] - 13.5) / 4.0,
@@ -26,6 +21,17 @@ def read(world: World, rng: np.random.Generator) -> Array:
         (reported - 0.25) / 0.3,
     ]
     return np.stack(reading, axis=1).astype(np.float32)
+
+
+def fixes(world: World, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+    """Return measured position (E, 2), m, velocity along x (E,), m/s, and log of the reported dilution (E,)."""
+    worse = dilution(world)
+    bias = rng.normal(0.0, BIAS, (int(world.sequence.max()) + 1, 2))[world.sequence]
+    error = bias + rng.normal(0.0, JITTER, (len(world), 2))
+    position = world.centre[:, 0] + worse[:, None] * error
+    velocity = world.velocity[:, 0] + rng.normal(0.0, SPEED_ERROR, len(world))
+    reported = np.log(worse) + rng.normal(0.0, _REPORT_ERROR, len(world))
+    return position, velocity, reported
 
 
 def dilution(world: World) -> Array:

@@ -13,37 +13,42 @@ _CHUNK = 500
 _WALL_REFLECTIVITY, _LEAF_REFLECTIVITY = 0.4, 0.6
 
 
-def directions() -> Array:
-    """Return the unit vectors of all rays, (rings * azimuths, 3), ring by ring."""
-    elevation, azimuth = np.meshgrid(RINGS, AZIMUTHS, indexing="ij")
+def directions(rings: Array = RINGS, azimuths: Array = AZIMUTHS) -> Array:
+    """Return the unit vectors of all rays, (rings * azimuths, 3), ring by ring; angles in radians."""
+    elevation, azimuth = np.meshgrid(rings, azimuths, indexing="ij")
     level = np.cos(elevation)
     rays = np.stack([level * np.sin(azimuth), level * np.cos(azimuth), np.sin(elevation)], axis=-1)
     return rays.reshape(-1, 3).astype(np.float32)
 
 
 def scan(world: World, rng: np.random.Generator) -> Array:
-    """Return range images (E, 2, rings, azimuths): range and reflectivity, about zero mean and unit scale.
-
-    Dropped and out-of-range returns read as the maximum range with reflectivity 0. Fog swallows far returns and gives
-    false near ones.
-    """
+    """Return range images (E, 2, rings, azimuths): range and reflectivity, about zero mean and unit scale."""
     rays = directions()
     images = np.empty((len(world), 2, len(RINGS), len(AZIMUTHS)), dtype=np.float32)
     for start in range(0, len(world), _CHUNK):
         rows = slice(start, min(start + _CHUNK, len(world)))
-        distance, shine = _first_returns(world, rows, rays)
-        _cover_with_leaves(distance, shine, rays, world.trees[rows], rng)
-        distance += 0.03 * rng.standard_normal(distance.shape, dtype=np.float32)
-        shine += 0.05 * rng.standard_normal(shine.shape, dtype=np.float32)
-        lost = rng.random(distance.shape) > 0.98 * np.exp(-0.5 * world.fog[rows, None] * distance)
-        false = rng.random(distance.shape) < 0.6 * world.fog[rows, None]
-        lost |= distance >= MAX_RANGE
-        distance = np.where(lost, MAX_RANGE, distance)
-        distance = np.where(false, np.minimum(distance, rng.uniform(1.0, 8.0, distance.shape)), distance)
-        shine = np.where(lost | false, 0.0, shine)
+        distance, shine = returns(world, rows, rays, rng)
         images[rows, 0] = ((distance - 20.0) / 10.0).reshape(-1, len(RINGS), len(AZIMUTHS))
         images[rows, 1] = ((shine - 0.3) / 0.25).reshape(-1, len(RINGS), len(AZIMUTHS))
     return images
+
+
+def returns(world: World, rows: slice, rays: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Return measured distance (m) and reflectivity (0 to 1, and a little beyond) of rays (R, 3), each (events, R).
+
+    Dropped and out-of-range returns read as the maximum range with reflectivity 0. Fog swallows far returns and gives
+    false near ones.
+    """
+    distance, shine = _first_returns(world, rows, rays)
+    _cover_with_leaves(distance, shine, rays, world.trees[rows], rng)
+    distance += 0.03 * rng.standard_normal(distance.shape, dtype=np.float32)
+    shine += 0.05 * rng.standard_normal(shine.shape, dtype=np.float32)
+    lost = rng.random(distance.shape) > 0.98 * np.exp(-0.5 * world.fog[rows, None] * distance)
+    false = rng.random(distance.shape) < 0.6 * world.fog[rows, None]
+    lost |= distance >= MAX_RANGE
+    distance = np.where(lost, MAX_RANGE, distance)
+    distance = np.where(false, np.minimum(distance, rng.uniform(1.0, 8.0, distance.shape)), distance)
+    return distance, np.where(lost | false, 0.0, shine)
 
 
 def _first_returns(world: World, rows: slice, rays: Array) -> tuple[Array, Array]:
