@@ -39,7 +39,14 @@ def _decoded(text: str, data: str | None) -> Settings:
     if data is None:
         return settings
     options = {**settings.data.options, "path": data}
-    return settings.model_copy(update={"data": settings.data.model_copy(update={"options": options})})
+    clients = {
+        name: client.model_copy(update={"features": str(Path(data) / Path(client.features).name)})
+        if client.features is not None
+        else client
+        for name, client in settings.clients.items()
+    }
+    own = settings.data.model_copy(update={"options": options})
+    return settings.model_copy(update={"data": own, "clients": clients})
 
 
 def settings_of(context: Context) -> Settings:

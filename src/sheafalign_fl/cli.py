@@ -210,6 +210,35 @@ def data_describe(
 
 
 @data_app.command(
+    "check",
+    epilog="Examples:  [bold]sheafalign data check recordings[/bold]  ·  "
+    "sheafalign data check recordings --set period=0.1 --set window=4",
+)
+def data_check(
+    path: Annotated[Path, typer.Argument(help="The folder of a data set.", metavar="PATH", show_default=False)],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="OPTION=VALUE", help="An option of the data source; may be given more than once."
+        ),
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Which source reads it; default: what it looks like.", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the splits.", min=0)] = 0,
+) -> None:
+    """Explain what a folder of recordings holds: modalities, shared events, labels, and what is wrong."""
+    from sheafalign_fl.config import parse_assignments
+    from sheafalign_fl.data.inspection import inspect
+    from sheafalign_fl.report.listings import print_inspection
+
+    inspection = inspect(path, parse_assignments(overrides or []), source, seed)
+    print_inspection(inspection, Console())
+    if not inspection.usable:
+        raise typer.Exit(UserError.exit_code)
+
+
+@data_app.command(
     "export",
     epilog="Example:  [bold]sheafalign data export scenes --format deepsense6g recordings --events 2000 --light[/bold]",
 )

@@ -1,9 +1,12 @@
 """A client's own data, and what it tells the relay about itself."""
 
+from pathlib import Path
+
 from sheafalign_fl import __version__
 from sheafalign_fl.agreement import Manifest
 from sheafalign_fl.config.schema import Settings
-from sheafalign_fl.data.base import SPLITS, ModalityData, drop_events
+from sheafalign_fl.data.base import SPLITS, ModalityData, check_modality, drop_events
+from sheafalign_fl.data.features import with_features
 from sheafalign_fl.data.registry import load_modality
 from sheafalign_fl.node import new_encoder, resolve_device
 from sheafalign_fl.protocol import PROTOCOL_VERSION
@@ -20,6 +23,8 @@ def client_data(name: str, settings: Settings) -> ModalityData:
     client = settings.clients[name]
     modality = client.modality or name
     data = load_modality(settings.data.source, modality, settings.seed, settings.data.options, f"client '{name}'")
+    if client.features is not None:
+        data = check_modality(with_features(data, Path(client.features), name), f"client '{name}'")
     return drop_events(data, client.missing, settings.seed, name)
 
 

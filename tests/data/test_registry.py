@@ -20,7 +20,16 @@ def load(source: str, modality: str = "a", **options: Any) -> Any:
 
 
 def test_every_source_describes_itself() -> None:
-    assert list(sources()) == ["scenes", "fashion", "multifeature", "watch", "folder"]
+    assert list(sources()) == [
+        "scenes",
+        "fashion",
+        "multifeature",
+        "watch",
+        "deepsense6g",
+        "mmfi",
+        "utd-mhad",
+        "folder",
+    ]
     for name, info in sources().items():
         assert source_info(name) is info
         assert info.summary
@@ -36,7 +45,7 @@ def test_every_source_describes_itself() -> None:
     ("source", "modality", "options", "message"),
     [
         ("scnes", "camera", {}, "did you mean 'scenes'"),
-        ("imagenet", "camera", {}, "known: scenes, fashion, multifeature, watch, folder"),
+        ("imagenet", "camera", {}, "known: scenes, fashion, multifeature, watch, deepsense6g, mmfi, utd-mhad, folder"),
         ("scenes", "lidr", {}, "did you mean 'lidar'"),
         ("watch", "camera", {}, "known: accelerometer, gyroscope, spectrum"),
         ("scenes", "camera", {"event": 5}, "did you mean 'events'"),

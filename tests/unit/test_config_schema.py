@@ -47,6 +47,7 @@ SHARED: Content = {
     "clients.a.modality": "sonar",
     "clients.a.encoder": "vector",
     "clients.a.encoder_options": {"hidden": 8},
+    "clients.a.features": "features.npz",
     "clients.a.dim": 3,
     "clients.a.missing": 0.25,
     "clients.a.replicas": 2,

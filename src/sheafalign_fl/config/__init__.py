@@ -1,6 +1,6 @@
 """Configuration: YAML to validated, frozen settings."""
 
-from sheafalign_fl.config.load import decode, encode, load_settings, parse_settings, to_yaml
+from sheafalign_fl.config.load import decode, encode, load_settings, parse_assignments, parse_settings, to_yaml
 from sheafalign_fl.config.schema import (
     METRICS,
     ClientSettings,
@@ -28,6 +28,7 @@ __all__ = [
     "decode",
     "encode",
     "load_settings",
+    "parse_assignments",
     "parse_settings",
     "to_yaml",
 ]

@@ -43,7 +43,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 def load_settings(path: Path, overrides: Iterable[str] = ()) -> Settings:
     """Read the YAML file at `path`, apply ``section.key=value`` overrides, validate.
 
-    A relative ``data.options.path`` is taken relative to the file's folder and made absolute.
+    Relative paths (``data.options.path``, ``features`` of a client) are taken from the file's folder and made absolute.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def load_settings(path: Path, overrides: Iterable[str] = ()) -> Settings:
 
 
 def read_content(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
-    """Return what the YAML file at `path` says, with overrides applied and its data path absolute, not yet validated.
+    """Return what the YAML file at `path` says, with overrides applied and its paths absolute, not yet validated.
 
     Raises
     ------
@@ -75,7 +75,15 @@ def read_content(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
         raise ConfigError(f"{path} must hold a mapping of settings, not {type(content).__name__}")
     for override in overrides:
         _apply_override(content, override)
-    _make_data_path_absolute(content, path.resolve().parent)
+    _make_paths_absolute(content, path.resolve().parent)
+    return content
+
+
+def parse_assignments(overrides: Iterable[str]) -> dict[str, Any]:
+    """Return what ``key=value`` texts say, values as YAML; raise `ConfigError` where one is malformed."""
+    content: dict[str, Any] = {}
+    for override in overrides:
+        _apply_override(content, override)
     return content
 
 
@@ -146,14 +154,23 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
     section[last] = value
 
 
-def _make_data_path_absolute(content: dict[str, Any], base: Path) -> None:
+def _make_paths_absolute(content: dict[str, Any], base: Path) -> None:
     data = content.get("data")
     options = data.get("options") if isinstance(data, dict) else None
-    if isinstance(options, dict) and isinstance(options.get("path"), str):
+    if isinstance(options, dict):
+        _make_absolute(options, "path", "data.options", base)
+    clients = content.get("clients")
+    for name, client in clients.items() if isinstance(clients, dict) else ():
+        if isinstance(client, dict):
+            _make_absolute(client, "features", f"clients.{name}", base)
+
+
+def _make_absolute(section: dict[str, Any], key: str, where: str, base: Path) -> None:
+    if isinstance(section.get(key), str):
         try:
-            options["path"] = str((base / Path(options["path"]).expanduser()).resolve())
+            section[key] = str((base / Path(section[key]).expanduser()).resolve())
         except (RuntimeError, OSError, ValueError) as error:
-            raise ConfigError(f"data.options.path: {options['path']!r} is no path here: {error}") from None
+            raise ConfigError(f"{where}.{key}: {section[key]!r} is no path here: {error}") from None
 
 
 def _check_texts(content: Mapping[str, Any], where: str) -> None:

@@ -67,6 +67,9 @@ class ClientSettings(_Settings):
     range-image, points, scan, radar, beam, inertial, skeleton, csi, linear (`sheafalign encoders` lists them with their
     inputs), or a dotted path ``package.module:factory``."""
     encoder_options: Options = Field(default_factory=dict)
+    features: str | None = None
+    """An `.npz` file with `x` and `event_id` that is used instead of the modality's own input, such as the output of a
+    frozen foundation model; relative to the configuration's folder, on a deployed node to the node's data."""
     dim: PositiveInt = 128
     """d_i, the dimension of the node stalk."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -320,5 +323,7 @@ class Settings(_Settings):
         shared = self.model_dump(mode="json", exclude={"name", "engine", "method", "resources", "checkpoint"})
         for client in shared["clients"].values():
             del client["device"]
+            if client.pop("features") is not None:  # where the file lies is the machine's affair
+                client["features"] = True
         shared["data"]["options"].pop("path", None)
         return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()

@@ -1,14 +1,19 @@
 """`folder`: the user's own recordings, one `.npz` file for each modality.
 
-Arrays of a file: `x` (N, ...), `event_id` (N,), and optionally `label` or `label_NAME` (N,) and `split` (N,), as text
-or as 0 = train, 1 = validation, 2 = test. Files are read without pickle, so they can hold data and nothing else.
+Arrays of a file: `x` (N, ...); `event_id` (N,), or `time` (N,) in seconds; and optionally `label` or `label_NAME` (N,),
+`sequence` (N,), and `split` (N,), as text or as 0 = train, 1 = validation, 2 = test. Files are read without pickle, so
+they can hold data and nothing else.
+
+With times instead of ids, an event is a tick of a clock that all sensors share: the sample nearest to it within a
+tolerance. With windows, an event is the last of several samples that follow each other. Samples of one sequence are in
+one split, so that windows never reach from training into testing; times without sequences are split in blocks.
 
 Text labels become numbers in the order of all names in the folder, so that a class has one number for all clients even
 where one of them has never seen it. Where every machine has a folder of its own, use numbers for labels.
 """
 
 import hashlib
-import zipfile
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sheafalign_fl.data.base import SPLITS, UNLABELLED, ModalityData, check_fractions
+from sheafalign_fl.data.clock import ticks
 from sheafalign_fl.data.description import Option, SourceInfo
+from sheafalign_fl.data.frames import BAD_POLICIES
+from sheafalign_fl.data.normalisation import standardised
+from sheafalign_fl.data.npz_file import check_length, check_values, read_arrays, read_texts
+from sheafalign_fl.data.windows import cut, stack
 from sheafalign_fl.errors import ConfigError, DataError
+
+_JOIN = {2: "time", 3: "samples", 4: "channels"}
+"""Number of axes of x -> where the samples of a window go: vectors become signals, signals longer, images deeper."""
 
 INFO = SourceInfo(
     name="folder",
@@ -29,6 +42,14 @@ INFO = SourceInfo(
         Option("test", "float", 0.2, "fraction of events for testing, where a file has no split"),
         Option("validation", "float", 0.1, "fraction of events for validation, where a file has no split"),
         Option("standardise", "bool", True, "subtract the training mean and divide by the training deviation"),
+        Option("bad", "str", "stop", "samples with NaN or infinity: stop with an error, or drop them and say how many"),
+        Option("window", "int", 1, "samples of an event; more than one needs 'sequence' or 'time'"),
+        Option("stride", "int", 1, "samples (or ticks) from one event to the next"),
+        Option("period", "float", 0.0, "seconds between events, for files with 'time'; 0: events have ids"),
+        Option("tolerance", "float", 0.0, "seconds that a sample may lie beside its tick; 0: half the period"),
+        Option(
+            "block", "float", 60.0, "seconds that are in one split together, for files with 'time' and no 'sequence'"
+        ),
     ),
     labels=(),
 )
@@ -46,21 +67,142 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
     """
     if options["path"] is None:
         raise ConfigError("data.options.path: the source 'folder' needs the path of the folder")
-    test, validation = float(options["test"]), float(options["validation"])
-    check_fractions(test, validation)
+    if options["bad"] not in BAD_POLICIES:
+        raise ConfigError(f"data.options.bad: must be {' or '.join(BAD_POLICIES)}, not '{options['bad']}'")
+    check_fractions(float(options["test"]), float(options["validation"]))
     path = _file(Path(str(options["path"])), modality)
-    arrays = _read(path)
-    x, event_ids = _values(arrays["x"], path), arrays["event_id"]
-    _check_length("event_id", event_ids, len(x), path)
-    if "split" in arrays:
-        split = _given_split(arrays["split"], len(x), path)
-    else:
-        split = _hashed_split(event_ids, seed, test, validation)
+    arrays = read_arrays(path, ("x",))
+    x = check_values(arrays["x"], path)
+    samples = _samples(arrays, len(x), path, options)
     labels, classes = _labels(arrays, len(x), path)
-    train = x[split == SPLITS.index("train")]
-    if options["standardise"] and len(train) and np.isfinite(train).all():
-        x = _standardised(x, train)
-    return ModalityData(x.astype(np.float32), event_ids, split, labels, classes)
+    samples, notes = _without_bad(samples, x, options)
+    rows = _windows(samples, path, options)
+    last = rows[:, -1]
+    split = _splits(arrays, samples, seed, path, options)[last]
+    if options["standardise"]:
+        train = samples.row[np.unique(rows[split == SPLITS.index("train")])]
+        x = standardised(x, train)
+    return ModalityData(
+        stack(x, samples.row[rows], _JOIN.get(x.ndim, "frames")) if rows.shape[1] > 1 else x[samples.row[last]],
+        samples.event_id[last],
+        split,
+        {name: values[samples.row[last]] for name, values in labels.items()},
+        classes,
+        notes,
+    )
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """The samples that can be (parts of) events, S of them."""
+
+    row: NDArray[np.intp]
+    """Of the file's arrays."""
+    event_id: NDArray[Any]
+    recording: NDArray[Any]
+    """Windows stay in one."""
+    position: NDArray[np.int64]
+    """Grows by 1 from a sample to the next."""
+    group: NDArray[Any]
+    """What is in one split together."""
+
+    def take(self, kept: NDArray[Any]) -> "_Samples":
+        return _Samples(*(getattr(self, item.name)[kept] for item in fields(self)))
+
+
+def _samples(arrays: dict[str, NDArray[Any]], count: int, path: Path, options: dict[str, Any]) -> _Samples:
+    sequence = arrays.get("sequence")
+    if sequence is not None:
+        check_length("sequence", sequence, count, path)
+        if sequence.dtype.kind not in "iuU":
+            raise DataError(f"{path}: sequence has dtype {sequence.dtype}; use integers or text")
+    if float(options["period"]) != 0:
+        return _samples_by_time(arrays, sequence, count, path, options)
+    if "event_id" not in arrays:
+        hint = "; it has 'time', which needs data.options.period" if "time" in arrays else ""
+        raise DataError(f"{path}: lacks the array 'event_id'; it has {', '.join(arrays)}{hint}")
+    ids = arrays["event_id"]
+    check_length("event_id", ids, count, path)
+    rows = np.arange(count)
+    whole = ids.dtype.kind in "iu" and count > 0 and int(ids.max()) < 2**62 and int(ids.min()) > -(2**62)
+    return _Samples(
+        row=rows,
+        event_id=ids,
+        recording=np.zeros(count, dtype=np.int64) if sequence is None else sequence,
+        # Where ids are numbers they say what follows what, also for a sensor that has missed some.
+        position=ids.astype(np.int64) if whole else rows.astype(np.int64),
+        group=ids if sequence is None else sequence,
+    )
+
+
+def _samples_by_time(
+    arrays: dict[str, NDArray[Any]], sequence: NDArray[Any] | None, count: int, path: Path, options: dict[str, Any]
+) -> _Samples:
+    if "time" not in arrays:
+        raise DataError(f"{path}: lacks the array 'time', which data.options.period needs; it has {', '.join(arrays)}")
+    period, block = float(options["period"]), float(options["block"])
+    if not block > 0:
+        raise ConfigError(f"data.options.block: must be above 0 seconds, not {block}")
+    times = _seconds(arrays["time"], count, path)
+    row, tick = ticks(times, period, float(options["tolerance"]) or period / 2)
+    if not len(row):
+        raise DataError(
+            f"{path}: no sample lies within data.options.tolerance of a multiple of {period:g} s; make it larger"
+        )
+    group = np.floor(tick * period / block).astype(np.int64) if sequence is None else sequence[row]
+    return _Samples(row, tick, group, tick, group)
+
+
+def _seconds(times: NDArray[Any], count: int, path: Path) -> NDArray[np.float64]:
+    """Return times in seconds: as they are, or since 1970 if they are dates."""
+    check_length("time", times, count, path)
+    if times.dtype.kind == "M":
+        seconds = (times - np.datetime64(0, "s")) / np.timedelta64(1, "s")
+    elif times.dtype.kind in "fiu":
+        seconds = times.astype(np.float64)
+    else:
+        raise DataError(f"{path}: time has dtype {times.dtype}; it must be seconds, or dates (datetime64)")
+    if (bad := ~np.isfinite(seconds)).any():
+        raise DataError(f"{path}: time of sample {int(np.argmax(bad))} is not known; leave such samples out")
+    return np.asarray(seconds, dtype=np.float64)
+
+
+def _without_bad(
+    samples: _Samples, x: NDArray[np.float32], options: dict[str, Any]
+) -> tuple[_Samples, tuple[str, ...]]:
+    """Leave samples with NaN or infinity out, if the user wants that; else `check_modality` names them."""
+    if options["bad"] != "drop":
+        return samples, ()
+    good = np.asarray(np.isfinite(x).reshape(len(x), -1).all(axis=1))[samples.row]
+    if good.all():
+        return samples, ()
+    first = samples.event_id[int(np.argmin(good))]
+    note = f"{int((~good).sum())} of {len(good)} samples left out, as they hold NaN or infinity (first: event {first})"
+    return samples.take(good), (note,)
+
+
+def _windows(samples: _Samples, path: Path, options: dict[str, Any]) -> NDArray[np.intp]:
+    window, stride = int(options["window"]), int(options["stride"])
+    if (window, stride) == (1, 1):
+        return np.arange(len(samples.row))[:, None]
+    usable = np.ones(len(samples.row), dtype=bool)
+    if window > 1 and samples.group is samples.event_id:
+        raise DataError(
+            f"{path}: windows need to know which samples follow each other: add the array 'sequence', or 'time'"
+        )
+    rows = cut(samples.recording, samples.position, usable, window=window, stride=stride)
+    if not len(rows):
+        raise DataError(f"{path}: no {window} samples follow each other; choose a smaller data.options.window")
+    return rows
+
+
+def _splits(
+    arrays: dict[str, NDArray[Any]], samples: _Samples, seed: int, path: Path, options: dict[str, Any]
+) -> NDArray[np.uint8]:
+    if "split" in arrays:
+        return _given_split(arrays["split"], len(arrays["x"]), path)[samples.row]
+    groups, place = np.unique(samples.group, return_inverse=True)
+    return _hashed_split(groups, seed, float(options["test"]), float(options["validation"]))[place]
 
 
 def _file(folder: Path, modality: str) -> Path:
@@ -73,39 +215,8 @@ def _file(folder: Path, modality: str) -> Path:
     return path
 
 
-def _read(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        # Only a zip archive can be an .npz file; NumPy would also take a bare array, under any name.
-        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        if "pickle" in str(error).lower():
-            raise DataError(f"{path}: holds Python objects; save plain arrays of numbers or text") from None
-        raise DataError(f"{path}: is no readable .npz file ({error})") from None
-    for name in ("x", "event_id"):
-        if name not in arrays:
-            raise DataError(f"{path}: lacks the array '{name}'; it has {', '.join(arrays) or 'nothing'}")
-    return arrays
-
-
-def _values(x: NDArray[Any], path: Path) -> NDArray[np.float32]:
-    if x.dtype.kind not in "fiub":
-        raise DataError(f"{path}: x has dtype {x.dtype}; it must be numbers")
-    if x.ndim < 2:
-        raise DataError(f"{path}: x has shape {x.shape}; the first axis must be events, then at least one more")
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, which is refused like any other
-        return x.astype(np.float32)
-
-
-def _check_length(name: str, values: NDArray[Any], count: int, path: Path) -> None:
-    if values.ndim != 1:
-        raise DataError(f"{path}: {name} has shape {values.shape}; it must have one axis")
-    if len(values) != count:
-        raise DataError(f"{path}: {name} has {len(values)} entries but x has {count} events")
-
-
 def _given_split(given: NDArray[Any], count: int, path: Path) -> NDArray[np.uint8]:
-    _check_length("split", given, count, path)
+    check_length("split", given, count, path)
     if given.dtype.kind == "U":
         unknown = sorted(set(given.tolist()) - set(SPLITS))
         if unknown:
@@ -127,6 +238,9 @@ def _hashed_split(event_ids: NDArray[Any], seed: int, test: float, validation: f
     return np.where(share < test, 2, np.where(share < test + validation, 1, 0)).astype(np.uint8)
 
 
+# ---- labels ----------------------------------------------------------------------------------------------------------
+
+
 def _labels(
     arrays: dict[str, NDArray[Any]], count: int, path: Path
 ) -> tuple[dict[str, NDArray[np.int64]], dict[str, tuple[str, ...]]]:
@@ -138,7 +252,7 @@ def _labels(
         label = name.removeprefix("label_")
         if label in labels:
             raise DataError(f"{path}: 'label' and 'label_label' would have one name; rename one")
-        _check_length(name, values, count, path)
+        check_length(name, values, count, path)
         if values.dtype.kind == "U":
             classes[label] = _class_names(name, path)
             labels[label] = _coded(values, classes[label])
@@ -163,35 +277,10 @@ def _class_names(name: str, path: Path) -> tuple[str, ...]:
     """Return the names of the classes of label `name` in all files of the folder, sorted."""
     known: set[str] = set()
     for file in sorted(path.parent.glob("*.npz")):
-        known.update(_texts(name, file))
+        known.update(read_texts(file, name))  # a file that cannot be read is reported by its own client
     return tuple(sorted(known - {""}))
-
-
-def _texts(name: str, path: Path) -> list[str]:
-    """Return one label array, if it is there and is text; a file that cannot be read is reported by its own client."""
-    try:
-        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
-            values = file[name] if name in file.files else np.empty(0, dtype=np.str_)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile):
-        return []
-    texts: list[str] = values.ravel().tolist() if values.dtype.kind == "U" else []
-    return texts
 
 
 def _coded(values: NDArray[Any], classes: tuple[str, ...]) -> NDArray[np.int64]:
     codes = {text: code for code, text in enumerate(classes)} | {"": UNLABELLED}
     return np.array([codes[text] for text in values.tolist()], dtype=np.int64)
-
-
-def _standardised(x: NDArray[np.float32], train: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scale by training statistics: every feature of a vector alone, every channel of a signal or image.
-
-    What does not vary in training is only centred: dividing by the rounding error of a constant would let a test event
-    explode.
-    """
-    axes = 0 if x.ndim == 2 else (0, *range(2, x.ndim))
-    mean = train.mean(axis=axes, keepdims=True, dtype=np.float64)
-    scale = train.std(axis=axes, keepdims=True, dtype=np.float64)
-    varies = scale > 1e-6 * np.abs(mean)
-    scaled: NDArray[np.float32] = ((x - mean) / np.where(varies, scale, 1.0)).astype(np.float32)
-    return scaled

@@ -1,26 +1,28 @@
 """Finding a data source by name or by dotted path, checking its options, and sharing what was loaded."""
 
 import difflib
+import hashlib
 import inspect
 import json
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sheafalign_fl.data import fashion, folder, multifeature, scenes, watch
+from sheafalign_fl.data import deepsense6g, fashion, folder, mmfi, multifeature, scenes, utd_mhad, watch
 from sheafalign_fl.data.base import DataSource, ModalityData, check_modality
 from sheafalign_fl.data.description import SourceInfo
 from sheafalign_fl.errors import ConfigError, DataError, SheafAlignError
 from sheafalign_fl.plugins import load_attribute
 
 _SOURCES: dict[str, tuple[SourceInfo, DataSource]] = {
-    module.INFO.name: (module.INFO, module.load) for module in (scenes, fashion, multifeature, watch, folder)
+    module.INFO.name: (module.INFO, module.load)
+    for module in (scenes, fashion, multifeature, watch, deepsense6g, mmfi, utd_mhad, folder)
 }
 _KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
 _CACHED = 32
@@ -60,7 +62,8 @@ def load_modality(source: str, modality: str, seed: int, options: Mapping[str, A
     DataError
         The data cannot be had or is malformed.
     """
-    key = _canonical([source, modality, seed, dict(options), _stamp(options)])
+    stamp = hashlib.sha256(repr(_stamp(options)).encode(errors="surrogateescape")).hexdigest()
+    key = _canonical([source, modality, seed, dict(options), stamp])
     with _lock:
         if key in _cache:
             _cache.move_to_end(key)
@@ -151,12 +154,21 @@ def _complete(options: Mapping[str, Any], info: SourceInfo) -> dict[str, Any]:
 
 
 def _stamp(options: Mapping[str, Any]) -> list[tuple[str, int, int]]:
-    """Return what changes when a file in the user's folder changes."""
-    folder_ = Path(str(options["path"])) if options.get("path") is not None else None
-    if folder_ is None or not folder_.is_dir():
-        return []
-    files = [(path.name, path.stat()) for path in sorted(folder_.glob("*.npz"))]
-    return [(name, status.st_mtime_ns, status.st_size) for name, status in files]
+    """Return what changes when a file in or below the user's folder changes."""
+    found: list[tuple[str, int, int]] = []
+    pending = [str(options["path"])] if options.get("path") is not None else []
+    while pending:
+        try:
+            with os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+                    else:
+                        status = entry.stat()
+                        found.append((entry.path, status.st_mtime_ns, status.st_size))
+        except OSError:  # what is wrong with the folder is said by its source
+            continue
+    return sorted(found)
 
 
 def _suggest(name: str, known: list[str]) -> str:

@@ -1,14 +1,17 @@
 """What `sheafalign check`, `sheafalign encoders` and `sheafalign data` print."""
 
+import yaml
 from rich.console import Console
 from rich.text import Text
 
 from sheafalign_fl.check import Checked
+from sheafalign_fl.data.base import SPLITS
 from sheafalign_fl.data.description import SourceInfo
+from sheafalign_fl.data.inspection import Inspection, label_counts
 from sheafalign_fl.data.registry import source_info, sources
 from sheafalign_fl.encoders.table import DIM, encoder_costs
 from sheafalign_fl.report.content import MOST_ROWS, Cells, Table
-from sheafalign_fl.report.numbers import count_of, exact, human_bytes
+from sheafalign_fl.report.numbers import count_of, exact, human_bytes, percent
 from sheafalign_fl.report.tables import print_table
 
 
@@ -67,6 +70,72 @@ def print_encoders(batch: int, console: Console) -> None:
         "the backward pass. Your own encoder: a dotted path, package.module:factory"
     )
     print_table(Table("Encoders", columns, rows, text_columns=4, note=note), console)
+
+
+def print_inspection(inspection: Inspection, console: Console) -> None:
+    """Print what a folder of recordings holds, and what is wrong with it."""
+    total = inspection.events
+    console.print(Text(f"read as {inspection.source}: {count_of(total, 'event')}\n"))
+    if inspection.modalities:
+        print_table(_modalities_seen(inspection, total), console)
+    if inspection.pairs:
+        rows = tuple(
+            (f"{pair.first} – {pair.second}", *(exact(pair.shared[split]) for split in SPLITS))
+            for pair in inspection.pairs
+        )
+        print_table(Table("Events that both have", ("pair", *SPLITS), rows), console)
+    if labels := _labels_seen(inspection):
+        print_table(Table("Labels", ("label", "events of each class"), labels, text_columns=2), console)
+    notes: dict[str, list[str]] = {}
+    for name, data in inspection.modalities.items():
+        for note in data.notes:
+            notes.setdefault(note, []).append(name)
+    wrong = [f"{name}: {problem}" for name, problem in inspection.problems.items()]
+    wrong += [f"{pair.first} – {pair.second}: {pair.problem}" for pair in inspection.pairs if pair.problem]
+    for note, names in notes.items():
+        console.print(Text(f"note: {', '.join(names)}: {note}"))
+    for line in wrong:
+        console.print(Text(f"wrong: {line}", style="red"))
+    if not wrong:
+        console.print(Text("nothing is wrong; a configuration for it:", style="green"))
+        console.print(Text(_suggested(inspection)))
+
+
+def _modalities_seen(inspection: Inspection, total: int) -> Table:
+    rows = tuple(
+        (
+            name,
+            data.encoder or "auto",
+            " × ".join(map(str, data.input_shape)),
+            exact(len(data)),
+            percent(1 - len(data) / total),
+            *(exact(len(data.ids_of(split))) for split in SPLITS),
+        )
+        for name, data in inspection.modalities.items()
+    )
+    return Table("Modalities", ("modality", "encoder", "input", "events", "missing %", *SPLITS), rows, text_columns=3)
+
+
+def _labels_seen(inspection: Inspection) -> tuple[Cells, ...]:
+    """Return the balance of every label, as the modality with the most labelled events has it."""
+    rows: list[Cells] = []
+    names = dict.fromkeys(name for data in inspection.modalities.values() for name in data.labels)
+    for name in names:
+        holders = [data for data in inspection.modalities.values() if name in data.labels]
+        counts = label_counts(max(holders, key=lambda data: int((data.labels[name] >= 0).sum())), name)
+        shown = [f"{kind} {exact(count)}" for kind, count in counts.items()]
+        if len(shown) > MOST_ROWS:
+            shown = [f"{len(counts)} classes of {min(counts.values())} to {max(counts.values())} events"]
+        rows.append((name, ", ".join(shown)))
+    return tuple(rows)
+
+
+def _suggested(inspection: Inspection) -> str:
+    content = {
+        "data": {"source": inspection.source, "options": dict(inspection.options)},
+        "clients": list(inspection.modalities),
+    }
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
 def print_sources(console: Console) -> None:

@@ -1,0 +1,166 @@
+"""What is in a folder: modalities, events that pairs share, missing rates, label balance, and what is wrong."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sheafalign_fl.data import deepsense6g, mmfi, utd_mhad
+from sheafalign_fl.data.base import SPLITS, UNLABELLED, ModalityData
+from sheafalign_fl.data.registry import load_modality, source_info
+from sheafalign_fl.errors import DataError, UserError
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two modalities of a folder."""
+
+    first: str
+    second: str
+    shared: Mapping[str, int]
+    """Split -> events that both have."""
+    disagree: int
+    """Shared events that are in different splits."""
+    problem: str | None
+    """Why the two cannot be aligned, if they cannot."""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a folder holds.
+
+    Attributes
+    ----------
+    source
+        The data source that reads it.
+    options
+        Its options, the folder among them.
+    modalities
+        What could be loaded, by name.
+    problems
+        Modality -> why it could not be loaded.
+    pairs
+        All pairs of what could be loaded.
+    """
+
+    source: str
+    options: Mapping[str, Any]
+    modalities: Mapping[str, ModalityData]
+    problems: Mapping[str, str]
+    pairs: tuple[Pair, ...]
+
+    @property
+    def events(self) -> int:
+        """Return how many events at least one modality has."""
+        ids: set[Any] = set()
+        for data in self.modalities.values():
+            ids.update(data.event_ids.tolist())
+        return len(ids)
+
+    @property
+    def usable(self) -> bool:
+        """Say whether nothing is wrong."""
+        return not self.problems and not any(pair.problem for pair in self.pairs)
+
+
+_PRESENT: Mapping[str, Callable[[Path], list[str]]] = {
+    "folder": lambda folder: sorted(path.stem for path in folder.glob("*.npz")),
+    "mmfi": mmfi.present,
+    "utd-mhad": utd_mhad.present,
+    "deepsense6g": lambda folder: deepsense6g.present(folder) if any(_tables(folder)) else [],
+}
+"""Source -> the modalities that a folder has for it."""
+
+
+def inspect(folder: Path, options: Mapping[str, Any], source: str | None = None, seed: int = 0) -> Inspection:
+    """Load everything in `folder` that some source knows.
+
+    Parameters
+    ----------
+    options
+        Of the source, without `path`.
+    source
+        Which source reads it; default: what it looks like.
+
+    Raises
+    ------
+    DataError
+        There is no such folder, or nothing in it that a source reads.
+    """
+    if not folder.is_dir():
+        raise DataError(f"there is no folder {folder}")
+    source, names = _recognised(folder) if source is None else (source, _modalities(folder, source))
+    if not names:
+        raise DataError(f"{folder}: has nothing that the source '{source}' reads")
+    given = {"path": str(folder.resolve()), **options}
+    modalities: dict[str, ModalityData] = {}
+    problems: dict[str, str] = {}
+    for name in names:
+        try:
+            modalities[name] = load_modality(source, name, seed, given, name)
+        except DataError as error:
+            problems[name] = str(error)
+    pairs = tuple(_pair(one, other, modalities) for one, other in combinations(modalities, 2))
+    return Inspection(source, given, modalities, problems, pairs)
+
+
+def label_counts(data: ModalityData, label: str) -> dict[str, int]:
+    """Return class -> number of events, the classes by their number, then how many events are not labelled."""
+    values = data.labels[label]
+    names = data.classes.get(label, ())
+    codes, counts = np.unique(values[values != UNLABELLED], return_counts=True)
+    result = {
+        names[code] if code < len(names) else str(code): int(count)
+        for code, count in zip(codes.tolist(), counts.tolist(), strict=True)
+    }
+    unknown = int((values == UNLABELLED).sum())
+    return result | ({"not labelled": unknown} if unknown else {})
+
+
+def _tables(folder: Path) -> list[Path]:
+    return [*folder.glob("*.csv"), *folder.glob("*/*.csv")]
+
+
+def _recognised(folder: Path) -> tuple[str, list[str]]:
+    for source, present in _PRESENT.items():
+        if names := present(folder):
+            return source, names
+    raise DataError(
+        f"{folder}: is no data set that is known here; looked for MODALITY.npz, the tables of DeepSense 6G "
+        "(scenario31/scenario31.csv), E01/S01/A01 of MM-Fi, and a1_s1_t1_inertial.mat of UTD-MHAD"
+    )
+
+
+def _modalities(folder: Path, source: str) -> list[str]:
+    source_info(source)
+    if source not in _PRESENT:
+        raise UserError(f"the source '{source}' reads no folder of yours; these do: {', '.join(_PRESENT)}")
+    return _PRESENT[source](folder)
+
+
+def _pair(one: str, other: str, modalities: Mapping[str, ModalityData]) -> Pair:
+    first, second = modalities[one], modalities[other]
+    if (first.event_ids.dtype.kind == "U") != (second.event_ids.dtype.kind == "U"):
+        nothing: dict[str, int] = dict.fromkeys(SPLITS, 0)
+        return Pair(one, other, nothing, 0, "event ids are text in one and numbers in the other")
+    _, here, there = np.intersect1d(first.event_ids, second.event_ids, return_indices=True)
+    split = first.split[here]
+    shared: dict[str, int] = {name: int((split == index).sum()) for index, name in enumerate(SPLITS)}
+    disagree = int((split != second.split[there]).sum())
+    return Pair(one, other, shared, disagree, _problem(first, second, len(here), disagree, shared))
+
+
+def _problem(
+    first: ModalityData, second: ModalityData, count: int, disagree: int, shared: Mapping[str, int]
+) -> str | None:
+    if count == 0:
+        ranges = " and ".join(f"{data.event_ids.min()} to {data.event_ids.max()}" for data in (first, second))
+        apart = first.event_ids.max() < second.event_ids.min() or second.event_ids.max() < first.event_ids.min()
+        return f"no event in common: ids (or clocks) {'never overlap' if apart else 'interleave'}, {ranges}"
+    if disagree:
+        return f"{disagree} shared events are in different splits"
+    lacking = [name for name in ("train", "test") if shared[name] < 2]
+    return f"fewer than 2 shared events for {' and '.join(lacking)}" if lacking else None

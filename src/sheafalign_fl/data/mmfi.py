@@ -1,0 +1,132 @@
+"""`mmfi`: MM-Fi, activities of 40 subjects before Wi-Fi, radar, LiDAR and cameras (Yang et al., arXiv 2305.10345).
+
+Files of the user's: ``E01/S01/A01/wifi-csi/frame001.mat`` and so on. A machine needs the folders of its own modality
+only. Subjects are split, never recordings.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sheafalign_fl.data.base import ModalityData
+from sheafalign_fl.data.description import Labels, Modality, Option, SourceInfo
+from sheafalign_fl.data.frames import OPTIONS, Frames, Sensor, check_options, load_frames
+from sheafalign_fl.data.readers.bodies import BinaryPoints, Keypoints
+from sheafalign_fl.data.readers.links import ChannelState
+from sheafalign_fl.data.readers.pictures import DepthPicture
+from sheafalign_fl.errors import DataError
+
+SUBJECTS = tuple(f"S{number:02d}" for number in range(1, 41))
+ACTIVITIES = tuple(f"A{number:02d}" for number in range(1, 28))
+_SENSORS: dict[str, tuple[str, tuple[str, ...], Sensor]] = {
+    "csi": (
+        "mat",
+        ("wifi-csi",),
+        Sensor(
+            ChannelState(), "csi", "samples", "(3, 114, 10 window)", "Wi-Fi amplitudes: antenna, subcarrier, time; dB"
+        ),
+    ),
+    "mmwave": (
+        "bin",
+        ("mmwave",),
+        Sensor(
+            BinaryPoints(5, 64), "points", "frames", "(window, 5, 64)", "x, y, z, Doppler and intensity of 64 points"
+        ),
+    ),
+    "lidar": (
+        "bin",
+        ("lidar",),
+        Sensor(BinaryPoints(3, 256), "points", "frames", "(window, 3, 256)", "x, y and z of 256 points"),
+    ),
+    "depth": (
+        "png",
+        ("depth",),
+        Sensor(DepthPicture(48, 64), "depth", "channels", "(window, 48, 64)", "depth (m)"),
+    ),
+    "rgb": (
+        "npy",
+        ("rgb",),
+        Sensor(Keypoints(), "skeleton", "time", "(2, 17, window)", "keypoints of the body in the colour camera"),
+    ),
+    "infra": (
+        "npy",
+        ("infra", "infra1"),
+        Sensor(Keypoints(), "skeleton", "time", "(2, 17, window)", "keypoints in the (first) infrared camera"),
+    ),
+    "infra2": (
+        "npy",
+        ("infra2",),
+        Sensor(Keypoints(), "skeleton", "time", "(2, 17, window)", "keypoints in the second infrared camera"),
+    ),
+}
+"""Modality -> the ending of its files, the folders that they may lie in, and how they are read."""
+
+INFO = SourceInfo(
+    name="mmfi",
+    summary="MM-Fi: 27 activities of 40 subjects in Wi-Fi, mmWave radar, LiDAR, depth, keypoints; split by subject.",
+    origin="your files, from https://ntu-aiot-lab.github.io/mm-fi",
+    modalities=tuple(Modality(name, sensor.shape, sensor.meaning) for name, (_, _, sensor) in _SENSORS.items()),
+    options=(
+        *OPTIONS,
+        Option("window", "int", 10, "frames of an event, ten a second"),
+        Option("stride", "int", 10, "frames from one event to the next"),
+    ),
+    labels=(Labels("activity", ACTIVITIES, "what the subject does"),),
+)
+
+
+def load(modality: str, seed: int, **options: Any) -> ModalityData:
+    """Return one modality of all recordings in the folder.
+
+    Raises
+    ------
+    ConfigError
+        An option is out of range.
+    DataError
+        There are no recordings with the modality, or its files are not as they should be.
+    """
+    check_options(options, INFO.name)
+    frames = _frames(Path(str(options["path"])), modality)
+    window, stride = int(options["window"]), int(options["stride"])
+    return load_frames(frames, _SENSORS[modality][2], modality, seed, options, window=window, stride=stride)
+
+
+def present(folder: Path) -> list[str]:
+    """Return the modalities of which there is a folder in some recording."""
+    there = {path.name for path in folder.glob("E[0-9][0-9]/S[0-9][0-9]/A[0-9][0-9]/*") if path.is_dir()}
+    return [name for name, (_, folders, _) in _SENSORS.items() if there & set(folders)]
+
+
+def _frames(folder: Path, modality: str) -> Frames:
+    if not folder.is_dir():
+        raise DataError(f"data.options.path: there is no folder {folder}")
+    ending, names, _ = _SENSORS[modality]
+    files, facts = [], []
+    for recording in sorted(folder.glob("E[0-9][0-9]/S[0-9][0-9]/A[0-9][0-9]")):
+        place, subject, activity = recording.parts[-3:]
+        if subject not in SUBJECTS or activity not in ACTIVITIES:
+            raise DataError(f"{recording}: MM-Fi has subjects S01 to S40 and activities A01 to A27")
+        for path in sorted(path for name in names for path in (recording / name).glob(f"*.{ending}")):
+            number = re.search(r"(\d+)(?!.*\d)", path.stem)
+            if number is None:
+                raise DataError(f"{path}: the name of a frame must hold its number, such as frame001.{ending}")
+            files.append((path,))
+            facts.append((int(place[1:]), int(subject[1:]), int(activity[1:]), int(number.group())))
+    if not files:
+        raise DataError(f"{folder}: there is no E??/S??/A??/{names[0]}/*.{ending}; is it the root of MM-Fi?")
+    place_, subject_, activity_, frame = np.array(facts, dtype=np.int64).T
+    recording_ = (place_ * 100 + subject_) * 100 + activity_
+    return Frames(
+        files=files,
+        where=[str(path.parent.relative_to(folder)) for (path,) in files],
+        event_ids=recording_ * 10_000 + frame,
+        recording=recording_,
+        position=frame - 1,
+        group=np.array([SUBJECTS[number - 1] for number in subject_.tolist()]),
+        groups=SUBJECTS,
+        labels={"activity": activity_ - 1},
+        classes={"activity": ACTIVITIES},
+        notes=(f"{len(np.unique(recording_))} recordings of {len(np.unique(subject_))} subjects",),
+    )

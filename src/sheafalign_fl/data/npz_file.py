@@ -1,0 +1,64 @@
+"""Reading `.npz` files of the user's, without pickle, so they can hold data and nothing else."""
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sheafalign_fl.errors import DataError
+
+_UNREADABLE = (ValueError, OSError, EOFError, zipfile.BadZipFile)
+
+
+def read_arrays(path: Path, needed: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Return the arrays of the file by name.
+
+    Raises
+    ------
+    DataError
+        The file is no readable archive of plain arrays, or lacks a `needed` one.
+    """
+    try:
+        # Only a zip archive can be an .npz file; NumPy would also take a bare array, under any name.
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except _UNREADABLE as error:
+        if "pickle" in str(error).lower():
+            raise DataError(f"{path}: holds Python objects; save plain arrays of numbers or text") from None
+        raise DataError(f"{path}: is no readable .npz file ({error})") from None
+    for name in needed:
+        if name not in arrays:
+            raise DataError(f"{path}: lacks the array '{name}'; it has {', '.join(arrays) or 'nothing'}")
+    return arrays
+
+
+def read_texts(path: Path, name: str) -> list[str]:
+    """Return one array as a list if it is there and is text; nothing where the file cannot be read."""
+    try:
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
+            values = file[name] if name in file.files else np.empty(0, dtype=np.str_)
+    except _UNREADABLE:
+        return []
+    texts: list[str] = values.ravel().tolist() if values.dtype.kind == "U" else []
+    return texts
+
+
+def check_values(x: NDArray[Any], path: Path) -> NDArray[np.float32]:
+    """Return x as float32; raise `DataError` unless it holds numbers and has two axes or more."""
+    if x.dtype.kind not in "fiub":
+        raise DataError(f"{path}: x has dtype {x.dtype}; it must be numbers")
+    if x.ndim < 2:
+        raise DataError(f"{path}: x has shape {x.shape}; the first axis must be events, then at least one more")
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, which is refused like any other
+        return x.astype(np.float32)
+
+
+def check_length(name: str, values: NDArray[Any], count: int, path: Path) -> None:
+    """Raise `DataError` unless `values` has one axis and `count` entries."""
+    if values.ndim != 1:
+        raise DataError(f"{path}: {name} has shape {values.shape}; it must have one axis")
+    if len(values) != count:
+        raise DataError(f"{path}: {name} has {len(values)} entries but x has {count} events")

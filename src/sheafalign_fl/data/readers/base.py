@@ -1,0 +1,126 @@
+"""What every reader is, and how it says that a file is bad."""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import scipy.io
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+"""Arrays of any number type; docstrings give shapes and units."""
+
+
+class BadFileError(Exception):
+    """A file cannot be used; `reason` continues a line that names it.
+
+    Attributes
+    ----------
+    reason
+        What is wrong with the file.
+    known
+        A fault that the data set is known to have: such frames are always left out and counted, never a reason to stop.
+    """
+
+    def __init__(self, reason: str, *, known: bool = False) -> None:
+        super().__init__(reason)
+        self.reason, self.known = reason, known
+
+
+@dataclass(frozen=True)
+class Mended:
+    """A frame whose file had a known fault that could be made good; `how` says what was done."""
+
+    values: NDArray[np.float32]
+    how: str
+
+
+class Reader(Protocol):
+    """From the files of one frame to a float32 array.
+
+    A reader is a frozen dataclass: its `repr` says all that its result depends on beside the files, and `version`
+    is raised whenever the same files would give other values. Both key the cache of prepared arrays.
+    """
+
+    @property
+    def version(self) -> int:
+        """Number of this reader's results."""
+        ...
+
+    def __call__(self, *files: Path) -> NDArray[np.float32] | Mended:
+        """Return the frame; raise `BadFileError` where a file is unreadable or not what it should hold."""
+        ...
+
+
+def read_mat(path: Path, key: str, axes: int) -> Array:
+    """Return array `key` of a MATLAB file, which must have `axes` axes of real numbers.
+
+    Raises
+    ------
+    BadFileError
+        The file is no MATLAB file, or lacks the array, or holds it in another form.
+    """
+    try:
+        content = scipy.io.loadmat(path, variable_names=[key])
+    except FileNotFoundError:
+        raise BadFileError("does not exist") from None
+    except Exception as error:  # scipy raises whatever a damaged file leads it to
+        raise BadFileError(f"is no readable .mat file ({_one_line(error)})") from None
+    if key not in content:
+        raise BadFileError(f"lacks the array '{key}'")
+    return _checked(content[key], key, axes)
+
+
+def read_npy(path: Path, axes: int, *, kinds: str = "fiu") -> Array:
+    """Return the array of an `.npy` file without pickle; raise `BadFileError` unless it has `axes` axes of `kinds`."""
+    try:
+        values = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise BadFileError("does not exist") from None
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise BadFileError(f"is no readable .npy file ({_one_line(error)})") from None
+    if not isinstance(values, np.ndarray):
+        raise BadFileError("is an archive, not one array")
+    return _checked(values, "it", axes, kinds)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a small file; raise `BadFileError` where there is none."""
+    try:
+        return path.read_text(encoding="ascii")
+    except FileNotFoundError:
+        raise BadFileError("does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadFileError(f"is no readable text ({_one_line(error)})") from None
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the content of a file; raise `BadFileError` where there is none."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise BadFileError("does not exist") from None
+    except OSError as error:
+        raise BadFileError(f"cannot be read ({_one_line(error)})") from None
+
+
+def finite(values: Array, what: str) -> Array:
+    """Return `values`; raise `BadFileError` where some are NaN or infinite."""
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        raise BadFileError(f"holds NaN or infinity in {bad} of {values.size} {what}")
+    return values
+
+
+def _checked(values: Array, name: str, axes: int, kinds: str = "fiu") -> Array:
+    if values.dtype.kind not in kinds:
+        raise BadFileError(f"{name} has dtype {values.dtype}; it must be {'complex ' if kinds == 'c' else ''}numbers")
+    if values.ndim != axes or 0 in values.shape:
+        raise BadFileError(f"{name} has shape {values.shape}; it must have {axes} axes and not be empty")
+    return values
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
