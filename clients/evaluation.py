@@ -103,7 +103,7 @@ def score(
 def draw_sample(node: Node, folder: Path) -> None:
     """Save a picture of one of the client's events, on its own disk."""
     client = node.settings.clients[node.name]
-    figure = event_picture(client.modality or node.name, node.sample())
+    figure = event_picture(client.modality or node.name, node.sample(), node.recommended_encoder)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     write_atomically(folder / "samples" / f"{node.name}.png", buffer.getvalue())

@@ -1,7 +1,8 @@
 """Put a benchmark's results where README shows them: ``python -m experiments.publish runs/benchmark``.
 
-Copies ``benchmark.json`` to experiments/benchmark/results/ (with ``--long``: experiments/long/results/) and writes
-README's tables anew from it, so that the figures in README are those of the committed results; a test compares the two.
+Copies ``benchmark.json`` to experiments/benchmark/results/ (``--long``: experiments/long/results/, ``--paper``:
+experiments/paper/results/) and writes README's tables anew from it, so that the figures in README are those of the
+committed results; a test compares the two.
 """
 
 import sys
@@ -36,6 +37,7 @@ PUBLICATIONS = {
         ROOT / "experiments" / "benchmark" / "results" / "benchmark.json", "benchmark", ("results", "claims")
     ),
     "--long": Publication(ROOT / "experiments" / "long" / "results" / "benchmark.json", "long", ("results",)),
+    "--paper": Publication(ROOT / "experiments" / "paper" / "results" / "benchmark.json", "paper", ("results",)),
 }
 
 
@@ -49,10 +51,11 @@ def publish(folder: Path, publication: Publication) -> None:
 
 def main() -> None:
     """Publish the benchmark in the folder that the command line names."""
-    folders = [argument for argument in sys.argv[1:] if argument != "--long"]
-    if len(folders) != 1:
-        raise SystemExit("usage: python -m experiments.publish BENCHMARK_DIR [--long]")
-    publication = PUBLICATIONS["--long" if "--long" in sys.argv else ""]
+    folders = [argument for argument in sys.argv[1:] if not argument.startswith("--")]
+    flags = [argument for argument in sys.argv[1:] if argument.startswith("--")] or [""]
+    if len(folders) != 1 or len(flags) != 1 or flags[0] not in PUBLICATIONS:
+        raise SystemExit("usage: python -m experiments.publish BENCHMARK_DIR [--long | --paper]")
+    publication = PUBLICATIONS[flags[0]]
     try:
         publish(Path(folders[0]), publication)
     except UserError as error:

@@ -89,6 +89,7 @@ class Node:
         self.device = resolve_device(settings.clients[name].device)
         self.dtype = _DTYPES[settings.training.dtype]
         self._data = data
+        self.recommended_encoder = data.encoder
         self._indices = {key: _indices(data, ids) for key, ids in agreement.lists.items()}
         self.encoder = new_encoder(name, settings, data.input_shape, data.encoder).to(self.device, self.dtype)
         self.maps = {

@@ -37,7 +37,12 @@ def test_a_beam_s_power_is_drawn_in_decibels_over_its_direction() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "kind"),
-    [((7,), "patches"), ((3, 50), "lines"), ((1, 8, 9), "images"), ((3, 8, 9), "images"), ((5, 8, 9), "images")],
+    [
+        ((7,), "patches"),
+        ((3, 50), "lines"),
+        ((1, 8, 9), "images"),
+        ((3, 8, 9), "images"),
+    ],
 )
 def test_any_other_modality_is_drawn_by_its_shape(shape: tuple[int, ...], kind: str) -> None:
     figure = event_picture("thermometer", np.random.default_rng(0).normal(size=shape).astype(np.float32))
@@ -51,3 +56,21 @@ def test_a_user_s_modality_with_a_known_name_and_another_shape_is_drawn() -> Non
     assert event_picture("lidar", np.zeros((1, 8, 8), dtype=np.float32)).axes
     assert event_picture("gps", np.zeros(2, dtype=np.float32)).axes
     assert event_picture("beam", np.zeros(8, dtype=np.float32)).axes
+
+
+@pytest.mark.parametrize(
+    ("encoder", "shape"),
+    [("points", (4, 16)), ("points", (3, 5, 16)), ("skeleton", (3, 20, 8)), ("skeleton", (2, 17, 4))],
+)
+def test_clouds_and_skeletons_are_drawn_as_such(encoder: str, shape: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    (axes,) = event_picture("some sensor", x, encoder).axes
+    drawn = np.asarray(axes.collections[0].get_offsets()) if encoder == "points" else axes.get_lines()[-1].get_xydata()
+    expected = (x if x.ndim == 2 else x[-1])[:2].T if encoder == "points" else x[:2, :, 0].T
+    np.testing.assert_allclose(np.asarray(drawn), expected, atol=1e-6)
+
+
+def test_the_frames_of_a_window_are_drawn_side_by_side() -> None:
+    assert len(event_picture("camera", np.zeros((12, 8, 8), dtype=np.float32)).axes) == 4
+    assert len(event_picture("thermometer", np.zeros((5, 8, 9), dtype=np.float32)).axes) == 4
+    assert len(event_picture("camera", np.zeros((2, 8, 8), dtype=np.float32)).axes) == 2

@@ -18,6 +18,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHORTER = {
     "experiments/quickstart.yaml": ["--set", "data.options.events=1000", "--set", "training.exchanges=4"],
     "experiments/watch.yaml": ["--set", "training.exchanges=4"],
+    "export": ["--light", "--events", "500"],
+    "experiments/paper/deepsense.yaml": ["--set", "training.exchanges=4", "--set", "training.batch_size=64"],
+    "experiments/paper/compare.yaml": ["--quick", "--seeds", "0", "--only", "sheafalign,imagebind,clip-pairs"],
     "experiments/own_data/own_data.yaml": ["--set", "training.exchanges=20"],
     "experiments/own_data/own_encoder.yaml": ["--set", "training.exchanges=20"],
     "experiments/own_data/own_source.yaml": ["--set", "training.exchanges=20"],
@@ -63,6 +66,23 @@ def test_every_command_in_readme_works(tmp_path: Path) -> None:
         done += 1
     assert done >= 10
     assert (tmp_path / "runs" / "comparison.html").is_file()
+
+
+@pytest.mark.slow
+def test_the_program_that_measures_preparation_works() -> None:
+    arguments = ["-m", "experiments.preparation", "--events", "3", "--only", "beam,inertial", "--json"]
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["events"] for row in found] == [3, 3]
+    assert all(row["read_again"] == 0 and row["seconds"] > 0 for row in found)
 
 
 @pytest.mark.slow

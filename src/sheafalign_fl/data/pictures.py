@@ -11,22 +11,27 @@ from numpy.typing import NDArray
 from sheafalign_fl.data.scenes import beam, camera, gps, lidar, radar
 
 Values = NDArray[np.float32]
+_MOST_CHANNELS = 4
 
 
-def event_picture(modality: str, x: Values) -> Figure:
-    """Draw one event's input: axes in physical units for the modalities of `scenes`, else by shape.
+def event_picture(modality: str, x: Values, encoder: str | None = None) -> Figure:
+    """Draw one event's input: axes in physical units for the modalities of `scenes`, else by encoder or shape.
 
     Parameters
     ----------
     modality
         The modality's name.
     x
-        Shape (F,), (C, T) or (C, H, W).
+        Shape (F,), (C, T) or (C, H, W), or what the encoder takes.
+    encoder
+        The encoder that the data source recommends, which tells a cloud or a skeleton from a picture.
     """
     figure = Figure(figsize=(4.2, 2.6), layout="constrained")
     named = _SCENES.get(modality)
     if named is not None and x.shape == named[1]:  # a user's own camera is not the one of `scenes`
         named[0](figure, x)
+    elif encoder in _BY_ENCODER:
+        _BY_ENCODER[encoder](figure.add_subplot(), x)
     elif x.ndim == 1:
         axes = figure.add_subplot()
         axes.bar(np.arange(len(x)), x, width=1.0)
@@ -35,9 +40,36 @@ def event_picture(modality: str, x: Values) -> Figure:
         axes = figure.add_subplot()
         axes.plot(x.T, linewidth=0.8)
         axes.set_xlabel("sample")
+    elif x.ndim == 3 and x.shape[0] not in (1, 3):
+        shown = np.linspace(0, len(x) - 1, min(len(x), _MOST_CHANNELS)).astype(int)
+        for place, channel in enumerate(shown.tolist()):
+            axes = figure.add_subplot(2, -(-len(shown) // 2), place + 1)
+            _image(axes, x[channel : channel + 1])
+            axes.set_title(f"channel {channel}", fontsize=7)
     else:
         _image(figure.add_subplot(), x)
     return figure
+
+
+def _cloud(axes: Axes, x: Values) -> None:
+    """Draw the last frame from above, coloured by height."""
+    points = x if x.ndim == 2 else x[-1]
+    height = points[2] if len(points) > 2 else None
+    axes.scatter(points[0], points[1], c=height, s=4, cmap="viridis")
+    axes.set_aspect("equal")
+    axes.set_xlabel("x (standardised)", fontsize=8)
+    axes.set_ylabel("y (standardised)", fontsize=8)
+    axes.tick_params(labelsize=7)
+
+
+def _skeleton(axes: Axes, x: Values) -> None:
+    """Draw where the joints are in the first frame, and the way of each from there to the last."""
+    axes.plot(x[0].T, x[1].T, linewidth=0.5, color="grey")
+    axes.plot(x[0, :, 0], x[1, :, 0], "o", markersize=3)
+    axes.set_aspect("equal")
+    axes.set_xlabel("first coordinate", fontsize=8)
+    axes.set_ylabel("second coordinate", fontsize=8)
+    axes.tick_params(labelsize=7)
 
 
 def _image(axes: Axes, x: Values) -> None:
@@ -115,3 +147,4 @@ _SCENES: dict[str, tuple[Callable[[Figure, Values], None], tuple[int, ...]]] = {
     "beam": (_beam, (beam.BEAMS,)),
     "gps": (_gps, (5,)),
 }
+_BY_ENCODER: dict[str, Callable[[Axes, Values], None]] = {"points": _cloud, "skeleton": _skeleton}
