@@ -12,7 +12,7 @@ from sheafalign_fl.data.description import Option
 from sheafalign_fl.data.normalisation import standardised
 from sheafalign_fl.data.preparation import Files, check_faults, prepare
 from sheafalign_fl.data.readers import Reader
-from sheafalign_fl.data.windows import Array, cut, stack
+from sheafalign_fl.data.windows import Array, check_window, cut, stack
 from sheafalign_fl.errors import ConfigError, DataError
 
 BAD_POLICIES = ("stop", "drop")
@@ -100,6 +100,9 @@ def load_frames(
     DataError
         A file is bad and the policy is to stop; or no window is left.
     """
+    # Options are checked before any file is read, which can take hours.
+    check_window(window, stride)
+    splits = _splits(frames, seed, options)
     # Windows of a table can overlap, so a file may be there several times; it is read once.
     number: dict[Files, int] = {}
     index = np.array([number.setdefault(files, len(number)) for files in frames.files])
@@ -114,7 +117,7 @@ def load_frames(
             "choose a smaller window"
         )
     last = rows[:, -1]
-    split = _splits(frames, seed, options)[last]
+    split = splits[last]
     train = np.unique(index[rows[split == SPLITS.index("train")]])
     x = stack(standardised(prepared.x, train), index[rows], sensor.join)
     return ModalityData(

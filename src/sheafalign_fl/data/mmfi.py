@@ -20,6 +20,8 @@ from sheafalign_fl.errors import DataError
 
 SUBJECTS = tuple(f"S{number:02d}" for number in range(1, 41))
 ACTIVITIES = tuple(f"A{number:02d}" for number in range(1, 28))
+_MOST_FRAMES = 10_000
+"""Of a recording; they have 297. Event ids have room for so many."""
 _SENSORS: dict[str, tuple[str, tuple[str, ...], Sensor]] = {
     "csi": (
         "mat",
@@ -103,25 +105,24 @@ def _frames(folder: Path, modality: str) -> Frames:
     if not folder.is_dir():
         raise DataError(f"data.options.path: there is no folder {folder}")
     ending, names, _ = _SENSORS[modality]
-    files, facts = [], []
+    found: dict[tuple[int, int, int, int], Path] = {}
     for recording in sorted(folder.glob("E[0-9][0-9]/S[0-9][0-9]/A[0-9][0-9]")):
         place, subject, activity = recording.parts[-3:]
         if subject not in SUBJECTS or activity not in ACTIVITIES:
             raise DataError(f"{recording}: MM-Fi has subjects S01 to S40 and activities A01 to A27")
         for path in sorted(path for name in names for path in (recording / name).glob(f"*.{ending}")):
-            number = re.search(r"(\d+)(?!.*\d)", path.stem)
-            if number is None:
-                raise DataError(f"{path}: the name of a frame must hold its number, such as frame001.{ending}")
-            files.append((path,))
-            facts.append((int(place[1:]), int(subject[1:]), int(activity[1:]), int(number.group())))
-    if not files:
+            key = (int(place[1:]), int(subject[1:]), int(activity[1:]), _number(path))
+            if key in found:
+                raise DataError(f"{path}: is there twice, also as {found[key]}")
+            found[key] = path
+    if not found:
         raise DataError(f"{folder}: there is no E??/S??/A??/{names[0]}/*.{ending}; is it the root of MM-Fi?")
-    place_, subject_, activity_, frame = np.array(facts, dtype=np.int64).T
+    place_, subject_, activity_, frame = np.array(list(found), dtype=np.int64).T
     recording_ = (place_ * 100 + subject_) * 100 + activity_
     return Frames(
-        files=files,
-        where=[str(path.parent.relative_to(folder)) for (path,) in files],
-        event_ids=recording_ * 10_000 + frame,
+        files=[(path,) for path in found.values()],
+        where=[str(path.parent.relative_to(folder)) for path in found.values()],
+        event_ids=recording_ * _MOST_FRAMES + frame,
         recording=recording_,
         position=frame - 1,
         group=np.array([SUBJECTS[number - 1] for number in subject_.tolist()]),
@@ -130,3 +131,13 @@ def _frames(folder: Path, modality: str) -> Frames:
         classes={"activity": ACTIVITIES},
         notes=(f"{len(np.unique(recording_))} recordings of {len(np.unique(subject_))} subjects",),
     )
+
+
+def _number(path: Path) -> int:
+    """Return the number of a frame, the last in its file's name."""
+    match = re.search(r"(\d+)(?!.*\d)", path.stem)
+    if match is None or int(match.group()) >= _MOST_FRAMES:
+        raise DataError(
+            f"{path}: the name of a frame must hold its number (below {_MOST_FRAMES}), such as frame001{path.suffix}"
+        )
+    return int(match.group())

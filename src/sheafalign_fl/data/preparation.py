@@ -180,7 +180,7 @@ def _read(reader: Reader, frames: Sequence[Files], rows: list[int], what: str) -
         try:
             values = reader(*frames[row])
         except BadFileError as error:
-            file = next((path for path in frames[row] if not path.is_file()), frames[row][0])
+            file = error.file or next((path for path in frames[row] if not path.is_file()), frames[row][0])
             return row, replace(entry, fault=asdict(Fault(str(file), error.reason, error.known))), None
         if isinstance(values, Mended):
             entry, values = replace(entry, mended=values.how), values.values

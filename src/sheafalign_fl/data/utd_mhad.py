@@ -66,7 +66,7 @@ def _frames(folder: Path, modality: str) -> Frames:
     found: dict[tuple[int, int, int], Path] = {}
     for path in sorted(folder.rglob(f"a*_s*_t*_{modality}.mat")):
         match = _NAME.fullmatch(path.name)
-        if match is None:
+        if match is None or match[4] != modality:
             continue
         key = (int(match[1]), int(match[2]), int(match[3]))
         if not (1 <= key[0] <= len(ACTIONS) and 1 <= key[1] <= SUBJECTS and 1 <= key[2] <= TRIALS):

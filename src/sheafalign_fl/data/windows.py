@@ -27,9 +27,7 @@ def cut(recording: Array, position: Array, usable: NDArray[np.bool_], *, window:
     ConfigError
         Window or stride is below 1.
     """
-    for name, value in (("window", window), ("stride", stride)):
-        if value < 1:
-            raise ConfigError(f"data.options.{name}: must be 1 or more, not {value}")
+    check_window(window, stride)
     _, code = np.unique(recording, return_inverse=True)
     rows = np.flatnonzero(usable)
     rows = rows[np.lexsort((position[rows], code[rows]))]
@@ -40,6 +38,13 @@ def cut(recording: Array, position: Array, usable: NDArray[np.bool_], *, window:
     same = code[windows[:, 0]] == code[windows[:, -1]]
     starts = position[windows[:, 0]] % stride == 0
     return np.ascontiguousarray(windows[steps.all(axis=1) & same & starts])
+
+
+def check_window(window: int, stride: int) -> None:
+    """Raise `ConfigError` where window or stride is below 1."""
+    for name, value in (("window", window), ("stride", stride)):
+        if value < 1:
+            raise ConfigError(f"data.options.{name}: must be 1 or more, not {value}")
 
 
 def any_ahead(values: NDArray[np.int64], recording: Array, position: Array, horizon: int) -> NDArray[np.int64]:

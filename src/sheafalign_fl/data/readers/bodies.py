@@ -10,6 +10,9 @@ from sheafalign_fl.data.readers.base import Array, BadFileError, finite, read_by
 from sheafalign_fl.data.readers.clouds import even_points
 from sheafalign_fl.data.readers.pictures import shrunk_depth
 
+_SMALLEST, _LARGEST = 1e-30, 1e9
+"""Of what a sensor's binary file can hold, beside 0: metres, metres a second, intensities."""
+
 
 @dataclass(frozen=True)
 class BinaryPoints:
@@ -20,7 +23,7 @@ class BinaryPoints:
 
     columns: int
     points: int
-    version: int = 1
+    version: int = 2
 
     def __call__(self, *files: Path) -> NDArray[np.float32]:
         """Read one `.bin` file."""
@@ -30,8 +33,9 @@ class BinaryPoints:
         if not content:
             return np.zeros((self.columns, self.points), dtype=np.float32)
         cloud = finite(np.frombuffer(content, dtype="<f8").reshape(-1, self.columns), "values")
-        if np.abs(cloud).max() > 1e9:
-            raise BadFileError("holds numbers beyond a billion; it must be little-endian float64")
+        size = np.abs(cloud[cloud != 0])
+        if size.max(initial=0.0) > _LARGEST or size.min(initial=1.0) < _SMALLEST:  # text, or another order of bytes
+            raise BadFileError("holds numbers that nothing measures; it must be little-endian float64")
         return even_points(cloud, self.points)
 
 

@@ -99,7 +99,10 @@ def _numbers(path: Path) -> Array:
 
 
 def _coordinates(path: Path) -> tuple[float, float]:
-    values = _numbers(path)
+    try:
+        values = _numbers(path)
+    except BadFileError as error:
+        raise BadFileError(error.reason, file=path) from None
     if len(values) != 2 or not np.isfinite(values).all() or abs(values[0]) > 90 or abs(values[1]) > 360:
-        raise BadFileError("must hold two lines: latitude and longitude in degrees")
+        raise BadFileError("must hold two lines: latitude and longitude in degrees", file=path)
     return float(values[0]), float(values[1])

@@ -20,7 +20,7 @@ class RadarMaps:
 
     ranges: int = 64
     bins: int = 64
-    version: int = 1
+    version: int = 2
 
     def __call__(self, *files: Path) -> NDArray[np.float32]:
         """Read one `.npy` file."""
@@ -39,22 +39,24 @@ def maps(cube: Array, ranges: int, bins: int) -> NDArray[np.float32]:
     Doppler spectrum's power, so that no target falls between two bins.
     """
     _, samples, chirps = cube.shape
+    peak = float(max(np.abs(cube.real).max(), np.abs(cube.imag).max()))
+    cube = cube / (peak or 1.0)  # the square of a large single-precision number is infinite, of a small one 0
     window = _hann(samples)[None, :, None] * _hann(chirps)[None, None, :]
     along = np.fft.fft(cube * window, axis=1)[:, : min(ranges, samples)]
     doppler = np.square(np.abs(np.fft.fftshift(np.fft.fft(along, axis=2), axes=2))).sum(axis=0)
     angle = np.square(np.abs(np.fft.fftshift(np.fft.fft(along, n=bins, axis=0), axes=0))).sum(axis=2).T
-    return np.stack([_decibels(_fitted(angle, ranges, bins)), _decibels(_fitted(doppler, ranges, bins))])
+    missing = ((0, ranges - len(doppler)), (0, 0))  # ranges past the last are noise
+    return np.stack([np.pad(_decibels(_fitted(power, bins)), missing) for power in (angle, doppler)])
 
 
-def _fitted(power: Array, ranges: int, bins: int) -> Array:
-    """Return `power` (R, B) at (ranges, bins): neighbouring bins summed or repeated, ranges past the last are empty."""
+def _fitted(power: Array, bins: int) -> Array:
+    """Return `power` (R, B) at (R, bins): neighbouring bins summed or repeated."""
     if power.shape[1] > bins:
         edges = np.arange(bins) * power.shape[1] // bins
         power = np.add.reduceat(power, edges, axis=1)
     elif power.shape[1] < bins:
         power = power[:, np.arange(bins) * power.shape[1] // bins]
-    missing = ranges - len(power)
-    return np.pad(power, ((0, missing), (0, 0)), mode="edge") if missing > 0 else power
+    return power
 
 
 def _decibels(power: Array) -> NDArray[np.float32]:
