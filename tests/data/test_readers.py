@@ -411,11 +411,11 @@ def test_bad_values_are_interpolated_along_the_second_axis(seed: int, share: flo
     np.testing.assert_allclose(interpolated(dirty, bad), wanted)
 
 
-def test_channel_state_is_in_decibels_and_says_where_it_was_mended(tmp_path: Path) -> None:
+def test_channel_state_is_what_the_file_holds_and_says_where_it_was_mended(tmp_path: Path) -> None:
     reader, path = ChannelState(2, 5, 2), tmp_path / "csi.mat"
     amplitude = np.arange(20.0).reshape(2, 5, 2)
     savemat(path, {"CSIamp": amplitude})
-    wanted = [20 * math.log10(value) if value else -60.0 for value in range(20)]
+    wanted = list(range(20))
     np.testing.assert_allclose(as_array(reader(path)).ravel(), wanted, rtol=1e-5, atol=1e-5)
     amplitude[1, 2, 1] = np.nan
     savemat(path, {"CSIamp": amplitude})

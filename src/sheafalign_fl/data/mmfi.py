@@ -26,9 +26,7 @@ _SENSORS: dict[str, tuple[str, tuple[str, ...], Sensor]] = {
     "csi": (
         "mat",
         ("wifi-csi",),
-        Sensor(
-            ChannelState(), "csi", "samples", "(3, 114, 10 window)", "Wi-Fi amplitudes: antenna, subcarrier, time; dB"
-        ),
+        Sensor(ChannelState(), "csi", "samples", "(3, 114, 10 window)", "Wi-Fi amplitudes: antenna, subcarrier, time"),
     ),
     "mmwave": (
         "bin",

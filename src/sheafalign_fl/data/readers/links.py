@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sheafalign_fl.data.readers.base import Array, BadFileError, Mended, read_mat, read_text
+from sheafalign_fl.data.readers.base import Array, BadFileError, Mended, finite, read_mat, read_text
 
 _EARTH_RADIUS = 6_371_008.8
 _FAINTEST = 1e-12
@@ -53,7 +53,7 @@ class Position:
 
 @dataclass(frozen=True)
 class ChannelState:
-    """Amplitudes of a Wi-Fi channel, (links, subcarriers, samples), in dB.
+    """Amplitudes of a Wi-Fi channel, (links, subcarriers, samples), in the file's own unit.
 
     The file is a `.mat` whose array `CSIamp` has this shape. Infinite and missing amplitudes, a known fault of MM-Fi,
     are interpolated along the subcarriers; a frame with more than a fifth of them is left out.
@@ -74,8 +74,8 @@ class ChannelState:
         if bad.mean() > 0.2:
             raise BadFileError(f"has NaN or infinity in {bad.mean():.0%} of its amplitudes", known=True)
         whole = interpolated(amplitude, bad) if bad.any() else amplitude
-        decibels = (20 * np.log10(np.maximum(whole, 1e-3))).astype(np.float32)
-        return Mended(decibels, "NaN and infinite amplitudes interpolated") if bad.any() else decibels
+        result = finite(whole, "amplitudes").astype(np.float32)
+        return Mended(result, "NaN and infinite amplitudes interpolated") if bad.any() else result
 
 
 def interpolated(values: Array, bad: NDArray[np.bool_]) -> Array:
