@@ -182,9 +182,7 @@ def _table_frames(table: Table, columns: Sequence[str], modality: str, horizon: 
     # `seq_index` starts again in every scenario, so a sequence is named by both.
     group = np.array([f"{table.scenario}/{value:06d}" for value in sequence.tolist()])
     labels, notes = _labels(table, group, index, horizon)
-    absent = len(table.rows) - len(keep)
-    if absent:
-        notes = (*notes, f"{table.scenario}: {absent} of {len(table.rows)} rows name no file of {modality}")
+    notes += _absent(table, len(keep), modality)
     return Frames(
         files=files,
         where=[table.where(row) for row in keep.tolist()],
@@ -220,6 +218,11 @@ def _files(table: Table, columns: Sequence[Sequence[Path | None]]) -> tuple[NDAr
     if not keep:
         raise DataError(f"{table.path}: no row names a file")
     return np.array(keep, dtype=np.intp), files
+
+
+def _absent(table: Table, named: int, modality: str) -> tuple[str, ...]:
+    lacking = len(table.rows) - named
+    return (f"{table.scenario}: {lacking} of {len(table.rows)} rows name no file of {modality}",) if lacking else ()
 
 
 def _labels(
@@ -273,6 +276,8 @@ def _load_challenge(
     """Return the last `window` frames of every row; every row is a recording of its own, of as many frames."""
     if options["stride"] != 1:
         raise ConfigError("data.options.stride: the rows of the challenge are its events; leave stride at 1")
+    if options["window"] < 1:
+        raise ConfigError(f"data.options.window: must be 1 or more, not {options['window']}")
     # The challenge does not say where the unit is, so its positions are not from there.
     columns = columns[:1]
     frames = _joined([_challenge_frames(table, columns, modality, int(options["window"])) for table in tables])
@@ -286,6 +291,7 @@ def _challenge_frames(table: Table, columns: Sequence[str], modality: str, windo
     rows = np.arange(len(table.rows))
     labels, notes = _beam_labels(table) if "unit1_beam" in table.columns else ({}, ())
     keep, files = _files(table, [table.files(name) for step in chosen for name in step])
+    notes += _absent(table, len(keep), modality)
     steps = len(chosen)
     frames: list[Files] = []
     for named in files:

@@ -22,6 +22,8 @@ class Table:
     """Of the scenario, from its name, so that machines that hold different scenarios number events alike."""
     columns: tuple[str, ...]
     rows: tuple[dict[str, str], ...]
+    lines: tuple[int, ...]
+    """Of each row in the file, from 1; the header's is nearly always the first."""
 
     @property
     def scenario(self) -> str:
@@ -30,7 +32,7 @@ class Table:
 
     def where(self, row: int) -> str:
         """Return what names a row: the line in the file, whose first line is the header."""
-        return f"{self.path} row {row + 2}"
+        return f"{self.path} row {self.lines[row]}"
 
     def numbers(self, column: str, *, least: int = 0) -> NDArray[np.int64]:
         """Return a column of whole numbers; `UNLABELLED` where a cell is empty or NaN.
@@ -94,16 +96,14 @@ def _read(path: Path) -> Table | None:
             header = [name.strip() for name in next(reader, [])]
             if not any(name.startswith("unit1_") for name in header):
                 return None
-            lines = [line for line in reader if line]
+            lines = [(reader.line_num, line) for line in reader if line]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: is no readable CSV file ({error})") from None
     if len(set(header)) != len(header):
         raise DataError(f"{path}: the column '{max(header, key=header.count)}' is there twice")
-    for number, line in enumerate(lines):
+    for number, line in lines:
         if len(line) != len(header):
-            raise DataError(
-                f"{path} row {number + 2}: has {len(line)} cells, but the header names {len(header)} columns"
-            )
+            raise DataError(f"{path} row {number}: has {len(line)} cells, but the header names {len(header)} columns")
     if not lines:
         raise DataError(f"{path}: has no rows")
     digits = re.search(r"\d+$", path.stem)
@@ -111,7 +111,8 @@ def _read(path: Path) -> Table | None:
         path,
         int(digits.group()) if digits else 0,
         tuple(header),
-        tuple(dict(zip(header, line, strict=True)) for line in lines),
+        tuple(dict(zip(header, line, strict=True)) for _, line in lines),
+        tuple(number for number, _ in lines),
     )
 
 

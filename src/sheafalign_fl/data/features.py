@@ -32,7 +32,7 @@ def with_features(data: ModalityData, path: Path, client: str) -> ModalityData:
     arrays = read_arrays(path, ("x", "event_id"))
     x, ids = check_values(arrays["x"], path), arrays["event_id"]
     check_length("event_id", ids, len(x), path)
-    if (ids.dtype.kind == "U") != (data.event_ids.dtype.kind == "U"):
+    if ids.dtype.kind not in "iuU" or (ids.dtype.kind == "U") != (data.event_ids.dtype.kind == "U"):
         raise DataError(f"{path}: event_id has dtype {ids.dtype}, but the data's ids have {data.event_ids.dtype}")
     if len(np.unique(ids)) != len(ids):
         raise DataError(f"{path}: some event ids occur more than once")

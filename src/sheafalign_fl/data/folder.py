@@ -76,9 +76,10 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
     samples = _samples(arrays, len(x), path, options)
     labels, classes = _labels(arrays, len(x), path)
     samples, notes = _without_bad(samples, x, options)
-    rows = _windows(samples, path, options)
+    split = _splits(arrays, samples, seed, path, options)
+    rows = _windows(samples, split, path, options)
     last = rows[:, -1]
-    split = _splits(arrays, samples, seed, path, options)[last]
+    split = split[last]
     if options["standardise"]:
         train = samples.row[np.unique(rows[split == SPLITS.index("train")])]
         x = standardised(x, train)
@@ -181,7 +182,7 @@ def _without_bad(
     return samples.take(good), (note,)
 
 
-def _windows(samples: _Samples, path: Path, options: dict[str, Any]) -> NDArray[np.intp]:
+def _windows(samples: _Samples, split: NDArray[np.uint8], path: Path, options: dict[str, Any]) -> NDArray[np.intp]:
     window, stride = int(options["window"]), int(options["stride"])
     if (window, stride) == (1, 1):
         return np.arange(len(samples.row))[:, None]
@@ -190,7 +191,9 @@ def _windows(samples: _Samples, path: Path, options: dict[str, Any]) -> NDArray[
         raise DataError(
             f"{path}: windows need to know which samples follow each other: add the array 'sequence', or 'time'"
         )
-    rows = cut(samples.recording, samples.position, usable, window=window, stride=stride)
+    # A split that the file gives may divide a recording; then windows end where it does.
+    _, code = np.unique(samples.recording, return_inverse=True)
+    rows = cut(code * len(SPLITS) + split, samples.position, usable, window=window, stride=stride)
     if not len(rows):
         raise DataError(f"{path}: no {window} samples follow each other; choose a smaller data.options.window")
     return rows

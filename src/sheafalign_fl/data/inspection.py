@@ -157,8 +157,8 @@ def _problem(
     first: ModalityData, second: ModalityData, count: int, disagree: int, shared: Mapping[str, int]
 ) -> str | None:
     if count == 0:
-        ranges = " and ".join(f"{data.event_ids.min()} to {data.event_ids.max()}" for data in (first, second))
-        apart = first.event_ids.max() < second.event_ids.min() or second.event_ids.max() < first.event_ids.min()
+        (low, high), (least, most) = (np.sort(data.event_ids)[[0, -1]].tolist() for data in (first, second))
+        ranges, apart = f"{low} to {high} and {least} to {most}", high < least or most < low
         return f"no event in common: ids (or clocks) {'never overlap' if apart else 'interleave'}, {ranges}"
     if disagree:
         return f"{disagree} shared events are in different splits"

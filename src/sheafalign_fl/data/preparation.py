@@ -100,10 +100,16 @@ def prepare(reader: Reader, frames: Sequence[Files], what: str, *, cache: bool =
     if folder is not None and old is not None:
         stale = _changed(entries, stale, frames)
     arrays = _read(reader, frames, stale, what)
-    x = _joined(arrays, entries, old, frames, stale)
-    if folder is not None:
-        x = _keep(folder, x, entries)
-    return _prepared(x, entries, len(stale))
+    if old is not None and any(array is not None and array.shape != old.shape[1:] for _, array in arrays.values()):
+        # Most frames may now have another shape, which those in the cache do not tell.
+        old, stale = None, list(range(len(frames)))
+        arrays = _read(reader, frames, stale, what)
+    x = _joined(arrays, entries, old, frames)
+    prepared = _prepared(x, entries, len(stale))
+    if len(prepared.faults) == len(frames):
+        fault = prepared.faults[0]
+        raise DataError(f"{fault.file}: {fault.reason}; not one of {len(frames)} frames could be read")
+    return prepared if folder is None else replace(prepared, x=_keep(folder, x, entries))
 
 
 def cache_folder() -> Path:
@@ -129,7 +135,9 @@ def _cached(folder: Path | None, count: int) -> tuple[list[_Entry | None], NDArr
         x = np.load(folder / "x.npy", mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, TypeError, EOFError):
         return nothing
-    return (list(entries), x) if len(entries) == count == len(x) and x.dtype == np.float32 else nothing
+    return (
+        (list(entries), x) if len(entries) == count and x.shape[:1] == (count,) and x.dtype == np.float32 else nothing
+    )
 
 
 def _fresh(entries: list[_Entry | None], row: int, files: Files) -> bool:
@@ -204,14 +212,9 @@ def _joined(
     entries: list[_Entry | None],
     old: NDArray[np.float32] | None,
     frames: Sequence[Files],
-    rows: list[int],
 ) -> NDArray[np.float32]:
     """Return one array of what was read and what is in the cache; note in `entries` what was read."""
     shape = _usual_shape([array.shape for _, array in read.values() if array is not None], old)
-    if shape is None:
-        entry = read[rows[0]][0]
-        fault = entry.fault or {}
-        raise DataError(f"{fault.get('file')}: {fault.get('reason')}; not one of {len(frames)} frames could be read")
     x = np.zeros((len(frames), *shape), dtype=np.float32)
     if old is not None and old.shape[1:] == shape:
         x[:] = old
@@ -226,10 +229,10 @@ def _joined(
     return x
 
 
-def _usual_shape(shapes: list[tuple[int, ...]], old: NDArray[np.float32] | None) -> tuple[int, ...] | None:
+def _usual_shape(shapes: list[tuple[int, ...]], old: NDArray[np.float32] | None) -> tuple[int, ...]:
     if old is not None:
         return old.shape[1:]
-    return max(sorted(set(shapes)), key=shapes.count) if shapes else None
+    return max(sorted(set(shapes)), key=shapes.count, default=())
 
 
 def _prepared(x: NDArray[np.float32], entries: list[_Entry | None], read: int) -> Prepared:

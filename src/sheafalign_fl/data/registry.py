@@ -153,9 +153,9 @@ def _complete(options: Mapping[str, Any], info: SourceInfo) -> dict[str, Any]:
     return {name: option.default for name, option in known.items()} | dict(options)
 
 
-def _stamp(options: Mapping[str, Any]) -> list[tuple[str, int, int]]:
+def _stamp(options: Mapping[str, Any]) -> list[tuple[str, int, int, int]]:
     """Return what changes when a file in or below the user's folder changes."""
-    found: list[tuple[str, int, int]] = []
+    found: list[tuple[str, int, int, int]] = []
     pending = [str(options["path"])] if options.get("path") is not None else []
     while pending:
         try:
@@ -165,7 +165,7 @@ def _stamp(options: Mapping[str, Any]) -> list[tuple[str, int, int]]:
                         pending.append(entry.path)
                     else:
                         status = entry.stat()
-                        found.append((entry.path, status.st_mtime_ns, status.st_size))
+                        found.append((entry.path, status.st_mtime_ns, status.st_ctime_ns, status.st_size))
         except OSError:  # what is wrong with the folder is said by its source
             continue
     return sorted(found)

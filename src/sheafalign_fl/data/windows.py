@@ -78,8 +78,8 @@ def _row_at(
     code: Array, position: Array, order: Array, wanted_code: Array, wanted: Array
 ) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
     """Return for each wanted (recording, position) whether it exists, and its row."""
-    span = int(position.max()) + int(wanted.max()) + 2
     low = int(position.min())
+    span = int(wanted.max()) - low + 1
     keys = code[order].astype(np.int64) * span + (position[order] - low)
     wanted_keys = wanted_code.astype(np.int64) * span + (wanted - low)
     index = np.minimum(np.searchsorted(keys, wanted_keys), len(keys) - 1)
