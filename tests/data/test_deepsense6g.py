@@ -254,6 +254,19 @@ def test_rows_of_the_challenge_are_not_cut_with_a_stride(exports: Path) -> None:
         load(exports / "challenge", "camera", stride=2)
 
 
+def test_challenge_tables_with_fewer_frames_in_a_row_are_not_mixed_with_others(copied: CopyExport) -> None:
+    folder = copied("challenge")
+    lines = [line.split(",") for line in (folder / "scenario31" / "scenario31.csv").read_text().splitlines()]
+    kept = [place for place, name in enumerate(lines[0]) if name != "unit1_rgb_1"]
+    shutil.copytree(folder / "scenario31", folder / "scenario32")
+    (folder / "scenario32" / "scenario31.csv").unlink()
+    fewer = "\n".join(",".join(line[place] for place in kept) for line in lines)
+    (folder / "scenario32" / "scenario32.csv").write_text(fewer + "\n")
+    with pytest.raises(DataError, match="4 frames of camera in some tables and 5 in others"):
+        load(folder, "camera", window=5)
+    assert load(folder, "camera", window=4).input_shape == (4, 64, 64)
+
+
 # ---- known faults, empty cells ---------------------------------------------------------------------------------------
 
 

@@ -52,6 +52,7 @@ def test_every_command_in_readme_works(tmp_path: Path) -> None:
     """The checkout's folders are copied into an empty one, where the commands may leave what they write."""
     for name in ("experiments", "clients", "strategies", "src"):
         _copy(ROOT / name, tmp_path / name)
+    own_cache = {**environment(), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     done = 0
     for words in commands():
         if any(" ".join(words).startswith(elsewhere) for elsewhere in RUN_ELSEWHERE):
@@ -60,7 +61,7 @@ def test_every_command_in_readme_works(tmp_path: Path) -> None:
         program = str(Path(sys.executable).parent / words[0])
         result = subprocess.run(
             [program, *words[1:], *more],
-            cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=240, check=False,
+            cwd=tmp_path, env=own_cache, capture_output=True, text=True, timeout=240, check=False,
         )  # fmt: skip
         assert result.returncode == 0, f"{' '.join(words)}\n{result.stdout[-2000:]}{result.stderr[-2000:]}"
         done += 1

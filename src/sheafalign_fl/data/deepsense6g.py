@@ -280,8 +280,14 @@ def _load_challenge(
         raise ConfigError(f"data.options.window: must be 1 or more, not {options['window']}")
     # The challenge does not say where the unit is, so its positions are not from there.
     columns = columns[:1]
-    frames = _joined([_challenge_frames(table, columns, modality, int(options["window"])) for table in tables])
-    length = len(np.unique(frames.position))
+    parts = [_challenge_frames(table, columns, modality, int(options["window"])) for table in tables]
+    length, *others = sorted({len(np.unique(part.position)) for part in parts})
+    if others:
+        raise DataError(
+            f"{options['path']}: rows give {length} frames of {modality} in some tables and {others[0]} in others; "
+            "choose with data.options.scenarios, or a smaller window"
+        )
+    frames = _joined(parts)
     return load_frames(frames, sensor, modality, seed, options, window=length, stride=length)
 
 

@@ -218,7 +218,8 @@ def _joined(
     x = np.zeros((len(frames), *shape), dtype=np.float32)
     if old is not None and old.shape[1:] == shape:
         x[:] = old
-    for row, (entry, array) in read.items():
+    for row in list(read):
+        entry, array = read.pop(row)  # let go of at once: together they are as large as the result
         entries[row] = entry
         if array is None or array.shape == shape:
             x[row] = 0.0 if array is None else array
