@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from sheafalign_fl.config import parse_settings
+from sheafalign_fl.data.registry import source_info
 from tests.system.command import ROOT, environment
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -111,10 +112,10 @@ def test_commands_that_are_run_elsewhere_are() -> None:
         assert command in text or all(f'"{word}"' in text for word in words), where
 
 
-def test_the_configuration_in_readme_is_valid() -> None:
-    (text,) = blocks("yaml")
-    settings = parse_settings(yaml.safe_load(text))
-    assert list(settings.clients) == ["camera", "lidar", "beam"]
+def test_the_configurations_in_readme_are_valid() -> None:
+    first, second = [parse_settings(yaml.safe_load(text)) for text in blocks("yaml")]
+    assert list(first.clients) == ["camera", "lidar", "beam"]
+    assert set(second.data.options) <= {option.name for option in source_info("folder").options}
 
 
 def test_links_in_readme_lead_somewhere() -> None:
