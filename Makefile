@@ -28,13 +28,13 @@ benchmark-quick: $(STAMP) $(DATA)
 	$(BIN)/sheafalign compare experiments/long/*.yaml --quick --seeds 0 --out runs/long-quick
 
 demo: $(STAMP)
-	$(BIN)/sheafalign run experiments/quickstart.yaml
+	$(BIN)/sheafalign run experiments/quickstart.yaml $(DEMO)
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m "not slow"
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile -m slow
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -117,8 +117,8 @@ def _measure(name: str, events: int, folder: str, answers: Any) -> None:
             "format": name,
             "events": events,
             "file_kilobytes": round(original.stat().st_size / 1e3, 1),
-            "seconds": round(read, 2),
-            "seconds_again": round(time.perf_counter() - start, 2),
+            "seconds": round(read, 4),
+            "seconds_again": round(time.perf_counter() - start, 4),
             "megabytes_more": round((peak - before) / 1e3),
             "megabytes_of_result": round(prepared.x.nbytes / 1e6),
             "read_again": again.read,
@@ -150,8 +150,8 @@ def main() -> None:
         table.add_row(
             name,
             f"{row['file_kilobytes']} kB",
-            f"{row['seconds']} s",
-            f"{row['seconds_again']} s",
+            f"{row['seconds']:.1f} s",
+            f"{row['seconds_again']:.2f} s",
             f"{row['megabytes_more']} MB",
             f"{row['megabytes_of_result']} MB",
         )

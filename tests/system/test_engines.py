@@ -99,12 +99,12 @@ def test_a_failure_in_flower_is_told_in_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
 def test_a_killed_run_is_resumed_to_the_same_bits(how: signal.Signals, tmp_path: Path) -> None:
-    config = write(tmp_path / "experiment.yaml", training={"exchanges": 600, "batch_size": 32})
+    config = write(tmp_path / "experiment.yaml", training={"exchanges": 300, "batch_size": 32})
     whole = sheafalign("run", str(config), "--engine", "inprocess", "--out", str(tmp_path / "whole"))
     assert whole.returncode == 0, whole.stderr
     folder = RunFolder(tmp_path / "broken")
     process = start("run", str(config), "--engine", "inprocess", "--out", str(folder.path))
-    wait_for_exchange(folder, 100, process)
+    wait_for_exchange(folder, 60, process)
     process.send_signal(how)
     process.wait(timeout=60)
     assert process.returncode == (130 if how == signal.SIGINT else -9)

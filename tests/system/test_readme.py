@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -70,28 +71,10 @@ def test_every_command_in_readme_works(tmp_path: Path) -> None:
     assert (tmp_path / "runs" / "comparison.html").is_file()
 
 
-@pytest.mark.slow
-def test_the_program_that_measures_preparation_works() -> None:
-    arguments = ["-m", "experiments.preparation", "--events", "3", "--only", "beam,inertial", "--json"]
+def rows_of(program: str, *arguments: str) -> list[dict[str, Any]]:
+    """Run one of the programs that measure, and return the JSON objects that it prints."""
     done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [row["events"] for row in found] == [3, 3]
-    assert all(row["read_again"] == 0 and row["seconds"] > 0 for row in found)
-
-
-@pytest.mark.slow
-def test_the_program_that_measures_speed_works(tmp_path: Path) -> None:
-    arguments = ["-m", "experiments.speed", "--exchanges", "2", "--engines", "inprocess", "--clients", "3,6"]
-    done = subprocess.run(
-        [sys.executable, *arguments],
+        [sys.executable, "-m", program, *arguments],
         cwd=ROOT,
         env=environment(),
         capture_output=True,
@@ -99,7 +82,19 @@ def test_the_program_that_measures_speed_works(tmp_path: Path) -> None:
         timeout=240,
         check=True,
     )
-    found = [json.loads(line) for line in done.stdout.splitlines()]
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.slow
+def test_the_program_that_measures_preparation_works() -> None:
+    found = rows_of("experiments.preparation", "--events", "3", "--only", "beam,inertial", "--json")
+    assert [row["events"] for row in found] == [3, 3]
+    assert all(row["read_again"] == 0 and row["seconds"] > 0 for row in found)
+
+
+@pytest.mark.slow
+def test_the_program_that_measures_speed_works() -> None:
+    found = rows_of("experiments.speed", "--exchanges", "2", "--engines", "inprocess", "--clients", "3,6")
     assert [row["clients"] for row in found] == [3, 6]
     assert all(row["inprocess_ratio"] > 0 for row in found)
 
