@@ -38,7 +38,9 @@ def _answering(handler: Handler) -> Handler:
             limit_threads(residence.settings_of(context).resources.threads)
             return handler(message, context)
         except SheafAlignError as error:
-            return Message(pack({"failed": str(error), "exit_code": error.exit_code}), reply_to=message)
+            return Message(
+                pack({"failed": str(error), "exit_code": error.exit_code}), reply_to=message
+            )
 
     return answer
 
@@ -122,12 +124,20 @@ def _exchange(message: Message, context: Context) -> Message:
 
 
 def _step(
-    node: Node, exchange: int, inbound: Mapping[str, bytes], seal: SealedEdges | None, watch: StopWatch
+    node: Node,
+    exchange: int,
+    inbound: Mapping[str, bytes],
+    seal: SealedEdges | None,
+    watch: StopWatch,
 ) -> list[Loss]:
     """Take the step of `exchange`, unless it is in the weights already: then the relay asks for the second time."""
     if node.done > exchange:
         return node.last
-    if node.restored is not None and node.restored < exchange and node.settings.training.deadline is None:
+    if (
+        node.restored is not None
+        and node.restored < exchange
+        and node.settings.training.deadline is None
+    ):
         raise RunError(
             f"client '{node.name}' was restarted with its state after {node.restored} exchanges, but {exchange} are "
             "done; resume the run from its last checkpoint, and set checkpoint.every: 1 to lose nothing"
@@ -147,7 +157,9 @@ def _evaluate_embed(message: Message, context: Context) -> Message:
     fields, _ = unpack(message)
     node = residence.node_of(context)
     seal = residence.seal_of(context)
-    outbound = evaluation.embed(node, evaluation.list_name(fields), _number(fields, "exchange"), seal)
+    outbound = evaluation.embed(
+        node, evaluation.list_name(fields), _number(fields, "exchange"), seal
+    )
     return Message(pack({}, outbound), reply_to=message)
 
 
@@ -176,7 +188,10 @@ def _finish(message: Message, context: Context) -> Message:
 
 
 def send(
-    embeddings: Mapping[str, NDArray[np.floating]], node: Node, exchange: int, seal: SealedEdges | None = None
+    embeddings: Mapping[str, NDArray[np.floating]],
+    node: Node,
+    exchange: int,
+    seal: SealedEdges | None = None,
 ) -> dict[str, bytes]:
     """Return neighbour -> packed training frame."""
     codec = node.settings.codec
@@ -198,7 +213,9 @@ def receive(
         agreed codec.
     """
     return {
-        neighbour: frames.read(data, "train", exchange, neighbour, node.name, node.settings.codec, seal)
+        neighbour: frames.read(
+            data, "train", exchange, neighbour, node.name, node.settings.codec, seal
+        )
         for neighbour, data in inbound.items()
     }
 

@@ -40,7 +40,9 @@ def list_name(fields: Mapping[str, Scalar]) -> ListName:
     raise ProtocolError(f"evaluation on an unknown list of events: {fields.get('list')!r}")
 
 
-def embed(node: Node, name: ListName, exchange: int, seal: SealedEdges | None = None) -> dict[str, bytes]:
+def embed(
+    node: Node, name: ListName, exchange: int, seal: SealedEdges | None = None
+) -> dict[str, bytes]:
     """Return client -> packed frame of z_ij for the shared events of list `name`.
 
     Beside the neighbours these are, in a space that all share, the other clients: there z_ij is h_i.
@@ -49,7 +51,9 @@ def embed(node: Node, name: ListName, exchange: int, seal: SealedEdges | None = 
     outbound = {}
     for neighbour, shared in node.agreement.shared.items():
         if (mask := shared[name]).any():
-            outbound[neighbour] = _frame(node, neighbour, exchange, node.restrict(neighbour, h[mask]), seal)
+            outbound[neighbour] = _frame(
+                node, neighbour, exchange, node.restrict(neighbour, h[mask]), seal
+            )
     return outbound
 
 
@@ -79,9 +83,9 @@ def score(
     for neighbour in scorer.received:
         if "retrieval" in wanted:
             results["retrieval"].append(scorer.retrieval(neighbour))
-        if "consistency" in wanted and list(node.settings.clients).index(node.name) < list(node.settings.clients).index(
-            neighbour
-        ):
+        if "consistency" in wanted and list(node.settings.clients).index(node.name) < list(
+            node.settings.clients
+        ).index(neighbour):
             results["consistency"].append(scorer.consistency(neighbour))
         if "transfer" in wanted and scorer.can_transfer(neighbour):
             results["transfer"].append(scorer.transfer(neighbour))
@@ -96,7 +100,9 @@ def score(
         both: tuple[ListName, ...] = ("probe", name)
         for label in labels:
             for list_ in both:
-                answer[f"labels.{list_}.{label}"] = node.labels(label, list_).astype("<i4").tobytes()
+                answer[f"labels.{list_}.{label}"] = (
+                    node.labels(label, list_).astype("<i4").tobytes()
+                )
     return answer, outbound
 
 
@@ -125,15 +131,24 @@ class _Scorer:
         self.h, self.has = node.embeddings(name)
         self.probe_h, self.probe_has = node.embeddings("probe")
         for neighbour, values in self.received.items():
-            own = node.settings.clients[node.name].dim  # of a client that is no neighbour, in a space that all share
-            expected = (int(self._shared(neighbour).sum()), node.agreement.neighbours.get(neighbour, own))
+            own = node.settings.clients[
+                node.name
+            ].dim  # of a client that is no neighbour, in a space that all share
+            expected = (
+                int(self._shared(neighbour).sum()),
+                node.agreement.neighbours.get(neighbour, own),
+            )
             if values.shape != expected:
-                raise ProtocolError(f"evaluation embeddings of '{neighbour}' have shape {values.shape}, not {expected}")
+                raise ProtocolError(
+                    f"evaluation embeddings of '{neighbour}' have shape {values.shape}, not {expected}"
+                )
 
     def can_transfer(self, neighbour: str) -> bool:
         """Return whether there is something to fit on, and a tested event that the edge shares to compare with."""
         label = self.edge_labels.get(neighbour)
-        return self._can_fit(label) and bool((self._tested(label)[self._shared(neighbour)] >= 0).any())
+        return self._can_fit(label) and bool(
+            (self._tested(label)[self._shared(neighbour)] >= 0).any()
+        )
 
     def retrieval(self, neighbour: str) -> dict[str, Any]:
         shared = self._shared(neighbour)
@@ -188,8 +203,13 @@ class _Scorer:
             "probe": self.probe_h[self.probe_has],
             self.name: self.h[self.has],
         }
-        contents |= {f"from.{source}": self.node.lift(source, values) for source, values in self.received.items()}
-        return {key: _frame(self.node, EVALUATOR, exchange, values) for key, values in contents.items()}
+        contents |= {
+            f"from.{source}": self.node.lift(source, values)
+            for source, values in self.received.items()
+        }
+        return {
+            key: _frame(self.node, EVALUATOR, exchange, values) for key, values in contents.items()
+        }
 
     def save_projection(self, neighbour: str, path: Path) -> None:
         shared, label = self._shared(neighbour), self.edge_labels.get(neighbour)
@@ -222,6 +242,12 @@ class _Scorer:
 
 
 def _frame(
-    node: Node, destination: str, exchange: int, values: NDArray[np.floating], seal: SealedEdges | None = None
+    node: Node,
+    destination: str,
+    exchange: int,
+    values: NDArray[np.floating],
+    seal: SealedEdges | None = None,
 ) -> bytes:
-    return frames.write(Frame.of("evaluate", exchange, node.name, destination, _CODEC, values), seal)
+    return frames.write(
+        Frame.of("evaluate", exchange, node.name, destination, _CODEC, values), seal
+    )

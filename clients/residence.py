@@ -101,7 +101,9 @@ def seal_of(context: Context) -> SealedEdges | None:
     keys, record = _keys_of(context), _record(context)
     nonces = ClientAgreement.from_bytes(_bytes(record, "agreement")).nonces
     if nonces.get(keys.name) != nonce_of(context):
-        raise ProtocolError(f"client '{keys.name}' was restarted during the handshake; start the run again")
+        raise ProtocolError(
+            f"client '{keys.name}' was restarted during the handshake; start the run again"
+        )
     peers = {peer: key for peer, key in keys.peers.items() if peer in nonces}
     if missing := [peer for peer in nonces if peer not in peers and peer != keys.name]:
         raise ConfigError(
@@ -115,7 +117,9 @@ def seal_of(context: Context) -> SealedEdges | None:
 def _keys_of(context: Context) -> ClientKeys:
     keys = load_client_keys(Path(str(context.node_config["keys"])))
     if keys.name != client_of(context):
-        raise ConfigError(f"the keys in {keys.folder} are those of client '{keys.name}', not '{client_of(context)}'")
+        raise ConfigError(
+            f"the keys in {keys.folder} are those of client '{keys.name}', not '{client_of(context)}'"
+        )
     return keys
 
 
@@ -201,9 +205,18 @@ def _saved_state(context: Context, name: str) -> tuple[int, bytes] | None:
     return session.newest_state(RunFolder(folder_of(context)), name)
 
 
-def _remember(context: Context, agreement: bytes, folder: str, run: str, *, restored: bool = False) -> None:
+def _remember(
+    context: Context, agreement: bytes, folder: str, run: str, *, restored: bool = False
+) -> None:
     context.state[_RECORD] = ConfigRecord(
-        {"agreement": agreement, "folder": folder, "run": run, "token": 0, "state": b"", "restored": restored}
+        {
+            "agreement": agreement,
+            "folder": folder,
+            "run": run,
+            "token": 0,
+            "state": b"",
+            "restored": restored,
+        }
     )
     leave(context)
 
@@ -217,7 +230,9 @@ def _record(context: Context) -> ConfigRecord:
         if nonce := ClientAgreement.from_bytes(agreement).nonces.get(str(client_of(context))):
             context.state[_NONCE] = ConfigRecord({"nonce": nonce})
     if _RECORD not in context.state.config_records:
-        raise ProtocolError("this client has not been told the agreement; it must come before anything else")
+        raise ProtocolError(
+            "this client has not been told the agreement; it must come before anything else"
+        )
     return context.state.config_records[_RECORD]
 
 

@@ -27,7 +27,9 @@ CODECS = ("float32", "float16", "bfloat16", "int8", "int4", "sign", "top-8")
 EXCHANGES = 5
 STAGES: dict[str, Callable[[bytes], bytes]] = {
     "zlib": lambda payload: zlib.compress(payload, 9),
-    "LZMA": lambda payload: lzma.compress(payload, format=lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2}]),
+    "LZMA": lambda payload: lzma.compress(
+        payload, format=lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2}]
+    ),
 }
 
 
@@ -35,11 +37,15 @@ def payloads(folder: RunFolder, name: str) -> list[bytes]:
     """Return the payloads that the clients of a finished run would send next, encoded with the codec `name`."""
     settings, checkpoint = folder.settings(), folder.last_checkpoint()
     if checkpoint is None:
-        raise UserError(f"{folder.path} has no checkpoint; run with checkpoint.every: 0 or more and to the end")
+        raise UserError(
+            f"{folder.path} has no checkpoint; run with checkpoint.every: 0 or more and to the end"
+        )
     topology, agreement = build_topology(settings), check(settings).agreement
     found = []
     for client in topology.clients:
-        node = Node(client, settings, client_data(client, settings), agreement.for_client(client, topology))
+        node = Node(
+            client, settings, client_data(client, settings), agreement.for_client(client, topology)
+        )
         node.load_state(folder.load_client(checkpoint.exchange, client))
         for exchange in range(checkpoint.exchange, checkpoint.exchange + EXCHANGES):
             found += [codec(name).encode(z) for z in node.embed(exchange).values()]
@@ -50,7 +56,12 @@ def main() -> None:
     """Print the table for the run folder that the command line names."""
     if len(sys.argv) != 2:
         raise SystemExit("usage: python -m experiments.lossless RUN_DIR")
-    table = Table("codec", "bytes", *(f"{name}, % left" for name in STAGES), *(f"{name}, ms" for name in STAGES))
+    table = Table(
+        "codec",
+        "bytes",
+        *(f"{name}, % left" for name in STAGES),
+        *(f"{name}, ms" for name in STAGES),
+    )
     try:
         for name in CODECS:
             sent = payloads(RunFolder(Path(sys.argv[1])), name)
@@ -60,7 +71,9 @@ def main() -> None:
                 sizes.append(sum(len(compress(payload)) for payload in sent))
                 times.append((time.perf_counter() - begun) / len(sent))
             whole = sum(map(len, sent))
-            cells = [f"{100 * size / whole:.1f}" for size in sizes] + [f"{1000 * taken:.2f}" for taken in times]
+            cells = [f"{100 * size / whole:.1f}" for size in sizes] + [
+                f"{1000 * taken:.2f}" for taken in times
+            ]
             table.add_row(name, f"{whole:,}", *cells)
     except UserError as error:
         raise SystemExit(f"error: {error}") from None

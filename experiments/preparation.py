@@ -45,7 +45,9 @@ def _jpeg(path: Path) -> None:
 
 def _ply(path: Path) -> None:
     header = "ply\nformat ascii 1.0\nelement vertex 18000\nproperty double x\nproperty double y\nproperty double z\n"
-    rows = "\n".join(f"{x:.6f} {y:.6f} {z:.6f} {int(abs(x) * 9)}" for x, y, z in _rng.normal(0, 9, (18_000, 3)))
+    rows = "\n".join(
+        f"{x:.6f} {y:.6f} {z:.6f} {int(abs(x) * 9)}" for x, y, z in _rng.normal(0, 9, (18_000, 3))
+    )
     path.write_text(f"{header}property ushort intensity\nend_header\n{rows}\n")
 
 
@@ -66,14 +68,23 @@ def _binary(points: int, columns: int) -> Callable[[Path], None]:
 
 
 def _complex(path: Path) -> None:
-    np.save(path, (_rng.normal(size=(4, 256, 250)) + 1j * _rng.normal(size=(4, 256, 250))).astype(np.complex64))
+    np.save(
+        path,
+        (_rng.normal(size=(4, 256, 250)) + 1j * _rng.normal(size=(4, 256, 250))).astype(
+            np.complex64
+        ),
+    )
 
 
 FORMATS: Mapping[str, tuple[Reader, str, Callable[[Path], None]]] = {
     "DeepSense 6G camera": (CameraPicture(), "jpg", _jpeg),
     "DeepSense 6G LiDAR, range image": (RangeImage(), "ply", _ply),
     "DeepSense 6G LiDAR, points": (CloudPoints(), "ply", _ply),
-    "DeepSense 6G LiDAR, authors' scan": (AngleScan(), "mat", _mat("data", _rng.uniform(0, 3, (460, 2)))),
+    "DeepSense 6G LiDAR, authors' scan": (
+        AngleScan(),
+        "mat",
+        _mat("data", _rng.uniform(0, 3, (460, 2))),
+    ),
     "DeepSense 6G radar": (RadarMaps(), "npy", _complex),
     "DeepSense 6G beam power": (BeamPower(), "txt", lambda path: np.savetxt(path, _rng.random(64))),
     "MM-Fi Wi-Fi CSI": (ChannelState(), "mat", _mat("CSIamp", _rng.uniform(1, 30, (3, 114, 10)))),
@@ -82,7 +93,11 @@ FORMATS: Mapping[str, tuple[Reader, str, Callable[[Path], None]]] = {
     "MM-Fi depth": (DepthPicture(48, 64), "png", _depth),
     "MM-Fi keypoints": (Keypoints(), "npy", lambda path: np.save(path, _rng.normal(size=(17, 2)))),
     "UTD-MHAD inertial": (InertialRecording(), "mat", _mat("d_iner", _rng.normal(size=(180, 6)))),
-    "UTD-MHAD skeleton": (SkeletonRecording(), "mat", _mat("d_skel", _rng.normal(size=(20, 3, 60)))),
+    "UTD-MHAD skeleton": (
+        SkeletonRecording(),
+        "mat",
+        _mat("d_skel", _rng.normal(size=(20, 3, 60))),
+    ),
     "UTD-MHAD depth": (
         DepthRecording(),
         "mat",
@@ -133,9 +148,23 @@ def main() -> None:
     parser.add_argument("--only", default="", help="parts of names, comma-separated")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    wanted = [name for name in FORMATS if any(part.lower() in name.lower() for part in given.only.split(","))]
-    context = multiprocessing.get_context("spawn")  # a process of its own for each, so that its peak memory is its own
-    table = Table("format", "file", "read", "again", "memory", "of it the result", title=f"{given.events} events")
+    wanted = [
+        name
+        for name in FORMATS
+        if any(part.lower() in name.lower() for part in given.only.split(","))
+    ]
+    context = multiprocessing.get_context(
+        "spawn"
+    )  # a process of its own for each, so that its peak memory is its own
+    table = Table(
+        "format",
+        "file",
+        "read",
+        "again",
+        "memory",
+        "of it the result",
+        title=f"{given.events} events",
+    )
     for name in wanted:
         with tempfile.TemporaryDirectory(prefix="sheafalign-preparation-") as folder:
             answers = context.SimpleQueue()

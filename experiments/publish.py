@@ -29,15 +29,23 @@ class Publication:
 
     def tables_in(self, text: str, results: Path | None = None) -> str:
         """Return `text` with its tables made from `results`; default: from those that are committed."""
-        return replace_tables(text, load_benchmark(results or self.results), self.prefix, self.tables)
+        return replace_tables(
+            text, load_benchmark(results or self.results), self.prefix, self.tables
+        )
 
 
 PUBLICATIONS = {
     "": Publication(
-        ROOT / "experiments" / "benchmark" / "results" / "benchmark.json", "benchmark", ("results", "claims")
+        ROOT / "experiments" / "benchmark" / "results" / "benchmark.json",
+        "benchmark",
+        ("results", "claims"),
     ),
-    "--long": Publication(ROOT / "experiments" / "long" / "results" / "benchmark.json", "long", ("results",)),
-    "--paper": Publication(ROOT / "experiments" / "paper" / "results" / "benchmark.json", "paper", ("results",)),
+    "--long": Publication(
+        ROOT / "experiments" / "long" / "results" / "benchmark.json", "long", ("results",)
+    ),
+    "--paper": Publication(
+        ROOT / "experiments" / "paper" / "results" / "benchmark.json", "paper", ("results",)
+    ),
 }
 
 

@@ -43,7 +43,10 @@ def settings_for(clients: int, exchanges: int) -> Settings:
             "data": {"source": "scenes", "options": {"events": 4000, "dropout": 0.0}},
             "clients": members,
             "graph": graph,
-            "training": {"exchanges": exchanges, "batch_size": 128 if clients == len(THREE) else 64},
+            "training": {
+                "exchanges": exchanges,
+                "batch_size": 128 if clients == len(THREE) else 64,
+            },
             "evaluation": {"every": 0, "metrics": ["retrieval"], "events": 500},
             "checkpoint": {"every": 0},
         }
@@ -57,7 +60,8 @@ def joint_seconds(settings: Settings, threads: int) -> float:
     torch.set_num_threads(threads)
     data = {client: client_data(client, settings) for client in topology.clients}
     rows = {
-        client: {event: row for row, event in enumerate(data[client].event_ids.tolist())} for client in topology.clients
+        client: {event: row for row, event in enumerate(data[client].event_ids.tolist())}
+        for client in topology.clients
     }
     encoders = {
         client: new_encoder(client, settings, data[client].input_shape, data[client].encoder)
@@ -69,7 +73,11 @@ def joint_seconds(settings: Settings, threads: int) -> float:
         for other, dim in topology.neighbours(client).items()
     }
     optimiser = new_optimiser(
-        [parameter for module in [*encoders.values(), *maps.values()] for parameter in module.parameters()],
+        [
+            parameter
+            for module in [*encoders.values(), *maps.values()]
+            for parameter in module.parameters()
+        ],
         settings.training,
     )
     ids = agreed.lists["train"]
@@ -83,7 +91,10 @@ def joint_seconds(settings: Settings, threads: int) -> float:
             h[client] = encoders[client](x)
         total = torch.zeros(())
         for edge in topology.edges:
-            z = {end: maps[end, edge.other(end)].restrict(h[end]) for end in (edge.source, edge.target)}
+            z = {
+                end: maps[end, edge.other(end)].restrict(h[end])
+                for end in (edge.source, edge.target)
+            }
             for end in (edge.source, edge.target):
                 other = edge.other(end)
                 terms = edge_terms(settings.objective, maps[end, other], h[end], z[end], z[other])

@@ -53,17 +53,30 @@ class Evaluation:
         `evaluation.split` may say that the final measurement too is made on validation events.
         """
         name: ListName = self._settings.evaluation.split if final else "validation"
-        wanted = [metric for metric in self._settings.evaluation.metrics if final or metric in _PERIODIC]
+        wanted = [
+            metric for metric in self._settings.evaluation.metrics if final or metric in _PERIODIC
+        ]
         parcels = self._embeddings(name, exchange)
-        orders = {client: self._order(client, name, exchange, wanted, final, parcels) for client in self._available()}
+        orders = {
+            client: self._order(client, name, exchange, wanted, final, parcels)
+            for client in self._available()
+        }
         outcome = self._ask(EVALUATE_SCORE, orders, exchange)
         self._recorder.question("evaluate", exchange, orders, outcome, parcels)
-        delivered = {(source, client) for client, order in orders.items() for source in order.frames}
-        self._recorder.undelivered((parcel for key, parcel in parcels.items() if key not in delivered), "evaluate")
-        scores: dict[str, list[Any]] = {metric: [] for metric in ("retrieval", "transfer", "probe", "consistency")}
+        delivered = {
+            (source, client) for client, order in orders.items() for source in order.frames
+        }
+        self._recorder.undelivered(
+            (parcel for key, parcel in parcels.items() if key not in delivered), "evaluate"
+        )
+        scores: dict[str, list[Any]] = {
+            metric: [] for metric in ("retrieval", "transfer", "probe", "consistency")
+        }
         for client in self._topology.clients:
             if client in outcome.replies:
-                for metric, rows in json.loads(str(outcome.replies[client].fields["scores"])).items():
+                for metric, rows in json.loads(
+                    str(outcome.replies[client].fields["scores"])
+                ).items():
                     scores[metric] += rows
         fused = self._fused(name, exchange, outcome) if "missing" in wanted else ()
         return Quality(
@@ -87,14 +100,18 @@ class Evaluation:
 
     def _embeddings(self, name: ListName, exchange: int) -> dict[tuple[str, str], Parcel]:
         """Ask every client for z_ij of the events of list `name`."""
-        orders = {client: Order({"list": name, "exchange": exchange}) for client in self._available()}
+        orders = {
+            client: Order({"list": name, "exchange": exchange}) for client in self._available()
+        }
         outcome = self._ask(EVALUATE_EMBED, orders, exchange)
         self._recorder.question("evaluate", exchange, orders, outcome, {})
         parcels: dict[tuple[str, str], Parcel] = {}
         for client, reply in outcome.replies.items():
             for neighbour, parcel in _parcels(reply).items():
                 if parcel.frame.source != client or parcel.frame.destination != neighbour:
-                    raise ProtocolError(f"client '{client}' sent an evaluation frame under another name")
+                    raise ProtocolError(
+                        f"client '{client}' sent an evaluation frame under another name"
+                    )
                 if neighbour in self._agreement.peers(client, self._topology):
                     parcels[client, neighbour] = parcel
         return parcels
@@ -115,12 +132,20 @@ class Evaluation:
             "exchange": exchange,
             "labels": json.dumps(self._agreement.labels[client]),
             "edge_labels": json.dumps(
-                {n: label for n in neighbours if (label := self._agreement.edge_label(client, n)) is not None}
+                {
+                    n: label
+                    for n in neighbours
+                    if (label := self._agreement.edge_label(client, n)) is not None
+                }
             ),
             "metrics": ",".join(wanted),
             "projection": first.target if final and client == first.source else "",
         }
-        frames = {source: parcels[source, client].packed for source in neighbours if (source, client) in parcels}
+        frames = {
+            source: parcels[source, client].packed
+            for source in neighbours
+            if (source, client) in parcels
+        }
         return Order(fields, frames)
 
     # ---- the fused probe -------------------------------------------------------------------------------------------
@@ -139,7 +164,10 @@ class Evaluation:
         both: tuple[ListName, ...] = ("probe", name)
         complete = {key: self._complete(key) for key in both}
         rows = {
-            key: {client: self._rows(arrays[client][key], client, key, complete[key]) for client in clients}
+            key: {
+                client: self._rows(arrays[client][key], client, key, complete[key])
+                for client in clients
+            }
             for key in both
         }
         imputed = {
@@ -153,12 +181,21 @@ class Evaluation:
             for label in self._agreement.all_labels()
         }
         scored = [
-            _score(rows["probe"], fit, rows[name], test, imputed, shared_space=self._settings.maps.family == "identity")
+            _score(
+                rows["probe"],
+                fit,
+                rows[name],
+                test,
+                imputed,
+                shared_space=self._settings.maps.family == "identity",
+            )
             for fit, test in labels.values()
             if len(np.unique(fit[fit >= 0])) >= 2 and (test >= 0).any()
         ]
         if len(scored) < len(labels) or not labels:
-            _log.warning("no fused probe of some labels: too few labelled events that every client has")
+            _log.warning(
+                "no fused probe of some labels: too few labelled events that every client has"
+            )
         return _mean_over_labels(scored)
 
     def _complete(self, key: ListName) -> NDArray[np.bool_]:
@@ -175,7 +212,12 @@ class Evaluation:
         return values[complete[self._agreement.has[client][key]]]
 
     def _rows_of_edge(
-        self, values: NDArray[np.floating], source: str, client: str, key: ListName, complete: NDArray[np.bool_]
+        self,
+        values: NDArray[np.floating],
+        source: str,
+        client: str,
+        key: ListName,
+        complete: NDArray[np.bool_],
     ) -> NDArray[np.floating]:
         shared = self._agreement.has[source][key] & self._agreement.has[client][key]
         return values[complete[shared]]
@@ -193,7 +235,10 @@ class Evaluation:
 
 def _parcels(reply: Reply) -> dict[str, Parcel]:
     shares = reply.shares()
-    return {key: Parcel(Frame.unpack(packed), packed, shares[key]) for key, packed in reply.frames.items()}
+    return {
+        key: Parcel(Frame.unpack(packed), packed, shares[key])
+        for key, packed in reply.frames.items()
+    }
 
 
 def _score(
@@ -223,6 +268,8 @@ def _mean_over_labels(scored: Sequence[tuple[Missing, ...]]) -> tuple[Missing, .
         return scored[0] if scored else ()
     names = ("imputed", "mean_fill", "zero_fill", "worst_imputed")
     return tuple(
-        rows[0].model_copy(update={name: sum(getattr(row, name) for row in rows) / len(rows) for name in names})
+        rows[0].model_copy(
+            update={name: sum(getattr(row, name) for row in rows) / len(rows) for name in names}
+        )
         for rows in zip(*scored, strict=True)
     )

@@ -23,7 +23,11 @@ _UNHEARD = "?"
 
 
 def gather(
-    grid: Grid, settings: Settings, topology: Topology, recorder: Recorder, registered: Mapping[str, int]
+    grid: Grid,
+    settings: Settings,
+    topology: Topology,
+    recorder: Recorder,
+    registered: Mapping[str, int],
 ) -> tuple[dict[str, int], dict[str, Manifest], Agreement]:
     """Return client -> node id, client -> manifest, and what follows from the manifests.
 
@@ -71,7 +75,9 @@ def _gather(
         outcome = messenger.ask(DESCRIBE, orders, "setup", left, patient=False)
         asked -= {int(node) for node in outcome.unreachable}  # gone, or not quite there yet
         _raise_failures(outcome)
-        for node in orders:  # not in the order of the replies, so that the first refusal is always the same
+        for node in (
+            orders
+        ):  # not in the order of the replies, so that the first refusal is always the same
             if node not in outcome.replies or not isinstance(
                 manifest := outcome.replies[node].fields.get("manifest"), bytes
             ):
@@ -97,14 +103,20 @@ def _gather(
 def refuse(grid: Grid, nodes: Collection[int], reason: str) -> None:
     """Tell nodes why there will be no run with them, and give them a moment to hear it."""
     messenger = Messenger(grid, {str(node): node for node in nodes})
-    messenger.ask(REFUSE, {str(node): Order({"reason": reason}) for node in nodes}, "setup", _REFUSAL_SECONDS)
+    messenger.ask(
+        REFUSE, {str(node): Order({"reason": reason}) for node in nodes}, "setup", _REFUSAL_SECONDS
+    )
 
 
 def _check_key(client: str, node: int, registered: Mapping[str, int]) -> None:
     """Refuse a node that says it is a client whose key it does not have."""
     if registered and registered.get(client) != node:
         owner = next((name for name, known in registered.items() if known == node), None)
-        key = f"its key is that of client '{owner}'" if owner else "its key is nobody's that the relay knows"
+        key = (
+            f"its key is that of client '{owner}'"
+            if owner
+            else "its key is nobody's that the relay knows"
+        )
         raise HandshakeError(f"a node says that it is client '{client}' but {key}; it is refused")
 
 
@@ -174,6 +186,8 @@ def _renamed(outcome: Outcome, names: dict[str, str]) -> Outcome:
     return Outcome(
         sent={names.get(node, node): size for node, size in outcome.sent.items()},
         replies={names.get(node, node): reply for node, reply in outcome.replies.items()},
-        extra_down=Counter({names.get(node, node): size for node, size in outcome.extra_down.items()}),
+        extra_down=Counter(
+            {names.get(node, node): size for node, size in outcome.extra_down.items()}
+        ),
         extra_up=Counter({names.get(node, node): size for node, size in outcome.extra_up.items()}),
     )

@@ -89,7 +89,9 @@ class Messenger:
     they have done already, so asking twice does no harm.
     """
 
-    def __init__(self, grid: Grid, nodes: Mapping[str, int], boots: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, grid: Grid, nodes: Mapping[str, int], boots: Mapping[str, str] | None = None
+    ) -> None:
         """Reach each client (by name) at its Flower node id; `boots` names the processes of deployed ones."""
         self._grid, self._nodes = grid, dict(nodes)
         self._boots = {client: boot for client, boot in (boots or {}).items() if boot}
@@ -109,7 +111,13 @@ class Messenger:
         return [client for client in self._nodes if client not in busy]
 
     def ask(
-        self, verb: str, orders: Mapping[str, Order], group: str, deadline: float | None, *, patient: bool = True
+        self,
+        verb: str,
+        orders: Mapping[str, Order],
+        group: str,
+        deadline: float | None,
+        *,
+        patient: bool = True,
     ) -> Outcome:
         """Send every client its order and wait for the answers until all are there or the deadline has passed.
 
@@ -128,12 +136,16 @@ class Messenger:
         """
         outcome = Outcome()
         for client, order in orders.items():
-            self._send(_Sent(client, verb, group, order, time.monotonic()), outcome, patient=patient)
+            self._send(
+                _Sent(client, verb, group, order, time.monotonic()), outcome, patient=patient
+            )
         limit = None if deadline is None else time.monotonic() + deadline
         if not orders and self._outstanding and limit is None:
             raise RunError("every client owes an answer and there is no deadline")
         while self._waiting or self._gone or (not orders and self._outstanding):
-            arrived = list(self._grid.pull_messages([*self._waiting, *self._outstanding, *self._asides]))
+            arrived = list(
+                self._grid.pull_messages([*self._waiting, *self._outstanding, *self._asides])
+            )
             for message in arrived:
                 self._sort(message, outcome, patient=patient)
             if not orders and outcome.stale:
@@ -178,7 +190,12 @@ class Messenger:
         if (sent := self._waiting.pop(answered, None)) is None:
             return
         client = sent.client
-        if message.has_error() and message.error.code in _UNDELIVERED and patient and client in self._boots:
+        if (
+            message.has_error()
+            and message.error.code in _UNDELIVERED
+            and patient
+            and client in self._boots
+        ):
             outcome.extra_up[client] += size
             self._gone[client] = sent
             return
@@ -214,7 +231,11 @@ class Messenger:
         asked = set(self._asides.values())
         for sent in (*self._waiting.values(), *self._outstanding.values()):
             silent_since = max(sent.at, self._looked.get(sent.client, 0.0))
-            if sent.client in self._boots and sent.client not in asked and now - silent_since >= _SILENCE_SECONDS:
+            if (
+                sent.client in self._boots
+                and sent.client not in asked
+                and now - silent_since >= _SILENCE_SECONDS
+            ):
                 self._looked[sent.client] = now
                 message = Message(pack(), self._nodes[sent.client], PRESENT, group_id="present")
                 outcome.extra_down[sent.client] += wire_bytes(message)

@@ -41,7 +41,11 @@ class PeerToPeer:
     """Runs one federation over a Grid."""
 
     def __init__(
-        self, settings: Settings, grid: Grid, folder: RunFolder, registered: Mapping[str, int] | None = None
+        self,
+        settings: Settings,
+        grid: Grid,
+        folder: RunFolder,
+        registered: Mapping[str, int] | None = None,
     ) -> None:
         """Check what can be checked without the clients.
 
@@ -88,9 +92,15 @@ class PeerToPeer:
         )
         _log.info("all %d clients are here", len(nodes))
         self._recorder, self._agreement = recorder, agreement
-        self._messenger = Messenger(self.grid, nodes, {client: manifests[client].boot for client in nodes})
-        handshake.tell(self._messenger, self.settings, self.topology, agreement, self.folder, recorder)
-        self._schedule = BatchSchedule.of(self.settings.training, len(agreement.lists["train"]), self.settings.seed)
+        self._messenger = Messenger(
+            self.grid, nodes, {client: manifests[client].boot for client in nodes}
+        )
+        handshake.tell(
+            self._messenger, self.settings, self.topology, agreement, self.folder, recorder
+        )
+        self._schedule = BatchSchedule.of(
+            self.settings.training, len(agreement.lists["train"]), self.settings.seed
+        )
         self._evaluation = Evaluation(
             self._messenger, self.settings, self.topology, agreement, recorder, self._note_absences
         )
@@ -109,19 +119,27 @@ class PeerToPeer:
         for exchange in range(start, total):
             begun = time.monotonic()
             done = exchange + 1
-            checkpoint_due = checkpoint_due or self._is_due(done, self.settings.checkpoint.every, total)
+            checkpoint_due = checkpoint_due or self._is_due(
+                done, self.settings.checkpoint.every, total
+            )
             orders = {
                 client: self._order(client, exchange, parcels, done if checkpoint_due else -1)
                 for client in self._messenger.available()
             }
             outcome = self._ask(orders, exchange)
-            delivered = {(source, client) for client, order in orders.items() for source in order.frames}
+            delivered = {
+                (source, client) for client, order in orders.items() for source in order.frames
+            }
             self._recorder.question("train", exchange, orders, outcome, parcels)
-            self._recorder.undelivered((parcel for key, parcel in parcels.items() if key not in delivered), "train")
+            self._recorder.undelivered(
+                (parcel for key, parcel in parcels.items() if key not in delivered), "train"
+            )
             losses = self._losses(outcome)
             taking_part = {client for key in delivered for client in key}
             absent = [client for client in self.topology.clients if client not in taking_part]
-            self._recorder.exchange(exchange, losses, absent, time.monotonic() - begun, self._timing(outcome))
+            self._recorder.exchange(
+                exchange, losses, absent, time.monotonic() - begun, self._timing(outcome)
+            )
             self._give_up_if_idle(bool(losses))
             parcels = self._collect(outcome, done) if done < total else {}
             checkpoint_due = self._after_exchange(done, total, checkpoint_due, outcome)
@@ -155,7 +173,9 @@ class PeerToPeer:
 
     def _ask(self, orders: Mapping[str, Order], exchange: int) -> Outcome:
         deadline = self.settings.training.deadline
-        outcome = self._messenger.ask(EXCHANGE, orders, str(exchange), deadline, patient=deadline is None)
+        outcome = self._messenger.ask(
+            EXCHANGE, orders, str(exchange), deadline, patient=deadline is None
+        )
         self._note_absences(outcome, exchange, deadline)
         return outcome
 
@@ -173,14 +193,26 @@ class PeerToPeer:
         expected = {
             edge.other(client): (int(shared.sum()), edge.dim)
             for edge in self.topology.edges_of(client)
-            if (shared := self._schedule.shared(self._agreement.shared(edge, "train"), exchange)).any()
+            if (
+                shared := self._schedule.shared(self._agreement.shared(edge, "train"), exchange)
+            ).any()
         }
         if set(reply.frames) != set(expected):
-            raise ProtocolError(f"frames for {sorted(reply.frames)} where {sorted(expected)} were due")
+            raise ProtocolError(
+                f"frames for {sorted(reply.frames)} where {sorted(expected)} were due"
+            )
         shares, parcels = reply.shares(), {}
         for neighbour, packed in reply.frames.items():
             frame = Frame.unpack(packed)
-            got = (frame.purpose, frame.exchange, frame.source, frame.destination, frame.codec, frame.events, frame.dim)
+            got = (
+                frame.purpose,
+                frame.exchange,
+                frame.source,
+                frame.destination,
+                frame.codec,
+                frame.events,
+                frame.dim,
+            )
             due = ("train", exchange, client, neighbour, self._codec.name, *expected[neighbour])
             if got != due:
                 raise ProtocolError(f"a frame that is {got} where {due} was due")
@@ -193,10 +225,21 @@ class PeerToPeer:
         losses = []
         for client, reply in outcome.replies.items():
             for name, value in reply.fields.items():
-                if name.startswith("loss.") and isinstance(value, bytes) and len(value) == 8 * (1 + len(LOSS_TERMS)):
+                if (
+                    name.startswith("loss.")
+                    and isinstance(value, bytes)
+                    and len(value) == 8 * (1 + len(LOSS_TERMS))
+                ):
                     events, *terms = np.frombuffer(value, dtype="<f8").tolist()
                     named = dict(zip(LOSS_TERMS, terms, strict=True))
-                    losses.append(Loss(source=client, target=name.removeprefix("loss."), events=int(events), **named))
+                    losses.append(
+                        Loss(
+                            source=client,
+                            target=name.removeprefix("loss."),
+                            events=int(events),
+                            **named,
+                        )
+                    )
         order = {client: index for index, client in enumerate(self.topology.clients)}
         return sorted(losses, key=lambda loss: (order[loss.source], order.get(loss.target, -1)))
 
@@ -208,10 +251,19 @@ class PeerToPeer:
         for client, reply in outcome.replies.items():
             if (times := read_times(reply.fields.get("timing"))) is not None:
                 whole, seconds = times.pop("whole"), outcome.seconds[client]
-                rows.append(Timing(client=client, **times, wire=max(0.0, seconds - whole), wait=slowest - seconds))
+                rows.append(
+                    Timing(
+                        client=client,
+                        **times,
+                        wire=max(0.0, seconds - whole),
+                        wait=slowest - seconds,
+                    )
+                )
         return rows
 
-    def _after_exchange(self, done: int, total: int, checkpoint_due: bool, outcome: Outcome) -> bool:
+    def _after_exchange(
+        self, done: int, total: int, checkpoint_due: bool, outcome: Outcome
+    ) -> bool:
         """Evaluate and complete the checkpoint where they are due; return whether a checkpoint is still owed."""
         has_validation = len(self._agreement.lists["validation"]) >= MIN_SHARED
         if (
@@ -242,26 +294,40 @@ class PeerToPeer:
             self._note(exchange, client, "failed", "its process was restarted")
         for client in [client for client in self._gone if client in outcome.replies]:
             del self._gone[client]
-            row = AbsenceRow(exchange=exchange, client=client, event="returned", reason="it answers again")
+            row = AbsenceRow(
+                exchange=exchange, client=client, event="returned", reason="it answers again"
+            )
             self._recorder.absence(row)
 
     def _note(self, exchange: int, client: str, event: str, reason: str) -> None:
         self._gone[client] = reason
         self._recorder.absence(
-            AbsenceRow.model_validate({"exchange": exchange, "client": client, "event": event, "reason": reason})
+            AbsenceRow.model_validate(
+                {"exchange": exchange, "client": client, "event": event, "reason": reason}
+            )
         )
 
     def _give_up_if_idle(self, trained: bool) -> None:
         self._idle = 0 if trained else self._idle + 1
         if self._idle >= _IDLE_EXCHANGES and self._gone:
             reasons = "; ".join(f"{client}: {reason}" for client, reason in self._gone.items())
-            raise RunError(f"no edge could be trained in {_IDLE_EXCHANGES} exchanges in a row ({reasons})")
+            raise RunError(
+                f"no edge could be trained in {_IDLE_EXCHANGES} exchanges in a row ({reasons})"
+            )
 
     # ---- the end ---------------------------------------------------------------------------------------------------
 
-    def _finish(self, manifests: Mapping[str, Manifest], agreement: Agreement, quality: Quality, resumed: int) -> None:
+    def _finish(
+        self,
+        manifests: Mapping[str, Manifest],
+        agreement: Agreement,
+        quality: Quality,
+        resumed: int,
+    ) -> None:
         orders = {client: Order({"sample": True}) for client in self._messenger.available()}
-        outcome = self._messenger.ask(FINISH, orders, "finish", self.settings.training.setup_deadline)
+        outcome = self._messenger.ask(
+            FINISH, orders, "finish", self.settings.training.setup_deadline
+        )
         self._recorder.question("setup", self.settings.training.exchanges, orders, outcome, {})
         digests = {client: str(reply.fields["digest"]) for client, reply in outcome.replies.items()}
         summary = summarise(
@@ -272,7 +338,9 @@ class PeerToPeer:
             quality=quality,
             edges=self._recorder.ledger.edges(),
             absences=self._recorder.absences,
-            digests={client: digests[client] for client in self.topology.clients if client in digests},
+            digests={
+                client: digests[client] for client in self.topology.clients if client in digests
+            },
             seconds=self._recorder.seconds,
             resumed=resumed,
         )

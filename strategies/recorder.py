@@ -66,7 +66,9 @@ class Recorder:
         rows: list[LedgerRow] = []
         for client, order in orders.items():
             down = self._shares_down(outcome.sent[client], order)
-            rows += [self._row(parcels[source, client], purpose, down[source]) for source in order.frames]
+            rows += [
+                self._row(parcels[source, client], purpose, down[source]) for source in order.frames
+            ]
             if not order.frames:
                 rows.append(_control(exchange, RELAY, client, purpose, outcome.sent[client]))
         rows += [
@@ -75,8 +77,15 @@ class Recorder:
             if not reply.frames
         ]
         for sizes in (outcome.failed_bytes, outcome.stale, outcome.extra_up):
-            rows += [_control(exchange, client, RELAY, purpose, size) for client, size in sizes.items() if size]
-        rows += [_control(exchange, RELAY, client, purpose, size) for client, size in outcome.extra_down.items()]
+            rows += [
+                _control(exchange, client, RELAY, purpose, size)
+                for client, size in sizes.items()
+                if size
+            ]
+        rows += [
+            _control(exchange, RELAY, client, purpose, size)
+            for client, size in outcome.extra_down.items()
+        ]
         self.ledger.record(rows)
 
     def undelivered(self, parcels: Iterable[Parcel], purpose: Purpose) -> None:
@@ -131,19 +140,29 @@ class Recorder:
     def evaluation(self, exchange: int, quality: Quality) -> None:
         """Record what was measured after `exchange` exchanges."""
         payload = self.ledger.totals("train").payload_bytes
-        self._metrics.write(EvaluationRow(exchange=exchange, payload_bytes=payload, quality=quality))
+        self._metrics.write(
+            EvaluationRow(exchange=exchange, payload_bytes=payload, quality=quality)
+        )
 
     def absence(self, row: AbsenceRow) -> None:
         """Record and log that a client dropped out or came back."""
         told = f"exchange {row.exchange}: client '{row.client}' {row.event}: {row.reason}"
-        _log.warning(told, extra={"facts": {"client": row.client, "exchange": row.exchange, "event": row.event}})
+        _log.warning(
+            told,
+            extra={"facts": {"client": row.client, "exchange": row.exchange, "event": row.event}},
+        )
         self.absences.append(row)
         self._metrics.write(row)
 
     def checkpoint(self, exchange: int, keep: int) -> None:
         """Complete the checkpoint after `exchange` exchanges."""
         self._folder.complete_checkpoint(
-            Checkpoint(exchange, self._folder.metrics.stat().st_size, self._folder.ledger.stat().st_size, self.seconds),
+            Checkpoint(
+                exchange,
+                self._folder.metrics.stat().st_size,
+                self._folder.ledger.stat().st_size,
+                self.seconds,
+            ),
             keep,
         )
 
@@ -153,5 +172,7 @@ class Recorder:
         self.ledger.close()
 
 
-def _control(exchange: int, source: str, destination: str, purpose: Purpose, size: int) -> LedgerRow:
+def _control(
+    exchange: int, source: str, destination: str, purpose: Purpose, size: int
+) -> LedgerRow:
     return LedgerRow(exchange, source, destination, purpose, "", 0, 0, 0, size, size)

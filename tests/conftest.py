@@ -26,7 +26,12 @@ def toy_settings(**sections: Any) -> Settings:
         "clients": {"m0": {"dim": 10}, "m1": {"dim": 12}, "m2": {"dim": 14}},
         "graph": {"topology": "complete", "dim": 8},
         # No term is 0, so that whatever is compared with an oracle is compared with all of them at work.
-        "objective": {"laplacian": 0.5, "reconstruction": 0.1, "cross_reconstruction": 0.3, "temperature": 0.3},
+        "objective": {
+            "laplacian": 0.5,
+            "reconstruction": 0.1,
+            "cross_reconstruction": 0.3,
+            "temperature": 0.3,
+        },
         "training": {"exchanges": 6, "batch_size": 32},
         "evaluation": {"every": 0, "metrics": ["retrieval"]},
         "checkpoint": {"every": 0},

@@ -64,7 +64,12 @@ def trio(modality: str, seed: int, **options: Any) -> ModalityData:
     if modality in options.get("bare", []):
         labels = {}
     split = np.repeat(np.array([0, 1, 2], dtype=np.uint8), [200, 100, 100])
-    return ModalityData(x.reshape(events, 12), np.arange(events, dtype=np.int64), split, dict(sorted(labels.items())))
+    return ModalityData(
+        x.reshape(events, 12),
+        np.arange(events, dtype=np.int64),
+        split,
+        dict(sorted(labels.items())),
+    )
 
 
 def copying_encoder(input_shape: Sequence[int], dim: int) -> nn.Module:
@@ -89,13 +94,17 @@ def masked(modality: str, seed: int, **options: Any) -> ModalityData:
 
 def dropout_encoder(input_shape: Sequence[int], dim: int) -> nn.Module:
     """Return an encoder that draws random numbers in every forward pass."""
-    return nn.Sequential(nn.Linear(input_shape[0], 16), nn.Dropout(0.5), nn.Tanh(), nn.Linear(16, dim))
+    return nn.Sequential(
+        nn.Linear(input_shape[0], 16), nn.Dropout(0.5), nn.Tanh(), nn.Linear(16, dim)
+    )
 
 
 class Dawdling(nn.Module):
     """An encoder that sleeps once: in its `nth` forward pass in training, counted in a file that all processes see."""
 
-    def __init__(self, input_shape: Sequence[int], dim: int, *, count: str, nth: int, seconds: float) -> None:
+    def __init__(
+        self, input_shape: Sequence[int], dim: int, *, count: str, nth: int, seconds: float
+    ) -> None:
         super().__init__()
         self.layer = nn.Linear(input_shape[0], dim)
         self.count, self.nth, self.seconds = Path(count), nth, seconds

@@ -13,7 +13,9 @@ class BandEncoder(nn.Module):
         """Use the first `bands` bins of each channel's spectrum."""
         super().__init__()
         self.bands = bands
-        self.layers = nn.Sequential(nn.Linear(channels * bands, 64), nn.LayerNorm(64), nn.GELU(), nn.Linear(64, dim))
+        self.layers = nn.Sequential(
+            nn.Linear(channels * bands, 64), nn.LayerNorm(64), nn.GELU(), nn.Linear(64, dim)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return embeddings (B, dim) of signals (B, C, T)."""

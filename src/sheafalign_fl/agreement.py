@@ -55,16 +55,22 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """Return the manifest as bytes for the wire."""
-        facts = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "events"}
+        facts = {
+            name: getattr(self, name) for name in self.__dataclass_fields__ if name != "events"
+        }
         events = {split: encode_ids(ids).hex() for split, ids in self.events.items()}
-        return zlib.compress(json.dumps({**facts, "classes": dict(self.classes), "events": events}).encode(), 1)
+        return zlib.compress(
+            json.dumps({**facts, "classes": dict(self.classes), "events": events}).encode(), 1
+        )
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Manifest":
         """Return the manifest that `data` holds; raise `HandshakeError` if it holds none."""
         try:
             facts = json.loads(zlib.decompress(data))
-            facts["events"] = {split: decode_ids(bytes.fromhex(ids)) for split, ids in facts["events"].items()}
+            facts["events"] = {
+                split: decode_ids(bytes.fromhex(ids)) for split, ids in facts["events"].items()
+            }
             facts["classes"] = {name: tuple(classes) for name, classes in facts["classes"].items()}
             for name in ("input_shape", "notes", "labels"):
                 facts[name] = tuple(facts[name])
@@ -151,7 +157,9 @@ class Agreement:
     def edge_label(self, source: str, target: str) -> str | None:
         """Return the label that direction source -> target is scored by: one that both ends have, else the source's."""
         own = self.labels[source]
-        return next((label for label in own if label in self.labels[target]), own[0] if own else None)
+        return next(
+            (label for label in own if label in self.labels[target]), own[0] if own else None
+        )
 
     def shared(self, edge: Edge, name: ListName) -> NDArray[np.bool_]:
         """Return the mask over list `name` of the events that both ends of `edge` have."""
@@ -167,7 +175,11 @@ class Agreement:
                 for edge in (*topology.edges_of(client), *self.strangers)
                 if client in (edge.source, edge.target)
             },
-            {name: self.nonces[name] for name in (client, *self.peers(client, topology)) if name in self.nonces},
+            {
+                name: self.nonces[name]
+                for name in (client, *self.peers(client, topology))
+                if name in self.nonces
+            },
         )
 
     def peers(self, client: str, topology: Topology) -> list[str]:
@@ -185,13 +197,17 @@ def check_manifest(manifest: Manifest, settings: Settings) -> None:
         "configuration digest": (manifest.digest[:16], settings.digest()[:16]),
     }
     if manifest.name not in settings.clients:
-        raise HandshakeError(f"client '{manifest.name}' is refused: the configuration names no such client")
+        raise HandshakeError(
+            f"client '{manifest.name}' is refused: the configuration names no such client"
+        )
     client = settings.clients[manifest.name]
     expected["modality"] = (manifest.modality, client.modality or manifest.name)
     expected["stalk dimension"] = (manifest.dim, client.dim)
     for what, (theirs, ours) in expected.items():
         if theirs != ours:
-            raise HandshakeError(f"client '{manifest.name}' is refused: its {what} is {theirs}, the relay's is {ours}")
+            raise HandshakeError(
+                f"client '{manifest.name}' is refused: its {what} is {theirs}, the relay's is {ours}"
+            )
 
 
 def agree(manifests: Sequence[Manifest], settings: Settings, topology: Topology) -> Agreement:
@@ -209,16 +225,21 @@ def agree(manifests: Sequence[Manifest], settings: Settings, topology: Topology)
     for manifest in manifests:
         check_manifest(manifest, settings)
         if manifest.name in by_name:
-            raise HandshakeError(f"client '{manifest.name}' is claimed by two nodes; the second is refused")
+            raise HandshakeError(
+                f"client '{manifest.name}' is claimed by two nodes; the second is refused"
+            )
         by_name[manifest.name] = manifest
     if absent := [client for client in topology.clients if client not in by_name]:
-        raise HandshakeError(f"no node runs the client{'s' if len(absent) > 1 else ''} {', '.join(absent)}")
+        raise HandshakeError(
+            f"no node runs the client{'s' if len(absent) > 1 else ''} {', '.join(absent)}"
+        )
     _check_kinds(by_name)
     _check_splits(by_name)
     lists = _agreed_lists(by_name, settings, topology)
     has = {
         client: {
-            name: np.isin(ids, manifest.events["train" if name == "probe" else name]) for name, ids in lists.items()
+            name: np.isin(ids, manifest.events["train" if name == "probe" else name])
+            for name, ids in lists.items()
         }
         for client, manifest in by_name.items()
     }
@@ -228,8 +249,15 @@ def agree(manifests: Sequence[Manifest], settings: Settings, topology: Topology)
     labels = _resolve_labels(by_name, settings, (*topology.edges, *agreement.strangers))
     for label in labels:
         _check_classes(by_name, label)
-    theirs = {client: tuple(label for label in labels if label in by_name[client].labels) for client in by_name}
-    nonces = {client: manifest.nonce for client, manifest in by_name.items()} if settings.security.sealed else {}
+    theirs = {
+        client: tuple(label for label in labels if label in by_name[client].labels)
+        for client in by_name
+    }
+    nonces = (
+        {client: manifest.nonce for client, manifest in by_name.items()}
+        if settings.security.sealed
+        else {}
+    )
     agreement = replace(agreement, labels=theirs, nonces=nonces)
     for edge in topology.edges:
         _check_edge(edge, agreement, by_name, settings)
@@ -267,17 +295,26 @@ def decode_ids(data: bytes) -> NDArray[Any]:
 
 
 def _unpack_mask(text: str, count: int) -> NDArray[np.bool_]:
-    return np.unpackbits(np.frombuffer(bytes.fromhex(text), dtype=np.uint8), count=count).astype(np.bool_)
+    return np.unpackbits(np.frombuffer(bytes.fromhex(text), dtype=np.uint8), count=count).astype(
+        np.bool_
+    )
 
 
 def _check_kinds(by_name: Mapping[str, Manifest]) -> None:
     kinds = {
-        name: "text" if any(ids.dtype.kind == "U" for ids in manifest.events.values() if len(ids)) else "integers"
+        name: "text"
+        if any(ids.dtype.kind == "U" for ids in manifest.events.values() if len(ids))
+        else "integers"
         for name, manifest in by_name.items()
     }
     if len(set(kinds.values())) > 1:
-        one, other = (next(name for name, kind in kinds.items() if kind == wanted) for wanted in ("text", "integers"))
-        raise DataError(f"event ids of client '{one}' are text but those of '{other}' are integers; use one kind")
+        one, other = (
+            next(name for name, kind in kinds.items() if kind == wanted)
+            for wanted in ("text", "integers")
+        )
+        raise DataError(
+            f"event ids of client '{one}' are text but those of '{other}' are integers; use one kind"
+        )
 
 
 def _check_splits(by_name: Mapping[str, Manifest]) -> None:
@@ -313,13 +350,19 @@ def _agreed_lists(
     lists: dict[ListName, NDArray[Any]] = {}
     for split in SPLITS:
         pairs = [
-            np.intersect1d(by_name[edge.source].events[split], by_name[edge.target].events[split], assume_unique=True)
+            np.intersect1d(
+                by_name[edge.source].events[split],
+                by_name[edge.target].events[split],
+                assume_unique=True,
+            )
             for edge in topology.edges
         ]
         lists[split] = np.unique(np.concatenate(pairs))
     lists["probe"] = _sample(lists["train"], evaluation.train_events, settings.seed, "probe")
     lists["test"] = _sample(lists["test"], evaluation.events, settings.seed, "test")
-    lists["validation"] = _sample(lists["validation"], max(1, evaluation.events // 2), settings.seed, "validation")
+    lists["validation"] = _sample(
+        lists["validation"], max(1, evaluation.events // 2), settings.seed, "validation"
+    )
     return lists
 
 
@@ -329,13 +372,21 @@ def _sample(ids: NDArray[Any], most: int, seed: int, name: str) -> NDArray[Any]:
     return np.sort(numpy_generator(seed, "evaluation", name).choice(ids, size=most, replace=False))
 
 
-def _resolve_labels(by_name: Mapping[str, Manifest], settings: Settings, pairs: Sequence[Edge]) -> tuple[str, ...]:
+def _resolve_labels(
+    by_name: Mapping[str, Manifest], settings: Settings, pairs: Sequence[Edge]
+) -> tuple[str, ...]:
     """Return the labels that the evaluation uses: the one asked for, else one for all clients, else one per pair."""
-    needing = [metric for metric in settings.evaluation.metrics if metric in ("transfer", "probe", "missing")]
+    needing = [
+        metric
+        for metric in settings.evaluation.metrics
+        if metric in ("transfer", "probe", "missing")
+    ]
     known = [label for manifest in by_name.values() for label in manifest.labels]
     wanted = settings.evaluation.label
     if wanted is not None and wanted not in known:
-        has = f"the data has {', '.join(dict.fromkeys(known))}" if known else "the data has no labels"
+        has = (
+            f"the data has {', '.join(dict.fromkeys(known))}" if known else "the data has no labels"
+        )
         raise DataError(f"evaluation.label: no client has a label '{wanted}'; {has}")
     if wanted is None and not known and needing:
         raise DataError(
@@ -367,11 +418,15 @@ def _check_classes(by_name: Mapping[str, Manifest], label: str) -> None:
             )
 
 
-def _check_edge(edge: Edge, agreement: Agreement, by_name: Mapping[str, Manifest], settings: Settings) -> None:
+def _check_edge(
+    edge: Edge, agreement: Agreement, by_name: Mapping[str, Manifest], settings: Settings
+) -> None:
     name = f"{edge.source}-{edge.target}"
     shared = int(agreement.shared(edge, "train").sum())
     if shared == 0:
-        raise DataError(f"the edge {name} has no shared training events: no event id occurs at both ends")
+        raise DataError(
+            f"the edge {name} has no shared training events: no event id occurs at both ends"
+        )
     if shared < settings.training.batch_size:
         raise DataError(
             f"training.batch_size is {settings.training.batch_size} but the edge {name} shares only {shared} training "
@@ -379,9 +434,13 @@ def _check_edge(edge: Edge, agreement: Agreement, by_name: Mapping[str, Manifest
         )
     split = settings.evaluation.split
     if (sampled := int(agreement.shared(edge, split).sum())) < 2:
-        held = len(np.intersect1d(by_name[edge.source].events[split], by_name[edge.target].events[split]))
+        held = len(
+            np.intersect1d(by_name[edge.source].events[split], by_name[edge.target].events[split])
+        )
         if held < 2:
-            raise DataError(f"the edge {name} shares fewer than 2 {split} events, so nothing can be measured on it")
+            raise DataError(
+                f"the edge {name} shares fewer than 2 {split} events, so nothing can be measured on it"
+            )
         raise DataError(
             f"evaluation.events: {settings.evaluation.events} samples only {sampled} of the {held} {split} events that "
             f"the edge {name} shares, so nothing can be measured on it; make the sample larger"

@@ -24,7 +24,9 @@ class Checked:
     def payload_per_exchange(self) -> int:
         """Training payload of an exchange whose events all clients have, in bytes, over all edges and directions."""
         size = codec(self.settings.codec).payload_bytes
-        return sum(2 * size(self.settings.training.batch_size, edge.dim) for edge in self.topology.edges)
+        return sum(
+            2 * size(self.settings.training.batch_size, edge.dim) for edge in self.topology.edges
+        )
 
 
 def check_form(settings: Settings) -> Topology:
@@ -46,5 +48,9 @@ def check(settings: Settings) -> Checked:
         The first thing that is wrong.
     """
     topology = check_form(settings)
-    manifests = {name: describe(name, settings, client_data(name, settings)) for name in settings.clients}
-    return Checked(settings, topology, manifests, agree(list(manifests.values()), settings, topology))
+    manifests = {
+        name: describe(name, settings, client_data(name, settings)) for name in settings.clients
+    }
+    return Checked(
+        settings, topology, manifests, agree(list(manifests.values()), settings, topology)
+    )

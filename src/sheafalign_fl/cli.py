@@ -22,14 +22,20 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Decentralised multimodal alignment: every modality is a client, and only comparison embeddings travel.",
 )
-data_app = typer.Typer(no_args_is_help=True, help="Data sources: what there is, and what a source offers.")
+data_app = typer.Typer(
+    no_args_is_help=True, help="Data sources: what there is, and what a source offers."
+)
 app.add_typer(data_app, name="data")
 cli_deploy.add_commands(app)
 
-ConfigPath = Annotated[Path, typer.Argument(help="A YAML configuration.", metavar="CONFIG", show_default=False)]
+ConfigPath = Annotated[
+    Path, typer.Argument(help="A YAML configuration.", metavar="CONFIG", show_default=False)
+]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be given more than once."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a setting; may be given more than once."
+    ),
 ]
 
 
@@ -42,7 +48,10 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _main(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
     pass
@@ -54,23 +63,37 @@ def _main(
     "sheafalign run --resume runs/try"
 )
 def run(
-    config: Annotated[Path | None, typer.Argument(help="A YAML configuration.", show_default=False)] = None,
+    config: Annotated[
+        Path | None, typer.Argument(help="A YAML configuration.", show_default=False)
+    ] = None,
     overrides: Overrides = None,
     engine: Annotated[
-        str | None, typer.Option(help="flower (Ray simulation through flwr run) or inprocess.", show_default=False)
+        str | None,
+        typer.Option(
+            help="flower (Ray simulation through flwr run) or inprocess.", show_default=False
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Run folder to make; default: runs/NAME-DATE.", show_default=False)
+        Path | None,
+        typer.Option(help="Run folder to make; default: runs/NAME-DATE.", show_default=False),
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Go on with the interrupted run in this folder.", metavar="RUN_DIR")
+        Path | None,
+        typer.Option(help="Go on with the interrupted run in this folder.", metavar="RUN_DIR"),
     ] = None,
     relay: Annotated[
-        str | None, typer.Option(help="Run on this relay, whose nodes are elsewhere.", metavar="HOST:PORT")
+        str | None,
+        typer.Option(help="Run on this relay, whose nodes are elsewhere.", metavar="HOST:PORT"),
     ] = None,
-    keys: Annotated[Path | None, typer.Option(help="Folder with the relay's ca.crt, for --relay.")] = None,
-    insecure: Annotated[bool, typer.Option("--insecure", help="For --relay: no TLS and no sealed edges.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no tables.")] = False,
+    keys: Annotated[
+        Path | None, typer.Option(help="Folder with the relay's ca.crt, for --relay.")
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="For --relay: no TLS and no sealed edges.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress bar and no tables.")
+    ] = False,
 ) -> None:
     """Run a federation, on this machine or on a relay, from handshake to report."""
     from sheafalign_fl.config import load_settings, parse_settings
@@ -85,7 +108,9 @@ def run(
         raise UserError("give a configuration, or --resume RUN_DIR, and not both")
     if resume is not None:
         if overrides or out:
-            raise UserError("--resume goes on with the run as it was configured; leave out --set and --out")
+            raise UserError(
+                "--resume goes on with the run as it was configured; leave out --set and --out"
+            )
         if engine is not None:
             _check_engine(engine)
         settings, path = RunFolder(resume).settings(), resume
@@ -108,7 +133,11 @@ def run(
                 else launch.start(settings, path, deployment)
             )
     except KeyboardInterrupt:
-        again = "" if relay is None else f" --relay {relay}" + (" --insecure" if insecure else f" --keys {keys}")
+        again = (
+            ""
+            if relay is None
+            else f" --relay {relay}" + (" --insecure" if insecure else f" --keys {keys}")
+        )
         console.print(f"interrupted; go on with: sheafalign run --resume {path}{again}")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if not quiet:
@@ -116,7 +145,9 @@ def run(
     typer.echo(f"report: {path / 'report.html'}")
 
 
-@app.command(epilog="Example:  [bold]sheafalign check experiments/watch.yaml --set training.batch_size=64[/bold]")
+@app.command(
+    epilog="Example:  [bold]sheafalign check experiments/watch.yaml --set training.batch_size=64[/bold]"
+)
 def check(config: ConfigPath, overrides: Overrides = None) -> None:
     """Check a configuration and its data without running anything, and show what would run."""
     from sheafalign_fl.check import check as check_settings
@@ -132,18 +163,26 @@ def check(config: ConfigPath, overrides: Overrides = None) -> None:
     "sheafalign compare experiments/benchmark/halves.yaml --quick --out runs/quick"
 )
 def compare(
-    configs: Annotated[list[Path], typer.Argument(help="Benchmark files, or experiments.", show_default=False)],
+    configs: Annotated[
+        list[Path], typer.Argument(help="Benchmark files, or experiments.", show_default=False)
+    ],
     seeds: Annotated[str, typer.Option(help="Seeds of every cell, comma-separated.")] = "0,1,2",
-    out: Annotated[Path, typer.Option(help="Folder for everything; finished cells in it are kept.")] = Path(
-        "runs/benchmark"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Folder for everything; finished cells in it are kept.")
+    ] = Path("runs/benchmark"),
     overrides: Overrides = None,
     jobs: Annotated[
-        int | None, typer.Option(help="Runs at the same time; default: one for each processor.", min=1)
+        int | None,
+        typer.Option(help="Runs at the same time; default: one for each processor.", min=1),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A few exchanges of everything: does it work?")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A few exchanges of everything: does it work?")
+    ] = False,
     only: Annotated[
-        str | None, typer.Option(help="Only these methods, comma-separated.", metavar="METHODS", show_default=False)
+        str | None,
+        typer.Option(
+            help="Only these methods, comma-separated.", metavar="METHODS", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Compare methods over data sets and seeds; one report, with one sentence for each claim of the paper."""
@@ -168,9 +207,12 @@ def compare(
 
 @app.command(epilog="Example:  [bold]sheafalign report runs/a runs/b --out comparison.html[/bold]")
 def report(
-    run_dirs: Annotated[list[Path], typer.Argument(help="Run folders; several are compared.", show_default=False)],
+    run_dirs: Annotated[
+        list[Path], typer.Argument(help="Run folders; several are compared.", show_default=False)
+    ],
     out: Annotated[
-        Path | None, typer.Option(help="Where to write; default: report.html in the (first) run folder.")
+        Path | None,
+        typer.Option(help="Where to write; default: report.html in the (first) run folder."),
     ] = None,
 ) -> None:
     """Write the HTML report of a run again, or one that compares several runs."""
@@ -201,7 +243,9 @@ def data_list() -> None:
 
 @data_app.command("describe", epilog="Example:  [bold]sheafalign data describe scenes[/bold]")
 def data_describe(
-    name: Annotated[str, typer.Argument(help="A source that `sheafalign data list` shows.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(help="A source that `sheafalign data list` shows.", show_default=False)
+    ],
 ) -> None:
     """Describe a data source: modalities, options, labels, where it comes from."""
     from sheafalign_fl.report.listings import print_source
@@ -215,15 +259,22 @@ def data_describe(
     "sheafalign data check recordings --set period=0.1 --set window=4",
 )
 def data_check(
-    path: Annotated[Path, typer.Argument(help="The folder of a data set.", metavar="PATH", show_default=False)],
+    path: Annotated[
+        Path, typer.Argument(help="The folder of a data set.", metavar="PATH", show_default=False)
+    ],
     overrides: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="OPTION=VALUE", help="An option of the data source; may be given more than once."
+            "--set",
+            metavar="OPTION=VALUE",
+            help="An option of the data source; may be given more than once.",
         ),
     ] = None,
     source: Annotated[
-        str | None, typer.Option(help="Which source reads it; default: what it looks like.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Which source reads it; default: what it looks like.", show_default=False
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the splits.", min=0)] = 0,
 ) -> None:
@@ -244,15 +295,20 @@ def data_check(
 )
 def data_export(
     source: Annotated[str, typer.Argument(help="What to write: scenes.", show_default=False)],
-    folder: Annotated[Path, typer.Argument(help="A new or empty folder.", metavar="DIR", show_default=False)],
+    folder: Annotated[
+        Path, typer.Argument(help="A new or empty folder.", metavar="DIR", show_default=False)
+    ],
     file_format: Annotated[str, typer.Option("--format", help="Format of the files: deepsense6g.")],
     variant: Annotated[str, typer.Option(help="plain, blockage, challenge or authors.")] = "plain",
     events: Annotated[int, typer.Option(help="Frames of all sequences together.")] = 2000,
     frames: Annotated[int, typer.Option(help="Frames of a sequence.")] = 20,
     seed: Annotated[int, typer.Option(help="Of the world and of all noise.")] = 0,
-    light: Annotated[bool, typer.Option("--light", help="Small pictures, point clouds and radar cubes.")] = False,
+    light: Annotated[
+        bool, typer.Option("--light", help="Small pictures, point clouds and radar cubes.")
+    ] = False,
     modalities: Annotated[
-        str | None, typer.Option(help="Only these, comma-separated, such as camera,beam.", show_default=False)
+        str | None,
+        typer.Option(help="Only these, comma-separated, such as camera,beam.", show_default=False),
     ] = None,
 ) -> None:
     """Write simulated scenes in the format of a recorded data set, to try its loader without the recordings."""

@@ -16,10 +16,14 @@ from sheafalign_fl.codecs import Codec
 class ErrorFeedback:
     """Residuals of one client: for every neighbour an array (agreed events, d_e), 0 at first."""
 
-    def __init__(self, codec: Codec, events: int, dims: Mapping[str, int], dtype: type[np.floating]) -> None:
+    def __init__(
+        self, codec: Codec, events: int, dims: Mapping[str, int], dtype: type[np.floating]
+    ) -> None:
         """Keep residuals of `events` agreed events towards every neighbour in `dims` (neighbour -> d_e)."""
         self._codec = codec
-        self._residuals = {neighbour: np.zeros((events, dim), dtype=dtype) for neighbour, dim in dims.items()}
+        self._residuals = {
+            neighbour: np.zeros((events, dim), dtype=dtype) for neighbour, dim in dims.items()
+        }
 
     def correct(
         self, neighbour: str, positions: NDArray[np.intp], values: NDArray[np.floating]
@@ -39,7 +43,9 @@ class ErrorFeedback:
         wanted = values.astype(table.dtype)
         wanted[first] += table[positions[first]]
         table[positions] = 0
-        np.add.at(table, positions, wanted - self._codec.decode(self._codec.encode(wanted), *wanted.shape))
+        np.add.at(
+            table, positions, wanted - self._codec.decode(self._codec.encode(wanted), *wanted.shape)
+        )
         return wanted
 
     def state(self) -> Iterable[tuple[str, NDArray[np.floating]]]:

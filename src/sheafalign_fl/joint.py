@@ -78,7 +78,13 @@ def _train(settings: Settings, folder: RunFolder) -> None:
     for client, node in joint.nodes.items():
         folder.save_client(done, client, node.state())
     folder.complete_checkpoint(
-        Checkpoint(done, folder.metrics.stat().st_size, folder.ledger.stat().st_size, time.monotonic() - started), 1
+        Checkpoint(
+            done,
+            folder.metrics.stat().st_size,
+            folder.ledger.stat().st_size,
+            time.monotonic() - started,
+        ),
+        1,
     )
 
 
@@ -89,14 +95,29 @@ def _upload(client: str, data: ModalityData) -> Iterator[LedgerRow]:
     for first in range(0, len(x), _FRAME_EVENTS):
         frame = Frame.of("train", 0, client, RELAY, _CODEC, x[first : first + _FRAME_EVENTS])
         size = len(frame.pack())
-        yield LedgerRow(0, client, RELAY, "train", _CODEC, frame.events, frame.dim, len(frame.payload), size, size)
+        yield LedgerRow(
+            0,
+            client,
+            RELAY,
+            "train",
+            _CODEC,
+            frame.events,
+            frame.dim,
+            len(frame.payload),
+            size,
+            size,
+        )
 
 
 class JointTraining:
     """All clients' encoders and maps in one place, under one optimiser."""
 
     def __init__(
-        self, settings: Settings, topology: Topology, agreement: Agreement, data: Mapping[str, ModalityData]
+        self,
+        settings: Settings,
+        topology: Topology,
+        agreement: Agreement,
+        data: Mapping[str, ModalityData],
     ) -> None:
         """Start from the weights that the clients of a federation start from."""
         self.settings, self.topology, self.agreement = settings, topology, agreement
@@ -104,12 +125,19 @@ class JointTraining:
             client: Node(client, settings, data[client], agreement.for_client(client, topology))
             for client in topology.clients
         }
-        for edge in topology.edges:  # here the two ends' copies of a learnt temperature are one parameter
-            ends = self.nodes[edge.source].maps[edge.target], self.nodes[edge.target].maps[edge.source]
+        for (
+            edge
+        ) in topology.edges:  # here the two ends' copies of a learnt temperature are one parameter
+            ends = (
+                self.nodes[edge.source].maps[edge.target],
+                self.nodes[edge.target].maps[edge.source],
+            )
             ends[1].log_temperature = ends[0].log_temperature
         parameters = [parameter for node in self.nodes.values() for parameter in node.parameters()]
         self._optimiser = new_optimiser(list(dict.fromkeys(parameters)), settings.training)
-        self._schedule = BatchSchedule.of(settings.training, len(agreement.lists["train"]), settings.seed)
+        self._schedule = BatchSchedule.of(
+            settings.training, len(agreement.lists["train"]), settings.seed
+        )
 
     def step(self, exchange: int) -> None:
         """Take one step on each batch of `exchange`, `training.local_steps` times over."""
@@ -117,7 +145,9 @@ class JointTraining:
             for positions in np.split(self._schedule.positions(exchange), self._schedule.batches):
                 total = self.objective(positions, exchange)
                 if not torch.isfinite(total):
-                    raise RunError(f"the joint loss is {total.item()} at step {exchange}; lower training.learning_rate")
+                    raise RunError(
+                        f"the joint loss is {total.item()} at step {exchange}; lower training.learning_rate"
+                    )
                 if not total.requires_grad:  # no edge has enough events
                     continue
                 self._optimiser.zero_grad(set_to_none=True)
@@ -132,16 +162,23 @@ class JointTraining:
     def objective(self, positions: NDArray[np.intp], exchange: int) -> Tensor:
         """Return the objective of all edges on the events at `positions` of the agreed list (DESIGN section 2)."""
         has = {client: self.agreement.has[client]["train"][positions] for client in self.nodes}
-        h = {client: node.encode(positions[has[client]], exchange) for client, node in self.nodes.items()}
+        h = {
+            client: node.encode(positions[has[client]], exchange)
+            for client, node in self.nodes.items()
+        }
         terms = [self._edge(edge, h, has) for edge in self.topology.edges]
         common = np.logical_and.reduce(list(has.values()))
         if self.settings.objective.contrast != "pairs" and common.sum() >= MIN_SHARED:
             together = [h[client][torch.from_numpy(common[has[client]])] for client in self.nodes]
-            group = GROUP_LOSSES[self.settings.objective.contrast](together, self.settings.objective.temperature)
+            group = GROUP_LOSSES[self.settings.objective.contrast](
+                together, self.settings.objective.temperature
+            )
             terms.append(self.settings.objective.contrastive * group)
         return torch.stack(terms).sum()
 
-    def _edge(self, edge: Edge, h: Mapping[str, Tensor], has: Mapping[str, NDArray[np.bool_]]) -> Tensor:
+    def _edge(
+        self, edge: Edge, h: Mapping[str, Tensor], has: Mapping[str, NDArray[np.bool_]]
+    ) -> Tensor:
         i, j, weights = edge.source, edge.target, self.settings.objective
         both = has[i] & has[j]
         if both.sum() < MIN_SHARED:
@@ -149,12 +186,24 @@ class JointTraining:
         h_i, h_j = (h[client][torch.from_numpy(both[has[client]])] for client in (i, j))
         maps_i, maps_j = self.nodes[i].maps[j], self.nodes[j].maps[i]
         z_i, z_j = maps_i.restrict(h_i), maps_j.restrict(h_j)
-        terms = [(weights.laplacian, laplacian_loss(z_i, z_j, normalised=weights.normalised_laplacian))]
+        terms = [
+            (weights.laplacian, laplacian_loss(z_i, z_j, normalised=weights.normalised_laplacian))
+        ]
         if weights.contrast == "pairs":
-            terms.append((weights.contrastive, contrastive_loss(z_i, z_j, maps_i.temperature(weights.temperature))))
+            terms.append(
+                (
+                    weights.contrastive,
+                    contrastive_loss(z_i, z_j, maps_i.temperature(weights.temperature)),
+                )
+            )
         for maps, h_own, z_own, z_other in ((maps_i, h_i, z_i, z_j), (maps_j, h_j, z_j, z_i)):
             own = reconstruction_loss(maps, z_own, h_own, stop_gradient=weights.stop_gradient)
             terms.append((weights.reconstruction, own))
-            terms.append((weights.cross_reconstruction, cross_reconstruction_loss(maps, z_other.detach(), h_own)))
+            terms.append(
+                (
+                    weights.cross_reconstruction,
+                    cross_reconstruction_loss(maps, z_other.detach(), h_own),
+                )
+            )
         # A term of weight 0 is left out, as on the clients: a gradient of 0 would still let weights decay.
         return sum((weight * term for weight, term in terms if weight > 0), h_i.new_zeros(()))

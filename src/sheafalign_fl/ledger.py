@@ -74,7 +74,11 @@ class Ledger:
             The file is there but is no ledger.
         """
         self._totals: dict[tuple[str, str, Purpose], EdgeBytes] = {}
-        self._by_purpose: dict[Purpose, Totals] = {"setup": Totals(), "train": Totals(), "evaluate": Totals()}
+        self._by_purpose: dict[Purpose, Totals] = {
+            "setup": Totals(),
+            "train": Totals(),
+            "evaluate": Totals(),
+        }
         self._file: TextIO | None = None
         if path is not None:
             new = not path.exists()
@@ -141,11 +145,15 @@ def read_ledger(path: Path) -> Iterator[LedgerRow]:
         reader = csv.reader(line.decode() for line in file if line.endswith(b"\n"))
         try:
             if tuple(next(reader, ())) != COLUMNS:
-                raise DataError(f"{path}: this is no ledger; its columns must be {', '.join(COLUMNS)}")
+                raise DataError(
+                    f"{path}: this is no ledger; its columns must be {', '.join(COLUMNS)}"
+                )
             for values in reader:
                 yield _row(values, path, reader.line_num)
         except (UnicodeDecodeError, csv.Error) as error:
-            raise DataError(f"{path}, after line {reader.line_num}: not a ledger ({error})") from None
+            raise DataError(
+                f"{path}, after line {reader.line_num}: not a ledger ({error})"
+            ) from None
 
 
 def _row(values: list[str], path: Path, line: int) -> LedgerRow:
@@ -154,7 +162,9 @@ def _row(values: list[str], path: Path, line: int) -> LedgerRow:
         if purpose not in PURPOSES:
             raise ValueError(f"unknown purpose '{purpose}'")
         events, dim, payload, message, relay = (int(number) for number in numbers)
-        return LedgerRow(int(exchange), source, destination, purpose, codec, events, dim, payload, message, relay)
+        return LedgerRow(
+            int(exchange), source, destination, purpose, codec, events, dim, payload, message, relay
+        )
     except ValueError as error:
         raise DataError(f"{path}, line {line}: not a ledger row ({error})") from None
 
@@ -169,7 +179,9 @@ def _drop_cut_line(path: Path) -> None:
 def truncate_ledger(path: Path, size: int) -> None:
     """Cut the ledger back to its first `size` bytes, dropping rows written after a checkpoint."""
     if not path.exists() or path.stat().st_size < size:
-        raise DataError(f"{path}: the ledger is shorter than the checkpoint says; it has been changed since")
+        raise DataError(
+            f"{path}: the ledger is shorter than the checkpoint says; it has been changed since"
+        )
     with path.open("r+b") as file:
         file.truncate(size)
         file.flush()

@@ -22,13 +22,17 @@ def client_data(name: str, settings: Settings) -> ModalityData:
     """
     client = settings.clients[name]
     modality = client.modality or name
-    data = load_modality(settings.data.source, modality, settings.seed, settings.data.options, f"client '{name}'")
+    data = load_modality(
+        settings.data.source, modality, settings.seed, settings.data.options, f"client '{name}'"
+    )
     if client.features is not None:
         data = check_modality(with_features(data, Path(client.features), name), f"client '{name}'")
     return drop_events(data, client.missing, settings.seed, name)
 
 
-def describe(name: str, settings: Settings, data: ModalityData, nonce: str = "", boot: str = "") -> Manifest:
+def describe(
+    name: str, settings: Settings, data: ModalityData, nonce: str = "", boot: str = ""
+) -> Manifest:
     """Return the manifest of client `name`; the encoder is made once, to see that it can be."""
     client = settings.clients[name]
     encoder = new_encoder(name, settings, data.input_shape, data.encoder)

@@ -67,9 +67,17 @@ class _MeanTerms:
 
     def losses(self, client: str, events: Mapping[str, int]) -> list[Loss]:
         """Return one row for each edge."""
-        means = {n: [sum(column) / len(rows) for column in zip(*rows, strict=True)] for n, rows in self._values.items()}
+        means = {
+            n: [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+            for n, rows in self._values.items()
+        }
         return [
-            Loss(source=client, target=n, events=events[n], **dict(zip(LOSS_TERMS, values, strict=True)))
+            Loss(
+                source=client,
+                target=n,
+                events=events[n],
+                **dict(zip(LOSS_TERMS, values, strict=True)),
+            )
             for n, values in means.items()
         ]
 
@@ -77,7 +85,9 @@ class _MeanTerms:
 class Node:
     """The learner of one client."""
 
-    def __init__(self, name: str, settings: Settings, data: ModalityData, agreement: ClientAgreement) -> None:
+    def __init__(
+        self, name: str, settings: Settings, data: ModalityData, agreement: ClientAgreement
+    ) -> None:
         """Make encoder and maps from the seed and place them on the client's device.
 
         Raises
@@ -91,7 +101,9 @@ class Node:
         self._data = data
         self.recommended_encoder = data.encoder
         self._indices = {key: _indices(data, ids) for key, ids in agreement.lists.items()}
-        self.encoder = new_encoder(name, settings, data.input_shape, data.encoder).to(self.device, self.dtype)
+        self.encoder = new_encoder(name, settings, data.input_shape, data.encoder).to(
+            self.device, self.dtype
+        )
         self.maps = {
             neighbour: new_maps(name, neighbour, dim, settings).to(self.device, self.dtype)
             for neighbour, dim in agreement.neighbours.items()
@@ -112,7 +124,9 @@ class Node:
         self._feedback: ErrorFeedback | None = None
         if settings.training.error_feedback:
             kind = np.float64 if self.dtype == torch.float64 else np.float32
-            self._feedback = ErrorFeedback(codec(settings.codec), events, agreement.neighbours, kind)
+            self._feedback = ErrorFeedback(
+                codec(settings.codec), events, agreement.neighbours, kind
+            )
 
     def parameters(self) -> list[nn.Parameter]:
         """Return all trainable parameters: the encoder's, then each edge's maps in the order of the neighbours."""
@@ -124,7 +138,10 @@ class Node:
     def shared_rows(self, exchange: int) -> dict[str, NDArray[np.bool_]]:
         """Return neighbour -> mask over the exchange's events: both ends have it. Edges without any are left out."""
         shared = self.agreement.shared
-        masks = {neighbour: self.schedule.shared(shared[neighbour]["train"], exchange) for neighbour in self.maps}
+        masks = {
+            neighbour: self.schedule.shared(shared[neighbour]["train"], exchange)
+            for neighbour in self.maps
+        }
         return {neighbour: mask for neighbour, mask in masks.items() if mask.any()}
 
     def embed(self, exchange: int) -> dict[str, NDArray[np.floating]]:
@@ -132,7 +149,9 @@ class Node:
 
         With error feedback it is z_ij plus what the codec lost of these events the last time.
         """
-        if self._outbound is not None and self._outbound[0] == exchange:  # embedded before the checkpoint was saved
+        if (
+            self._outbound is not None and self._outbound[0] == exchange
+        ):  # embedded before the checkpoint was saved
             return self._outbound[1]
         with torch.set_grad_enabled(self._reuses_forward):
             forward = self._forward(exchange)
@@ -173,7 +192,8 @@ class Node:
         """
         masks = self.shared_rows(exchange)
         received = {
-            neighbour: self._receive(neighbour, values, masks, exchange) for neighbour, values in inbound.items()
+            neighbour: self._receive(neighbour, values, masks, exchange)
+            for neighbour, values in inbound.items()
         }
         seen = _MeanTerms()
         for _ in range(self.settings.training.local_steps):
@@ -183,7 +203,9 @@ class Node:
                 if there:
                     self._descend(self._objective(forward, there, seen), exchange)
         self._pending = None
-        losses = seen.losses(self.name, {neighbour: int(masks[neighbour].sum()) for neighbour in received})
+        losses = seen.losses(
+            self.name, {neighbour: int(masks[neighbour].sum()) for neighbour in received}
+        )
         if received:
             self.done, self.last = exchange + 1, losses
         return losses
@@ -197,18 +219,30 @@ class Node:
         pending, self._pending = self._pending, None
         return pending if pending is not None and pending.exchange == exchange else None
 
-    def _objective(self, forward: _Forward, received: Mapping[str, Tensor], seen: "_MeanTerms") -> Tensor:
+    def _objective(
+        self, forward: _Forward, received: Mapping[str, Tensor], seen: "_MeanTerms"
+    ) -> Tensor:
         """Return this client's objective on one batch and note its terms."""
         objective = self.settings.objective
-        there = [neighbour for neighbour in self.maps if neighbour in received]  # the agreed order, not that of arrival
-        group = None if objective.contrast == "pairs" else self._group_term(forward, received) / len(there)
+        there = [
+            neighbour for neighbour in self.maps if neighbour in received
+        ]  # the agreed order, not that of arrival
+        group = (
+            None
+            if objective.contrast == "pairs"
+            else self._group_term(forward, received) / len(there)
+        )
         total = forward.h.new_zeros(())
         for neighbour in there:
             rows = forward.rows[neighbour]
             h = forward.h if rows is None else forward.h[rows]
-            terms = edge_terms(objective, self.maps[neighbour], h, forward.z[neighbour], received[neighbour], group)
+            terms = edge_terms(
+                objective, self.maps[neighbour], h, forward.z[neighbour], received[neighbour], group
+            )
             total = total + terms.total
-            seen.note(neighbour, torch.stack([getattr(terms, term) for term in LOSS_TERMS]).tolist())
+            seen.note(
+                neighbour, torch.stack([getattr(terms, term) for term in LOSS_TERMS]).tolist()
+            )
         return total
 
     def _group_term(self, forward: _Forward, received: Mapping[str, Tensor]) -> Tensor:
@@ -221,11 +255,15 @@ class Node:
         common = np.logical_and.reduce([forward.masks[neighbour] for neighbour in received])
         if common.sum() < MIN_SHARED:
             return forward.h.new_zeros(())
-        embeddings: dict[str, Tensor] = {self.name: forward.h[_rows(common[forward.union], self.device)]}
+        embeddings: dict[str, Tensor] = {
+            self.name: forward.h[_rows(common[forward.union], self.device)]
+        }
         for neighbour, z in received.items():
             embeddings[neighbour] = z[_rows(common[forward.masks[neighbour]], self.device)]
         ordered = [embeddings[client] for client in self.settings.clients if client in embeddings]
-        return GROUP_LOSSES[self.settings.objective.contrast](ordered, self.settings.objective.temperature)
+        return GROUP_LOSSES[self.settings.objective.contrast](
+            ordered, self.settings.objective.temperature
+        )
 
     def _descend(self, total: Tensor, exchange: int) -> None:
         if not torch.isfinite(total):
@@ -244,7 +282,11 @@ class Node:
             maps.limit_temperature()
 
     def _receive(
-        self, neighbour: str, values: NDArray[np.floating], masks: Mapping[str, NDArray[np.bool_]], exchange: int
+        self,
+        neighbour: str,
+        values: NDArray[np.floating],
+        masks: Mapping[str, NDArray[np.bool_]],
+        exchange: int,
     ) -> list[Tensor]:
         """Return a neighbour's embeddings, one tensor for each batch of the exchange."""
         if neighbour not in masks:
@@ -267,14 +309,20 @@ class Node:
         positions = self.schedule.positions(exchange)[chosen]
         masks = {neighbour: mask[chosen] for neighbour, mask in self.shared_rows(exchange).items()}
         masks = {neighbour: mask for neighbour, mask in masks.items() if mask.any()}
-        union = np.logical_or.reduce(list(masks.values())) if masks else np.zeros(len(positions), dtype=np.bool_)
+        union = (
+            np.logical_or.reduce(list(masks.values()))
+            if masks
+            else np.zeros(len(positions), dtype=np.bool_)
+        )
         h = self.encode(positions[union], exchange)
         z: dict[str, Tensor] = {}
         rows: dict[str, Tensor | None] = {}
         for neighbour, mask in masks.items():
             kept = mask[union]
             rows[neighbour] = None if kept.all() else _rows(kept, self.device)
-            z[neighbour] = self.maps[neighbour].restrict(h if rows[neighbour] is None else h[rows[neighbour]])
+            z[neighbour] = self.maps[neighbour].restrict(
+                h if rows[neighbour] is None else h[rows[neighbour]]
+            )
         return _Forward(exchange, h, z, rows, masks, union)
 
     def encode(self, positions: NDArray[np.intp], exchange: int) -> Tensor:
@@ -285,11 +333,19 @@ class Node:
         self.encoder.train()
         x = self._inputs(self._indices["train"][positions])
         with self._generator(exchange):
-            return self.encoder(x) if len(x) else x.new_zeros((0, self.settings.clients[self.name].dim))
+            return (
+                self.encoder(x)
+                if len(x)
+                else x.new_zeros((0, self.settings.clients[self.name].dim))
+            )
 
     def _generator(self, exchange: int) -> AbstractContextManager[None]:
         """Give the encoder its own generator; our own encoders draw nothing, so they need none."""
-        return nullcontext() if self._deterministic else _seeded_alone(self.settings.seed, self.name, exchange)
+        return (
+            nullcontext()
+            if self._deterministic
+            else _seeded_alone(self.settings.seed, self.name, exchange)
+        )
 
     def _inputs(self, indices: NDArray[np.intp]) -> Tensor:
         return self._tensor(self._data.x[indices])
@@ -310,7 +366,9 @@ class Node:
         h = np.zeros((len(indices), self.settings.clients[self.name].dim), dtype=np.float32)
         self.encoder.eval()
         with torch.no_grad():
-            for chunk in np.array_split(np.flatnonzero(has), max(1, -(-int(has.sum()) // _EMBED_CHUNK))):
+            for chunk in np.array_split(
+                np.flatnonzero(has), max(1, -(-int(has.sum()) // _EMBED_CHUNK))
+            ):
                 if len(chunk):
                     h[chunk] = self.encoder(self._inputs(indices[chunk])).float().cpu().numpy()
         return h, has
@@ -321,7 +379,11 @@ class Node:
 
     def lift(self, neighbour: str, z: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return Q_ij z for rows z, shape (N, d_e) -> (N, d_i); z itself for a client that is no neighbour."""
-        return self._apply(self.maps[neighbour].lift, z) if neighbour in self.maps else z.astype(np.float32)
+        return (
+            self._apply(self.maps[neighbour].lift, z)
+            if neighbour in self.maps
+            else z.astype(np.float32)
+        )
 
     def labels(self, label: str | None, name: ListName) -> NDArray[np.int64]:
         """Return the labels of the agreed list `name`, shape (N,); -1 where the event or its label is missing."""
@@ -341,7 +403,9 @@ class Node:
         first: NDArray[np.float32] = self._data.x[0]
         return first
 
-    def _apply(self, function: Callable[[Tensor], Tensor], values: NDArray[np.floating]) -> NDArray[np.float32]:
+    def _apply(
+        self, function: Callable[[Tensor], Tensor], values: NDArray[np.floating]
+    ) -> NDArray[np.float32]:
         with torch.no_grad():
             return function(self._tensor(values)).float().cpu().numpy()
 
@@ -358,10 +422,14 @@ class Node:
             for key, value in self.optimiser.state.get(parameter, {}).items():
                 tensors[f"optimiser.{index}.{key}"] = torch.as_tensor(value).detach().cpu()
         if self._feedback is not None:
-            tensors |= {f"feedback.{n}": torch.from_numpy(values) for n, values in self._feedback.state()}
+            tensors |= {
+                f"feedback.{n}": torch.from_numpy(values) for n, values in self._feedback.state()
+            }
         if self._outbound is not None:
             exchange, sent = self._outbound
-            tensors |= {f"outbound.{exchange}.{n}": torch.from_numpy(values) for n, values in sent.items()}
+            tensors |= {
+                f"outbound.{exchange}.{n}": torch.from_numpy(values) for n, values in sent.items()
+            }
         return save_tensors({key: value.contiguous().clone() for key, value in tensors.items()})
 
     def load_state(self, data: bytes) -> None:
@@ -370,14 +438,21 @@ class Node:
             tensors = load_tensors(data)
             for prefix, module in self._modules():
                 module.load_state_dict(
-                    {key: tensors[f"{prefix}{key}"].to(self.device) for key in module.state_dict()}, strict=True
+                    {key: tensors[f"{prefix}{key}"].to(self.device) for key in module.state_dict()},
+                    strict=True,
                 )
         except Exception as error:  # safetensors and torch each raise types of their own for damaged or foreign data
-            raise RunError(f"the saved state of client '{self.name}' does not fit its model: {error}") from error
+            raise RunError(
+                f"the saved state of client '{self.name}' does not fit its model: {error}"
+            ) from error
         self.optimiser = new_optimiser(self.parameters(), self.settings.training)
         for index, parameter in enumerate(self.parameters()):
             prefix = f"optimiser.{index}."
-            found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+            found = {
+                key.removeprefix(prefix): value
+                for key, value in tensors.items()
+                if key.startswith(prefix)
+            }
             if found:
                 # Adam keeps its step count on the CPU, its moments beside the parameter. Cloned, because what
                 # safetensors returns lies wherever it lay in the file, and alignment decides which kernels run.
@@ -446,7 +521,9 @@ def new_maps(client: str, neighbour: str, edge_dim: int, settings: Settings) -> 
         return edge_maps(settings.maps, settings.clients[client].dim, edge_dim, learnt)
 
 
-def new_optimiser(parameters: list[nn.Parameter], settings: TrainingSettings) -> torch.optim.Optimizer:
+def new_optimiser(
+    parameters: list[nn.Parameter], settings: TrainingSettings
+) -> torch.optim.Optimizer:
     """Return the optimiser that `settings` names. All of them work element by element, so no client needs another's.
 
     Scalars (a learnt temperature) are not decayed: that would pull tau towards 1.
@@ -478,7 +555,9 @@ def resolve_device(device: str) -> torch.device:
         cuda was asked for and there is none.
     """
     if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device 'cuda' was asked for but torch finds no CUDA device; use device: auto or cpu")
+        raise ConfigError(
+            "device 'cuda' was asked for but torch finds no CUDA device; use device: auto or cpu"
+        )
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(device)

@@ -35,7 +35,8 @@ def follow(metrics: Path, exchanges: int, console: Console) -> Iterator[None]:
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("starting", total=exchanges, facts="")
         thread = threading.Thread(
-            target=lambda: _watch(metrics, stop, lambda **facts: progress.update(task, **facts)), daemon=True
+            target=lambda: _watch(metrics, stop, lambda **facts: progress.update(task, **facts)),
+            daemon=True,
         )
         thread.start()
         try:
@@ -79,8 +80,15 @@ def sweep_progress(console: Console) -> Iterator[SweepProgress]:
 @contextmanager
 def count_progress(name: str, total: int, console: Console) -> Iterator[Callable[[int], None]]:
     """Show a bar on a terminal while the block runs; what it yields is called with how many of `total` are done."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
         task = progress.add_task(name, total=total)
         yield lambda count: progress.update(task, completed=count)
 
@@ -102,7 +110,9 @@ def _watch(metrics: Path, stop: threading.Event, update: Any) -> None:
                     update(
                         completed=row["exchange"] + 1,
                         description="exchanges",
-                        facts="  ".join(f"{name} {value}" for name, value in facts.items() if value),
+                        facts="  ".join(
+                            f"{name} {value}" for name, value in facts.items() if value
+                        ),
                     )
 
 

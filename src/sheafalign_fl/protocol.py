@@ -76,7 +76,16 @@ class Frame:
     ) -> "Frame":
         """Encode `values`, shape (events, dim), into a frame."""
         events, dim = values.shape
-        return cls(purpose, exchange, source, destination, codec, events, dim, find_codec(codec).encode(values))
+        return cls(
+            purpose,
+            exchange,
+            source,
+            destination,
+            codec,
+            events,
+            dim,
+            find_codec(codec).encode(values),
+        )
 
     def pack(self) -> bytes:
         """Return the frame as bytes."""
@@ -92,7 +101,11 @@ class Frame:
         return self.codec.encode() + self.source.encode() + self.destination.encode()
 
     def _head(self) -> bytes:
-        codec, source, destination = self.codec.encode(), self.source.encode(), self.destination.encode()
+        codec, source, destination = (
+            self.codec.encode(),
+            self.source.encode(),
+            self.destination.encode(),
+        )
         return _HEADER.pack(
             _MAGIC,
             PURPOSES.index(self.purpose) | (_SEALED if self.seal else 0),
@@ -124,7 +137,10 @@ class Frame:
         if len(data) != seal_end + size:
             raise ProtocolError(f"a frame of {len(data)} bytes that should have {seal_end + size}")
         names, seal, payload = data[start:names_end], data[names_end:seal_end], data[seal_end:]
-        if _checksum(data[: _HEADER.size], names, seal, payload) != _CHECKSUM.unpack_from(data, _HEADER.size)[0]:
+        if (
+            _checksum(data[: _HEADER.size], names, seal, payload)
+            != _CHECKSUM.unpack_from(data, _HEADER.size)[0]
+        ):
             raise ProtocolError("a frame whose checksum does not match its content")
         cut = lengths[0], lengths[0] + lengths[1]
         codec, source, destination = names[: cut[0]], names[cut[0] : cut[1]], names[cut[1] :]
@@ -144,7 +160,9 @@ class Frame:
         except ConfigError:
             raise ProtocolError(f"a frame with unknown codec '{self.codec}'") from None
         if len(self.payload) != expected:
-            raise ProtocolError(f"a frame whose payload has {len(self.payload)} bytes, not {expected}")
+            raise ProtocolError(
+                f"a frame whose payload has {len(self.payload)} bytes, not {expected}"
+            )
 
     def values(self) -> NDArray[np.floating]:
         """Return the decoded embeddings, shape (events, dim); raise `ProtocolError` if the frame is sealed."""

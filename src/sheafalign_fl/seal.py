@@ -57,19 +57,27 @@ class SealedEdges:
         ProtocolError
             A contribution is missing or too short, or a peer's key cannot be used.
         """
-        if short := [name for name in (client, *peers) if len(nonces.get(name, b"")) < LEAST_NONCE_BYTES]:
-            raise ProtocolError(f"client '{short[0]}' contributes fewer than {LEAST_NONCE_BYTES} bytes to the keys")
+        if short := [
+            name for name in (client, *peers) if len(nonces.get(name, b"")) < LEAST_NONCE_BYTES
+        ]:
+            raise ProtocolError(
+                f"client '{short[0]}' contributes fewer than {LEAST_NONCE_BYTES} bytes to the keys"
+            )
         self._client = client
         self._keys: dict[tuple[str, str], AESGCM] = {}
         for peer, public in peers.items():
             try:
                 shared = private.exchange(public)
             except ValueError:  # a point of low order, with which every secret would be the same
-                raise ProtocolError(f"the pinned key of client '{peer}' is no usable X25519 key") from None
+                raise ProtocolError(
+                    f"the pinned key of client '{peer}' is no usable X25519 key"
+                ) from None
             first, second = sorted((client, peer))
             salt = hashlib.sha256(nonces[first] + nonces[second]).digest()
             for source, destination in ((client, peer), (peer, client)):
-                info = _PURPOSE + b"".join(_with_length(text) for text in (run, source, destination))
+                info = _PURPOSE + b"".join(
+                    _with_length(text) for text in (run, source, destination)
+                )
                 key = HKDF(SHA256(), _KEY_BYTES, salt, info).derive(shared)
                 self._keys[source, destination] = AESGCM(key)
         self._opened: dict[tuple[str, str], tuple[int, set[bytes]]] = {}
@@ -102,14 +110,19 @@ class SealedEdges:
             The frame is not sealed, not for this client, altered, sealed in another run, older than one that was opened
             before, or was opened before itself.
         """
-        key, where = self._key(frame, frame.destination), f"the frame from '{frame.source}' for '{frame.destination}'"
+        key, where = (
+            self._key(frame, frame.destination),
+            f"the frame from '{frame.source}' for '{frame.destination}'",
+        )
         if len(frame.seal) != SEAL_BYTES:
             raise ProtocolError(f"{where} is not sealed")
         nonce, tag = frame.seal[:_NONCE_BYTES], frame.seal[_NONCE_BYTES:]
         try:
             payload = key.decrypt(nonce, frame.payload + tag, frame.header())
         except InvalidTag:
-            raise ProtocolError(f"{where} does not open: altered, or sealed otherwise or elsewhere") from None
+            raise ProtocolError(
+                f"{where} does not open: altered, or sealed otherwise or elsewhere"
+            ) from None
         self._note(frame, nonce, where)
         return replace(frame, payload=payload, seal=b"")
 

@@ -50,7 +50,9 @@ class Topology:
         if len(parts) > 1:
             smallest = min((sorted(part) for part in parts), key=lambda part: (len(part), part))
             lonely = ", ".join(smallest)
-            raise TopologyError(f"graph: it is not connected; no path leads from {lonely} to the others")
+            raise TopologyError(
+                f"graph: it is not connected; no path leads from {lonely} to the others"
+            )
 
     @cached_property
     def graph(self) -> "nx.Graph[str]":
@@ -143,7 +145,9 @@ def _check_edge(edge: Edge, clients: Sequence[str]) -> None:
                 f"graph: the edge {edge.source}-{edge.target} names an unknown client '{end}'{_suggest(end, clients)}"
             )
     if edge.source == edge.target:
-        raise TopologyError(f"graph: the edge {edge.source}-{edge.target} is a self-loop; an edge joins two clients")
+        raise TopologyError(
+            f"graph: the edge {edge.source}-{edge.target} is a self-loop; an edge joins two clients"
+        )
     if edge.dim < 1:
         raise TopologyError(
             f"graph: the edge {edge.source}-{edge.target} has dimension {edge.dim}; it must be 1 or more"

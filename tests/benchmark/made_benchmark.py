@@ -2,7 +2,15 @@
 
 from typing import Any
 
-from sheafalign_fl.benchmark.results import Benchmark, Cell, CurvePoint, Kind, MissingPoint, Trial, Tuning
+from sheafalign_fl.benchmark.results import (
+    Benchmark,
+    Cell,
+    CurvePoint,
+    Kind,
+    MissingPoint,
+    Trial,
+    Tuning,
+)
 
 
 def cell(method: str, kind: Kind, seed: int = 0, **changes: Any) -> Cell:
@@ -34,7 +42,8 @@ def cell(method: str, kind: Kind, seed: int = 0, **changes: Any) -> Cell:
         "probe": 0.8,
         "majority": 0.1,
         "missing": tuple(
-            MissingPoint(missing=count, imputed=0.9 - 0.1 * count, mean_fill=0.8, zero_fill=0.7) for count in range(3)
+            MissingPoint(missing=count, imputed=0.9 - 0.1 * count, mean_fill=0.8, zero_fill=0.7)
+            for count in range(3)
         ),
         "consistency": 0.2,
         "seconds": 3.0,
@@ -46,14 +55,19 @@ def cell(method: str, kind: Kind, seed: int = 0, **changes: Any) -> Cell:
 def curve(*recalls: float, step: int = 500) -> tuple[CurvePoint, ...]:
     """Return a learning curve with `step` bytes between two validations."""
     return tuple(
-        CurvePoint(exchange=index, payload_bytes=index * step, recall_at_1=recall / 2, recall_at_10=recall)
+        CurvePoint(
+            exchange=index, payload_bytes=index * step, recall_at_1=recall / 2, recall_at_10=recall
+        )
         for index, recall in enumerate(recalls, start=1)
     )
 
 
 def benchmark(*cells: Cell) -> Benchmark:
     """Return a benchmark of `cells`, with one method's tuning."""
-    trials = tuple(Trial(settings={"training.learning_rate": rate}, score=rate * 100) for rate in (0.001, 0.003))
+    trials = tuple(
+        Trial(settings={"training.learning_rate": rate}, score=rate * 100)
+        for rate in (0.001, 0.003)
+    )
     return Benchmark(
         commit="0123456789abcdef",
         versions={"torch": "2.13.0"},

@@ -11,7 +11,13 @@ from sheafalign_fl.benchmark.claims import claims
 from sheafalign_fl.benchmark.readme_tables import markdown_tables, replace_tables
 from sheafalign_fl.benchmark.report import print_benchmark, write_benchmark_report, write_csv
 from sheafalign_fl.benchmark.results import Benchmark, Trial, Tuning
-from sheafalign_fl.benchmark.tables import MARKS, bytes_table, results_table, tuning_table, warnings_of
+from sheafalign_fl.benchmark.tables import (
+    MARKS,
+    bytes_table,
+    results_table,
+    tuning_table,
+    warnings_of,
+)
 from sheafalign_fl.errors import DataError, UserError
 from tests.benchmark.made_benchmark import benchmark, cell, curve
 from tests.report.test_html import HOSTILE, Page, assert_self_contained
@@ -29,7 +35,15 @@ def full() -> Benchmark:
         cell("paper", "sheaf"),
         cell("lean", "sheaf", variant="lean", payload_bytes=10),
         cell("random", "reference", exchanges=0, payload_bytes=0, curve=()),
-        cell("sheafalign", "sheaf", data="bare", transfer_prototype=None, transfer_probe=None, probe=None, missing=()),
+        cell(
+            "sheafalign",
+            "sheaf",
+            data="bare",
+            transfer_prototype=None,
+            transfer_probe=None,
+            probe=None,
+            missing=(),
+        ),
     )
 
 
@@ -50,14 +64,28 @@ def test_the_report_shows_figures_claims_tuning_and_runs(tmp_path: Path) -> None
 
 
 def test_one_method_with_one_seed_and_no_labels_is_still_a_report(tmp_path: Path) -> None:
-    made = benchmark(cell("a", "sheaf", transfer_prototype=None, transfer_probe=None, probe=None, missing=(), curve=()))
+    made = benchmark(
+        cell(
+            "a",
+            "sheaf",
+            transfer_prototype=None,
+            transfer_probe=None,
+            probe=None,
+            missing=(),
+            curve=(),
+        )
+    )
     found = page(made, tmp_path / "benchmark.html")
     assert "claims" not in found.anchors
-    print_benchmark(made, Console(file=(tmp_path / "terminal").open("w", encoding="utf-8"), width=100))
+    print_benchmark(
+        made, Console(file=(tmp_path / "terminal").open("w", encoding="utf-8"), width=100)
+    )
 
 
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
-    made = benchmark(cell(HOSTILE, "sheaf", data=HOSTILE), cell("clip-pairs", "single-space", data=HOSTILE))
+    made = benchmark(
+        cell(HOSTILE, "sheaf", data=HOSTILE), cell("clip-pairs", "single-space", data=HOSTILE)
+    )
     assert HOSTILE in page(made, tmp_path / "benchmark.html").text
 
 
@@ -111,7 +139,11 @@ def test_verdicts_are_told_by_signs_as_well_as_by_colour(tmp_path: Path) -> None
     made = full()
     found = page(made, tmp_path / "benchmark.html")
     assert "within the spread: it could be chance" in found.text
-    kinds = {"holds": "verdict holds", "does not hold": "verdict fails", "not measured": "verdict open"}
+    kinds = {
+        "holds": "verdict holds",
+        "does not hold": "verdict fails",
+        "not measured": "verdict open",
+    }
     rows = claims(made)
     spans = [str(a.get("class")) for name, a in found.elements if name == "span"]
     for verdict, mark in MARKS.items():
@@ -129,7 +161,9 @@ def test_what_weakens_the_figures_is_said(tmp_path: Path) -> None:
     flat = tuple(Trial(settings={"rate": rate}, score=0.0) for rate in (1, 2))
     assert warnings_of(benchmark(*seeds)) == []
     made = benchmark(*seeds, cell("sheafalign", "sheaf", 2), cell("lean", "sheaf", variant="lean"))
-    made = made.model_copy(update={"tuning": (Tuning(data="toy", method="imagebind", trials=flat),)})
+    made = made.model_copy(
+        update={"tuning": (Tuning(data="toy", method="imagebind", trials=flat),)}
+    )
     few, twice, tuning = warnings_of(made)
     assert few.endswith("lean on toy.")
     assert twice.endswith("sheafalign on toy.")
@@ -209,8 +243,14 @@ def test_the_terminal_cuts_nothing_at_80_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("<!-- benchmark:results --><!-- /benchmark:results -->", "<!-- benchmark:claims --> is missing"),
-        (MARKED.replace("<!-- /benchmark:results -->", ""), "<!-- /benchmark:results --> is missing"),
+        (
+            "<!-- benchmark:results --><!-- /benchmark:results -->",
+            "<!-- benchmark:claims --> is missing",
+        ),
+        (
+            MARKED.replace("<!-- /benchmark:results -->", ""),
+            "<!-- /benchmark:results --> is missing",
+        ),
         (MARKED + MARKED, "<!-- benchmark:results --> is there 2 times"),
         ("<!-- /benchmark:results --><!-- benchmark:results -->", "comes before"),
     ],

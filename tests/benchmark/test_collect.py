@@ -51,18 +51,32 @@ def raw(run: RunFolder) -> Any:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_means_are_those_of_the_summary(method: str, runs: dict[str, tuple[Cell, RunFolder]]) -> None:
+def test_means_are_those_of_the_summary(
+    method: str, runs: dict[str, tuple[Cell, RunFolder]]
+) -> None:
     cell, run = runs[method]
     quality = raw(run)["quality"]
     assert quality["split"] == "test"
-    for name in ("recall_at_1", "recall_at_5", "recall_at_10", "median_rank", "mean_average_precision"):
-        assert getattr(cell, name) == pytest.approx(fmean(row[name] for row in quality["retrieval"])), name
+    for name in (
+        "recall_at_1",
+        "recall_at_5",
+        "recall_at_10",
+        "median_rank",
+        "mean_average_precision",
+    ):
+        assert getattr(cell, name) == pytest.approx(
+            fmean(row[name] for row in quality["retrieval"])
+        ), name
     assert cell.worst_recall_at_10 == min(row["recall_at_10"] for row in quality["retrieval"])
     assert cell.gallery == min(row["events"] for row in quality["retrieval"])
     assert cell.gallery < max(row["events"] for row in quality["retrieval"])
     assert cell.directions == len(quality["retrieval"]) == 6
-    assert cell.transfer_prototype == pytest.approx(fmean(row["prototype_accuracy"] for row in quality["transfer"]))
-    assert cell.transfer_probe == pytest.approx(fmean(row["probe_accuracy"] for row in quality["transfer"]))
+    assert cell.transfer_prototype == pytest.approx(
+        fmean(row["prototype_accuracy"] for row in quality["transfer"])
+    )
+    assert cell.transfer_probe == pytest.approx(
+        fmean(row["probe_accuracy"] for row in quality["transfer"])
+    )
     assert cell.majority == pytest.approx(fmean(row["majority"] for row in quality["transfer"]))
     assert cell.probe == pytest.approx(fmean(row["accuracy"] for row in quality["probe"]))
     assert cell.consistency == pytest.approx(fmean(row["value"] for row in quality["consistency"]))
@@ -74,7 +88,9 @@ def test_means_are_those_of_the_summary(method: str, runs: dict[str, tuple[Cell,
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_bytes_are_the_sums_of_the_ledger(method: str, runs: dict[str, tuple[Cell, RunFolder]]) -> None:
+def test_bytes_are_the_sums_of_the_ledger(
+    method: str, runs: dict[str, tuple[Cell, RunFolder]]
+) -> None:
     cell, run = runs[method]
     with run.ledger.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["purpose"] == "train"]
@@ -88,17 +104,25 @@ def test_bytes_are_the_sums_of_the_ledger(method: str, runs: dict[str, tuple[Cel
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_curve_is_retrieval_on_validation_events(method: str, runs: dict[str, tuple[Cell, RunFolder]]) -> None:
+def test_the_curve_is_retrieval_on_validation_events(
+    method: str, runs: dict[str, tuple[Cell, RunFolder]]
+) -> None:
     cell, run = runs[method]
     rows = [json.loads(line) for line in run.metrics.read_text(encoding="utf-8").splitlines()]
-    measured = [row for row in rows if row["kind"] == "evaluation" and row["quality"]["split"] == "validation"]
+    measured = [
+        row
+        for row in rows
+        if row["kind"] == "evaluation" and row["quality"]["split"] == "validation"
+    ]
     sent = {row["exchange"] + 1: row["payload_bytes"] for row in rows if row["kind"] == "exchange"}
     assert len(cell.curve) == len(measured)
     for point, row in zip(cell.curve, measured, strict=True):
         assert point.exchange == row["exchange"]
         assert point.payload_bytes == sent.get(point.exchange, 0)
         for name in ("recall_at_1", "recall_at_10"):
-            assert getattr(point, name) == pytest.approx(fmean(item[name] for item in row["quality"]["retrieval"]))
+            assert getattr(point, name) == pytest.approx(
+                fmean(item[name] for item in row["quality"]["retrieval"])
+            )
     if method != "random":
         assert [point.exchange for point in cell.curve] == [2, 4][: len(cell.curve)]
         assert cell.curve
@@ -140,24 +164,41 @@ def changed(run: RunFolder, path: Path, **quality: Any) -> RunFolder:
     return other
 
 
-def test_rows_of_some_directions_alone_have_no_mean(runs: dict[str, tuple[Cell, RunFolder]], tmp_path: Path) -> None:
+def test_rows_of_some_directions_alone_have_no_mean(
+    runs: dict[str, tuple[Cell, RunFolder]], tmp_path: Path
+) -> None:
     """As they are when a client has diverged and was left out of the measurement."""
     _, run = runs["sheaf"]
     plan = MethodPlan("toy", "sheaf", "", {}, {}, {}, ())
     for kept in (0, 4):
         part = changed(run, tmp_path / str(kept), retrieval=raw(run)["quality"]["retrieval"][:kept])
         assert tuning_score(part) == 0
-        with pytest.raises(RunError, match="toy sheaf seed 0: a client was absent when the run was measured"):
+        with pytest.raises(
+            RunError, match="toy sheaf seed 0: a client was absent when the run was measured"
+        ):
             collect(plan, {}, part, tmp_path)
 
 
-def test_what_was_not_measured_is_none_and_not_zero(runs: dict[str, tuple[Cell, RunFolder]], tmp_path: Path) -> None:
+def test_what_was_not_measured_is_none_and_not_zero(
+    runs: dict[str, tuple[Cell, RunFolder]], tmp_path: Path
+) -> None:
     _, run = runs["sheaf"]
-    unlabelled = [{**row, "mean_average_precision": None} for row in raw(run)["quality"]["retrieval"]]
-    bare = changed(run, tmp_path / "x", retrieval=unlabelled, transfer=[], probe=[], missing=[], consistency=[])
+    unlabelled = [
+        {**row, "mean_average_precision": None} for row in raw(run)["quality"]["retrieval"]
+    ]
+    bare = changed(
+        run, tmp_path / "x", retrieval=unlabelled, transfer=[], probe=[], missing=[], consistency=[]
+    )
     bare.metrics.touch()
     cell = collect(MethodPlan("toy", "sheaf", "", {}, {}, {}, ()), {}, bare, tmp_path)
-    for name in ("mean_average_precision", "transfer_prototype", "transfer_probe", "probe", "majority", "consistency"):
+    for name in (
+        "mean_average_precision",
+        "transfer_prototype",
+        "transfer_probe",
+        "probe",
+        "majority",
+        "consistency",
+    ):
         assert getattr(cell, name) is None, name
     assert cell.missing == ()
     assert cell.curve == ()
@@ -176,7 +217,9 @@ def test_a_file_that_is_no_benchmark_is_one_clear_line(content: str | None, tmp_
 
 
 def test_a_cell_of_a_sweep_is_what_collect_says(tmp_path: Path) -> None:
-    plan = toy_plan(tmp_path, evaluation={"metrics": ["retrieval"], "every": 0}, methods={"lean": {}})
+    plan = toy_plan(
+        tmp_path, evaluation={"metrics": ["retrieval"], "every": 0}, methods={"lean": {}}
+    )
     [cell] = run_here(plan, [4], tmp_path / "out").cells
     run = RunFolder(tmp_path / "out" / cell.folder)
     assert cell == collect(plan.methods[0], {}, run, tmp_path / "out")

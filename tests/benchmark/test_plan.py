@@ -34,16 +34,29 @@ def test_a_methods_prescription_lies_over_the_file_and_its_entry_over_both(tmp_p
         methods={
             "file": None,
             "clip": {"method": "clip-pairs"},
-            "mixed": {"method": "clip-pairs", "objective": {"laplacian": 0.5}, "graph": {"dim": 6}, "codec": "float16"},
+            "mixed": {
+                "method": "clip-pairs",
+                "objective": {"laplacian": 0.5},
+                "graph": {"dim": 6},
+                "codec": "float16",
+            },
         },
     )
     file, clip, mixed = (item.cell({}, 0) for item in plan.methods)
     assert (file.maps.family, file.graph.topology) == ("linear", "ring")
     assert (file.objective.temperature, file.objective.laplacian) == (0.4, 2.0)
-    assert (clip.maps.family, clip.graph.topology, clip.objective.laplacian) == ("identity", "complete", 0)
+    assert (clip.maps.family, clip.graph.topology, clip.objective.laplacian) == (
+        "identity",
+        "complete",
+        0,
+    )
     assert clip.objective.temperature == 0.4  # of which the method says nothing
     assert clip.graph.dim == 6
-    assert (mixed.maps.family, mixed.objective.laplacian, mixed.codec) == ("identity", 0.5, "float16")
+    assert (mixed.maps.family, mixed.objective.laplacian, mixed.codec) == (
+        "identity",
+        0.5,
+        "float16",
+    )
     assert all(item.engine == "inprocess" for item in (file, clip, mixed))
     assert [item.method for item in plan.methods] == ["file", "clip", "mixed"]
     assert method(plan, "mixed").fixed == ("method", "objective.laplacian", "graph.dim", "codec")
@@ -51,11 +64,22 @@ def test_a_methods_prescription_lies_over_the_file_and_its_entry_over_both(tmp_p
 
 def test_a_method_of_the_file_lies_below_all_of_it(tmp_path: Path) -> None:
     plan = toy_plan(
-        tmp_path, method="paper", objective={"temperature": 0.4}, methods={"a": {}, "b": {"method": "sheafalign"}}
+        tmp_path,
+        method="paper",
+        objective={"temperature": 0.4},
+        methods={"a": {}, "b": {"method": "sheafalign"}},
     )
     one, other = (item.cell({}, 0) for item in plan.methods)
-    assert (one.training.learning_rate, one.maps.initial, one.objective.temperature) == (1e-4, "normal", 0.4)
-    assert (other.training.learning_rate, other.maps.initial, other.objective.temperature) == (1e-3, "orthogonal", 0.4)
+    assert (one.training.learning_rate, one.maps.initial, one.objective.temperature) == (
+        1e-4,
+        "normal",
+        0.4,
+    )
+    assert (other.training.learning_rate, other.maps.initial, other.objective.temperature) == (
+        1e-3,
+        "orthogonal",
+        0.4,
+    )
 
 
 def test_an_experiment_is_a_benchmark_of_one_method() -> None:
@@ -83,8 +107,12 @@ def test_overrides_are_the_files_and_yield_to_methods(tmp_path: Path) -> None:
 
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 2**40), st.sampled_from(list(METHODS)))
-def test_a_cell_has_the_seed_it_is_asked_for(tmp_path_factory: pytest.TempPathFactory, seed: int, name: str) -> None:
-    plan = toy_plan(tmp_path_factory.mktemp("x"), seed=7, methods={"m": {"method": name}}, graph={"dim": 6})
+def test_a_cell_has_the_seed_it_is_asked_for(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, name: str
+) -> None:
+    plan = toy_plan(
+        tmp_path_factory.mktemp("x"), seed=7, methods={"m": {"method": name}}, graph={"dim": 6}
+    )
     cell = plan.methods[0].cell({}, seed)
     assert (cell.seed, cell.method, cell.evaluation.split) == (seed, name, "test")
     assert plan.methods[0].trial({}).seed == 0
@@ -94,12 +122,24 @@ def test_a_file_lies_over_the_one_that_it_includes(tmp_path: Path) -> None:
     (tmp_path / "common").mkdir()
     common = {
         "objective": {"temperature": 0.4, "reconstruction": 0.5},
-        "methods": {"lean": {"codec": "float16"}, "clip-pairs": {}, "left": {}, "random": {"method": "random"}},
+        "methods": {
+            "lean": {"codec": "float16"},
+            "clip-pairs": {},
+            "left": {},
+            "random": {"method": "random"},
+        },
         "tune": {"grid": {"training.learning_rate": [0.1, 0.2]}},
     }
     (tmp_path / "common" / "methods.yaml").write_text(yaml.safe_dump(common), encoding="utf-8")
-    methods = {"lean": {"graph": {"dim": 3}}, "clip-pairs": {"method": "clip-pairs"}, "left": False, "own": {}}
-    plan = toy_plan(tmp_path, include="common/methods.yaml", objective={"temperature": 0.3}, methods=methods)
+    methods = {
+        "lean": {"graph": {"dim": 3}},
+        "clip-pairs": {"method": "clip-pairs"},
+        "left": False,
+        "own": {},
+    }
+    plan = toy_plan(
+        tmp_path, include="common/methods.yaml", objective={"temperature": 0.3}, methods=methods
+    )
     assert {item.method for item in plan.methods} == {"lean", "clip-pairs", "random", "own"}
     lean = method(plan, "lean").cell({}, 0)
     assert (lean.codec, lean.graph.dim) == ("float16", 3)
@@ -142,8 +182,15 @@ def test_a_trial_is_measured_on_validation_events_and_only_a_trial(tmp_path: Pat
     for item in toy_plan(tmp_path, tune=TUNE).methods:
         for point in item.points():
             trial, cell = item.trial(point), item.cell(point, 3)
-            assert (trial.evaluation.split, trial.seed, trial.training.exchanges) == ("validation", 0, 2)
-            assert (trial.evaluation.metrics, trial.evaluation.every) == (("retrieval", "transfer"), 0)
+            assert (trial.evaluation.split, trial.seed, trial.training.exchanges) == (
+                "validation",
+                0,
+                2,
+            )
+            assert (trial.evaluation.metrics, trial.evaluation.every) == (
+                ("retrieval", "transfer"),
+                0,
+            )
             assert trial.evaluation.events == 7
             assert (cell.evaluation.split, cell.seed, cell.training.exchanges) == ("test", 3, 4)
             assert cell.evaluation.every == 2
@@ -153,7 +200,12 @@ def test_every_method_has_the_same_grid_unless_it_has_its_own(tmp_path: Path) ->
     plan = toy_plan(
         tmp_path,
         tune=TUNE,
-        methods={"a": {}, "b": {"tune": {}}, "c": {"tune": None}, "d": {"tune": {"training.batch_size": [4, 8]}}},
+        methods={
+            "a": {},
+            "b": {"tune": {}},
+            "c": {"tune": None},
+            "d": {"tune": {"training.batch_size": [4, 8]}},
+        },
     )
     counts = {item.method: len(item.points()) for item in plan.methods}
     assert counts == {"a": 6, "b": 1, "c": 6, "d": 2}
@@ -176,13 +228,18 @@ def test_a_grid_cannot_make_a_trial_that_looks_at_test_events_or_none_at_all(
     with pytest.raises(ConfigError, match=r"evaluation\.split must be test|are the same trial"):
         toy_plan(tmp_path, tune={"grid": {key: values}})
     # Nor can the settings of all trials.
-    plan = toy_plan(tmp_path, tune={"settings": {"seed": 5, "evaluation": {"split": "test", "metrics": ["probe"]}}})
+    plan = toy_plan(
+        tmp_path,
+        tune={"settings": {"seed": 5, "evaluation": {"split": "test", "metrics": ["probe"]}}},
+    )
     trial = plan.methods[0].trial({})
     assert (trial.seed, trial.evaluation.split) == (0, "validation")
 
 
 def test_data_without_labels_is_tuned_by_retrieval_alone(tmp_path: Path) -> None:
-    plan = toy_plan(tmp_path, tune=TUNE, evaluation={"metrics": ["consistency", "retrieval"]}).methods[0]
+    plan = toy_plan(
+        tmp_path, tune=TUNE, evaluation={"metrics": ["consistency", "retrieval"]}
+    ).methods[0]
     assert plan.trial(plan.points()[0]).evaluation.metrics == ("retrieval",)
 
 
@@ -192,12 +249,24 @@ def test_data_without_labels_is_tuned_by_retrieval_alone(tmp_path: Path) -> None
 def test_quick_lies_over_everything_but_keeps_the_floor_untrained(tmp_path: Path) -> None:
     changes: dict[str, Any] = {
         "tune": TUNE,
-        "methods": {"a": {"training": {"exchanges": 50}}, "random": {"method": "random"}, "paper": {"method": "paper"}},
+        "methods": {
+            "a": {"training": {"exchanges": 50}},
+            "random": {"method": "random"},
+            "paper": {"method": "paper"},
+        },
         "quick": {"training": {"exchanges": 2}, "data": {"options": {"events": 90}}},
     }
     full, quick = toy_plan(tmp_path, **changes), toy_plan(tmp_path, fast=True, **changes)
-    assert [item.cell(item.points()[0], 0).training.exchanges for item in full.methods] == [50, 0, 4]
-    assert [item.cell(item.points()[0], 0).training.exchanges for item in quick.methods] == [2, 0, 2]
+    assert [item.cell(item.points()[0], 0).training.exchanges for item in full.methods] == [
+        50,
+        0,
+        4,
+    ]
+    assert [item.cell(item.points()[0], 0).training.exchanges for item in quick.methods] == [
+        2,
+        0,
+        2,
+    ]
     for item in quick.methods:
         points = item.points()
         assert points == [{"training.learning_rate": 0.1, "objective.temperature": 0.5}]
@@ -217,19 +286,34 @@ def test_quick_without_anything_to_lay_over_tries_the_first_point_alone(tmp_path
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"methods": ["sheafalign", "paper"]}, "methods must map each method's name to its settings"),
+        (
+            {"methods": ["sheafalign", "paper"]},
+            "methods must map each method's name to its settings",
+        ),
         ({"methods": {}}, "methods is empty"),
         ({"methods": "paper"}, "methods must map"),
         ({"methods": {"a": "paper"}}, "methods must map"),
         ({"methods": {"a": {"method": "papre"}}}, "toy, method 'a': 'method'"),
-        ({"methods": {"a": {"trainig": {}}}}, "toy, method 'a': unknown key 'trainig'; did you mean 'training'"),
+        (
+            {"methods": {"a": {"trainig": {}}}},
+            "toy, method 'a': unknown key 'trainig'; did you mean 'training'",
+        ),
         ({"methods": {"a": False}}, "methods is empty"),
         ({"methods": {"a": True}}, "methods must map"),
         ({"methods": {"a": {"variant": 3}}}, "methods.a: variant and tuned_as must be text"),
         ({"methods": {"a": {"tuned_as": 3}}}, "methods.a: variant and tuned_as must be text"),
-        ({"methods": {"a": {"tuned_as": "a"}}}, "methods.a.tuned_as: 'a' is not tuned in this file"),
-        ({"methods": {"a": {"tuned_as": "b"}}}, "methods.a.tuned_as: 'b' is not tuned in this file"),
-        ({"methods": {"a": {}, "b": {"tuned_as": "a", "tune": {}}}}, "methods.b: give tune or tuned_as, not both"),
+        (
+            {"methods": {"a": {"tuned_as": "a"}}},
+            "methods.a.tuned_as: 'a' is not tuned in this file",
+        ),
+        (
+            {"methods": {"a": {"tuned_as": "b"}}},
+            "methods.a.tuned_as: 'b' is not tuned in this file",
+        ),
+        (
+            {"methods": {"a": {}, "b": {"tuned_as": "a", "tune": {}}}},
+            "methods.b: give tune or tuned_as, not both",
+        ),
         ({"methods": {"a": {"every_client": 3}}}, "methods.a.every_client must be a mapping"),
         ({"methods": {"a": {"every_client": {"dimm": 3}}}}, "unknown key 'clients.m0.dimm'"),
         ({"include": 3}, "include must be the path of one file"),
@@ -244,7 +328,10 @@ def test_quick_without_anything_to_lay_over_tries_the_first_point_alone(tmp_path
         ({"tune": {"gird": {}}}, "tune.gird"),
         ({"tune": {"grid": {"training.learning_rate": 0.1}}}, "tune.grid.training.learning_rate"),
         ({"tune": {"grid": {"training.learning_rate": []}}}, "tune.grid.training.learning_rate"),
-        ({"tune": {"grid": {"training.learning_rate": [[0.1]]}}}, "tune.grid.training.learning_rate"),
+        (
+            {"tune": {"grid": {"training.learning_rate": [[0.1]]}}},
+            "tune.grid.training.learning_rate",
+        ),
         ({"tune": {"grid": {"training.learning_rate": [-1.0, 0.1]}}}, "learning_rate"),
         ({"tune": {"grid": {"training.learning_rat": [0.1]}}}, "did you mean 'learning_rate'"),
         ({"tune": {"grid": {"training": [0.1]}}}, "'training'"),
@@ -260,17 +347,23 @@ def test_quick_without_anything_to_lay_over_tries_the_first_point_alone(tmp_path
     ],
 )
 @pytest.mark.parametrize("quick", [False, True])
-def test_a_bad_file_is_one_clear_line(changes: dict[str, Any], message: str, quick: bool, tmp_path: Path) -> None:
+def test_a_bad_file_is_one_clear_line(
+    changes: dict[str, Any], message: str, quick: bool, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError) as caught:
         toy_plan(tmp_path, fast=quick, **changes)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("section", ["training", "data", "clients", "graph", "maps", "objective", "evaluation"])
+@pytest.mark.parametrize(
+    "section", ["training", "data", "clients", "graph", "maps", "objective", "evaluation"]
+)
 @pytest.mark.parametrize("value", ["null", "5", "[1]", "x"])
 @pytest.mark.parametrize("quick", [False, True])
-def test_a_section_that_is_none_is_never_a_traceback(section: str, value: str, quick: bool, tmp_path: Path) -> None:
+def test_a_section_that_is_none_is_never_a_traceback(
+    section: str, value: str, quick: bool, tmp_path: Path
+) -> None:
     path = write_benchmark(tmp_path, quick={"evaluation": {"every": 1}})
     problem = ""
     try:
@@ -292,9 +385,13 @@ def test_a_method_that_is_given_twice_is_refused(tmp_path: Path) -> None:
 # ---- the benchmarks of the project -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", sorted((EXPERIMENTS / "benchmark").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((EXPERIMENTS / "benchmark").glob("*.yaml")), ids=lambda path: path.stem
+)
 @pytest.mark.parametrize("quick", [False, True])
-def test_the_projects_benchmarks_compare_methods_under_equal_conditions(path: Path, quick: bool) -> None:
+def test_the_projects_benchmarks_compare_methods_under_equal_conditions(
+    path: Path, quick: bool
+) -> None:
     plan = load_plan(path, quick=quick)
     assert len(plan.methods) >= 2
     cells = [(item, item.cell(item.points()[0], 0)) for item in plan.methods]
@@ -302,11 +399,22 @@ def test_the_projects_benchmarks_compare_methods_under_equal_conditions(path: Pa
     for _, cell in cells:
         assert cell.data == first.data
         assert list(cell.clients) == list(first.clients)
-        assert cell.evaluation.model_copy(update={"every": 0}) == first.evaluation.model_copy(update={"every": 0})
+        assert cell.evaluation.model_copy(update={"every": 0}) == first.evaluation.model_copy(
+            update={"every": 0}
+        )
     # Only a variant, which says what is special about it, may see more or fewer batches than the others.
-    trained = [cell.training for item, cell in cells if not item.variant and cell.training.exchanges]
-    assert quick or len({(steps.batch_size, steps.exchanges * steps.batches) for steps in trained}) <= 1
+    trained = [
+        cell.training for item, cell in cells if not item.variant and cell.training.exchanges
+    ]
+    assert (
+        quick
+        or len({(steps.batch_size, steps.exchanges * steps.batches) for steps in trained}) <= 1
+    )
     grids = [item.grid for item in plan.methods if item.grid and not item.tuned_as]
     assert all(grid == grids[0] for grid in grids)
-    trials = [item.trial(item.points()[0]).training.exchanges for item in plan.methods if len(item.points()) > 1]
+    trials = [
+        item.trial(item.points()[0]).training.exchanges
+        for item in plan.methods
+        if len(item.points()) > 1
+    ]
     assert len(set(trials)) <= 1

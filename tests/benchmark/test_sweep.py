@@ -25,7 +25,14 @@ from sheafalign_fl.progress import SweepProgress, sweep_progress
 from sheafalign_fl.run import launch
 from sheafalign_fl.run.folder import RunFolder, read_rows
 from sheafalign_fl.threads import _limit_blas, limit_threads
-from tests.benchmark.toy_benchmark import HerePool, Watcher, no_processes, run_here, toy_plan, write_benchmark
+from tests.benchmark.toy_benchmark import (
+    HerePool,
+    Watcher,
+    no_processes,
+    run_here,
+    toy_plan,
+    write_benchmark,
+)
 from tests.federation.runs import PowerCut, cut_at
 
 SEEDS = [0, 3]
@@ -49,7 +56,10 @@ def folders(out: Path) -> list[Path]:
 
 def results(benchmark: Benchmark) -> list[dict[str, Any]]:
     """Return the cells without what two equal runs may differ in."""
-    return [cell.model_dump(exclude={"seconds", "message_bytes", "relay_bytes"}) for cell in benchmark.cells]
+    return [
+        cell.model_dump(exclude={"seconds", "message_bytes", "relay_bytes"})
+        for cell in benchmark.cells
+    ]
 
 
 # ---- what it runs ----------------------------------------------------------------------------------------------------
@@ -60,7 +70,9 @@ def test_a_sweep_over_processes_is_every_cell_run_by_itself(plan: Plan, tmp_path
     watcher = Watcher()
     benchmark = Sweep([plan], SEEDS, tmp_path / "sweep", 2, watcher).run()
     assert watcher.phases == [("tuning", 0, 0), ("cells", 4, 0)]
-    assert sorted(watcher.names) == sorted(f"toy {m.method} seed {seed}" for m in plan.methods for seed in SEEDS)
+    assert sorted(watcher.names) == sorted(
+        f"toy {m.method} seed {seed}" for m in plan.methods for seed in SEEDS
+    )
     cells = iter(benchmark.cells)
     for method in plan.methods:
         for seed in SEEDS:
@@ -80,10 +92,14 @@ def test_the_benchmark_is_written_down(plan: Plan, finished: tuple[Path, Benchma
     assert [(cell.data, cell.method, cell.seed) for cell in benchmark.cells] == [
         ("toy", method.method, seed) for method in plan.methods for seed in SEEDS
     ]
-    assert [str(folder.relative_to(out)) for folder in folders(out)] == sorted(cell.folder for cell in benchmark.cells)
+    assert [str(folder.relative_to(out)) for folder in folders(out)] == sorted(
+        cell.folder for cell in benchmark.cells
+    )
     assert benchmark.tuning == ()
     for folder in folders(out):
-        assert RunFolder(folder).settings().resources.workers == 1  # each cell has one processor to itself
+        assert (
+            RunFolder(folder).settings().resources.workers == 1
+        )  # each cell has one processor to itself
 
 
 def test_a_pooled_cell_is_another_than_the_federated_one(tmp_path: Path) -> None:
@@ -103,7 +119,9 @@ def test_a_pooled_cell_is_another_than_the_federated_one(tmp_path: Path) -> None
 
 def test_what_is_finished_is_not_run_again(plan: Plan, finished: tuple[Path, Benchmark]) -> None:
     out, first = finished
-    before = {path: path.stat().st_mtime_ns for folder in folders(out) for path in folder.rglob("*")}
+    before = {
+        path: path.stat().st_mtime_ns for folder in folders(out) for path in folder.rglob("*")
+    }
     watcher = Watcher()
     again = run_here(plan, SEEDS, out, watcher)
     assert watcher.phases == [("tuning", 0, 0), ("cells", 4, 4)]
@@ -125,7 +143,9 @@ def test_another_seed_or_setting_is_another_cell(plan: Plan, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("cut", [1, 3])
-def test_an_interrupted_sweep_goes_on(cut: int, plan: Plan, finished: tuple[Path, Benchmark], tmp_path: Path) -> None:
+def test_an_interrupted_sweep_goes_on(
+    cut: int, plan: Plan, finished: tuple[Path, Benchmark], tmp_path: Path
+) -> None:
     """Cut off within the third of four cells: the first two are kept, the third goes on, the fourth begins."""
     submitted: list[str] = []
 
@@ -140,7 +160,9 @@ def test_an_interrupted_sweep_goes_on(cut: int, plan: Plan, finished: tuple[Path
         patch.setattr(sweep, "ProcessPoolExecutor", CutPool)
         Sweep([plan], SEEDS, tmp_path, 1, Watcher()).run()
     assert not (tmp_path / "benchmark.json").exists()
-    assert [RunFolder(folder).status()["state"] for folder in folders(tmp_path)].count("completed") == 2
+    assert [RunFolder(folder).status()["state"] for folder in folders(tmp_path)].count(
+        "completed"
+    ) == 2
     watcher = Watcher()
     benchmark = run_here(plan, SEEDS, tmp_path, watcher)
     assert watcher.phases == [("tuning", 0, 0), ("cells", 4, 2)]
@@ -158,7 +180,9 @@ def test_a_cell_that_was_cut_off_before_it_had_begun_goes_on(
     assert results(run_here(plan, SEEDS, tmp_path)) == results(finished[1])
 
 
-def test_ctrl_c_leaves_a_sweep_that_goes_on(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_leaves_a_sweep_that_goes_on(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Process:
         ended = False
 
@@ -204,7 +228,9 @@ def test_a_failing_cell_is_named_and_the_others_are_finished_and_kept(tmp_path: 
     with pytest.raises(RunError, match="toy broken seed 0"):
         run_here(plan, SEEDS, out, watcher := Watcher())
     assert watcher.phases[-1] == ("cells", 6, 4)
-    without = toy_plan(tmp_path, **FAST, methods={name: methods[name] for name in ("lean", "other")})
+    without = toy_plan(
+        tmp_path, **FAST, methods={name: methods[name] for name in ("lean", "other")}
+    )
     run_here(without, SEEDS, out, watcher := Watcher())
     assert watcher.phases[-1] == ("cells", 4, 4)
 
@@ -214,14 +240,20 @@ BRIEF: dict[str, Any] = {"training": {"exchanges": 2}}
 
 
 @pytest.mark.parametrize("clients", [["m0", "m1"], ["m0", "m1", "m2"]])
-def test_a_cell_with_a_client_that_diverged_is_named_and_has_no_means(clients: list[str], tmp_path: Path) -> None:
+def test_a_cell_with_a_client_that_diverged_is_named_and_has_no_means(
+    clients: list[str], tmp_path: Path
+) -> None:
     """Its run completes, for the others can go on; but means over the others would make it look better than it is."""
     exploding = {"clients": {"m0": {"encoder": "tests.toy:Exploding"}}}
     dims = {name: {"dim": 6} for name in clients}
-    plan = toy_plan(tmp_path, **FAST, **BRIEF, clients=dims, methods={"broken": exploding, "lean": {}})
+    plan = toy_plan(
+        tmp_path, **FAST, **BRIEF, clients=dims, methods={"broken": exploding, "lean": {}}
+    )
     with pytest.raises(RunError) as caught:
         run_here(plan, [0], tmp_path / "out")
-    assert str(caught.value).startswith("toy broken seed 0: a client was absent when the run was measured")
+    assert str(caught.value).startswith(
+        "toy broken seed 0: a client was absent when the run was measured"
+    )
     assert "\n" not in str(caught.value)
 
 
@@ -230,14 +262,21 @@ def test_a_trial_with_a_client_that_diverged_is_not_chosen(tmp_path: Path) -> No
     rates = [1e30, 1e-3]
     dims = {name: {"dim": 6} for name in ("m0", "m1", "m2")}
     plan = toy_plan(
-        tmp_path, **FAST, **BRIEF, clients=dims, tune={"grid": {"training.learning_rate": rates}}, methods={"lean": {}}
+        tmp_path,
+        **FAST,
+        **BRIEF,
+        clients=dims,
+        tune={"grid": {"training.learning_rate": rates}},
+        methods={"lean": {}},
     )
     benchmark = run_here(plan, [0], tmp_path / "out")
     assert [trial.score > 0 for trial in benchmark.tuning[0].trials] == [False, True]
     assert benchmark.cells[0].settings["training.learning_rate"] == 1e-3
 
 
-def test_a_bug_in_a_worker_is_a_reason_too(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_in_a_worker_is_a_reason_too(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     start = launch.start
 
     def buggy(settings: Any, path: Path) -> Any:
@@ -264,7 +303,13 @@ def test_data_that_is_not_there_makes_no_folder(tmp_path: Path) -> None:
 def test_a_worker_that_dies_is_a_reason_too(tmp_path: Path) -> None:
     dying = {"clients": {"m0": {"encoder": "tests.benchmark.test_sweep:die"}}}
     with pytest.raises(RunError, match="cells: toy dying seed 0 failed: BrokenProcessPool"):
-        Sweep([toy_plan(tmp_path, **FAST, methods={"dying": dying})], [0], tmp_path / "out", 1, Watcher()).run()
+        Sweep(
+            [toy_plan(tmp_path, **FAST, methods={"dying": dying})],
+            [0],
+            tmp_path / "out",
+            1,
+            Watcher(),
+        ).run()
 
 
 def die(*_: object) -> None:
@@ -279,10 +324,14 @@ TUNE = {"grid": {"training.learning_rate": RATES}, "settings": {"training": {"ex
 
 
 @pytest.fixture(scope="module")
-def tuned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Benchmark, list[tuple[str, str]]]]:
+def tuned(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Path, Benchmark, list[tuple[str, str]]]]:
     """A tuned sweep, and what each run's clients embedded: (run folder's first part, list of events)."""
     folder = tmp_path_factory.mktemp("tuned")
-    plan = toy_plan(folder, tune=TUNE, methods={"lean": {"graph": {"dim": 3}}, "untuned": {"tune": {}}})
+    plan = toy_plan(
+        folder, tune=TUNE, methods={"lean": {"graph": {"dim": 3}}, "untuned": {"tune": {}}}
+    )
     out, asked = folder / "out", list[tuple[str, str]]()
     phase = ["tuning"]
 
@@ -310,32 +359,49 @@ def looks_at_test_events(asked: list[tuple[str, str]], phase: str) -> bool:
     return any(where == phase and name == "test" for where, name in asked)
 
 
-def test_no_trial_ever_measures_a_test_event(tuned: tuple[Path, Benchmark, list[tuple[str, str]]]) -> None:
+def test_no_trial_ever_measures_a_test_event(
+    tuned: tuple[Path, Benchmark, list[tuple[str, str]]],
+) -> None:
     out, _, asked = tuned
     assert not looks_at_test_events(asked, "tuning")
     assert looks_at_test_events(asked, "cells")  # the spy does see it where it happens
-    trials = [RunFolder(folder) for folder in folders(out) if folder.relative_to(out).parts[0] == "tuning"]
+    trials = [
+        RunFolder(folder) for folder in folders(out) if folder.relative_to(out).parts[0] == "tuning"
+    ]
     assert len(trials) == len(RATES)
     for trial in trials:
         assert trial.load_summary().quality.split == "validation"
         assert trial.load_summary().seed == 0
-        splits = [row["quality"]["split"] for row in read_rows(trial.metrics) if row["kind"] == "evaluation"]
+        splits = [
+            row["quality"]["split"]
+            for row in read_rows(trial.metrics)
+            if row["kind"] == "evaluation"
+        ]
         assert set(splits) == {"validation"}
     for cell in tuned[1].cells:
         assert RunFolder(out / cell.folder).load_summary().quality.split == "test"
 
 
-def test_the_best_trial_by_validation_makes_the_cells(tuned: tuple[Path, Benchmark, list[tuple[str, str]]]) -> None:
+def test_the_best_trial_by_validation_makes_the_cells(
+    tuned: tuple[Path, Benchmark, list[tuple[str, str]]],
+) -> None:
     out, benchmark, _ = tuned
     [tuning] = benchmark.tuning
     assert (tuning.data, tuning.method) == ("toy", "lean")
     scores: dict[float, float] = {}
     for folder in out.glob("tuning/toy/lean/*"):
-        quality, rate = RunFolder(folder).load_summary().quality, RunFolder(folder).settings().training.learning_rate
+        quality, rate = (
+            RunFolder(folder).load_summary().quality,
+            RunFolder(folder).settings().training.learning_rate,
+        )
         recall = np.mean([row.recall_at_10 for row in quality.retrieval])
-        scores[rate] = float(recall + np.mean([row.prototype_accuracy for row in quality.transfer])) / 2
+        scores[rate] = (
+            float(recall + np.mean([row.prototype_accuracy for row in quality.transfer])) / 2
+        )
     assert [trial.settings["training.learning_rate"] for trial in tuning.trials] == RATES
-    assert {trial.settings["training.learning_rate"]: trial.score for trial in tuning.trials} == pytest.approx(scores)
+    assert {
+        trial.settings["training.learning_rate"]: trial.score for trial in tuning.trials
+    } == pytest.approx(scores)
     best = max(scores, key=lambda rate: scores[rate])
     assert best == 0.02  # the other hardly moves
     for cell in benchmark.cells:
@@ -345,8 +411,12 @@ def test_the_best_trial_by_validation_makes_the_cells(tuned: tuple[Path, Benchma
         assert trained.exchanges == cell.exchanges == 4  # of the file, not of the trials
 
 
-def test_of_equal_trials_the_first_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = toy_plan(tmp_path, **FAST, tune={"grid": {"training.learning_rate": RATES}}, methods={"lean": {}})
+def test_of_equal_trials_the_first_is_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = toy_plan(
+        tmp_path, **FAST, tune={"grid": {"training.learning_rate": RATES}}, methods={"lean": {}}
+    )
     monkeypatch.setattr(sweep, "tuning_score", lambda folder: 0.5)
     [cell] = run_here(plan, [0], tmp_path / "out").cells
     assert cell.settings["training.learning_rate"] == RATES[0]
@@ -359,7 +429,10 @@ def test_a_method_that_is_tuned_as_another_takes_over_its_choice(tmp_path: Path)
     benchmark = run_here(plan, [0], tmp_path / "out", watcher)
     assert watcher.phases == [("tuning", 2, 0), ("cells", 2, 0)]
     assert [tuning.method for tuning in benchmark.tuning] == ["sheaf"]
-    scores = {trial.settings["training.learning_rate"]: trial.score for trial in benchmark.tuning[0].trials}
+    scores = {
+        trial.settings["training.learning_rate"]: trial.score
+        for trial in benchmark.tuning[0].trials
+    }
     best = max(scores, key=lambda rate: scores[rate])
     assert [cell.settings["training.learning_rate"] for cell in benchmark.cells] == [best, best]
     assert [cell.edge_dim for cell in benchmark.cells] == [2, 3]
@@ -369,7 +442,11 @@ def test_a_method_that_is_tuned_as_another_takes_over_its_choice(tmp_path: Path)
 
 def test_unlabelled_data_is_tuned_by_retrieval(tmp_path: Path) -> None:
     plan = toy_plan(
-        tmp_path, **FAST, data={"source": "tests.benchmark.test_sweep:unlabelled"}, tune=TUNE, methods={"lean": {}}
+        tmp_path,
+        **FAST,
+        data={"source": "tests.benchmark.test_sweep:unlabelled"},
+        tune=TUNE,
+        methods={"lean": {}},
     )
     benchmark = run_here(plan, [0], tmp_path / "out")
     assert all(0 < trial.score <= 1 for trial in benchmark.tuning[0].trials)
@@ -387,16 +464,24 @@ def unlabelled(modality: str, seed: int, **options: Any) -> Any:
 # ---- the command -----------------------------------------------------------------------------------------------------
 
 
-def test_compare_runs_files_and_says_where_the_report_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compare_runs_files_and_says_where_the_report_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cli.sys, "path", list(cli.sys.path))  # type: ignore[attr-defined]
-    path, out = write_benchmark(tmp_path, **FAST, quick={"training": {"exchanges": 1}}), tmp_path / "out"
+    path, out = (
+        write_benchmark(tmp_path, **FAST, quick={"training": {"exchanges": 1}}),
+        tmp_path / "out",
+    )
     command = ["compare", str(path), "--seeds", "0,2", "--out", str(out), "--quick", "--jobs", "1"]
     with no_processes():
         done = CliRunner().invoke(cli.app, [*command, "--only", "lean", "--set", "graph.dim=6"])
     assert done.exit_code == 0, done.output
     assert f"report: {out / 'benchmark.html'}" in done.output
     cells = load_benchmark(out / "benchmark.json").cells
-    assert [(cell.method, cell.seed, cell.exchanges) for cell in cells] == [("lean", 0, 1), ("lean", 2, 1)]
+    assert [(cell.method, cell.seed, cell.exchanges) for cell in cells] == [
+        ("lean", 0, 1),
+        ("lean", 2, 1),
+    ]
 
 
 @pytest.mark.parametrize("seeds", ["", "a", "0,0", "-1", "0,,1", "0.5"])
@@ -440,7 +525,9 @@ def test_progress_is_shown_on_the_console_that_is_given() -> None:
 
     from rich.console import Console
 
-    with sweep_progress(Console(file=(text := io.StringIO()), force_terminal=True, width=100)) as progress:
+    with sweep_progress(
+        Console(file=(text := io.StringIO()), force_terminal=True, width=100)
+    ) as progress:
         progress.phase("cells", 1, 0)
         progress.finished("toy lean seed 0")
     assert "cells" in text.getvalue()

@@ -19,7 +19,9 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("deepsense6g")
     for variant in VARIANTS:
         events, frames = SIZES[variant]
-        export_deepsense6g(root / variant, events=events, frames=frames, variant=variant, light=True)
+        export_deepsense6g(
+            root / variant, events=events, frames=frames, variant=variant, light=True
+        )
     return root
 
 

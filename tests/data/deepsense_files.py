@@ -14,7 +14,9 @@ Rows = list[dict[str, str]]
 
 def world_of(variant: str) -> World:
     events, frames = SIZES[variant]
-    return build_world(0, events=events, frames=frames, horizon=5, night=0.25, fog=0.2, traffic=0.75, trees=0.5)
+    return build_world(
+        0, events=events, frames=frames, horizon=5, night=0.25, fog=0.2, traffic=0.75, trees=0.5
+    )
 
 
 def tables(folder: Path) -> dict[int, Rows]:
@@ -22,7 +24,9 @@ def tables(folder: Path) -> dict[int, Rows]:
     found = {}
     for path in sorted(folder.glob("*/*.csv")):
         with path.open(newline="") as file:
-            found[int(path.stem[-2:])] = [{**row, "/": str(path.parent)} for row in csv.DictReader(file)]
+            found[int(path.stem[-2:])] = [
+                {**row, "/": str(path.parent)} for row in csv.DictReader(file)
+            ]
     return found
 
 
@@ -32,7 +36,9 @@ def all_rows(folder: Path) -> list[tuple[int, dict[str, str]]]:
 
 def write(path: Path, rows: Rows) -> None:
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [name for name in rows[0] if name != "/"], extrasaction="ignore")
+        writer = csv.DictWriter(
+            file, [name for name in rows[0] if name != "/"], extrasaction="ignore"
+        )
         writer.writeheader()
         writer.writerows(rows)
 

@@ -14,7 +14,9 @@ CLASSES = 10
 
 def idx(array: Pixels) -> bytes:
     """Return `array` in the IDX format, spelled out from its definition."""
-    header = bytes([0, 0, 8, array.ndim]) + b"".join(struct.pack(">I", size) for size in array.shape)
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(
+        struct.pack(">I", size) for size in array.shape
+    )
     return header + array.tobytes()
 
 

@@ -8,8 +8,22 @@ from PIL import Image
 from scipy.io import savemat
 
 MODALITIES = ("csi", "mmwave", "lidar", "depth", "rgb", "infra")
-FOLDERS = {"csi": "wifi-csi", "mmwave": "mmwave", "lidar": "lidar", "depth": "depth", "rgb": "rgb", "infra": "infra"}
-ENDINGS = {"csi": "mat", "mmwave": "bin", "lidar": "bin", "depth": "png", "rgb": "npy", "infra": "npy"}
+FOLDERS = {
+    "csi": "wifi-csi",
+    "mmwave": "mmwave",
+    "lidar": "lidar",
+    "depth": "depth",
+    "rgb": "rgb",
+    "infra": "infra",
+}
+ENDINGS = {
+    "csi": "mat",
+    "mmwave": "bin",
+    "lidar": "bin",
+    "depth": "png",
+    "rgb": "npy",
+    "infra": "npy",
+}
 HEIGHT, WIDTH = 96, 128
 
 
@@ -47,10 +61,14 @@ def write_mmfi(
 
 def _write(path: Path, modality: str, activity: int, sway: float, rng: np.random.Generator) -> None:
     if modality == "csi":
-        profile = 20 + 3 * np.sin(np.arange(114) * activity / 10) + 5 * sway * np.cos(np.arange(114) / 30)
+        profile = (
+            20 + 3 * np.sin(np.arange(114) * activity / 10) + 5 * sway * np.cos(np.arange(114) / 30)
+        )
         savemat(path, {"CSIamp": profile[None, :, None] + rng.random((3, 114, 10))})
     elif modality in ("mmwave", "lidar"):
-        columns, points = (5, 20 + 8 * activity) if modality == "mmwave" else (3, 300 + 40 * activity)
+        columns, points = (
+            (5, 20 + 8 * activity) if modality == "mmwave" else (3, 300 + 40 * activity)
+        )
         cloud = rng.normal(size=(points, columns)) * 0.2
         cloud[:, :3] += (sway, 3.0, 0.1 * activity)
         path.write_bytes(cloud.astype("<f8").tobytes())

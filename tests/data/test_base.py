@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sheafalign_fl.data.base import SPLITS, ModalityData, assign_splits, check_fractions, check_modality, drop_events
+from sheafalign_fl.data.base import (
+    SPLITS,
+    ModalityData,
+    assign_splits,
+    check_fractions,
+    check_modality,
+    drop_events,
+)
 from sheafalign_fl.errors import ConfigError, DataError
 
 fraction = st.floats(0, 0.5, exclude_max=True)
@@ -16,10 +23,14 @@ fraction = st.floats(0, 0.5, exclude_max=True)
 
 def modality(event_ids: NDArray[Any]) -> ModalityData:
     x = np.arange(len(event_ids), dtype=np.float32)[:, None]
-    return ModalityData(x, event_ids, np.zeros(len(event_ids), dtype=np.uint8), {"a": np.arange(len(event_ids))})
+    return ModalityData(
+        x, event_ids, np.zeros(len(event_ids), dtype=np.uint8), {"a": np.arange(len(event_ids))}
+    )
 
 
-@given(st.lists(st.integers(0, 30), min_size=1, max_size=200), st.integers(0, 10), fraction, fraction)
+@given(
+    st.lists(st.integers(0, 30), min_size=1, max_size=200), st.integers(0, 10), fraction, fraction
+)
 def test_groups_are_never_divided_and_order_does_not_matter(
     groups: list[int], seed: int, test: float, validation: float
 ) -> None:
@@ -45,7 +56,9 @@ def test_which_events_a_client_lacks_depends_on_seed_and_name_alone(seed: int, l
     assert drop_events(data, 0.0, seed, "camera") is data
 
 
-@pytest.mark.parametrize(("test", "validation"), [(-0.1, 0.1), (1.1, 0.0), (0.5, 0.5), (float("nan"), 0.1), (0.1, 2.0)])
+@pytest.mark.parametrize(
+    ("test", "validation"), [(-0.1, 0.1), (1.1, 0.0), (0.5, 0.5), (float("nan"), 0.1), (0.1, 2.0)]
+)
 def test_impossible_fractions_are_refused(test: float, validation: float) -> None:
     with pytest.raises(ConfigError, match=r"data\.options"):
         check_fractions(test, validation)

@@ -35,7 +35,10 @@ SHAPES = {
 
 def scaled(x: Any, train: Any, axes: tuple[int, ...]) -> Any:
     """Zero mean and unit deviation over `axes` of the rows `train`."""
-    mean, deviation = x[train].mean(axis=axes, keepdims=True), x[train].std(axis=axes, keepdims=True)
+    mean, deviation = (
+        x[train].mean(axis=axes, keepdims=True),
+        x[train].std(axis=axes, keepdims=True),
+    )
     return (x - mean) / np.where(deviation > 1e-6 * np.abs(mean), deviation, 1)
 
 
@@ -46,7 +49,9 @@ def of_number(folder: Path, number: int, change: Callable[[Rows], None]) -> None
 
 
 def sweep_of(row: dict[str, str]) -> list[float]:
-    return [float(line) for line in (Path(row["/"]) / row["unit1_pwr_60ghz"]).read_text().splitlines()]
+    return [
+        float(line) for line in (Path(row["/"]) / row["unit1_pwr_60ghz"]).read_text().splitlines()
+    ]
 
 
 def with_nan(row: dict[str, str]) -> None:
@@ -58,20 +63,28 @@ def with_nan(row: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("variant", ["plain", "blockage", "authors"])
-def test_events_are_the_rows_and_their_ids_name_table_and_index(exports: Path, variant: str) -> None:
-    expected = [number * 10_000_000 + int(row["index"]) for number, row in all_rows(exports / variant)]
+def test_events_are_the_rows_and_their_ids_name_table_and_index(
+    exports: Path, variant: str
+) -> None:
+    expected = [
+        number * 10_000_000 + int(row["index"]) for number, row in all_rows(exports / variant)
+    ]
     for modality in OF_VARIANT[variant]:
         data = load(exports / variant, modality)
         if modality != "beam":  # sweeps with NaN are left out
             assert data.event_ids.tolist() == expected
         assert set(data.event_ids.tolist()) <= set(expected)
         joined = 2 if modality in ("lidar", "radar") else 3 if modality == "camera-colour" else 1
-        first = (2,) if modality == "gps" else () if modality in ("beam", "lidar-points") else (joined,)
+        first = (
+            (2,) if modality == "gps" else () if modality in ("beam", "lidar-points") else (joined,)
+        )
         assert data.input_shape == (*first, *SHAPES[modality])
 
 
 @pytest.mark.parametrize("variant", ["plain", "blockage", "authors"])
-def test_sequences_are_in_one_split_and_those_of_two_tables_are_two(exports: Path, variant: str) -> None:
+def test_sequences_are_in_one_split_and_those_of_two_tables_are_two(
+    exports: Path, variant: str
+) -> None:
     data = load(exports / variant, "gps", test=0.3, validation=0.2)
     splits: dict[tuple[int, str], set[int]] = {}
     for (number, row), split in zip(all_rows(exports / variant), data.split.tolist(), strict=True):
@@ -79,12 +92,16 @@ def test_sequences_are_in_one_split_and_those_of_two_tables_are_two(exports: Pat
     assert len(splits) == -(-SIZES[variant][0] // SIZES[variant][1])
     assert all(len(found) == 1 for found in splits.values())
     taken = [found.pop() for found in splits.values()]
-    assert [taken.count(split) for split in (2, 1)] == [round(len(splits) * share) for share in (0.3, 0.2)]
+    assert [taken.count(split) for split in (2, 1)] == [
+        round(len(splits) * share) for share in (0.3, 0.2)
+    ]
 
 
 @pytest.mark.parametrize("variant", ["plain", "blockage", "authors"])
 @pytest.mark.parametrize("horizon", [1, 3])
-def test_labels_are_what_was_the_case_in_the_world(exports: Path, variant: str, horizon: int) -> None:
+def test_labels_are_what_was_the_case_in_the_world(
+    exports: Path, variant: str, horizon: int
+) -> None:
     world, (events, frames) = world_of(variant), SIZES[variant]
     data = load(exports / variant, "camera", horizon=horizon)
     best = beam.power(world).argmax(axis=1)
@@ -93,7 +110,9 @@ def test_labels_are_what_was_the_case_in_the_world(exports: Path, variant: str, 
         for event, (_, row) in enumerate(all_rows(exports / variant))
     ]
     assert data.labels["beam"].tolist() == expected
-    assert data.labels["beam_sector"].tolist() == [code if code < 0 else code // 8 for code in expected]
+    assert data.labels["beam_sector"].tolist() == [
+        code if code < 0 else code // 8 for code in expected
+    ]
     if variant == "plain":
         assert "blockage" not in data.labels
         return
@@ -101,18 +120,25 @@ def test_labels_are_what_was_the_case_in_the_world(exports: Path, variant: str, 
     ahead = []
     for event in range(events):
         end = (event // frames + 1) * frames
-        values = [int(world.blocked[k]) if k < end else -1 for k in range(event + 1, event + 1 + horizon)]
+        values = [
+            int(world.blocked[k]) if k < end else -1 for k in range(event + 1, event + 1 + horizon)
+        ]
         ahead.append(1 if 1 in values else -1 if -1 in values else 0)
     assert data.labels["blockage_ahead"].tolist() == ahead
 
 
 @pytest.mark.parametrize(("window", "stride"), [(3, 1), (4, 2), (2, 5)])
-def test_windows_are_rows_of_one_sequence_that_follow_each_other(exports: Path, window: int, stride: int) -> None:
+def test_windows_are_rows_of_one_sequence_that_follow_each_other(
+    exports: Path, window: int, stride: int
+) -> None:
     rows = all_rows(exports / "plain")
     expected = []
     for last in range(window - 1, len(rows)):
         taken = rows[last - window + 1 : last + 1]
-        if len({(number, row["seq_index"]) for number, row in taken}) == 1 and int(taken[0][1]["index"]) % stride == 0:
+        if (
+            len({(number, row["seq_index"]) for number, row in taken}) == 1
+            and int(taken[0][1]["index"]) % stride == 0
+        ):
             expected.append((taken[-1][0] * 10_000_000 + int(taken[-1][1]["index"]), last))
     single = load(exports / "plain", "gps", test=0.0, validation=0.0)
     data = load(exports / "plain", "gps", window=window, stride=stride, test=0.0, validation=0.0)
@@ -125,7 +151,9 @@ def test_windows_are_rows_of_one_sequence_that_follow_each_other(exports: Path, 
 
 
 @pytest.mark.parametrize("variant", OF_VARIANT)
-def test_a_machine_with_one_modality_agrees_with_one_that_has_all(exports: Path, variant: str, tmp_path: Path) -> None:
+def test_a_machine_with_one_modality_agrees_with_one_that_has_all(
+    exports: Path, variant: str, tmp_path: Path
+) -> None:
     for modality in OF_VARIANT[variant]:
         if modality in ("camera-colour", "lidar-points"):
             continue
@@ -158,7 +186,9 @@ def test_beams_are_decibels_of_the_lines_scaled_by_training(exports: Path) -> No
     sweeps = np.array([sweep_of(row) for _, row in all_rows(exports / "plain")])
     sweeps = sweeps[~np.isnan(sweeps).any(axis=1)]
     data = load(exports / "plain", "beam")
-    np.testing.assert_allclose(data.x, scaled(10 * np.log10(sweeps), data.split == 0, (0,)), atol=1e-4)
+    np.testing.assert_allclose(
+        data.x, scaled(10 * np.log10(sweeps), data.split == 0, (0,)), atol=1e-4
+    )
 
 
 def test_pictures_are_those_of_the_files(exports: Path) -> None:
@@ -202,7 +232,9 @@ def test_radar_maps_are_brightest_where_the_cubes_spectrum_is(exports: Path) -> 
     data = load(exports / "plain", "radar")
     near = 0
     for event, (_, row) in enumerate(all_rows(exports / "plain")):
-        cube = np.load(Path(row["/"]) / row["unit1_radar"]) * np.outer(np.hanning(66)[1:-1], np.hanning(34)[1:-1])
+        cube = np.load(Path(row["/"]) / row["unit1_radar"]) * np.outer(
+            np.hanning(66)[1:-1], np.hanning(34)[1:-1]
+        )
         power = (np.abs(np.fft.fftshift(np.fft.fft2(cube, axes=(1, 2)), axes=2)) ** 2).sum(axis=0)
         distance, doppler = np.unravel_index(power.argmax(), power.shape)
         there, bin_ = np.unravel_index(data.x[event, 1].argmax(), (64, 64))
@@ -254,9 +286,14 @@ def test_rows_of_the_challenge_are_not_cut_with_a_stride(exports: Path) -> None:
         load(exports / "challenge", "camera", stride=2)
 
 
-def test_challenge_tables_with_fewer_frames_in_a_row_are_not_mixed_with_others(copied: CopyExport) -> None:
+def test_challenge_tables_with_fewer_frames_in_a_row_are_not_mixed_with_others(
+    copied: CopyExport,
+) -> None:
     folder = copied("challenge")
-    lines = [line.split(",") for line in (folder / "scenario31" / "scenario31.csv").read_text().splitlines()]
+    lines = [
+        line.split(",")
+        for line in (folder / "scenario31" / "scenario31.csv").read_text().splitlines()
+    ]
     kept = [place for place, name in enumerate(lines[0]) if name != "unit1_rgb_1"]
     shutil.copytree(folder / "scenario31", folder / "scenario32")
     (folder / "scenario32" / "scenario31.csv").unlink()
@@ -278,16 +315,26 @@ def test_sweeps_with_nan_are_left_out_and_their_labels_unknown_for_all(copied: C
     broken = [np.isnan(sweep_of(row)).any() for row in rows]
     ids = [300_000_000 + int(row["index"]) for row in rows]
     sweeps, pictures = load(folder, "beam"), load(folder, "camera")
-    assert sweeps.event_ids.tolist() == [event for event, bad in zip(ids, broken, strict=True) if not bad]
+    assert sweeps.event_ids.tolist() == [
+        event for event, bad in zip(ids, broken, strict=True) if not bad
+    ]
     assert (sweeps.labels["beam"] >= 0).all()
     assert [code < 0 for code in pictures.labels["beam"].tolist()] == broken
     assert [code < 0 for code in pictures.labels["beam_sector"].tolist()] == broken
-    assert any(f"{sum(broken)} of 48 frames left out, a known fault" in note for note in sweeps.notes)
-    assert any(f"beam labels of {sum(broken)} of 48 rows not used" in note for note in pictures.notes)
+    assert any(
+        f"{sum(broken)} of 48 frames left out, a known fault" in note for note in sweeps.notes
+    )
+    assert any(
+        f"beam labels of {sum(broken)} of 48 rows not used" in note for note in pictures.notes
+    )
 
 
-@pytest.mark.parametrize(("variant", "column"), [("blockage", "unit1_rgb"), ("challenge", "unit1_rgb_5")])
-def test_rows_that_name_no_file_are_left_out_and_counted(copied: CopyExport, variant: str, column: str) -> None:
+@pytest.mark.parametrize(
+    ("variant", "column"), [("blockage", "unit1_rgb"), ("challenge", "unit1_rgb_5")]
+)
+def test_rows_that_name_no_file_are_left_out_and_counted(
+    copied: CopyExport, variant: str, column: str
+) -> None:
     folder = copied(variant)
     number = next(iter(tables(folder)))
     count = len(tables(folder)[number])
@@ -307,7 +354,9 @@ def test_unknown_blockage_is_unknown_ahead_unless_another_frame_decides(copied: 
     folder = copied("blockage")
 
     def change(rows: Rows) -> None:
-        for row, value in zip(rows, ["0", "", "1", "0", "", "0", "0", "0", "0", "1", "0", "0"], strict=False):
+        for row, value in zip(
+            rows, ["0", "", "1", "0", "", "0", "0", "0", "0", "1", "0", "0"], strict=False
+        ):
             row["unit1_blockage"] = value
 
     of_number(folder, 30, change)
@@ -349,8 +398,18 @@ BAD_FILES = {
     "a missing picture": ("camera", "unit1_rgb", _file("unit1_rgb", None), "does not exist"),
     "half a picture": ("camera", "unit1_rgb", _half("unit1_rgb"), "is no picture that can be read"),
     "half a cloud": ("lidar", "unit1_lidar", _half("unit1_lidar"), "its header says"),
-    "words for powers": ("beam", "unit1_pwr_60ghz", _file("unit1_pwr_60ghz", b"strong\n" * 64), "else than numbers"),
-    "too few powers": ("beam", "unit1_pwr_60ghz", _file("unit1_pwr_60ghz", b"1.0\n" * 63), "has 63 lines"),
+    "words for powers": (
+        "beam",
+        "unit1_pwr_60ghz",
+        _file("unit1_pwr_60ghz", b"strong\n" * 64),
+        "else than numbers",
+    ),
+    "too few powers": (
+        "beam",
+        "unit1_pwr_60ghz",
+        _file("unit1_pwr_60ghz", b"1.0\n" * 63),
+        "has 63 lines",
+    ),
     "a real cube": ("radar", "unit1_radar", _real_cube, "must be complex numbers"),
     "a flat cube": ("radar", "unit1_radar", _flat_cube, "has shape (4, 64)"),
     "no cube": ("radar", "unit1_radar", _file("unit1_radar", b""), "is no readable .npy file"),
@@ -359,7 +418,9 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize("case", BAD_FILES)
-def test_a_bad_file_is_named_with_its_row_or_left_out_and_counted(case: str, copied: CopyExport) -> None:
+def test_a_bad_file_is_named_with_its_row_or_left_out_and_counted(
+    case: str, copied: CopyExport
+) -> None:
     modality, column, change, message = BAD_FILES[case]
     folder = copied("blockage")
     row = tables(folder)[30][7]
@@ -379,7 +440,9 @@ def test_a_bad_file_is_named_with_its_row_or_left_out_and_counted(case: str, cop
 def test_the_file_that_is_bad_is_named_where_a_frame_has_two(copied: CopyExport) -> None:
     folder = copied("blockage")
     _file("unit1_loc", b"here\n")(tables(folder)[30][0])
-    with pytest.raises(DataError, match=r"gps_location\.txt: holds something else than numbers") as caught:
+    with pytest.raises(
+        DataError, match=r"gps_location\.txt: holds something else than numbers"
+    ) as caught:
         load(folder, "gps")
     assert "unit1/GPS_data" in str(caught.value)
 
@@ -405,12 +468,24 @@ BAD_TABLES: dict[str, tuple[Callable[[Path], object], str]] = {
     "beam 0": (_cell("unit1_beam", "0"), "scenario30.csv row 7: unit1_beam is '0'"),
     "beam 65": (_cell("unit1_beam", "65"), "scenario30.csv row 7: unit1_beam is 65"),
     "half a beam": (_cell("unit1_beam", "3.5"), "scenario30.csv row 7: unit1_beam is '3.5'"),
-    "a word": (_cell("seq_index", "two"), "scenario30.csv row 7: seq_index is 'two', not a whole number"),
-    "infinity": (_cell("seq_index", "inf"), "scenario30.csv row 7: seq_index is 'inf', not a whole number"),
+    "a word": (
+        _cell("seq_index", "two"),
+        "scenario30.csv row 7: seq_index is 'two', not a whole number",
+    ),
+    "infinity": (
+        _cell("seq_index", "inf"),
+        "scenario30.csv row 7: seq_index is 'inf', not a whole number",
+    ),
     "no sequence": (_cell("seq_index", ""), "scenario30.csv row 7: has no index or no seq_index"),
-    "blockage 2": (_cell("unit1_blockage", "2"), "scenario30.csv row 7: unit1_blockage must be 0, 1 or empty"),
+    "blockage 2": (
+        _cell("unit1_blockage", "2"),
+        "scenario30.csv row 7: unit1_blockage must be 0, 1 or empty",
+    ),
     "index twice": (_cell("index", "5"), "scenario30.csv row 6: index 5 is there more than once"),
-    "a large index": (_cell("index", "10000000"), "scenario30.csv row 7: index 10000000 is too large"),
+    "a large index": (
+        _cell("index", "10000000"),
+        "scenario30.csv row 7: index 10000000 is too large",
+    ),
     "a long line": (_ragged, "scenario30.csv row 7: has 22 cells, but the header names 21"),
     "no rows": (lambda path: path.write_text(path.read_text().splitlines()[0]), "csv: has no rows"),
     "no table": (lambda path: path.unlink(), "holds no table of DeepSense 6G"),
@@ -450,7 +525,9 @@ def test_a_bad_table_is_refused_with_file_and_row(case: str, copied: CopyExport)
         ({"test": 0.6, "validation": 0.5}, ConfigError, "leave nothing to train on"),
     ],
 )
-def test_impossible_options_are_refused(exports: Path, options: Any, kind: type[Exception], message: str) -> None:
+def test_impossible_options_are_refused(
+    exports: Path, options: Any, kind: type[Exception], message: str
+) -> None:
     with pytest.raises(kind, match=message):
         load(exports / "blockage", "gps", **options)
 
@@ -469,6 +546,8 @@ def test_a_file_with_other_content_is_seen_by_a_process_that_goes_on(copied: Cop
 def test_challenge_tables_and_others_are_not_mixed(copied: CopyExport, exports: Path) -> None:
     folder = copied("blockage")
     shutil.copytree(exports / "challenge" / "scenario31", folder / "scenario31")
-    with pytest.raises(DataError, match=r"challenge tables and others; choose with data\.options\.scenarios"):
+    with pytest.raises(
+        DataError, match=r"challenge tables and others; choose with data\.options\.scenarios"
+    ):
         load(folder, "camera")
     assert len(load(folder, "gps", scenarios="scenario30")) == 48

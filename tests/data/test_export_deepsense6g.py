@@ -24,7 +24,17 @@ EVENTS = 130
 FILES = ("unit1_rgb", "unit1_pwr_60ghz", "unit1_lidar", "unit1_radar", "unit1_loc", "unit2_loc")
 QUALITY = [
     f"unit2_{name}"
-    for name in ("num_sat", "sat_used", "fix_type", "diff_mode", "PDOP", "HDOP", "VDOP", "speed", "direction")
+    for name in (
+        "num_sat",
+        "sat_used",
+        "fix_type",
+        "diff_mode",
+        "PDOP",
+        "HDOP",
+        "VDOP",
+        "speed",
+        "direction",
+    )
 ]
 
 
@@ -32,7 +42,14 @@ Frames = list[tuple[Path, dict[str, str]]]
 
 
 def world_of(events: int, seed: int = 0, **changes: float) -> World:
-    settings: dict[str, Any] = {"horizon": 5, "night": 0.25, "fog": 0.2, "traffic": 0.75, "trees": 0.5, **changes}
+    settings: dict[str, Any] = {
+        "horizon": 5,
+        "night": 0.25,
+        "fog": 0.2,
+        "traffic": 0.75,
+        "trees": 0.5,
+        **changes,
+    }
     return build_world(seed, events=events, frames=20, **settings)
 
 
@@ -43,11 +60,15 @@ def table(folder: Path, scenario: int) -> list[dict[str, str]]:
 
 def points_of(path: Path) -> "tuple[list[str], np.ndarray[Any, Any]]":
     header, body = path.read_text().split("end_header\n")
-    return header.splitlines(), np.array([[float(word) for word in line.split()] for line in body.splitlines()])
+    return header.splitlines(), np.array(
+        [[float(word) for word in line.split()] for line in body.splitlines()]
+    )
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -64,16 +85,28 @@ def frames(plain: Path) -> Frames:
 
 
 def test_sequences_are_spread_over_scenarios_and_their_numbers_repeat(plain: Path) -> None:
-    assert sorted(path.name for path in plain.iterdir()) == [f"scenario{k}" for k in (31, 32, 33, 34)]
+    assert sorted(path.name for path in plain.iterdir()) == [
+        f"scenario{k}" for k in (31, 32, 33, 34)
+    ]
     numbers = [[row["seq_index"] for row in table(plain, k)] for k in (31, 32, 33, 34)]
     assert numbers == [["1"] * 20 + ["2"] * 20] * 3 + [["1"] * 10]
     rows = table(plain, 32)
-    assert list(rows[0]) == ["index", *FILES, "unit1_beam", "unit1_max_pwr", "time_stamp", "seq_index", *QUALITY]
+    assert list(rows[0]) == [
+        "index",
+        *FILES,
+        "unit1_beam",
+        "unit1_max_pwr",
+        "time_stamp",
+        "seq_index",
+        *QUALITY,
+    ]
     assert [row["index"] for row in rows] == [str(k) for k in range(1, 41)]
 
 
 def test_every_path_exists_and_every_file_is_in_the_table(plain: Path, frames: Frames) -> None:
-    named = {str((place / row[column]).relative_to(plain)) for place, row in frames for column in FILES}
+    named = {
+        str((place / row[column]).relative_to(plain)) for place, row in frames for column in FILES
+    }
     assert all(row[column].startswith("./unit") for _, row in frames for column in FILES)
     assert named | {f"scenario{k}/scenario{k}.csv" for k in (31, 32, 33, 34)} == set(tree(plain))
 
@@ -158,7 +191,9 @@ def _explained(world: World, event: int, x: Any, y: Any, z: Any) -> Any:
     on = (np.abs(z + UNIT_HEIGHT) < near) | (np.abs(y - WALL) < near) | (np.abs(y - 22.0) < near)
     there = world.exists[event]
     for centre, extent in zip(world.centre[event, there], world.size[event, there], strict=True):
-        inside = (np.abs(x - centre[0]) < extent[0] / 2 + near) & (np.abs(y - centre[1]) < extent[1] / 2 + near)
+        inside = (np.abs(x - centre[0]) < extent[0] / 2 + near) & (
+            np.abs(y - centre[1]) < extent[1] / 2 + near
+        )
         on |= inside & (z + UNIT_HEIGHT < extent[2] + near)
     return on
 
@@ -199,10 +234,14 @@ def test_full_size_is_that_of_the_real_sensors(tmp_path: Path) -> None:
 
 
 def test_blockage_has_the_worlds_label(tmp_path: Path) -> None:
-    export_deepsense6g(tmp_path / "x", events=200, variant="blockage", modalities=["gps"], light=True)
+    export_deepsense6g(
+        tmp_path / "x", events=200, variant="blockage", modalities=["gps"], light=True
+    )
     assert [path.name for path in (tmp_path / "x").iterdir()] == ["scenario30"]
     rows = table(tmp_path / "x", 30)
-    assert [int(row["unit1_blockage"]) for row in rows] == world_of(200).blocked.astype(int).tolist()
+    assert [int(row["unit1_blockage"]) for row in rows] == world_of(200).blocked.astype(
+        int
+    ).tolist()
     assert [int(row["seq_index"]) for row in rows] == (world_of(200).sequence + 1).tolist()
     assert "unit1_rgb" not in rows[0]
     assert "unit1_pwr_60ghz" not in rows[0]
@@ -212,14 +251,25 @@ def test_the_challenges_windows_overlap_and_never_cross_sequences(tmp_path: Path
     export_deepsense6g(tmp_path / "x", events=27, frames=10, variant="challenge", light=True)
     rows = table(tmp_path / "x", 31)
     told = [f"{c}_{k}" for c in ("unit1_rgb", "unit1_radar", "unit1_lidar") for k in range(1, 6)]
-    assert list(rows[0]) == ["index", *told, "unit2_loc_1", "unit2_loc_2", "unit1_pwr_60ghz", "unit1_beam"]
+    assert list(rows[0]) == [
+        "index",
+        *told,
+        "unit2_loc_1",
+        "unit2_loc_2",
+        "unit1_pwr_60ghz",
+        "unit1_beam",
+    ]
     numbers = [[_number(row[f"unit1_rgb_{k}"]) for k in range(1, 6)] for row in rows]
     starts = [*range(1, 7), *range(11, 17), *range(21, 24)]
     assert numbers == [list(range(start, start + 5)) for start in starts]
     for row, start in zip(rows, starts, strict=True):
         assert _number(row["unit1_pwr_60ghz"]) == start + 4
         assert [_number(row[f"unit2_loc_{k}"]) for k in (1, 2)] == [start, start + 1]
-        assert all((tmp_path / "x" / "scenario31" / row[column]).is_file() for column in row if "./" in row[column])
+        assert all(
+            (tmp_path / "x" / "scenario31" / row[column]).is_file()
+            for column in row
+            if "./" in row[column]
+        )
         sweep = np.loadtxt(tmp_path / "x" / "scenario31" / row["unit1_pwr_60ghz"])
         assert np.isnan(sweep).any() or sweep.argmax() + 1 == int(row["unit1_beam"])
 
@@ -240,17 +290,24 @@ def test_the_authors_variant_has_level_scans(tmp_path: Path) -> None:
         assert data.shape == (64, 2)
         distance, angle = data.T
         assert np.degrees(angle[[0, -1]]) == pytest.approx([-65, 65])
-        assert (distance <= np.minimum(WALL / np.cos(angle) + 0.2, MAX_RANGE) + (distance == MAX_RANGE) * 99).all()
+        assert (
+            distance
+            <= np.minimum(WALL / np.cos(angle) + 0.2, MAX_RANGE) + (distance == MAX_RANGE) * 99
+        ).all()
 
 
 @pytest.mark.parametrize("variant", ["plain", "authors"])
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, variant: Any) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        export_deepsense6g(tmp_path / name, events=12, frames=6, variant=variant, light=True, seed=seed)
+        export_deepsense6g(
+            tmp_path / name, events=12, frames=6, variant=variant, light=True, seed=seed
+        )
     first, again, other = (tree(tmp_path / name) for name in "abc")
     assert first == again
     changed = {name for name in first if first[name] != other[name]}
-    assert changed >= {name for name in first if "image" in name or "lidar" in name or "power" in name}
+    assert changed >= {
+        name for name in first if "image" in name or "lidar" in name or "power" in name
+    }
 
 
 def test_files_do_not_depend_on_what_else_is_written(plain: Path, tmp_path: Path) -> None:
@@ -258,8 +315,14 @@ def test_files_do_not_depend_on_what_else_is_written(plain: Path, tmp_path: Path
         folder = tmp_path / modalities[0]
         export_deepsense6g(folder, events=EVENTS, light=True, modalities=modalities)
         whole = tree(plain)
-        assert all(whole[name] == content for name, content in tree(folder).items() if not name.endswith(".csv"))
-        assert [row["unit1_beam"] for row in table(folder, 33)] == [row["unit1_beam"] for row in table(plain, 33)]
+        assert all(
+            whole[name] == content
+            for name, content in tree(folder).items()
+            if not name.endswith(".csv")
+        )
+        assert [row["unit1_beam"] for row in table(folder, 33)] == [
+            row["unit1_beam"] for row in table(plain, 33)
+        ]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
@@ -286,18 +349,26 @@ REFUSALS = [
     pytest.param({"events": 0}, "events: must be 1 or more", id="no events"),
     pytest.param({"frames": 0}, "frames: must be 1 or more", id="no frames"),
     pytest.param({"frames": 1001}, "frames: at most 1000", id="many frames"),
-    pytest.param({"frames": 4, "variant": "challenge"}, "frames: must be 5 or more", id="short windows"),
-    pytest.param({"events": 4, "variant": "challenge"}, "events: must be 5 or more", id="no window"),
+    pytest.param(
+        {"frames": 4, "variant": "challenge"}, "frames: must be 5 or more", id="short windows"
+    ),
+    pytest.param(
+        {"events": 4, "variant": "challenge"}, "events: must be 5 or more", id="no window"
+    ),
     pytest.param({"frames": 5, "variant": "authors"}, "frames: must be 6 or more", id="no future"),
     pytest.param({"variant": "other"}, "unknown variant 'other'", id="variant"),
     pytest.param({"modalities": ["sonar"]}, "given: sonar", id="modality"),
     pytest.param({"modalities": []}, "given: none", id="no modality"),
-    pytest.param({"modalities": ["radar"], "variant": "authors"}, "given: radar", id="authors' radar"),
+    pytest.param(
+        {"modalities": ["radar"], "variant": "authors"}, "given: radar", id="authors' radar"
+    ),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "message"), REFUSALS)
-def test_impossible_wishes_are_refused(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
+def test_impossible_wishes_are_refused(
+    tmp_path: Path, arguments: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         export_deepsense6g(tmp_path / "x", **{"events": 10, **arguments})
     assert list(tmp_path.iterdir()) == []
@@ -314,7 +385,15 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_command_writes_what_the_function_writes(tmp_path: Path) -> None:
-    export_deepsense6g(tmp_path / "a", events=9, frames=3, seed=2, light=True, variant="blockage", modalities=["beam"])
+    export_deepsense6g(
+        tmp_path / "a",
+        events=9,
+        frames=3,
+        seed=2,
+        light=True,
+        variant="blockage",
+        modalities=["beam"],
+    )
     words = "data export scenes --format deepsense6g --variant blockage --events 9 --frames 3 --seed 2 --light"
     result = CliRunner().invoke(app, [*words.split(), "--modalities", "beam", str(tmp_path / "b")])
     assert result.exit_code == 0, result.output
@@ -322,7 +401,11 @@ def test_the_command_writes_what_the_function_writes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("source", "form"), [("watch", "deepsense6g"), ("scenes", "mmfi")])
-def test_the_command_knows_one_source_and_one_format(tmp_path: Path, source: str, form: str) -> None:
-    result = CliRunner().invoke(app, ["data", "export", source, "--format", form, str(tmp_path / "x")])
+def test_the_command_knows_one_source_and_one_format(
+    tmp_path: Path, source: str, form: str
+) -> None:
+    result = CliRunner().invoke(
+        app, ["data", "export", source, "--format", form, str(tmp_path / "x")]
+    )
     assert isinstance(result.exception, UserError)
     assert "\n" not in str(result.exception)

@@ -38,7 +38,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(folder: Path, modality: str, seed: int = 0, **options: Any) -> ModalityData:
-    return load_modality("fashion", modality, seed, {"path": str(folder), **COUNTS, **options}, "client 'c'")
+    return load_modality(
+        "fashion", modality, seed, {"path": str(folder), **COUNTS, **options}, "client 'c'"
+    )
 
 
 def pixels(values: Any) -> Pixels:
@@ -51,7 +53,9 @@ def pixels(values: Any) -> Pixels:
 def known(file: str, part: str) -> Images:
     """Return pixels of (the part of) every image in a file -> its row."""
     cut = {"whole": slice(None), "top": slice(14), "bottom": slice(14, None)}[part]
-    return {image[cut].tobytes(): row for row, image in enumerate(FILES[f"{file}-images-idx3-ubyte"])}
+    return {
+        image[cut].tobytes(): row for row, image in enumerate(FILES[f"{file}-images-idx3-ubyte"])
+    }
 
 
 def rows_of(data: ModalityData, channel: int = 0, part: str = "whole") -> list[int]:
@@ -79,7 +83,11 @@ def test_shapes_types_and_value_ranges(folder: Path, modality: str) -> None:
     assert np.bincount(data.split).tolist() == [50, 20, 40]
     lowest, highest = -fashion.MEAN / fashion.SCALE, (1 - fashion.MEAN) / fashion.SCALE
     # The emboss kernel sums to 0 and its positive entries to 1, so its values span the difference of two pixels.
-    bound = (highest - lowest, highest - lowest) if modality in ("embossed", "inverted") else (-lowest, highest)
+    bound = (
+        (highest - lowest, highest - lowest)
+        if modality in ("embossed", "inverted")
+        else (-lowest, highest)
+    )
     assert data.x.min() >= -bound[0] - 1e-5
     assert data.x.max() <= bound[1] + 1e-5
     assert data.x.std() > 0.05
@@ -87,7 +95,9 @@ def test_shapes_types_and_value_ranges(folder: Path, modality: str) -> None:
 
 @pytest.mark.parametrize("modality", SHAPES)
 @pytest.mark.parametrize("which", ["gzipped", "both"])
-def test_gzipped_files_and_plain_ones_are_the_same(folder: Path, tmp_path: Path, modality: str, which: str) -> None:
+def test_gzipped_files_and_plain_ones_are_the_same(
+    folder: Path, tmp_path: Path, modality: str, which: str
+) -> None:
     packed = write(tmp_path, FILES, gzipped=True)
     if which == "both":  # then the plain file is read, and what the other holds does not matter
         write(tmp_path, FILES, gzipped=False)
@@ -127,9 +137,13 @@ def test_no_image_is_in_two_splits(folder: Path, seed: int, counts: tuple[int, i
     data = load(folder, "original", seed, **options)
     rows = rows_of(data)
     assert len(set(rows)) == len(rows) == train + validation + test
-    assert all(row in expected_file(split) for row, split in zip(rows, data.split.tolist(), strict=True))
+    assert all(
+        row in expected_file(split) for row, split in zip(rows, data.split.tolist(), strict=True)
+    )
     three = [load(folder, name, seed, **options) for name in TRIO]
-    images = {split: {row for data in three for row in rows_of(_only(data, split))} for split in (0, 1, 2)}
+    images = {
+        split: {row for data in three for row in rows_of(_only(data, split))} for split in (0, 1, 2)
+    }
     assert not images[0] & images[1]
     assert all(row in expected_file(split) for split, held in images.items() for row in held)
 
@@ -147,17 +161,23 @@ def test_the_held_out_split_does_not_move_with_the_number_of_training_events(
     one, two = (load(folder, "top", seed, train=count) for count in (train, other))
     for split in (1, 2):
         np.testing.assert_array_equal(_only(one, split).event_ids, _only(two, split).event_ids)
-    shorter, longer = sorted((_only(one, 0).event_ids.tolist(), _only(two, 0).event_ids.tolist()), key=len)
+    shorter, longer = sorted(
+        (_only(one, 0).event_ids.tolist(), _only(two, 0).event_ids.tolist()), key=len
+    )
     assert longer[: len(shorter)] == shorter
 
 
 def test_top_and_bottom_are_the_halves_and_small_the_mean_of_cells(folder: Path) -> None:
-    whole, top, bottom, small = (load(folder, name).x for name in ("original", "top", "bottom", "small"))
+    whole, top, bottom, small = (
+        load(folder, name).x for name in ("original", "top", "bottom", "small")
+    )
     np.testing.assert_array_equal(np.concatenate([top, bottom], axis=2), whole)
     for event in range(0, len(whole), 9):
         for row in range(7):
             for column in range(7):
-                cell = [whole[event, 0, 4 * row + i, 4 * column + j] for i in range(4) for j in range(4)]
+                cell = [
+                    whole[event, 0, 4 * row + i, 4 * column + j] for i in range(4) for j in range(4)
+                ]
                 assert small[event, 0, row, column] == pytest.approx(sum(cell) / 16, abs=1e-5)
 
 
@@ -168,7 +188,9 @@ def test_top_and_bottom_are_the_halves_and_small_the_mean_of_cells(folder: Path)
         ("inverted", [[0, 1, 2], [-1, 0, 1], [-2, -1, 0]], -1),  # turned by a quarter
     ],
 )
-def test_embossing_equals_a_slow_loop(folder: Path, modality: str, kernel: list[list[int]], sign: int) -> None:
+def test_embossing_equals_a_slow_loop(
+    folder: Path, modality: str, kernel: list[list[int]], sign: int
+) -> None:
     whole, found = load(folder, "original").x, load(folder, modality).x
     for event in (0, 57, 109):
         image = sign * whole[event, 0].astype(float)
@@ -190,7 +212,10 @@ def test_a_pair_of_the_trio_shares_one_image_and_all_three_none(folder: Path, ha
     data = {name: load(folder, f"{name}-hard" if hard else name) for name in TRIO}
     parts = ("top", "bottom") if hard else ("whole", "whole")
     seen = {
-        name: [rows_of(data[name], channel, part) for channel, part in zip((0, 1), parts, strict=True)] for name in TRIO
+        name: [
+            rows_of(data[name], channel, part) for channel, part in zip((0, 1), parts, strict=True)
+        ]
+        for name in TRIO
     }
     for other in data.values():
         np.testing.assert_array_equal(other.event_ids, data["ab"].event_ids)
@@ -213,7 +238,9 @@ def test_a_trio_shows_its_three_images_in_every_combination(folder: Path) -> Non
     data = load(folder, "ab", train=TRAIN - 20)
     a, b = (np.array(rows_of(_only(data, 0), channel)) for channel in (0, 1))
     assert len(set(a)) == len(a)  # every training image is A once
-    assert len(set(b)) == len(b)  # and B once: of two events with one B nobody could tell which is meant
+    assert len(set(b)) == len(
+        b
+    )  # and B once: of two events with one B nobody could tell which is meant
     assert not (a == b).all()
 
 
@@ -224,7 +251,9 @@ def test_each_client_of_the_trio_knows_the_classes_of_what_it_sees(folder: Path)
         assert sorted(data.labels) == [f"class_{letter}" for letter in sorted(name[:2])]
         for channel, letter in enumerate(name[:2]):
             classes = [
-                FILES[f"{'t10k' if row >= 1_000_000 else 'train'}-labels-idx1-ubyte"][row % 1_000_000]
+                FILES[f"{'t10k' if row >= 1_000_000 else 'train'}-labels-idx1-ubyte"][
+                    row % 1_000_000
+                ]
                 for row in rows_of(data, channel, parts[channel])
             ]
             assert data.labels[f"class_{letter}"].tolist() == classes
@@ -245,7 +274,9 @@ def test_the_hard_trio_shows_the_top_to_one_and_the_bottom_to_the_other(folder: 
 @pytest.mark.parametrize("modality", ["top", "bc", "ca-hard"])
 def test_the_seed_decides_and_0_is_one(folder: Path, modality: str) -> None:
     options = {"path": str(folder), **COUNTS}
-    loaded = [fashion.load(modality, seed, **options) for seed in (0, 0, 1)]  # past the registry, which keeps its own
+    loaded = [
+        fashion.load(modality, seed, **options) for seed in (0, 0, 1)
+    ]  # past the registry, which keeps its own
     np.testing.assert_array_equal(loaded[0].x, loaded[1].x)
     np.testing.assert_array_equal(loaded[0].event_ids, loaded[1].event_ids)
     assert loaded[0].event_ids.tolist() != loaded[2].event_ids.tolist()
@@ -272,10 +303,15 @@ def complaint(folder: Path, modality: str = "top", **options: Any) -> SheafAlign
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    assert str(complaint(tmp_path / "nowhere")) == f"fashion: there is no folder {tmp_path / 'nowhere'}"
+    assert (
+        str(complaint(tmp_path / "nowhere"))
+        == f"fashion: there is no folder {tmp_path / 'nowhere'}"
+    )
 
 
-def test_without_a_path_the_usual_places_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_path_the_usual_places_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Path, "is_dir", lambda self: False)
     with pytest.raises(DataError, match="make data"):
         fashion.find_folder("")
@@ -334,7 +370,10 @@ def test_idx_files_are_read_as_they_were_written(
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda content: b"\0\0\x09\x03" + content[4:], "no IDX file of unsigned bytes"),  # signed bytes
+        (
+            lambda content: b"\0\0\x09\x03" + content[4:],
+            "no IDX file of unsigned bytes",
+        ),  # signed bytes
         (lambda content: b"\0\0\x08\x01" + content[4:], "with 3 axes"),
         (lambda content: b"PNG\r" + content[4:], "no IDX file"),
         (lambda content: content[:7], "no IDX file"),
@@ -361,7 +400,9 @@ def test_another_number_of_labels_than_of_images_is_named(tmp_path: Path, file: 
 
 def test_images_of_another_size_are_named(tmp_path: Path) -> None:
     images = FILES["train-images-idx3-ubyte"][:, :27]
-    write(tmp_path, {**FILES, "train-images-idx3-ubyte": np.ascontiguousarray(images)}, gzipped=False)
+    write(
+        tmp_path, {**FILES, "train-images-idx3-ubyte": np.ascontiguousarray(images)}, gzipped=False
+    )
     assert "(27, 28), not 28 x 28" in str(complaint(tmp_path))
 
 
@@ -378,9 +419,15 @@ def test_labels_that_are_none_of_the_ten_classes_are_named(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"train": TRAIN - 19}, f"data.options.train: must be between 1 and {TRAIN - 20}, not {TRAIN - 19}"),
+        (
+            {"train": TRAIN - 19},
+            f"data.options.train: must be between 1 and {TRAIN - 20}, not {TRAIN - 19}",
+        ),
         ({"validation": TRAIN - 49}, f"data.options.train: must be between 1 and {49}, not 50"),
-        ({"validation": TRAIN}, f"of {TRAIN} images for training and validation none is left for train"),
+        (
+            {"validation": TRAIN},
+            f"of {TRAIN} images for training and validation none is left for train",
+        ),
         ({"validation": 10 * TRAIN}, "none is left for train"),
         ({"train": -5, "validation": 10 * TRAIN}, "none is left for train"),
         ({"test": TEST + 1}, f"data.options.test: must be between 1 and {TEST}, not {TEST + 1}"),

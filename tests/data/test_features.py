@@ -20,7 +20,9 @@ IDS = np.arange(400) * 7 + 3
 
 
 def settings_with(path: Path, **sections: Any) -> Any:
-    return toy_settings(clients={"m0": {"dim": 10, "features": str(path)}, "m1": {"dim": 12}}, **sections)
+    return toy_settings(
+        clients={"m0": {"dim": 10, "features": str(path)}, "m1": {"dim": 12}}, **sections
+    )
 
 
 def test_features_take_the_place_of_the_input_and_nothing_else(tmp_path: Path) -> None:
@@ -28,11 +30,17 @@ def test_features_take_the_place_of_the_input_and_nothing_else(tmp_path: Path) -
     rng = np.random.default_rng(0)
     order = rng.permutation(400)
     x = rng.normal(3, 2, size=(400, 17))
-    np.savez(path, x=np.concatenate([x[order], np.zeros((1, 17))]), event_id=np.append(IDS[order], 999_999))
+    np.savez(
+        path,
+        x=np.concatenate([x[order], np.zeros((1, 17))]),
+        event_id=np.append(IDS[order], 999_999),
+    )
     settings = settings_with(path)
     data, before = client_data("m0", settings), client_data("m0", toy_settings())
     train = before.split == 0
-    np.testing.assert_allclose(data.x, (x - x[train].mean(axis=0)) / x[train].std(axis=0), atol=1e-5)
+    np.testing.assert_allclose(
+        data.x, (x - x[train].mean(axis=0)) / x[train].std(axis=0), atol=1e-5
+    )
     np.testing.assert_array_equal(data.event_ids, before.event_ids)
     np.testing.assert_array_equal(data.split, before.split)
     np.testing.assert_array_equal(data.labels["quadrant"], before.labels["quadrant"])
@@ -53,7 +61,9 @@ def test_a_run_trains_on_features(tmp_path: Path) -> None:
     settings = settings_with(tmp_path / "own.npz", training={"exchanges": 2})
     summary = launch.start(settings, tmp_path / "run")
     assert summary is not None
-    weights = [line for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines() if line]
+    weights = [
+        line for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines() if line
+    ]
     assert weights
 
 
@@ -62,13 +72,28 @@ def test_a_run_trains_on_features(tmp_path: Path) -> None:
     [
         (None, "clients.m0.features: there is no file"),
         ({"x": np.ones((400, 2))}, "lacks the array 'event_id'"),
-        ({"x": np.ones((400, 2)), "event_id": np.arange(3)}, "event_id has 3 entries but x has 400"),
+        (
+            {"x": np.ones((400, 2)), "event_id": np.arange(3)},
+            "event_id has 3 entries but x has 400",
+        ),
         ({"x": np.ones((400, 2)), "event_id": IDS.astype(str)}, "but the data's ids have int64"),
-        ({"x": np.ones((400, 2)), "event_id": IDS.astype(np.float64)}, "event_id has dtype float64"),
+        (
+            {"x": np.ones((400, 2)), "event_id": IDS.astype(np.float64)},
+            "event_id has dtype float64",
+        ),
         ({"x": np.ones((400, 2)), "event_id": IDS.astype("S")}, "event_id has dtype |S21"),
-        ({"x": np.ones((400, 2)), "event_id": -IDS}, "has none of the 400 events of client 'm0' (first: 3)"),
-        ({"x": np.ones((400, 2)), "event_id": np.full(400, 3)}, "some event ids occur more than once"),
-        ({"x": np.full((400, 2), np.nan), "event_id": IDS}, "400 events hold NaN or infinity (first: event 3)"),
+        (
+            {"x": np.ones((400, 2)), "event_id": -IDS},
+            "has none of the 400 events of client 'm0' (first: 3)",
+        ),
+        (
+            {"x": np.ones((400, 2)), "event_id": np.full(400, 3)},
+            "some event ids occur more than once",
+        ),
+        (
+            {"x": np.full((400, 2), np.nan), "event_id": IDS},
+            "400 events hold NaN or infinity (first: event 3)",
+        ),
         ({"x": np.ones(400), "event_id": IDS}, "x has shape (400,)"),
     ],
 )

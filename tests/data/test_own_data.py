@@ -20,10 +20,14 @@ def test_the_recordings_load(tmp_path: Path) -> None:
         assert data.input_shape == SENSORS[sensor]
         assert data.classes["label"] == ("heavy", "light")
         assert set(data.split.tolist()) == {0, 1, 2}
-    _, one, other = np.intersect1d(loaded["microphone"].event_ids, loaded["thermal"].event_ids, return_indices=True)
+    _, one, other = np.intersect1d(
+        loaded["microphone"].event_ids, loaded["thermal"].event_ids, return_indices=True
+    )
     assert 450 < len(one) < 600
     np.testing.assert_array_equal(loaded["microphone"].split[one], loaded["thermal"].split[other])
-    np.testing.assert_array_equal(loaded["microphone"].labels["label"][one], loaded["thermal"].labels["label"][other])
+    np.testing.assert_array_equal(
+        loaded["microphone"].labels["label"][one], loaded["thermal"].labels["label"][other]
+    )
 
 
 def test_the_encoder_gives_the_stalk_dimension_and_learns() -> None:
@@ -36,7 +40,8 @@ def test_the_encoder_gives_the_stalk_dimension_and_learns() -> None:
 
 def test_the_source_s_views_share_events_and_come_from_the_seed() -> None:
     left, right = (
-        load_modality("experiments.own_data.source:load", side, 0, {"events": 80}, "test") for side in ("left", "right")
+        load_modality("experiments.own_data.source:load", side, 0, {"events": 80}, "test")
+        for side in ("left", "right")
     )
     np.testing.assert_array_equal(left.event_ids, right.event_ids)
     np.testing.assert_array_equal(left.split, right.split)

@@ -15,7 +15,9 @@ from sheafalign_fl.errors import ConfigError, DataError
 
 
 def load(path: Path, modality: str = "a", **options: Any) -> Any:
-    return load_modality("folder", modality, 0, {"path": str(path), "standardise": False, **options}, "test")
+    return load_modality(
+        "folder", modality, 0, {"path": str(path), "standardise": False, **options}, "test"
+    )
 
 
 def save(folder: Path, name: str, time: Any, **arrays: Any) -> None:
@@ -31,7 +33,9 @@ def save(folder: Path, name: str, time: Any, **arrays: Any) -> None:
     st.integers(1, 200),
     st.integers(1, 300),
 )
-def test_a_tick_has_the_nearest_sample_within_the_tolerance(times: list[int], period: int, tolerance: int) -> None:
+def test_a_tick_has_the_nearest_sample_within_the_tolerance(
+    times: list[int], period: int, tolerance: int
+) -> None:
     tolerance = min(tolerance, 50 * period)
     row, number = ticks(np.array(times) / 64, period / 64, tolerance / 64)
     expected = []
@@ -49,7 +53,9 @@ def test_a_sample_on_the_tolerance_counts_even_far_from_1970(start: float) -> No
     assert (number - int(start)).tolist() == [0, 1]
 
 
-@pytest.mark.parametrize(("period", "tolerance"), [(0.0, 1.0), (-1.0, 1.0), (np.inf, 1.0), (1.0, -1.0), (1.0, 51.0)])
+@pytest.mark.parametrize(
+    ("period", "tolerance"), [(0.0, 1.0), (-1.0, 1.0), (np.inf, 1.0), (1.0, -1.0), (1.0, 51.0)]
+)
 def test_impossible_clocks_are_refused(period: float, tolerance: float) -> None:
     with pytest.raises(ConfigError, match=r"data\.options\.(period|tolerance): must be above 0"):
         ticks(np.zeros(1), period, tolerance)
@@ -68,7 +74,9 @@ def test_dates_are_seconds_since_1970(tmp_path: Path) -> None:
         assert data.x[:, 0].tolist() == list(range(0, 50, 2))
 
 
-def test_sensors_of_other_rates_and_offsets_share_events_and_agree_on_splits(tmp_path: Path) -> None:
+def test_sensors_of_other_rates_and_offsets_share_events_and_agree_on_splits(
+    tmp_path: Path,
+) -> None:
     rng = np.random.default_rng(0)
     clocks = {
         "fast": np.arange(0, 900, 0.02) + 0.004,
@@ -104,7 +112,12 @@ def test_the_default_tolerance_is_half_a_period(tmp_path: Path) -> None:
 def test_windows_stay_within_a_block_or_sequence(tmp_path: Path, given: str) -> None:
     time = np.delete(np.arange(200), [17, 58, 59, 120])
     group = time // 20 if given == "blocks" else time // 33
-    save(tmp_path, "a", time, **({} if given == "blocks" else {"sequence": np.array([f"s{k}" for k in group])}))
+    save(
+        tmp_path,
+        "a",
+        time,
+        **({} if given == "blocks" else {"sequence": np.array([f"s{k}" for k in group])}),
+    )
     data = load(tmp_path, period=1.0, window=4, stride=2, block=20.0)
     there = dict(zip(time.tolist(), range(len(time)), strict=True))
     expected = [
@@ -116,7 +129,10 @@ def test_windows_stay_within_a_block_or_sequence(tmp_path: Path, given: str) -> 
     # Vectors become signals: (2, 4).
     assert data.event_ids.tolist() == [taken[-1] for taken in expected]
     assert data.x[:, 0].tolist() == [[there[tick] for tick in taken] for taken in expected]
-    splits = {(k, s) for k, s in zip(group[[there[t] for t in data.event_ids.tolist()]], data.split, strict=True)}
+    splits = {
+        (k, s)
+        for k, s in zip(group[[there[t] for t in data.event_ids.tolist()]], data.split, strict=True)
+    }
     assert len(splits) == len({k for k, _ in splits})
 
 
@@ -135,7 +151,9 @@ def test_windows_never_reach_from_one_given_split_into_another(tmp_path: Path) -
     assert data.split.tolist() == [0, 0, 0, 0, 1, 2, 2, 2]
 
 
-@pytest.mark.parametrize(("axes", "shape"), [((2,), (2, 3)), ((2, 5), (2, 15)), ((2, 5, 4), (6, 5, 4))])
+@pytest.mark.parametrize(
+    ("axes", "shape"), [((2,), (2, 3)), ((2, 5), (2, 15)), ((2, 5, 4), (6, 5, 4))]
+)
 def test_samples_of_a_window_are_joined_as_their_kind_asks(
     tmp_path: Path, axes: tuple[int, ...], shape: tuple[int, ...]
 ) -> None:
@@ -151,7 +169,9 @@ def test_samples_with_nan_stop_or_are_left_out_of_all_windows(tmp_path: Path) ->
         load(tmp_path, period=1.0)
     data = load(tmp_path, period=1.0, bad="drop")
     assert data.event_ids.tolist() == [tick for tick in range(40) if tick not in (7, 20)]
-    assert data.notes == ("2 of 40 samples left out, as they hold NaN or infinity (first: event 7)",)
+    assert data.notes == (
+        "2 of 40 samples left out, as they hold NaN or infinity (first: event 7)",
+    )
     windows = load(tmp_path, period=1.0, window=3, bad="drop")
     bad = [any(tick - step in (7, 20) for step in range(3)) for tick in range(40)]
     assert windows.event_ids.tolist() == [tick for tick in range(2, 40) if not bad[tick]]
@@ -160,19 +180,47 @@ def test_samples_with_nan_stop_or_are_left_out_of_all_windows(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("arrays", "options", "message"),
     [
-        ({"time": np.arange(4.0)}, {}, "lacks the array 'event_id'; it has x, time; it has 'time', which needs"),
-        ({"event_id": np.arange(4)}, {"period": 1.0}, "lacks the array 'time', which data.options.period needs"),
+        (
+            {"time": np.arange(4.0)},
+            {},
+            "lacks the array 'event_id'; it has x, time; it has 'time', which needs",
+        ),
+        (
+            {"event_id": np.arange(4)},
+            {"period": 1.0},
+            "lacks the array 'time', which data.options.period needs",
+        ),
         ({"time": np.arange(3.0)}, {"period": 1.0}, "time has 3 entries but x has 4"),
         ({"time": np.array(list("abcd"))}, {"period": 1.0}, "it must be seconds, or dates"),
         ({"time": np.array([0, 1, np.nan, 3])}, {"period": 1.0}, "time of sample 2 is not known"),
-        ({"time": np.array(["NaT"] * 4, "M8[s]")}, {"period": 1.0}, "time of sample 0 is not known"),
-        ({"time": np.arange(4) + 0.5}, {"period": 1.0, "tolerance": 0.1}, "no sample lies within data.options.tole"),
+        (
+            {"time": np.array(["NaT"] * 4, "M8[s]")},
+            {"period": 1.0},
+            "time of sample 0 is not known",
+        ),
+        (
+            {"time": np.arange(4) + 0.5},
+            {"period": 1.0, "tolerance": 0.1},
+            "no sample lies within data.options.tole",
+        ),
         ({"time": np.arange(4.0)}, {"period": 1.0, "window": 5}, "no 5 samples follow each other"),
         ({"time": np.arange(4.0)}, {"period": -1.0}, "data.options.period: must be above 0"),
-        ({"time": np.arange(4.0)}, {"period": 1.0, "block": 0.0}, "data.options.block: must be above 0"),
-        ({"time": np.arange(4.0)}, {"period": 1.0, "window": 0}, "data.options.window: must be 1 or more"),
+        (
+            {"time": np.arange(4.0)},
+            {"period": 1.0, "block": 0.0},
+            "data.options.block: must be above 0",
+        ),
+        (
+            {"time": np.arange(4.0)},
+            {"period": 1.0, "window": 0},
+            "data.options.window: must be 1 or more",
+        ),
         ({"event_id": np.arange(4)}, {"window": 2}, "add the array 'sequence', or 'time'"),
-        ({"event_id": np.arange(4), "sequence": np.zeros(4)}, {}, "sequence has dtype float64; use integers or text"),
+        (
+            {"event_id": np.arange(4), "sequence": np.zeros(4)},
+            {},
+            "sequence has dtype float64; use integers or text",
+        ),
         ({"event_id": np.arange(4), "sequence": np.zeros(3, int)}, {}, "sequence has 3 entries"),
         ({"event_id": np.arange(4)}, {"bad": "ignore"}, "data.options.bad: must be stop or drop"),
     ],

@@ -15,7 +15,9 @@ MODALITIES = [modality.name for modality in INFO.modalities]
 
 @pytest.mark.parametrize("modality", MODALITIES)
 def test_the_sensors_of_scenes_are_drawn(modality: str) -> None:
-    figure = event_picture(modality, load_modality("scenes", modality, 0, {"events": 100}, "test").x[0])
+    figure = event_picture(
+        modality, load_modality("scenes", modality, 0, {"events": 100}, "test").x[0]
+    )
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     assert buffer.getvalue().startswith(b"\x89PNG")
@@ -45,7 +47,9 @@ def test_a_beam_s_power_is_drawn_in_decibels_over_its_direction() -> None:
     ],
 )
 def test_any_other_modality_is_drawn_by_its_shape(shape: tuple[int, ...], kind: str) -> None:
-    figure = event_picture("thermometer", np.random.default_rng(0).normal(size=shape).astype(np.float32))
+    figure = event_picture(
+        "thermometer", np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    )
     (axes,) = figure.axes
     assert len(getattr(axes, kind)) == {"patches": shape[0], "lines": shape[0], "images": 1}[kind]
 
@@ -60,12 +64,21 @@ def test_a_user_s_modality_with_a_known_name_and_another_shape_is_drawn() -> Non
 
 @pytest.mark.parametrize(
     ("encoder", "shape"),
-    [("points", (4, 16)), ("points", (3, 5, 16)), ("skeleton", (3, 20, 8)), ("skeleton", (2, 17, 4))],
+    [
+        ("points", (4, 16)),
+        ("points", (3, 5, 16)),
+        ("skeleton", (3, 20, 8)),
+        ("skeleton", (2, 17, 4)),
+    ],
 )
 def test_clouds_and_skeletons_are_drawn_as_such(encoder: str, shape: tuple[int, ...]) -> None:
     x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     (axes,) = event_picture("some sensor", x, encoder).axes
-    drawn = np.asarray(axes.collections[0].get_offsets()) if encoder == "points" else axes.get_lines()[-1].get_xydata()
+    drawn = (
+        np.asarray(axes.collections[0].get_offsets())
+        if encoder == "points"
+        else axes.get_lines()[-1].get_xydata()
+    )
     expected = (x if x.ndim == 2 else x[-1])[:2].T if encoder == "points" else x[:2, :, 0].T
     np.testing.assert_allclose(np.asarray(drawn), expected, atol=1e-6)
 

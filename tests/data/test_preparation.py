@@ -29,7 +29,10 @@ class Numbers:
             raise BadFileError("does not exist") from None
         if {"bad", "odd"} & set(words):
             raise BadFileError(f"is {words[0]}", known="odd" in words)
-        values = np.array([0.0 if word == "nan" else float(word) for word in words], dtype=np.float32) * self.factor
+        values = (
+            np.array([0.0 if word == "nan" else float(word) for word in words], dtype=np.float32)
+            * self.factor
+        )
         return Mended(values, "NaN replaced") if "nan" in words else values
 
 
@@ -78,7 +81,9 @@ def test_a_file_that_was_only_touched_is_not_read(frames: list[Files]) -> None:
         np.testing.assert_array_equal(found.x, EXPECTED)
 
 
-def test_a_file_with_other_content_alone_is_read_even_where_size_and_time_are_as_before(frames: list[Files]) -> None:
+def test_a_file_with_other_content_alone_is_read_even_where_size_and_time_are_as_before(
+    frames: list[Files],
+) -> None:
     prepare(Numbers(), frames, "x")
     path = frames[3][0]
     status = path.stat()
@@ -93,7 +98,9 @@ def test_a_file_with_other_content_alone_is_read_even_where_size_and_time_are_as
 
 @pytest.mark.parametrize("name", ["index.json", "x.npy"])
 @pytest.mark.parametrize("content", [None, b"", b"[1, 2]", b"\x93NUMPY\x01\x00"])
-def test_a_damaged_entry_is_made_again(frames: list[Files], name: str, content: bytes | None) -> None:
+def test_a_damaged_entry_is_made_again(
+    frames: list[Files], name: str, content: bytes | None
+) -> None:
     prepare(Numbers(), frames, "x")
     path = entries()[0] / name
     if content is None:
@@ -107,7 +114,9 @@ def test_a_damaged_entry_is_made_again(frames: list[Files], name: str, content: 
 
 
 @pytest.mark.parametrize("shape", [(), (5, 2)])
-def test_an_array_of_another_length_is_not_taken(frames: list[Files], shape: tuple[int, ...]) -> None:
+def test_an_array_of_another_length_is_not_taken(
+    frames: list[Files], shape: tuple[int, ...]
+) -> None:
     prepare(Numbers(), frames, "x")
     np.save(entries()[0] / "x.npy", np.zeros(shape, dtype=np.float32))
     found = prepare(Numbers(), frames, "x")
@@ -154,7 +163,9 @@ def test_faults_are_remembered_until_a_file_is_mended(tmp_path: Path) -> None:
         assert {row: (fault.reason, fault.known) for row, fault in found.faults.items()} == {
             1: ("is bad", False), 2: ("is odd", True), 4: ("does not exist", False),
         }  # fmt: skip
-        assert {row: fault.file for row, fault in found.faults.items()} == {k: str(frames[k][0]) for k in (1, 2, 4)}
+        assert {row: fault.file for row, fault in found.faults.items()} == {
+            k: str(frames[k][0]) for k in (1, 2, 4)
+        }
         assert found.mended == {3: "NaN replaced"}
         np.testing.assert_array_equal(found.x, [[1, 2], [0, 0], [0, 0], [0, 4], [0, 0]])
     frames[1][0].write_text("8 9")
@@ -176,8 +187,12 @@ def test_what_is_left_out_is_counted_and_what_is_not_known_stops(tmp_path: Path)
         check_faults(found, where, "x", "stop")
     notes = check_faults(found, where, "x", "drop")
     assert notes[0] == "NaN replaced in 1 of 5 frames"
-    assert notes[1].startswith("1 of 5 frames left out, a known fault of this data (first: table row 2: 2.txt is odd")
-    assert notes[2].startswith("2 of 5 frames left out, bad files (first: table row 1: 1.txt is bad")
+    assert notes[1].startswith(
+        "1 of 5 frames left out, a known fault of this data (first: table row 2: 2.txt is odd"
+    )
+    assert notes[2].startswith(
+        "2 of 5 frames left out, bad files (first: table row 1: 1.txt is bad"
+    )
 
 
 def test_frames_of_another_shape_than_most_are_faults(tmp_path: Path) -> None:

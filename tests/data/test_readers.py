@@ -27,7 +27,13 @@ from sheafalign_fl.data.readers.bodies import (
     centred,
     resampled,
 )
-from sheafalign_fl.data.readers.clouds import AngleScan, CloudPoints, RangeImage, even_points, read_ply
+from sheafalign_fl.data.readers.clouds import (
+    AngleScan,
+    CloudPoints,
+    RangeImage,
+    even_points,
+    read_ply,
+)
 from sheafalign_fl.data.readers.links import BeamPower, ChannelState, Position, interpolated
 from sheafalign_fl.data.readers.pictures import CameraPicture, DepthPicture, shrunk_depth
 from sheafalign_fl.data.readers.radar import RadarMaps, maps
@@ -53,9 +59,16 @@ def as_array(result: NDArray[np.float32] | Mended) -> NDArray[np.float32]:
 XYZ = ("x", "y", "z")
 
 
-def ply(points: Array, names: Sequence[str], *, count: int | None = None, head: str = "format ascii 1.0") -> bytes:
+def ply(
+    points: Array, names: Sequence[str], *, count: int | None = None, head: str = "format ascii 1.0"
+) -> bytes:
     kinds = ["ushort" if name in ("intensity", "ring") else "double" for name in names]
-    lines = ["ply", head, "comment of a test", f"element vertex {len(points) if count is None else count}"]
+    lines = [
+        "ply",
+        head,
+        "comment of a test",
+        f"element vertex {len(points) if count is None else count}",
+    ]
     lines += [f"property {kind} {name}" for kind, name in zip(kinds, names, strict=True)]
     lines += ["end_header", *(" ".join(repr(float(value)) for value in point) for point in points)]
     return ("\n".join(lines) + "\n").encode()
@@ -66,7 +79,9 @@ def cloud_of(seed: int, count: int) -> Array:
     rng = np.random.default_rng(seed)
     direction = rng.normal(size=(count, 3)) * (1, 1, 0.3)
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    return np.column_stack([direction * rng.uniform(0.1, 60, (count, 1)), rng.integers(0, 65536, count)])
+    return np.column_stack(
+        [direction * rng.uniform(0.1, 60, (count, 1)), rng.integers(0, 65536, count)]
+    )
 
 
 @FEW
@@ -102,14 +117,29 @@ GOOD_PLY = ply(POINTS, (*XYZ, "intensity"))
         (b"x y z\n1 2 3\n", "is no .ply file"),
         (GOOD_PLY.partition(b"end_header")[0], "is no .ply file"),
         (GOOD_PLY.replace(b"ascii", b"binary_little_endian"), "is a binary .ply file"),
-        (ply(POINTS, (*XYZ, "intensity"), count=6), "holds 20 numbers but its header says 6 points of 4"),
-        (ply(POINTS, (*XYZ, "intensity"), count=4), "holds 20 numbers but its header says 4 points of 4"),
+        (
+            ply(POINTS, (*XYZ, "intensity"), count=6),
+            "holds 20 numbers but its header says 6 points of 4",
+        ),
+        (
+            ply(POINTS, (*XYZ, "intensity"), count=4),
+            "holds 20 numbers but its header says 4 points of 4",
+        ),
         (ply(POINTS, (*XYZ, "intensity"), count=-5), "must have the one element 'vertex'"),
         (GOOD_PLY[: GOOD_PLY.rindex(b" ")], "holds 19 numbers but its header says 5 points of 4"),
         (ply(POINTS[:, :2], ("x", "y")), "has no x, y and z; it has x, y"),
-        (GOOD_PLY.replace(b"element vertex 5", b"element face 5"), "must have the one element 'vertex'"),
-        (GOOD_PLY.replace(b"element vertex 5", b"element vertex 5\nelement face 0"), "must have the one element"),
-        (GOOD_PLY.replace(b"property double x", b"property list uchar int x"), "that are no single numbers"),
+        (
+            GOOD_PLY.replace(b"element vertex 5", b"element face 5"),
+            "must have the one element 'vertex'",
+        ),
+        (
+            GOOD_PLY.replace(b"element vertex 5", b"element vertex 5\nelement face 0"),
+            "must have the one element",
+        ),
+        (
+            GOOD_PLY.replace(b"property double x", b"property list uchar int x"),
+            "that are no single numbers",
+        ),
         (GOOD_PLY + b"end", "holds something else than numbers"),
         (ply(POINTS * [1, np.nan, 1, 1], (*XYZ, "intensity")), "holds NaN or infinity"),
         (ply(POINTS * [1e300, 1, 1, 1], (*XYZ, "intensity")), "beyond float32"),
@@ -138,7 +168,9 @@ def test_a_file_that_is_not_there_says_so_for_every_reader(tmp_path: Path) -> No
 
 @FEW
 @given(st.integers(1, 40), st.integers(1, 50), SEEDS)
-def test_cloud_points_are_taken_at_even_steps(place: Path, count: int, points: int, seed: int) -> None:
+def test_cloud_points_are_taken_at_even_steps(
+    place: Path, count: int, points: int, seed: int
+) -> None:
     cloud = cloud_of(seed, count)
     path = place / "b.ply"
     path.write_bytes(ply(cloud, (*XYZ, "intensity")))
@@ -182,7 +214,9 @@ def test_a_range_image_shows_the_nearest_point_of_each_cell(
 
 @FEW
 @given(st.integers(0, 200), st.integers(1, 30), SEEDS)
-def test_a_scan_has_the_nearest_range_of_each_part_of_a_turn(place: Path, count: int, angles: int, seed: int) -> None:
+def test_a_scan_has_the_nearest_range_of_each_part_of_a_turn(
+    place: Path, count: int, angles: int, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     data = np.column_stack([rng.uniform(0, 50, count), rng.uniform(-np.pi, np.pi, count)])
     data = np.vstack([data, [[0.0, 1.0]]])  # a range of 0 is no return
@@ -204,7 +238,9 @@ def test_angles_of_a_scan_go_round(tmp_path: Path) -> None:
         assert np.flatnonzero(result).tolist() == [0, 5]
         assert result[[0, 5]].tolist() == [3.0, 5.0]
     savemat(path, {"data": np.ones((4, 3))})
-    with pytest.raises(BadFileError, match=r"data has shape \(4, 3\); it must have two columns, range and angle"):
+    with pytest.raises(
+        BadFileError, match=r"data has shape \(4, 3\); it must have two columns, range and angle"
+    ):
         AngleScan()(path)
     savemat(path, {"data": np.full((4, 2), np.nan)})
     with pytest.raises(BadFileError, match="holds NaN"):
@@ -213,7 +249,9 @@ def test_angles_of_a_scan_go_round(tmp_path: Path) -> None:
 
 @FEW
 @given(st.integers(1, 6), st.integers(0, 40), st.integers(1, 50), SEEDS)
-def test_binary_points_are_taken_at_even_steps(place: Path, columns: int, count: int, points: int, seed: int) -> None:
+def test_binary_points_are_taken_at_even_steps(
+    place: Path, columns: int, count: int, points: int, seed: int
+) -> None:
     cloud = np.random.default_rng(seed).normal(size=(count, columns)).round(1)
     path = place / "a.bin"
     path.write_bytes(struct.pack(f"<{cloud.size}d", *cloud.ravel()))
@@ -234,7 +272,9 @@ def test_text_is_never_taken_for_binary_points(place: Path, text: str) -> None:
 
 
 # ---- radar -----------------------------------------------------------------------------------------------------------
-def target(shape: tuple[int, int, int], sine: float, distance: int, speed: int, noise: float = 1e-3) -> Array:
+def target(
+    shape: tuple[int, int, int], sine: float, distance: int, speed: int, noise: float = 1e-3
+) -> Array:
     """A cube of one target, `distance` and `speed` in bins of its transforms; antennas are half a wavelength apart."""
     antenna, sample, chirp = (np.arange(size) for size in shape)
     phase = (
@@ -243,12 +283,18 @@ def target(shape: tuple[int, int, int], sine: float, distance: int, speed: int, 
         + 2 * np.pi * speed / shape[2] * chirp[None, None, :]
     )
     rng = np.random.default_rng(0)
-    cube: Array = np.exp(1j * phase) + noise * (rng.normal(size=shape) + 1j * rng.normal(size=shape))
+    cube: Array = np.exp(1j * phase) + noise * (
+        rng.normal(size=shape) + 1j * rng.normal(size=shape)
+    )
     return cube
 
 
-@pytest.mark.parametrize("shape", [(4, 256, 250), (4, 64, 32), (2, 64, 64), (8, 100, 16), (4, 128, 65)])
-@pytest.mark.parametrize(("sine", "distance", "speed"), [(0.0, 10, 0), (0.5, 30, 5), (-0.25, 50, -7), (0.75, 1, 3)])
+@pytest.mark.parametrize(
+    "shape", [(4, 256, 250), (4, 64, 32), (2, 64, 64), (8, 100, 16), (4, 128, 65)]
+)
+@pytest.mark.parametrize(
+    ("sine", "distance", "speed"), [(0.0, 10, 0), (0.5, 30, 5), (-0.25, 50, -7), (0.75, 1, 3)]
+)
 def test_a_single_target_peaks_where_it_is(
     shape: tuple[int, int, int], sine: float, distance: int, speed: int, tmp_path: Path
 ) -> None:
@@ -271,7 +317,9 @@ def test_radar_maps_do_not_depend_on_the_gain(power: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     cube = target((4, 32, 16), 0.3, 7, 2, noise=0.3).astype(np.complex64)
     gain = 10.0**power * rng.uniform(1, 9)
-    np.testing.assert_allclose(maps((cube * gain).astype(np.complex64), 16, 16), maps(cube, 16, 16), atol=0.02)
+    np.testing.assert_allclose(
+        maps((cube * gain).astype(np.complex64), 16, 16), maps(cube, 16, 16), atol=0.02
+    )
 
 
 def test_half_of_a_radar_map_is_below_its_median_of_nothing() -> None:
@@ -325,7 +373,9 @@ def test_beam_power_is_in_decibels(place: Path, powers: list[float]) -> None:
         ("1\n2\n3\n4 µW\n", "is no readable text", False),
     ],
 )
-def test_a_bad_sweep_says_what_is_wrong(text: str, reason: str, known: bool, tmp_path: Path) -> None:
+def test_a_bad_sweep_says_what_is_wrong(
+    text: str, reason: str, known: bool, tmp_path: Path
+) -> None:
     path = tmp_path / "power.txt"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(BadFileError, match=reason) as error:
@@ -376,7 +426,9 @@ def test_a_position_without_the_unit_is_in_metres_within_its_degree(tmp_path: Pa
     np.testing.assert_allclose(second - first, [-east, north], atol=0.05)
 
 
-@pytest.mark.parametrize("text", ["33.4\n", "33.4\n-111\n5\n", "91\n0\n", "0\n361\n", "nan\n0\n", "north\nwest\n", ""])
+@pytest.mark.parametrize(
+    "text", ["33.4\n", "33.4\n-111\n5\n", "91\n0\n", "0\n361\n", "nan\n0\n", "north\nwest\n", ""]
+)
 def test_the_file_without_coordinates_is_named_of_the_two(text: str, tmp_path: Path) -> None:
     good, bad = coordinates(tmp_path / "good.txt", 1.0, 2.0), tmp_path / "bad.txt"
     bad.write_text(text)
@@ -472,7 +524,9 @@ def test_a_depth_picture_is_in_metres(tmp_path: Path) -> None:
     ],
 )
 def test_a_camera_picture_is_the_mean_of_each_cell(mode: str, suffix: str, tmp_path: Path) -> None:
-    colours = np.array([[[250, 20, 20], [20, 250, 20]], [[20, 20, 250], [250, 250, 250]]], dtype=np.uint8)
+    colours = np.array(
+        [[[250, 20, 20], [20, 250, 20]], [[20, 20, 250], [250, 250, 250]]], dtype=np.uint8
+    )
     picture = Image.fromarray(np.kron(colours, np.ones((32, 32, 1), dtype=np.uint8)))
     path = tmp_path / f"a.{suffix}"
     picture.convert(mode).save(path)
@@ -495,9 +549,11 @@ def saved(save: Callable[..., object], *content: Any) -> bytes:
 def encoded(suffix: str) -> bytes:
     stream = io.BytesIO()
     pixels = np.random.default_rng(0).integers(0, 65536, (40, 40)).astype(np.uint16)
-    (Image.fromarray(pixels) if suffix == "png" else Image.fromarray((pixels >> 8).astype(np.uint8))).save(
-        stream, {"png": "png", "jpg": "jpeg"}[suffix]
-    )
+    (
+        Image.fromarray(pixels)
+        if suffix == "png"
+        else Image.fromarray((pixels >> 8).astype(np.uint8))
+    ).save(stream, {"png": "png", "jpg": "jpeg"}[suffix])
     return stream.getvalue()
 
 
@@ -512,7 +568,11 @@ def test_a_truncated_picture_is_refused(place: Path, suffix: str, share: float) 
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.sampled_from(["png", "jpg", "npy", "ply", "cube"]), st.floats(0, 1), st.binary(min_size=1, max_size=8))
+@given(
+    st.sampled_from(["png", "jpg", "npy", "ply", "cube"]),
+    st.floats(0, 1),
+    st.binary(min_size=1, max_size=8),
+)
 def test_a_damaged_file_is_read_or_refused_but_nothing_else(
     place: Path, kind: str, share: float, damage: bytes
 ) -> None:
@@ -542,7 +602,9 @@ def test_a_damaged_file_is_read_or_refused_but_nothing_else(
 def test_a_shortened_mat_file_is_refused(place: Path, compressed: bool, share: float) -> None:
     # Other damage can make scipy's own reader crash, so only what an interrupted copy leaves is tried.
     path = place / "short.mat"
-    savemat(path, {"d_iner": np.random.default_rng(0).normal(size=(30, 6))}, do_compression=compressed)
+    savemat(
+        path, {"d_iner": np.random.default_rng(0).normal(size=(30, 6))}, do_compression=compressed
+    )
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(BadFileError, match=r"is no readable \.mat file|lacks the array 'd_iner'"):
@@ -552,7 +614,9 @@ def test_a_shortened_mat_file_is_refused(place: Path, compressed: bool, share: f
 def test_a_picture_is_no_depth_unless_it_has_16_bits(tmp_path: Path) -> None:
     for mode in ("L", "RGB", "1"):
         Image.new(mode, (8, 8)).save(tmp_path / "a.png")
-        with pytest.raises(BadFileError, match=f"is a picture of mode {mode}; depth must be one channel of 16 bits"):
+        with pytest.raises(
+            BadFileError, match=f"is a picture of mode {mode}; depth must be one channel of 16 bits"
+        ):
             DepthPicture()(tmp_path / "a.png")
     (tmp_path / "a.png").write_text("no picture")
     for reader in (DepthPicture(), CameraPicture()):
@@ -563,7 +627,9 @@ def test_a_picture_is_no_depth_unless_it_has_16_bits(tmp_path: Path) -> None:
 # ---- bodies ----------------------------------------------------------------------------------------------------------
 @FEW
 @given(SEEDS, st.floats(-1000, 1000), st.floats(0.01, 100))
-def test_keypoints_depend_on_neither_place_nor_size(place: Path, seed: int, shift: float, scale: float) -> None:
+def test_keypoints_depend_on_neither_place_nor_size(
+    place: Path, seed: int, shift: float, scale: float
+) -> None:
     body = np.random.default_rng(seed).normal(size=(17, 2))
     results = []
     for name, values in (("a", body), ("b", body * scale + [shift, -shift])):
@@ -590,7 +656,9 @@ def test_resampling_is_linear_interpolation(length: int, count: int, seed: int) 
 
 @FEW
 @given(st.integers(2, 50), st.integers(2, 30), SEEDS)
-def test_an_inertial_recording_keeps_its_units_and_its_ends(place: Path, length: int, samples: int, seed: int) -> None:
+def test_an_inertial_recording_keeps_its_units_and_its_ends(
+    place: Path, length: int, samples: int, seed: int
+) -> None:
     values = np.random.default_rng(seed).normal(size=(length, 6)) * [1, 1, 1, 200, 200, 200]
     savemat(place / "a.mat", {"d_iner": values})
     result = as_array(InertialRecording(samples)(place / "a.mat"))
@@ -610,7 +678,9 @@ def test_a_skeleton_keeps_its_steps_but_neither_its_place_nor_its_size(
         savemat(place / "b.mat", {"d_skel": values})
         results.append(as_array(SkeletonRecording(12)(place / "b.mat")))
     np.testing.assert_allclose(results[1], results[0], atol=1e-4)
-    size = math.sqrt(sum(math.dist(joint, body[:, :, 0].mean(axis=0)) ** 2 for joint in body[:, :, 0]) / 20)
+    size = math.sqrt(
+        sum(math.dist(joint, body[:, :, 0].mean(axis=0)) ** 2 for joint in body[:, :, 0]) / 20
+    )
     middle = results[0].mean(axis=1)
     np.testing.assert_allclose(middle[0], np.linspace(-1, 1, 12) / size, atol=1e-4)
     np.testing.assert_allclose(middle[1:], 0, atol=1e-4)
@@ -618,11 +688,18 @@ def test_a_skeleton_keeps_its_steps_but_neither_its_place_nor_its_size(
 
 @FEW
 @given(st.integers(2, 12), st.integers(1, 9))
-def test_a_depth_recording_shows_frames_at_even_steps(place: Path, length: int, frames: int) -> None:
-    savemat(place / "c.mat", {"d_depth": np.broadcast_to(1000 + np.arange(length, dtype=np.uint16), (6, 8, length))})
+def test_a_depth_recording_shows_frames_at_even_steps(
+    place: Path, length: int, frames: int
+) -> None:
+    savemat(
+        place / "c.mat",
+        {"d_depth": np.broadcast_to(1000 + np.arange(length, dtype=np.uint16), (6, 8, length))},
+    )
     result = as_array(DepthRecording(frames, 3, 4)(place / "c.mat"))
     wanted = [1 + math.floor(k * (length - 1) / max(frames - 1, 1)) / 1000 for k in range(frames)]
-    np.testing.assert_allclose(result, np.broadcast_to(np.array(wanted)[:, None, None], (frames, 3, 4)), rtol=1e-6)
+    np.testing.assert_allclose(
+        result, np.broadcast_to(np.array(wanted)[:, None, None], (frames, 3, 4)), rtol=1e-6
+    )
 
 
 def test_pickled_content_is_never_run(tmp_path: Path) -> None:

@@ -45,7 +45,12 @@ def test_every_source_describes_itself() -> None:
     ("source", "modality", "options", "message"),
     [
         ("scnes", "camera", {}, "did you mean 'scenes'"),
-        ("imagenet", "camera", {}, "known: scenes, fashion, multifeature, watch, deepsense6g, mmfi, utd-mhad, folder"),
+        (
+            "imagenet",
+            "camera",
+            {},
+            "known: scenes, fashion, multifeature, watch, deepsense6g, mmfi, utd-mhad, folder",
+        ),
         ("scenes", "lidr", {}, "did you mean 'lidar'"),
         ("watch", "camera", {}, "known: accelerometer, gyroscope, spectrum"),
         ("scenes", "camera", {"event": 5}, "did you mean 'events'"),
@@ -60,7 +65,9 @@ def test_every_source_describes_itself() -> None:
         (f"{OWN}:returns_a_tuple", "a", {}, "returned tuple, not a ModalityData"),
     ],
 )
-def test_what_is_unknown_is_named(source: str, modality: str, options: dict[str, Any], message: str) -> None:
+def test_what_is_unknown_is_named(
+    source: str, modality: str, options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         load(source, modality, **options)
     assert message in str(caught.value)
@@ -86,7 +93,11 @@ def test_a_faulty_source_of_the_user_s_is_a_data_error(factory: str, message: st
 def test_own_sources_give_the_dtypes_that_clients_rely_on() -> None:
     data = load(f"{OWN}:doubles", scale=2.0)
     np.testing.assert_array_equal(data.x, sources_for_tests.KEPT * 2)
-    assert [data.x.dtype, data.event_ids.dtype, data.split.dtype] == [np.float32, np.int64, np.uint8]
+    assert [data.x.dtype, data.event_ids.dtype, data.split.dtype] == [
+        np.float32,
+        np.int64,
+        np.uint8,
+    ]
     assert data.labels["even"].dtype == np.int64
 
 
@@ -114,7 +125,9 @@ def test_the_cache_forgets_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_own_source_may_load_a_built_in_one() -> None:
     done: list[Any] = []
-    thread = threading.Thread(target=lambda: done.append(load(f"{OWN}:wraps_a_built_in", "gps")), daemon=True)
+    thread = threading.Thread(
+        target=lambda: done.append(load(f"{OWN}:wraps_a_built_in", "gps")), daemon=True
+    )
     thread.start()
     thread.join(30)
     assert done, "loading within loading never ends"

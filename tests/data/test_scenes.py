@@ -13,7 +13,14 @@ from sheafalign_fl.data.base import SPLITS, ModalityData
 from sheafalign_fl.data.registry import load_modality
 from sheafalign_fl.data.scenes import INFO, beam, camera, gps, lidar, radar
 from sheafalign_fl.data.scenes.geometry import cast, clearance
-from sheafalign_fl.data.scenes.world import FRAME_SECONDS, TREES, UNIT_HEIGHT, WALL, World, build_world
+from sheafalign_fl.data.scenes.world import (
+    FRAME_SECONDS,
+    TREES,
+    UNIT_HEIGHT,
+    WALL,
+    World,
+    build_world,
+)
 from sheafalign_fl.errors import ConfigError
 
 MODALITIES = tuple(modality.name for modality in INFO.modalities)
@@ -27,7 +34,9 @@ def load(modality: str, seed: int = 0, **options: Any) -> ModalityData:
 @pytest.fixture
 def world() -> World:
     """A world of the test's own, since some tests change theirs."""
-    return build_world(0, events=1200, frames=20, horizon=5, night=0.25, fog=0.2, traffic=0.75, trees=0.5)
+    return build_world(
+        0, events=1200, frames=20, horizon=5, night=0.25, fog=0.2, traffic=0.75, trees=0.5
+    )
 
 
 def ray_box(direction: Any, low: Any, high: Any, origin: Any) -> float:
@@ -50,7 +59,9 @@ extent = st.floats(0.5, 8)
 
 
 @settings(deadline=None, max_examples=150)
-@given(coordinate, st.floats(5, 30), extent, extent, extent, st.floats(-1.2, 1.2), st.floats(-0.4, 0.2))
+@given(
+    coordinate, st.floats(5, 30), extent, extent, extent, st.floats(-1.2, 1.2), st.floats(-0.4, 0.2)
+)
 def test_cast_equals_a_slow_ray_box_test(
     x: float, y: float, length: float, width: float, height: float, azimuth: float, elevation: float
 ) -> None:
@@ -77,8 +88,12 @@ def test_cast_equals_a_slow_ray_box_test(
 
 
 def _grazes(direction: list[float], low: list[float], high: list[float]) -> bool:
-    shrunk = ray_box(direction, [v + 1e-3 for v in low], [v - 1e-3 for v in high], [0.0, 0.0, UNIT_HEIGHT])
-    grown = ray_box(direction, [v - 1e-3 for v in low], [v + 1e-3 for v in high], [0.0, 0.0, UNIT_HEIGHT])
+    shrunk = ray_box(
+        direction, [v + 1e-3 for v in low], [v - 1e-3 for v in high], [0.0, 0.0, UNIT_HEIGHT]
+    )
+    grown = ray_box(
+        direction, [v - 1e-3 for v in low], [v + 1e-3 for v in high], [0.0, 0.0, UNIT_HEIGHT]
+    )
     return math.isinf(shrunk) != math.isinf(grown)
 
 
@@ -86,8 +101,12 @@ def test_blockage_equals_a_slow_walk_along_the_line(world: World) -> None:
     differing = 0
     for event in range(0, len(world), 7):
         antenna = world.antenna[event]
-        points = [0, 0, UNIT_HEIGHT] + np.linspace(0, 1, 4001)[:, None] * (antenna - [0, 0, UNIT_HEIGHT])
-        inside = (np.abs(world.centre[event] - points[:, None, :2]) < world.size[event, :, :2] / 2).all(axis=2)
+        points = [0, 0, UNIT_HEIGHT] + np.linspace(0, 1, 4001)[:, None] * (
+            antenna - [0, 0, UNIT_HEIGHT]
+        )
+        inside = (
+            np.abs(world.centre[event] - points[:, None, :2]) < world.size[event, :, :2] / 2
+        ).all(axis=2)
         inside &= (world.size[event, :, 2] > points[:, 2:]) & world.exists[event]
         differing += bool(inside[:, 1:].any()) != world.blocked[event]
     assert differing <= 1  # a line that cuts less than a step's length off a corner
@@ -105,7 +124,10 @@ def test_vehicles_move_with_their_velocity_and_never_meet(world: World) -> None:
     np.testing.assert_allclose(moved, world.velocity[:-1][same] * FRAME_SECONDS, atol=1e-4)
     for a in range(world.exists.shape[1]):
         for b in range(a):
-            gap = np.abs(world.centre[:, a] - world.centre[:, b]) - (world.size[:, a, :2] + world.size[:, b, :2]) / 2
+            gap = (
+                np.abs(world.centre[:, a] - world.centre[:, b])
+                - (world.size[:, a, :2] + world.size[:, b, :2]) / 2
+            )
             assert not ((gap < 0).all(axis=1) & world.exists[:, a] & world.exists[:, b]).any()
 
 
@@ -131,15 +153,22 @@ def test_a_vehicle_is_in_the_picture_where_the_pinhole_formula_says(world: World
 
 
 def test_near_vehicles_hide_far_ones_for_lidar() -> None:
-    centre, size = np.array([[[0.0, 14.0], [0.0, 6.0]]]), np.array([[[4.5, 1.8, 1.5], [9.0, 2.5, 3.4]]])
-    distance, hit = cast(np.array([[0.0, 1.0, -0.05]]), centre, size, np.ones((1, 2), dtype=bool), UNIT_HEIGHT)
+    centre, size = (
+        np.array([[[0.0, 14.0], [0.0, 6.0]]]),
+        np.array([[[4.5, 1.8, 1.5], [9.0, 2.5, 3.4]]]),
+    )
+    distance, hit = cast(
+        np.array([[0.0, 1.0, -0.05]]), centre, size, np.ones((1, 2), dtype=bool), UNIT_HEIGHT
+    )
     assert hit[0, 0] == 1
     assert distance[0, 0] == pytest.approx(6.0 - 1.25, rel=1e-3)
 
 
 def test_near_vehicles_hide_far_ones_for_the_camera() -> None:
     """A red van stands before a blue bus: between them no blue is left where the van is."""
-    world = build_world(0, events=1, frames=1, horizon=1, night=0.0, fog=0.0, traffic=0.0, trees=0.0)
+    world = build_world(
+        0, events=1, frames=1, horizon=1, night=0.0, fog=0.0, traffic=0.0, trees=0.0
+    )
     world.exists[:, :3] = True
     world.centre[0, :3] = [[-18.0, 17.5], [0.0, 14.0], [0.0, 6.0]]
     world.size[0, 1:3] = [[11.5, 2.5, 3.2], [2.0, 2.0, 2.3]]
@@ -178,7 +207,9 @@ def test_leaves_return_high_rays_at_the_distance_of_the_trees(world: World) -> N
     images = []
     for cover in (0.0, 0.9):
         world.trees[:] = cover
-        images.append(lidar.scan(replace(world, fog=np.zeros_like(world.fog)), np.random.default_rng(1))[:, 0])
+        images.append(
+            lidar.scan(replace(world, fog=np.zeros_like(world.fog)), np.random.default_rng(1))[:, 0]
+        )
     open_, leafy = (np.median(image, axis=0) * 10 + 20 for image in images)
     straight = np.abs(lidar.AZIMUTHS) < 0.5
     reach = 1 / (np.cos(lidar.RINGS[0]) * np.cos(lidar.AZIMUTHS[straight]))
@@ -188,16 +219,22 @@ def test_leaves_return_high_rays_at_the_distance_of_the_trees(world: World) -> N
 
 
 def test_trees_make_a_fix_worse_and_the_receiver_knows() -> None:
-    world = build_world(0, events=4000, frames=20, horizon=5, night=0.25, fog=0.2, traffic=0.75, trees=0.5)
+    world = build_world(
+        0, events=4000, frames=20, horizon=5, night=0.25, fog=0.2, traffic=0.75, trees=0.5
+    )
     reading = gps.read(world, np.random.default_rng(0))
-    error = np.hypot(reading[:, 0] * 10 - world.centre[:, 0, 0], reading[:, 1] * 4 + 13.5 - world.centre[:, 0, 1])
+    error = np.hypot(
+        reading[:, 0] * 10 - world.centre[:, 0, 0], reading[:, 1] * 4 + 13.5 - world.centre[:, 0, 1]
+    )
     under = world.trees > 0
     assert 1.3 < error[under].mean() / error[~under].mean() < 2.2
     assert reading[under, 4].mean() - reading[~under, 4].mean() > 1.0
 
 
 def test_radar_peaks_at_the_vehicle_s_range_doppler_and_angle() -> None:
-    lonely = build_world(3, events=40, frames=20, horizon=5, night=0.0, fog=0.0, traffic=0.0, trees=0.0)
+    lonely = build_world(
+        3, events=40, frames=20, horizon=5, night=0.0, fog=0.0, traffic=0.0, trees=0.0
+    )
     lonely.reflector[:] = np.nan
     maps = radar.measure(lonely, np.random.default_rng(0))
     for event in (0, 25):
@@ -223,7 +260,8 @@ def test_array_gain_is_the_squared_sum_of_phasors() -> None:
     for sine in (-0.9, -0.2, 0.0, beam.SINES[40], 0.77):
         for index in (0, 17, 40, 63):
             phasors = sum(
-                np.exp(1j * math.pi * element * (sine - beam.SINES[index])) for element in range(beam.ANTENNAS)
+                np.exp(1j * math.pi * element * (sine - beam.SINES[index]))
+                for element in range(beam.ANTENNAS)
             )
             found = beam.array_gain(np.array([sine]))[index]
             assert found == pytest.approx(abs(phasors) ** 2 / beam.ANTENNAS, abs=1e-6)
@@ -293,7 +331,13 @@ def test_sensors_miss_events() -> None:
     assert len(load("gps", dropout=0.0)) == 1200
 
 
-SENSORS = {"camera": camera.render, "lidar": lidar.scan, "radar": radar.measure, "beam": beam.sweep, "gps": gps.read}
+SENSORS = {
+    "camera": camera.render,
+    "lidar": lidar.scan,
+    "radar": radar.measure,
+    "beam": beam.sweep,
+    "gps": gps.read,
+}
 
 
 def changed_by(world: World, **change: Any) -> set[str]:
@@ -302,13 +346,17 @@ def changed_by(world: World, **change: Any) -> set[str]:
     return {
         name
         for name, sensor in SENSORS.items()
-        if not np.array_equal(sensor(world, np.random.default_rng(1)), sensor(other, np.random.default_rng(1)))
+        if not np.array_equal(
+            sensor(world, np.random.default_rng(1)), sensor(other, np.random.default_rng(1))
+        )
     }
 
 
 def test_each_pair_shares_what_a_third_lacks() -> None:
     """The table in the package's docstring, by intervention: change one factor and see which sensors notice."""
-    world = build_world(0, events=400, frames=20, horizon=5, night=0.25, fog=0.2, traffic=0.75, trees=0.5)
+    world = build_world(
+        0, events=400, frames=20, horizon=5, night=0.25, fog=0.2, traffic=0.75, trees=0.5
+    )
     swapped = np.arange(world.exists.shape[1])
     swapped[[0, 1]] = swapped[[1, 0]]
     both = replace(world, exists=np.ones_like(world.exists), night=np.zeros_like(world.night))
@@ -319,7 +367,11 @@ def test_each_pair_shares_what_a_third_lacks() -> None:
     assert changed_by(world, reflector=np.full_like(world.reflector, np.nan)) == {"radar", "beam"}
     assert changed_by(world, colour=1 - world.colour) == {"camera", "lidar"}
     assert changed_by(world, fog=world.fog + 0.03) == {"camera", "lidar"}
-    assert changed_by(world, trees=np.where(world.trees > 0, 0.0, 0.7)) == {"camera", "lidar", "gps"}
+    assert changed_by(world, trees=np.where(world.trees > 0, 0.0, 0.7)) == {
+        "camera",
+        "lidar",
+        "gps",
+    }
     assert changed_by(world, velocity=-world.velocity) == {"radar", "gps"}
     assert changed_by(world, braking=~world.braking) == {"camera"}
     assert changed_by(world, night=~world.night) == {"camera"}

@@ -39,10 +39,14 @@ class Probes:
 
 @pytest.fixture(scope="module")
 def probes() -> Probes:
-    data = {modality: load_modality("scenes", modality, 0, OPTIONS, "test") for modality in MODALITIES}
+    data = {
+        modality: load_modality("scenes", modality, 0, OPTIONS, "test") for modality in MODALITIES
+    }
     features = {name: each.x.reshape(len(each), -1) for name, each in data.items()}
     features["camera"] = _colours(data["camera"].x)
-    world = build_world(0, events=5000, frames=20, horizon=5, night=0.25, fog=0.2, traffic=0.75, trees=0.5)
+    world = build_world(
+        0, events=5000, frames=20, horizon=5, night=0.25, fog=0.2, traffic=0.75, trees=0.5
+    )
     return Probes(world, features, data["gps"].split == 0)
 
 
@@ -51,11 +55,15 @@ def _colours(x: Values) -> Values:
     coarse = x.reshape(len(x), 3, 8, 3, 16, 3).mean(axis=(3, 5)).reshape(len(x), -1)
     yellow = np.minimum(x[:, 0], x[:, 1]) - x[:, 2]
     red = x[:, 0] - np.maximum(x[:, 1], x[:, 2])
-    return np.concatenate([coarse, yellow.max(axis=1), red.max(axis=1), np.sort(red.reshape(len(x), -1))[:, -6:]], 1)
+    return np.concatenate(
+        [coarse, yellow.max(axis=1), red.max(axis=1), np.sort(red.reshape(len(x), -1))[:, -6:]], 1
+    )
 
 
 def _near(world: World, reach: float) -> NDArray[np.bool_]:
-    near: NDArray[np.bool_] = (np.abs(world.centre[..., 0]) < reach) & (world.centre[..., 1] < 11) & world.exists
+    near: NDArray[np.bool_] = (
+        (np.abs(world.centre[..., 0]) < reach) & (world.centre[..., 1] < 11) & world.exists
+    )
     return near
 
 
@@ -91,7 +99,9 @@ SHARED = {
 
 
 def test_every_pair_has_its_line() -> None:
-    assert {frozenset(pair) for pair in SHARED} == {frozenset(pair) for pair in combinations(MODALITIES, 2)}
+    assert {frozenset(pair) for pair in SHARED} == {
+        frozenset(pair) for pair in combinations(MODALITIES, 2)
+    }
 
 
 @pytest.mark.parametrize("pair", SHARED, ids="-".join)

@@ -22,7 +22,9 @@ Array = NDArray[Any]
 
 
 def load(folder: Path, modality: str, seed: int = 0, **options: Any) -> ModalityData:
-    return load_modality("utd-mhad", modality, seed, {"path": str(folder), "cache": False, **options}, "client 'c'")
+    return load_modality(
+        "utd-mhad", modality, seed, {"path": str(folder), "cache": False, **options}, "client 'c'"
+    )
 
 
 def splits_of(data: ModalityData) -> dict[int, int]:
@@ -41,7 +43,9 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def few(tmp_path: Path) -> Path:
     """Three recordings of two modalities."""
-    return write_utd_mhad(tmp_path / "few", actions=(1,), subjects=(1, 2, 3), modalities=("inertial", "skeleton"))
+    return write_utd_mhad(
+        tmp_path / "few", actions=(1,), subjects=(1, 2, 3), modalities=("inertial", "skeleton")
+    )
 
 
 def slow_recording(path: Path, modality: str) -> Array:
@@ -49,7 +53,9 @@ def slow_recording(path: Path, modality: str) -> Array:
     values = loadmat(path)[KEYS[modality]].astype(np.float64)
     if modality == "inertial":
         at = np.linspace(0, len(values) - 1, 128)
-        return np.array([np.interp(at, np.arange(len(values)), values[:, channel]) for channel in range(6)])
+        return np.array(
+            [np.interp(at, np.arange(len(values)), values[:, channel]) for channel in range(6)]
+        )
     if modality == "skeleton":
         length = values.shape[2]
         total = 0.0
@@ -70,15 +76,24 @@ def slow_recording(path: Path, modality: str) -> Array:
         pixels = values[:, :, math.floor(k * (length - 1) / 7)].reshape(48, 5, 64, 5)
         for row in range(48):
             for column in range(64):
-                cell = [depth for line in pixels[row, :, column].tolist() for depth in line if depth > 0]
+                cell = [
+                    depth for line in pixels[row, :, column].tolist() for depth in line if depth > 0
+                ]
                 image[k, row, column] = sum(cell) / len(cell) / 1000 if cell else 0
     return image
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
-def test_values_are_those_of_the_files_scaled_by_training_recordings(modality: str, everything: Path) -> None:
+def test_values_are_those_of_the_files_scaled_by_training_recordings(
+    modality: str, everything: Path
+) -> None:
     data = load(everything, modality)
-    raw = np.array([slow_recording(everything / name_of(event, modality), modality) for event in data.event_ids])
+    raw = np.array(
+        [
+            slow_recording(everything / name_of(event, modality), modality)
+            for event in data.event_ids
+        ]
+    )
     fit = raw[data.split == 0]
     axes = tuple(axis for axis in range(fit.ndim) if axis != 1)
     wanted = (raw - fit.mean(axis=axes, keepdims=True)) / fit.std(axis=axes, keepdims=True)
@@ -104,12 +119,17 @@ def test_all_modalities_have_the_same_events_splits_and_labels(everything: Path)
     for other in others:
         assert splits_of(other) == splits_of(first)
         np.testing.assert_array_equal(other.labels["action"], first.labels["action"])
-    assert [first.classes["action"][label] for label in np.unique(first.labels["action"])] == ["swipe right", "squat"]
+    assert [first.classes["action"][label] for label in np.unique(first.labels["action"])] == [
+        "swipe right",
+        "squat",
+    ]
     assert first.notes == ("845 of the 861 recordings are not here",)
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
-def test_shapes_are_as_documented_and_the_encoder_takes_them(modality: str, everything: Path) -> None:
+def test_shapes_are_as_documented_and_the_encoder_takes_them(
+    modality: str, everything: Path
+) -> None:
     data = load(everything, modality)
     (documented,) = [item.shape for item in utd_mhad.INFO.modalities if item.name == modality]
     assert str(data.input_shape) == documented
@@ -119,7 +139,9 @@ def test_shapes_are_as_documented_and_the_encoder_takes_them(modality: str, ever
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_subject_is_in_one_split_on_every_machine(seed: int, everything: Path, tmp_path: Path) -> None:
+def test_a_subject_is_in_one_split_on_every_machine(
+    seed: int, everything: Path, tmp_path: Path
+) -> None:
     here = splits_of(load(everything, "inertial", seed))
     for subject in range(1, 9):
         assert len({split for event, split in here.items() if event // 10 % 10 == subject}) == 1
@@ -141,7 +163,10 @@ def test_files_may_lie_in_any_folder_below(few: Path, tmp_path: Path) -> None:
 
 def test_events_tell_actions_apart(tmp_path: Path) -> None:
     """The files carry class information: the nearest mean of training events names most other events' action."""
-    data = load(write_utd_mhad(tmp_path, actions=(1, 2, 3), trials=(1, 2), modalities=["inertial"]), "inertial")
+    data = load(
+        write_utd_mhad(tmp_path, actions=(1, 2, 3), trials=(1, 2), modalities=["inertial"]),
+        "inertial",
+    )
     x, label, fit = data.x.reshape(len(data), -1), data.labels["action"], data.split == 0
     means = np.stack([x[fit & (label == k)].mean(axis=0) for k in range(3)])
     nearest = np.argmin(((x[:, None] - means) ** 2).sum(axis=2), axis=1)
@@ -151,17 +176,33 @@ def test_events_tell_actions_apart(tmp_path: Path) -> None:
 DEPTH = np.full((240, 320, 3), 1000.0)
 BAD_ARRAYS: list[tuple[str, dict[str, Any], str]] = [
     ("inertial", {"iner": np.ones((50, 6))}, "lacks the array 'd_iner'"),
-    ("inertial", {"d_iner": np.ones((6, 50))}, "d_iner has shape (6, 50); it must be samples (2 or more), 6 channels"),
+    (
+        "inertial",
+        {"d_iner": np.ones((6, 50))},
+        "d_iner has shape (6, 50); it must be samples (2 or more), 6 channels",
+    ),
     ("inertial", {"d_iner": np.ones((1, 6))}, "d_iner has shape (1, 6)"),
-    ("inertial", {"d_iner": np.ones((0, 6))}, "d_iner has shape (0, 6); it must have 2 axes and not be empty"),
+    (
+        "inertial",
+        {"d_iner": np.ones((0, 6))},
+        "d_iner has shape (0, 6); it must have 2 axes and not be empty",
+    ),
     ("inertial", {"d_iner": np.full((50, 6), np.nan)}, "holds NaN"),
     ("inertial", {"d_iner": np.full((50, 6), 1e300)}, "beyond float32"),
     ("inertial", {"d_iner": "text"}, "d_iner has dtype <U4"),
     ("skeleton", {"d_skel": np.ones((20, 3))}, "d_skel has shape (20, 3); it must have 3 axes"),
-    ("skeleton", {"d_skel": np.ones((25, 3, 9))}, "d_skel has shape (25, 3, 9); it must be 20 joints, 3, frames"),
+    (
+        "skeleton",
+        {"d_skel": np.ones((25, 3, 9))},
+        "d_skel has shape (25, 3, 9); it must be 20 joints, 3, frames",
+    ),
     ("skeleton", {"d_skel": np.ones((3, 20, 9))}, "d_skel has shape (3, 20, 9)"),
     ("skeleton", {"d_skel": np.full((20, 3, 9), np.inf)}, "holds NaN"),
-    ("depth", {"d_depth": np.ones((240, 320))}, "d_depth has shape (240, 320); it must have 3 axes"),
+    (
+        "depth",
+        {"d_depth": np.ones((240, 320))},
+        "d_depth has shape (240, 320); it must have 3 axes",
+    ),
     ("depth", {"d_depth": DEPTH * np.nan}, "holds NaN"),
     ("depth", {"d_skel": DEPTH}, "lacks the array 'd_depth'"),
 ]
@@ -195,16 +236,22 @@ def check_left_out(folder: Path, path: Path, modality: str, reason: str) -> None
     data = load(folder, modality, bad="drop")
     assert sorted(data.event_ids.tolist()) == [111, 131]
     (note,) = [note for note in data.notes if "left out" in note]
-    assert note.startswith("1 of 3 frames left out, bad files (first: action 1, subject 2, trial 1: ")
+    assert note.startswith(
+        "1 of 3 frames left out, bad files (first: action 1, subject 2, trial 1: "
+    )
     assert path.name in note
     assert reason in note
 
 
-@pytest.mark.parametrize("name", ["a28_s1_t1", "a0_s1_t1", "a1_s9_t1", "a1_s0_t1", "a1_s1_t5", "a1_s1_t0"])
+@pytest.mark.parametrize(
+    "name", ["a28_s1_t1", "a0_s1_t1", "a1_s9_t1", "a1_s0_t1", "a1_s1_t5", "a1_s1_t0"]
+)
 def test_a_recording_that_utd_mhad_does_not_have_is_named(name: str, few: Path) -> None:
     path = few / "Inertial" / f"{name}_inertial.mat"
     shutil.copy(few / recording_path("inertial"), path)
-    with pytest.raises(DataError, match="has actions a1 to a27, subjects s1 to s8 and trials t1 to t4") as error:
+    with pytest.raises(
+        DataError, match="has actions a1 to a27, subjects s1 to s8 and trials t1 to t4"
+    ) as error:
         load(few, "inertial", bad="drop")
     assert str(path) in str(error.value)
 
@@ -219,7 +266,9 @@ def test_a_recording_that_is_there_twice_is_named(name: str, few: Path) -> None:
     assert str(few / recording_path("inertial")) in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["a1_s4_t1_raw_inertial", "a1_s4_tx_inertial", "a1_s4_t1_inertial (1)"])
+@pytest.mark.parametrize(
+    "name", ["a1_s4_t1_raw_inertial", "a1_s4_tx_inertial", "a1_s4_t1_inertial (1)"]
+)
 def test_files_of_other_names_are_no_recordings(name: str, few: Path) -> None:
     before = load(few, "inertial")
     shutil.copy(few / recording_path("inertial"), few / "Inertial" / f"{name}.mat")
@@ -259,5 +308,8 @@ def test_options_out_of_range_are_refused_before_any_file_is_read(
 
 
 def test_without_a_path_the_message_asks_for_one() -> None:
-    with pytest.raises(ConfigError, match=r"data\.options\.path: the source 'utd-mhad' needs the path of the folder"):
+    with pytest.raises(
+        ConfigError,
+        match=r"data\.options\.path: the source 'utd-mhad' needs the path of the folder",
+    ):
         load_modality("utd-mhad", "inertial", 0, {}, "client 'c'")

@@ -22,7 +22,10 @@ def test_windows_are_cut_from_the_recordings() -> None:
     recordings = watch._recordings()["X"]
     train = data.split == 0
     raw = np.stack(
-        [recordings[event // 1_000_000][event % 1_000_000 :][:100, :3].T for event in data.event_ids.tolist()]
+        [
+            recordings[event // 1_000_000][event % 1_000_000 :][:100, :3].T
+            for event in data.event_ids.tolist()
+        ]
     )
     mean, scale = raw[train].mean(axis=(0, 2)), raw[train].std(axis=(0, 2))
     np.testing.assert_allclose(data.x, (raw - mean[:, None]) / scale[:, None], rtol=1e-4, atol=1e-4)

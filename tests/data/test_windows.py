@@ -20,8 +20,16 @@ FRAMES = st.dictionaries(
 
 
 def arrays(frames: Table) -> tuple[Any, Any, Any, Any]:
-    recording, position = np.array([name for name, _ in frames]), np.array([place for _, place in frames])
-    return recording, position, np.array([u for u, _ in frames.values()]), np.array([v for _, v in frames.values()])
+    recording, position = (
+        np.array([name for name, _ in frames]),
+        np.array([place for _, place in frames]),
+    )
+    return (
+        recording,
+        position,
+        np.array([u for u, _ in frames.values()]),
+        np.array([v for _, v in frames.values()]),
+    )
 
 
 def keys_of(frames: Table, rows: Any) -> list[list[tuple[str, int]]]:
@@ -54,9 +62,15 @@ def test_clients_that_lack_different_frames_cut_the_same_windows(
     cuts = []
     for _ in range(2):
         lost = data.draw(st.sets(st.sampled_from(sorted(frames)), max_size=len(frames) - 1))
-        own = {key: frames[key] for key in data.draw(st.permutations(sorted(frames))) if key not in lost}
+        own = {
+            key: frames[key]
+            for key in data.draw(st.permutations(sorted(frames)))
+            if key not in lost
+        }
         recording, position, usable, _ = arrays(own)
-        cuts.append((own, keys_of(own, cut(recording, position, usable, window=window, stride=stride))))
+        cuts.append(
+            (own, keys_of(own, cut(recording, position, usable, window=window, stride=stride)))
+        )
     (one, first), (other, second) = cuts
     for here, those in ((second, one), (first, other)):
         both = [taken for taken in here if all(key in those and those[key][0] for key in taken)]
@@ -76,7 +90,9 @@ def test_what_lies_ahead_is_what_a_slow_loop_sees(frames: Table, horizon: int) -
 
 @pytest.mark.parametrize("shape", [(3,), (2, 4), (2, 3, 5)])
 @pytest.mark.parametrize("window", [1, 3])
-def test_frames_are_joined_along_the_axis_that_is_named(shape: tuple[int, ...], window: int) -> None:
+def test_frames_are_joined_along_the_axis_that_is_named(
+    shape: tuple[int, ...], window: int
+) -> None:
     frames = np.random.default_rng(0).normal(size=(7, *shape)).astype(np.float32)
     rows = np.array([[(start + step) % 7 for step in range(window)] for start in (0, 4, 2)])
     taken = [[frames[row] for row in each] for each in rows]
@@ -84,7 +100,12 @@ def test_frames_are_joined_along_the_axis_that_is_named(shape: tuple[int, ...], 
     along = np.array([np.stack(each, axis=-1) for each in taken])
     samples = np.array([np.concatenate(each, axis=-1) for each in taken])
     several = np.array([each[0] if window == 1 else np.stack(each) for each in taken])
-    for join, expected in (("channels", channels), ("time", along), ("samples", samples), ("frames", several)):
+    for join, expected in (
+        ("channels", channels),
+        ("time", along),
+        ("samples", samples),
+        ("frames", several),
+    ):
         np.testing.assert_array_equal(stack(frames, rows, join), expected, err_msg=join)
 
 

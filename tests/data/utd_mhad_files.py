@@ -36,7 +36,9 @@ def write_utd_mhad(
                 for trial in trials:
                     path = folder / recording_path(modality, action, subject, trial)
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    rng = np.random.default_rng((seed, action, subject, trial, MODALITIES.index(modality)))
+                    rng = np.random.default_rng(
+                        (seed, action, subject, trial, MODALITIES.index(modality))
+                    )
                     savemat(path, {KEYS[modality]: _content(modality, action, subject, rng)})
     return folder
 
@@ -50,7 +52,9 @@ def _content(modality: str, action: int, subject: int, rng: np.random.Generator)
         inertial: NDArray[Any] = (swing[:, None] + 0.1 * rng.normal(size=(length, 6))) * scale
         return inertial
     if modality == "skeleton":
-        body = np.stack([np.cos(np.arange(20)), np.linspace(0, 1.8, 20), np.full(20, 3.0)], axis=1)[:, :, None]
+        body = np.stack([np.cos(np.arange(20)), np.linspace(0, 1.8, 20), np.full(20, 3.0)], axis=1)[
+            :, :, None
+        ]
         arm = np.where(np.arange(20) < 4, 0.4, 0.0)[:, None, None] * swing
         skeleton: NDArray[Any] = body + arm + 0.01 * rng.normal(size=(20, 3, length))
         return skeleton

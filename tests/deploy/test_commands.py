@@ -74,7 +74,9 @@ def refused(*words: str) -> str:
         (["deploy", "render", "{keys}", "--config", CONFIG], "exists already"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said_in_one_line(words: list[str], line: str, keys: Path, tmp_path: Path) -> None:
+def test_what_is_wrong_is_said_in_one_line(
+    words: list[str], line: str, keys: Path, tmp_path: Path
+) -> None:
     assert line in refused(*(word.format(keys=keys, tmp=tmp_path) for word in words))
     left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert left <= {"relay.log", "node.log", ".lock", "traffic.json"}
@@ -83,11 +85,15 @@ def test_what_is_wrong_is_said_in_one_line(words: list[str], line: str, keys: Pa
 def test_a_port_in_use_is_said(keys: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        line = refused("relay", "--keys", str(keys), "--port", str(port), "--state", str(tmp_path / "s"))
+        line = refused(
+            "relay", "--keys", str(keys), "--port", str(port), "--state", str(tmp_path / "s")
+        )
     assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in line
 
 
-def test_a_relay_that_cannot_be_reached_ends_the_run_with_the_reason(keys: Path, tmp_path: Path) -> None:
+def test_a_relay_that_cannot_be_reached_ends_the_run_with_the_reason(
+    keys: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "run"
     line = refused("run", CONFIG, "--relay", "127.0.0.1:1", "--keys", str(keys), "--out", str(out))
     assert "flwr run failed" in line
@@ -106,9 +112,20 @@ def test_the_commands_of_flower_are_shown(keys: Path, tmp_path: Path) -> None:
     assert relay[relay.index("--ssl-keyfile") + 1] == str(keys / "relay" / "relay.key")
     assert "--enable-supernode-auth" in relay
     assert "--insecure" not in relay
-    node = shown("node", "lidar", "--relay", "10.0.0.1:9100", "--keys", str(keys), "--state", str(tmp_path / "state"))
+    node = shown(
+        "node",
+        "lidar",
+        "--relay",
+        "10.0.0.1:9100",
+        "--keys",
+        str(keys),
+        "--state",
+        str(tmp_path / "state"),
+    )
     assert node[0] == "flower-supernode"
-    assert node[node.index("--auth-supernode-private-key") + 1] == str(keys / "clients" / "lidar" / "node.key")
+    assert node[node.index("--auth-supernode-private-key") + 1] == str(
+        keys / "clients" / "lidar" / "node.key"
+    )
     config = dict(part.split("=", 1) for part in shlex.split(node[node.index("--node-config") + 1]))
     assert config["client"] == "lidar"
     assert config["keys"] == str(keys / "clients" / "lidar")
@@ -118,10 +135,18 @@ def test_the_commands_of_flower_are_shown(keys: Path, tmp_path: Path) -> None:
 
 def test_service_files_start_the_commands_that_there_are(tmp_path: Path) -> None:
     folder = tmp_path / "services"
-    result = CliRunner().invoke(app, ["deploy", "render", str(folder), "--config", CONFIG, "--relay", "relay.lan:9100"])
+    result = CliRunner().invoke(
+        app, ["deploy", "render", str(folder), "--config", CONFIG, "--relay", "relay.lan:9100"]
+    )
     assert result.exit_code == 0, result.output
     units = sorted(folder.glob("systemd/*.service"))
-    assert [unit.stem.rpartition("-")[2] for unit in units] == ["beam", "camera", "lidar", "radar", "relay"]
+    assert [unit.stem.rpartition("-")[2] for unit in units] == [
+        "beam",
+        "camera",
+        "lidar",
+        "radar",
+        "relay",
+    ]
     for unit in units:
         parser = configparser.ConfigParser(interpolation=None)
         parser.optionxform = str  # type: ignore[assignment,method-assign]
@@ -130,13 +155,27 @@ def test_service_files_start_the_commands_that_there_are(tmp_path: Path) -> None
         told = CliRunner().invoke(app, [*words, "--show"])  # parses; only the keys are missing here
         assert "there is no" in str(told.exception), (words, told.output)
     compose = yaml.safe_load((folder / "compose.yaml").read_text())
-    assert set(compose["services"]) == {"relay", "node-beam", "node-camera", "node-lidar", "node-radar"}
+    assert set(compose["services"]) == {
+        "relay",
+        "node-beam",
+        "node-camera",
+        "node-lidar",
+        "node-radar",
+    }
     for name, service in compose["services"].items():
         told = CliRunner().invoke(app, [*service["command"], "--show"])
         assert isinstance(told.exception, UserError), (name, told.output)
         others = [volume for volume in service["volumes"] if "keys/" in volume]
-        assert others == [f"./keys/{'relay' if name == 'relay' else 'clients/' + name.removeprefix('node-')}:/keys:ro"]
-    assert set(compose["volumes"]) == {"relay-state", "beam-state", "camera-state", "lidar-state", "radar-state"}
+        assert others == [
+            f"./keys/{'relay' if name == 'relay' else 'clients/' + name.removeprefix('node-')}:/keys:ro"
+        ]
+    assert set(compose["volumes"]) == {
+        "relay-state",
+        "beam-state",
+        "camera-state",
+        "lidar-state",
+        "radar-state",
+    }
 
 
 def test_status_of_a_run_folder_needs_no_relay(tmp_path: Path) -> None:

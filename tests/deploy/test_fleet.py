@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 
 from sheafalign_fl.deploy.keys import init_keys, load_client_keys
-from sheafalign_fl.flower.fleet import Credentials, FleetConnection, NodeRefusedError, RelayUnreachableError
+from sheafalign_fl.flower.fleet import (
+    Credentials,
+    FleetConnection,
+    NodeRefusedError,
+    RelayUnreachableError,
+)
 
 
 def credentials(keys: Path) -> Credentials:
@@ -43,7 +48,10 @@ def answering(context: ssl.SSLContext | None, answer: bytes) -> Iterator[str]:
             with suppress(OSError):
                 while True:
                     link, _ = listening.accept()
-                    with suppress(OSError), link if context is None else context.wrap_socket(link, True) as line:
+                    with (
+                        suppress(OSError),
+                        link if context is None else context.wrap_socket(link, True) as line,
+                    ):
                         if context is None:
                             line.recv(65536)  # a greeting of TLS, which is no request
                         else:
@@ -61,11 +69,17 @@ def tls(keys: Path) -> ssl.SSLContext:
 
 
 def http(status: str, body: bytes = b"") -> bytes:
-    return f"HTTP/1.1 {status}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body
+    return (
+        f"HTTP/1.1 {status}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n".encode()
+        + body
+    )
 
 
 def test_a_relay_without_tls_is_refused_by_a_node_with_keys(keys: Path) -> None:
-    with answering(None, http("200 OK")) as address, pytest.raises(NodeRefusedError, match="does not speak TLS"):
+    with (
+        answering(None, http("200 OK")) as address,
+        pytest.raises(NodeRefusedError, match="does not speak TLS"),
+    ):
         FleetConnection(address, credentials(keys)).activate()
 
 
@@ -79,11 +93,16 @@ def test_a_relay_of_another_authority_is_refused(keys: Path, tmp_path: Path) -> 
 
 
 def test_an_insecure_node_is_told_of_keys(keys: Path) -> None:
-    with answering(tls(keys), b"") as address, pytest.raises(RelayUnreachableError, match="with --keys only"):
+    with (
+        answering(tls(keys), b"") as address,
+        pytest.raises(RelayUnreachableError, match="with --keys only"),
+    ):
         FleetConnection(address, None).activate()
 
 
-@pytest.mark.parametrize("status", ["502 Bad Gateway", "503 Service Unavailable", "504 Gateway Timeout"])
+@pytest.mark.parametrize(
+    "status", ["502 Bad Gateway", "503 Service Unavailable", "504 Gateway Timeout"]
+)
 def test_a_relay_that_is_busy_may_be_back_in_a_moment(keys: Path, status: str) -> None:
     with (
         answering(tls(keys), http(status)) as address,

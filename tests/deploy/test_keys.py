@@ -37,7 +37,9 @@ def test_private_keys_are_for_their_owner_alone(made: Path) -> None:
     private = [path for path in made.rglob("*") if path.name.endswith(".key")]
     assert len(private) == 2 + 2 * len(CLIENTS)
     assert {oct(path.stat().st_mode & 0o777) for path in private} == {"0o600"}
-    assert {oct(path.stat().st_mode & 0o777) for path in [made, *made.rglob("*")] if path.is_dir()} == {"0o700"}
+    assert {
+        oct(path.stat().st_mode & 0o777) for path in [made, *made.rglob("*")] if path.is_dir()
+    } == {"0o700"}
     assert (made / ".gitignore").read_text() == "*\n"
 
 
@@ -45,10 +47,20 @@ def test_a_client_has_its_own_secrets_and_nobody_else_s(made: Path) -> None:
     secrets = {path: path.read_bytes() for path in made.rglob("*.key")}
     for client in CLIENTS:
         own = made / "clients" / client
-        assert {path.name for path in own.iterdir()} == {"ca.crt", "node.key", "node.pub", "seal.key", "peers.json"}
+        assert {path.name for path in own.iterdir()} == {
+            "ca.crt",
+            "node.key",
+            "node.pub",
+            "seal.key",
+            "peers.json",
+        }
         others = {content for path, content in secrets.items() if path.parent != own}
         assert not others & {path.read_bytes() for path in own.iterdir()}
-    assert not {path.name for path in (made / "relay").rglob("*")} & {"ca.key", "seal.key", "node.key"}
+    assert not {path.name for path in (made / "relay").rglob("*")} & {
+        "ca.key",
+        "seal.key",
+        "node.key",
+    }
 
 
 def test_peers_are_pinned_by_the_keys_that_they_have(made: Path) -> None:
@@ -57,7 +69,9 @@ def test_peers_are_pinned_by_the_keys_that_they_have(made: Path) -> None:
         assert set(own.peers) == set(CLIENTS) - {client}
         for peer, public in own.peers.items():
             assert public.public_bytes_raw() == loaded[peer].seal.public_key().public_bytes_raw()
-        public_key = own.load_node_key().public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+        public_key = (
+            own.load_node_key().public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+        )
         assert load_relay_keys(made).clients[client].read_bytes().strip() == public_key
     assert load_client_keys(made / "clients" / "lidar").name == "lidar"
 
@@ -120,14 +134,29 @@ def _no_clients(keys: Path) -> None:
 
 RELAY: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda keys: (keys / "relay" / "relay.key").unlink(), "there is no .*relay.key"),
-    "readable by all": (lambda keys: (keys / "relay" / "relay.key").chmod(0o644), "chmod 600 .*relay.key"),
-    "no certificate": (lambda keys: (keys / "relay" / "relay.crt").write_text("hello") and None, "is no certificate"),
-    "no key": (lambda keys: (keys / "relay" / "relay.key").write_text("hello") and None, "is no private key"),
+    "readable by all": (
+        lambda keys: (keys / "relay" / "relay.key").chmod(0o644),
+        "chmod 600 .*relay.key",
+    ),
+    "no certificate": (
+        lambda keys: (keys / "relay" / "relay.crt").write_text("hello") and None,
+        "is no certificate",
+    ),
+    "no key": (
+        lambda keys: (keys / "relay" / "relay.key").write_text("hello") and None,
+        "is no private key",
+    ),
     "another key": (_other_relay_key, "does not belong to"),
     "another authority": (_other_authority, "was not signed by"),
     "no clients": (_no_clients, "no client's public key"),
-    "no public key": (lambda keys: (keys / "relay/clients/lidar.pub").write_text("x"), "is no public node key"),
-    "one key for two": (_swap("relay/clients/lidar.pub", "relay/clients/camera.pub"), "is the key of client 'camera'"),
+    "no public key": (
+        lambda keys: (keys / "relay/clients/lidar.pub").write_text("x"),
+        "is no public node key",
+    ),
+    "one key for two": (
+        _swap("relay/clients/lidar.pub", "relay/clients/camera.pub"),
+        "is the key of client 'camera'",
+    ),
 }
 
 
@@ -190,7 +219,9 @@ def test_wrong_keys_of_a_client_are_named(keys: Path, wrong: str) -> None:
 
 def test_an_expired_certificate_is_named_with_its_date(tmp_path: Path) -> None:
     init_keys(tmp_path / "keys", CLIENTS, [], days=0)
-    ends = x509.load_pem_x509_certificate((tmp_path / "keys" / "relay" / "relay.crt").read_bytes()).not_valid_after_utc
+    ends = x509.load_pem_x509_certificate(
+        (tmp_path / "keys" / "relay" / "relay.crt").read_bytes()
+    ).not_valid_after_utc
     assert ends < datetime.now(UTC)
     with pytest.raises(UserError, match=f"expired on {ends:%Y-%m-%d}"):
         load_relay_keys(tmp_path / "keys")
@@ -212,7 +243,9 @@ def test_an_expired_certificate_is_named_with_its_date(tmp_path: Path) -> None:
         (["a", "b"], [".".join(["a" * 60] * 5)], "no host name"),
     ],
 )
-def test_wrong_names_leave_nothing_behind(clients: list[str], hosts: list[str], message: str, tmp_path: Path) -> None:
+def test_wrong_names_leave_nothing_behind(
+    clients: list[str], hosts: list[str], message: str, tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match=message):
         init_keys(tmp_path / "keys", clients, hosts)
     assert not list(tmp_path.iterdir())
@@ -224,14 +257,19 @@ def test_a_certificate_does_not_outlive_its_authority(days: int, tmp_path: Path)
         init_keys(tmp_path / "keys", CLIENTS, [], days=days)
 
 
-def test_a_folder_may_be_the_current_one_or_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_may_be_the_current_one_or_a_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("here", "there"):
         (tmp_path / name).mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "there")
     monkeypatch.chdir(tmp_path / "here")
     for folder in (Path(), tmp_path / "link"):
         init_keys(folder, CLIENTS, [])
-    assert load_relay_keys(tmp_path / "here").clients.keys() == load_relay_keys(tmp_path / "there").clients.keys()
+    assert (
+        load_relay_keys(tmp_path / "here").clients.keys()
+        == load_relay_keys(tmp_path / "there").clients.keys()
+    )
 
 
 def test_keys_are_never_overwritten(keys: Path) -> None:
@@ -241,7 +279,9 @@ def test_keys_are_never_overwritten(keys: Path) -> None:
     assert (keys / "ca" / "ca.key").read_bytes() == before
 
 
-def test_interrupted_making_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_making_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object) -> ec.EllipticCurvePrivateKey:
         raise KeyboardInterrupt
 

@@ -62,11 +62,17 @@ class OneNode(Grid):
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Return the answers that are there."""
-        found = [self._ready.pop(message_id) for message_id in list(message_ids) if message_id in self._ready]
+        found = [
+            self._ready.pop(message_id)
+            for message_id in list(message_ids)
+            if message_id in self._ready
+        ]
         self.pulled += found
         return found
 
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
         """Not needed."""
         raise NotImplementedError
 
@@ -83,9 +89,13 @@ def kinds(grid: OneNode) -> list[str]:
     return [message.metadata.message_type for message in grid.pushed]
 
 
-def ask(grid: OneNode, *, deadline: float | None = None, boots: dict[str, str] | None = None) -> Outcome:
+def ask(
+    grid: OneNode, *, deadline: float | None = None, boots: dict[str, str] | None = None
+) -> Outcome:
     asking = Messenger(grid, {"lidar": NODE}, {"lidar": "first"} if boots is None else boots)
-    return asking.ask("train.exchange", {"lidar": Order({"step": 3})}, "3", deadline, patient=deadline is None)
+    return asking.ask(
+        "train.exchange", {"lidar": Order({"step": 3})}, "3", deadline, patient=deadline is None
+    )
 
 
 def assert_all_counted(grid: OneNode, outcome: Outcome) -> None:

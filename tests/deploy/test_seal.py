@@ -80,7 +80,9 @@ CHANGES: dict[str, Callable[[Frame], Frame]] = {
     "codec": lambda sealed: replace(sealed, codec="float16", dim=8),
     "shape": lambda sealed: replace(sealed, events=4, dim=3),
     "first": lambda sealed: replace(sealed, first=1),
-    "payload": lambda sealed: replace(sealed, payload=sealed.payload[:-1] + bytes([sealed.payload[-1] ^ 1])),
+    "payload": lambda sealed: replace(
+        sealed, payload=sealed.payload[:-1] + bytes([sealed.payload[-1] ^ 1])
+    ),
     "nonce": lambda sealed: replace(sealed, seal=bytes(12) + sealed.seal[12:]),
     "tag": lambda sealed: replace(sealed, seal=sealed.seal[:12] + bytes(16)),
     "no seal": lambda sealed: replace(sealed, seal=b""),
@@ -111,7 +113,9 @@ def test_an_own_frame_sent_back_is_refused() -> None:
         edges("a").open(replace(sealed, source="b", destination="a"))
 
 
-@pytest.mark.parametrize("other", [edges("b", run="another"), edges("b", nonces={**NONCES, "b": b"x" * 16})])
+@pytest.mark.parametrize(
+    "other", [edges("b", run="another"), edges("b", nonces={**NONCES, "b": b"x" * 16})]
+)
 def test_a_frame_of_another_run_is_refused(other: SealedEdges) -> None:
     with pytest.raises(ProtocolError, match="does not open"):
         other.open(edges("a").seal(frame()))
@@ -133,7 +137,9 @@ def test_replays_and_old_frames_are_refused_but_a_neighbour_may_embed_again() ->
 
 @pytest.mark.parametrize("nonce", [None, b"", b"short"])
 def test_every_client_has_to_contribute(nonce: bytes | None) -> None:
-    nonces = {name: value for name, value in NONCES.items() if name != "b"} | ({} if nonce is None else {"b": nonce})
+    nonces = {name: value for name, value in NONCES.items() if name != "b"} | (
+        {} if nonce is None else {"b": nonce}
+    )
     with pytest.raises(ProtocolError, match="client 'b' contributes fewer"):
         edges("a", nonces=nonces)
 

@@ -27,7 +27,10 @@ def nodes(settings: Settings) -> dict[str, Node]:
     topology = build_topology(settings)
     data = {name: client_data(name, settings) for name in settings.clients}
     agreement = agree([describe(name, settings, data[name]) for name in data], settings, topology)
-    return {name: Node(name, settings, data[name], agreement.for_client(name, topology)) for name in data}
+    return {
+        name: Node(name, settings, data[name], agreement.for_client(name, topology))
+        for name in data
+    }
 
 
 @pytest.fixture
@@ -121,7 +124,9 @@ def test_the_same_question_twice_is_one_step_and_the_same_answer(two: dict[str, 
 
 
 @pytest.mark.parametrize("deadline", [None, 5.0])
-def test_a_state_that_is_too_old_is_only_good_enough_with_a_deadline(deadline: float | None) -> None:
+def test_a_state_that_is_too_old_is_only_good_enough_with_a_deadline(
+    deadline: float | None,
+) -> None:
     settings = toy_settings(
         clients={"m0": {"dim": 10}, "m1": {"dim": 12}},
         training={"exchanges": 6, "batch_size": 32, "deadline": deadline},

@@ -43,7 +43,8 @@ class World:
         self.edges = tuple((edge.source, edge.target) for edge in topology.edges)
         data = {client: client_data(client, settings) for client in self.clients}
         self.encoders = {
-            c: new_encoder(c, settings, data[c].input_shape, data[c].encoder).to(self.dtype) for c in self.clients
+            c: new_encoder(c, settings, data[c].input_shape, data[c].encoder).to(self.dtype)
+            for c in self.clients
         }
         self.maps = {
             (c, n): new_maps(c, n, dim, settings).to(self.dtype)
@@ -51,7 +52,10 @@ class World:
             for n, dim in topology.neighbours(c).items()
         }
         self.events: dict[str, dict[object, Tensor]] = {
-            c: {event: torch.from_numpy(x.copy()) for event, x in zip(d.event_ids.tolist(), d.x, strict=True)}
+            c: {
+                event: torch.from_numpy(x.copy())
+                for event, x in zip(d.event_ids.tolist(), d.x, strict=True)
+            }
             for c, d in data.items()
         }
         self._ids = check(settings).agreement.lists["train"]
@@ -69,11 +73,15 @@ class World:
 
     def common(self, batch: Sequence[object], *clients: str) -> list[object]:
         """Return the events of `batch` that all of `clients` have; none where it is only one, without a negative."""
-        events = [event for event in batch if all(event in self.events[client] for client in clients)]
+        events = [
+            event for event in batch if all(event in self.events[client] for client in clients)
+        ]
         return events if len(events) >= 2 else []
 
     def h(self, client: str, events: Sequence[object]) -> Tensor:
-        embedded: Tensor = self.encoders[client](torch.stack([self.events[client][e] for e in events]).to(self.dtype))
+        embedded: Tensor = self.encoders[client](
+            torch.stack([self.events[client][e] for e in events]).to(self.dtype)
+        )
         return embedded
 
     def neighbours(self, client: str) -> list[str]:
@@ -102,7 +110,9 @@ class World:
         return torch.tensor(objective.temperature, dtype=self.dtype)
 
     def weights(self) -> Weights:
-        weights: Weights = {c: dict(_state("encoder.", encoder)) for c, encoder in self.encoders.items()}
+        weights: Weights = {
+            c: dict(_state("encoder.", encoder)) for c, encoder in self.encoders.items()
+        }
         for (client, neighbour), module in self.maps.items():
             weights[client].update(_state(f"maps.{neighbour}.", module))
         return weights
@@ -116,14 +126,21 @@ class Learner:
 
     def __init__(self, settings: Settings, parameters: Sequence[torch.nn.Parameter]) -> None:
         training = settings.training
-        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[training.optimiser]
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[
+            training.optimiser
+        ]
         groups = [
-            {"params": [p for p in parameters if p.dim() > 0], "weight_decay": training.weight_decay},
+            {
+                "params": [p for p in parameters if p.dim() > 0],
+                "weight_decay": training.weight_decay,
+            },
             {"params": [p for p in parameters if p.dim() == 0], "weight_decay": 0.0},
         ]
         self._optimiser: torch.optim.Optimizer = kind(groups, lr=training.learning_rate)
         self._decay = (
-            CosineAnnealingLR(self._optimiser, T_max=training.exchanges) if training.decay == "cosine" else None
+            CosineAnnealingLR(self._optimiser, T_max=training.exchanges)
+            if training.decay == "cosine"
+            else None
         )
 
     def step(self, total: Tensor) -> None:
@@ -149,7 +166,9 @@ def unit(z: Tensor) -> Tensor:
 def nce(similarity: Tensor) -> Tensor:
     """Return the symmetric InfoNCE of logits (B, B), positives on the diagonal."""
     own = similarity.diagonal()
-    loss: Tensor = ((similarity.logsumexp(1) - own).mean() + (similarity.logsumexp(0) - own).mean()) / 2
+    loss: Tensor = (
+        (similarity.logsumexp(1) - own).mean() + (similarity.logsumexp(0) - own).mean()
+    ) / 2
     return loss
 
 
@@ -166,7 +185,9 @@ def aligned(settings: Settings, z_i: Tensor, z_j: Tensor, tau: Tensor) -> Tensor
 def rebuilt(settings: Settings, P: Tensor, Q: Tensor, h: Tensor, z_other: Tensor) -> Tensor:
     """Return the reconstruction terms of one end of an edge."""
     w = settings.objective
-    own = ((h.detach() @ P.detach().T @ Q.T - h.detach()) if w.stop_gradient else (h @ P.T @ Q.T - h)) ** 2
+    own = (
+        (h.detach() @ P.detach().T @ Q.T - h.detach()) if w.stop_gradient else (h @ P.T @ Q.T - h)
+    ) ** 2
     cross = (z_other.detach() @ Q.T - h.detach()) ** 2
     return weighted(w.reconstruction, own.mean()) + weighted(w.cross_reconstruction, cross.mean())
 
@@ -186,7 +207,10 @@ def group_loss(settings: Settings, embeddings: Sequence[Tensor]) -> Tensor:
     if settings.objective.contrast == "centroid":
         sums = [torch.stack([u[b] for u in units]).sum(0) for b in events]
         centroids = [s / s.norm() for s in sums]
-        logits = [torch.stack([torch.stack([c @ u[b] for b in events]) for c in centroids]) / tau for u in units]
+        logits = [
+            torch.stack([torch.stack([c @ u[b] for b in events]) for c in centroids]) / tau
+            for u in units
+        ]
         return torch.stack([nce(matrix) for matrix in logits]).sum()
     anchor, *others = units
     # One Gram determinant for every pair (anchor's event, others' event), by Leibniz's formula.
@@ -197,7 +221,9 @@ def group_loss(settings: Settings, embeddings: Sequence[Tensor]) -> Tensor:
             inner[k, m] = (u * v).sum(1).expand(len(anchor), -1)
     determinant = torch.zeros_like(inner[0, 0])
     for order in permutations(range(len(units))):
-        inversions = sum(order[a] > order[b] for a in range(len(order)) for b in range(a + 1, len(order)))
+        inversions = sum(
+            order[a] > order[b] for a in range(len(order)) for b in range(a + 1, len(order))
+        )
         product = torch.ones_like(determinant)
         for row, column in enumerate(order):
             product = product * inner[row, column]
@@ -238,7 +264,11 @@ def joint_objective(world: World, batch: Sequence[object]) -> Tensor:
             (P_ij, Q_ij), (P_ji, Q_ji) = world.matrices(i, j), world.matrices(j, i)
             z_i, z_j = h_i @ P_ij.T, h_j @ P_ji.T
             total = total + aligned(settings, z_i, z_j, world.tau(i, j))
-            total = total + rebuilt(settings, P_ij, Q_ij, h_i, z_j) + rebuilt(settings, P_ji, Q_ji, h_j, z_i)
+            total = (
+                total
+                + rebuilt(settings, P_ij, Q_ij, h_i, z_j)
+                + rebuilt(settings, P_ji, Q_ji, h_j, z_i)
+            )
     if settings.objective.contrast != "pairs" and (events := world.common(batch, *world.clients)):
         together = [world.h(client, events) for client in world.clients]
         total = total + settings.objective.contrastive * group_loss(settings, together)
@@ -268,12 +298,16 @@ class Post:
             mail[i, j] = []
             for batch in self._world.batches(exchange):
                 frame = mail[i, j]
-                frame.append({e: self._arrives((i, j, e), lost) for e in self._world.common(batch, i, j)})
+                frame.append(
+                    {e: self._arrives((i, j, e), lost) for e in self._world.common(batch, i, j)}
+                )
             self.lost |= lost
         self.sent.append(mail)
         return mail
 
-    def _arrives(self, key: tuple[str, str, object], lost: dict[tuple[str, str, object], Tensor]) -> Tensor:
+    def _arrives(
+        self, key: tuple[str, str, object], lost: dict[tuple[str, str, object], Tensor]
+    ) -> Tensor:
         """Return what j gets of i's embedding of one event; `lost` gathers what to add after this message."""
         i, j, event = key
         z = (self._world.h(i, [event]) @ self._world.matrices(i, j)[0].T)[0]
@@ -317,7 +351,9 @@ def _own(world: World, client: str) -> Iterator[torch.nn.Parameter]:
         yield from world.maps[client, neighbour].parameters()
 
 
-def _own_objective(world: World, client: str, batch: Sequence[object], theirs: Mapping[str, Tensor]) -> Tensor:
+def _own_objective(
+    world: World, client: str, batch: Sequence[object], theirs: Mapping[str, Tensor]
+) -> Tensor:
     """Return the part of the objective in which `client` has parameters, its neighbours' values being constants."""
     total, settings = torch.zeros((), dtype=world.dtype), world.settings
     for neighbour, z_other in theirs.items():
@@ -341,8 +377,12 @@ def largest_difference(
     weights: Mapping[str, Mapping[str, Tensor]], others: Mapping[str, Mapping[str, Tensor]]
 ) -> float:
     """Return the largest absolute difference of any weight; the names must be the same."""
-    assert {(c, n) for c in weights for n in weights[c]} == {(c, n) for c in others for n in others[c]}
-    return max(float((weights[c][n] - others[c][n]).abs().max()) for c in weights for n in weights[c])
+    assert {(c, n) for c in weights for n in weights[c]} == {
+        (c, n) for c in others for n in others[c]
+    }
+    return max(
+        float((weights[c][n] - others[c][n]).abs().max()) for c in weights for n in weights[c]
+    )
 
 
 def _state(prefix: str, module: torch.nn.Module) -> list[tuple[str, Tensor]]:

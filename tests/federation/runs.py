@@ -27,7 +27,12 @@ def cut_at(exchange: int, monkeypatch: pytest.MonkeyPatch) -> None:
     ask = Messenger.ask
 
     def cutting(
-        self: Messenger, verb: str, orders: object, group: str, deadline: float | None, **options: bool
+        self: Messenger,
+        verb: str,
+        orders: object,
+        group: str,
+        deadline: float | None,
+        **options: bool,
     ) -> object:
         if verb == EXCHANGE and group == str(exchange):
             raise PowerCut
@@ -53,11 +58,15 @@ def final_weights(settings: Settings, folder: RunFolder) -> dict[str, dict[str, 
     weights = {}
     for client in settings.clients:
         tensors = load_tensors(folder.load_client(settings.training.exchanges, client))
-        weights[client] = {name: value for name, value in tensors.items() if not name.startswith(_NO_WEIGHTS)}
+        weights[client] = {
+            name: value for name, value in tensors.items() if not name.startswith(_NO_WEIGHTS)
+        }
     return weights
 
 
 def training_payload(folder: RunFolder) -> dict[tuple[int, str, str], int]:
     """Return (exchange, source, destination) -> payload bytes of training."""
-    rows = (row for row in read_ledger(folder.ledger) if row.purpose == "train" and row.payload_bytes)
+    rows = (
+        row for row in read_ledger(folder.ledger) if row.purpose == "train" and row.payload_bytes
+    )
     return {(row.exchange, row.source, row.destination): row.payload_bytes for row in rows}

@@ -38,7 +38,11 @@ def misbehaving(client: str, behaviour: Behaviour) -> ClientApp:
 
 
 def absent_by_exchange(folder: RunFolder) -> dict[int, list[str]]:
-    return {row["exchange"]: row["absent"] for row in read_rows(folder.metrics) if row["kind"] == "exchange"}
+    return {
+        row["exchange"]: row["absent"]
+        for row in read_rows(folder.metrics)
+        if row["kind"] == "exchange"
+    }
 
 
 def absences(folder: RunFolder) -> list[tuple[int, str, str]]:
@@ -47,7 +51,9 @@ def absences(folder: RunFolder) -> list[tuple[int, str, str]]:
 
 
 @pytest.mark.draws_report
-def test_a_failing_client_is_left_out_and_comes_back(run_folder: Callable[[Settings], RunFolder]) -> None:
+def test_a_failing_client_is_left_out_and_comes_back(
+    run_folder: Callable[[Settings], RunFolder],
+) -> None:
     settings = toy_settings(training={"exchanges": 8})
 
     def fail(message: Message, context: Context, exchange: int) -> None:
@@ -56,25 +62,44 @@ def test_a_failing_client_is_left_out_and_comes_back(run_folder: Callable[[Setti
 
     run_inprocess(settings, folder := run_folder(settings), client_app=misbehaving("m1", fail))
     # Its answers to exchanges 2 and 3 would have held the embeddings of exchanges 3 and 4.
-    assert absent_by_exchange(folder) == {0: [], 1: [], 2: [], 3: ["m1"], 4: ["m1"], 5: [], 6: [], 7: []}
+    assert absent_by_exchange(folder) == {
+        0: [],
+        1: [],
+        2: [],
+        3: ["m1"],
+        4: ["m1"],
+        5: [],
+        6: [],
+        7: [],
+    }
     assert absences(folder) == [(2, "m1", "failed"), (3, "m1", "failed"), (4, "m1", "returned")]
     summary = folder.load_summary()
-    assert [(row.exchange, row.event) for row in summary.absences] == [(2, "failed"), (3, "failed"), (4, "returned")]
+    assert [(row.exchange, row.event) for row in summary.absences] == [
+        (2, "failed"),
+        (3, "failed"),
+        (4, "returned"),
+    ]
     assert "the sensor's disk is full" in summary.absences[0].reason
     log = (folder.path / "run.log").read_text(encoding="utf-8")
     lines = [json.loads(line) for line in log.splitlines()]
-    assert any(line.get("client") == "m1" and "exchange" in line and "run" in line for line in lines)
+    assert any(
+        line.get("client") == "m1" and "exchange" in line and "run" in line for line in lines
+    )
     assert "exchange 2: client 'm1' failed" in log
     assert "exchange 4: client 'm1' returned" in log
     assert "m1" in folder.report.read_text(encoding="utf-8").split("Absences", 1)[-1]
-    rows = [row for row in read_ledger(folder.ledger) if row.purpose == "train" and row.payload_bytes]
+    rows = [
+        row for row in read_ledger(folder.ledger) if row.purpose == "train" and row.payload_bytes
+    ]
     with_m1 = {
         row.exchange
         for row in rows
         if "m1" in (row.source, row.destination) and _delivered(row.relay_bytes, row.message_bytes)
     }
     assert with_m1 == {0, 1, 2, 5, 6, 7}
-    assert {row.exchange for row in rows if {row.source, row.destination} == {"m0", "m2"}} == set(range(8))
+    assert {row.exchange for row in rows if {row.source, row.destination} == {"m0", "m2"}} == set(
+        range(8)
+    )
 
 
 def _delivered(relay: int, message: int) -> bool:
@@ -85,7 +110,9 @@ def test_a_late_client_is_left_out_at_the_deadline_and_its_late_answer_is_thrown
     run_folder: Callable[[Settings], RunFolder],
 ) -> None:
     settings = toy_settings(
-        training={"exchanges": 12, "deadline": 0.5}, resources={"workers": 3}, evaluation={"every": 0}
+        training={"exchanges": 12, "deadline": 0.5},
+        resources={"workers": 3},
+        evaluation={"every": 0},
     )
     release = threading.Event()
 
@@ -117,7 +144,9 @@ def test_a_late_client_is_left_out_at_the_deadline_and_its_late_answer_is_thrown
     assert absent[11] == []
 
 
-def test_a_client_that_sends_nonsense_is_never_trained_on(run_folder: Callable[[Settings], RunFolder]) -> None:
+def test_a_client_that_sends_nonsense_is_never_trained_on(
+    run_folder: Callable[[Settings], RunFolder],
+) -> None:
     settings = toy_settings(training={"exchanges": 6})
 
     def garble(message: Message, context: Context, exchange: int) -> Message | None:
@@ -135,9 +164,12 @@ def test_a_client_that_sends_nonsense_is_never_trained_on(run_folder: Callable[[
     assert "checksum" in reasons[0]
 
 
-def test_a_run_in_which_nobody_can_train_ends_with_the_reason(run_folder: Callable[[Settings], RunFolder]) -> None:
+def test_a_run_in_which_nobody_can_train_ends_with_the_reason(
+    run_folder: Callable[[Settings], RunFolder],
+) -> None:
     settings = toy_settings(
-        clients={"m0": {"encoder": "tests.toy:Exploding", "dim": 10}, "m1": {}}, training={"exchanges": 20}
+        clients={"m0": {"encoder": "tests.toy:Exploding", "dim": 10}, "m1": {}},
+        training={"exchanges": 20},
     )
     with pytest.raises((RunError, SheafAlignError), match=r"not finite|loss of client"):
         run_inprocess(settings, run_folder(settings))

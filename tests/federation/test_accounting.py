@@ -51,7 +51,9 @@ def test_training_payload_is_events_times_dim_times_itemsize(
     codec: str, run_folder: Callable[[Settings], RunFolder]
 ) -> None:
     settings = toy_settings(
-        graph=GRAPH, codec=codec, data={"source": "tests.toy:source", "options": {"lacking": {"m0": 0.4, "m2": 0.2}}}
+        graph=GRAPH,
+        codec=codec,
+        data={"source": "tests.toy:source", "options": {"lacking": {"m0": 0.4, "m2": 0.2}}},
     )
     run_inprocess(settings, folder := run_folder(settings))
     found = {
@@ -60,12 +62,21 @@ def test_training_payload_is_events_times_dim_times_itemsize(
         if row.purpose == "train" and RELAY not in (row.source, row.destination)
     }
     agreed = check(settings).agreement
-    schedule = BatchSchedule(len(agreed.lists["train"]), settings.training.batch_size, settings.seed)
+    schedule = BatchSchedule(
+        len(agreed.lists["train"]), settings.training.batch_size, settings.seed
+    )
     due = {}
     for exchange in range(settings.training.exchanges):
         positions = schedule.positions(exchange)
-        for source, target, dim in (("m0", "m1", 3), ("m1", "m0", 3), ("m1", "m2", 9), ("m2", "m1", 9)):
-            events = sum(agreed.has[source]["train"][p] and agreed.has[target]["train"][p] for p in positions)
+        for source, target, dim in (
+            ("m0", "m1", 3),
+            ("m1", "m0", 3),
+            ("m1", "m2", 9),
+            ("m2", "m1", 9),
+        ):
+            events = sum(
+                agreed.has[source]["train"][p] and agreed.has[target]["train"][p] for p in positions
+            )
             due[exchange, source, target] = int(events) * dim * ITEMSIZE[codec]
     assert found == due
 
@@ -73,7 +84,9 @@ def test_training_payload_is_events_times_dim_times_itemsize(
 def test_relay_bytes_add_up_to_every_flower_message(
     run_folder: Callable[[Settings], RunFolder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = toy_settings(evaluation={"every": 2, "metrics": ["retrieval", "transfer", "probe", "missing"]})
+    settings = toy_settings(
+        evaluation={"every": 2, "metrics": ["retrieval", "transfer", "probe", "missing"]}
+    )
     spy = Spy(monkeypatch)
     run_inprocess(settings, folder := run_folder(settings))
     counted = sum(row.relay_bytes for row in read_ledger(folder.ledger))
@@ -150,21 +163,27 @@ def test_a_frame_goes_to_the_neighbour_it_names_and_to_nobody_else(
     }  # fmt: skip
 
 
-def test_framing_costs_at_most_two_per_cent_at_the_papers_size(run_folder: Callable[[Settings], RunFolder]) -> None:
+def test_framing_costs_at_most_two_per_cent_at_the_papers_size(
+    run_folder: Callable[[Settings], RunFolder],
+) -> None:
     settings = toy_settings(
         data={"source": "tests.toy:source", "options": {"events": 800}},
         graph={"topology": "complete", "dim": 64},
         training={"exchanges": 3, "batch_size": 128},
     )
     run_inprocess(settings, folder := run_folder(settings))
-    rows: list[LedgerRow] = [row for row in read_ledger(folder.ledger) if row.purpose == "train" and row.payload_bytes]
+    rows: list[LedgerRow] = [
+        row for row in read_ledger(folder.ledger) if row.purpose == "train" and row.payload_bytes
+    ]
     assert len(rows) == 3 * 6
     ratios = [row.message_bytes / row.payload_bytes for row in rows]
     assert max(ratios) <= 1.02
     assert min(ratios) > 1.0
 
 
-def test_a_star_leaf_with_one_neighbour_stays_within_two_per_cent(run_folder: Callable[[Settings], RunFolder]) -> None:
+def test_a_star_leaf_with_one_neighbour_stays_within_two_per_cent(
+    run_folder: Callable[[Settings], RunFolder],
+) -> None:
     settings = toy_settings(
         data={"source": "tests.toy:source", "options": {"events": 800}},
         graph={"topology": "star", "dim": 64},
@@ -172,7 +191,9 @@ def test_a_star_leaf_with_one_neighbour_stays_within_two_per_cent(run_folder: Ca
     )
     run_inprocess(settings, folder := run_folder(settings))
     rows = [
-        row for row in read_ledger(folder.ledger) if row.purpose == "train" and row.source == "m1" and row.payload_bytes
+        row
+        for row in read_ledger(folder.ledger)
+        if row.purpose == "train" and row.source == "m1" and row.payload_bytes
     ]
     assert rows
     assert max(row.message_bytes / row.payload_bytes for row in rows) <= 1.02
@@ -195,7 +216,9 @@ def _remember_embeddings(
                 ids = node.agreement.lists["train"][positions[mask]]
                 rows = [int(np.flatnonzero(node._data.event_ids == event)[0]) for event in ids]
                 h = node.encoder(torch.from_numpy(node._data.x[rows]))
-                sent[exchange, node.name, neighbour] = (h @ node.maps[neighbour].restriction().T).numpy()
+                sent[exchange, node.name, neighbour] = (
+                    h @ node.maps[neighbour].restriction().T
+                ).numpy()
         return embed(node, exchange)
 
     monkeypatch.setattr(Node, "embed", remembering)

@@ -14,7 +14,12 @@ from tests.federation.oracle import joint_training, largest_difference
 from tests.federation.runs import SMALL, final_weights
 
 EXCHANGES = 50
-CLIENTS: dict[str, Any] = {"m0": {"dim": 10}, "m1": {"dim": 12}, "m2": {"dim": 14}, "m3": {"dim": 9}}
+CLIENTS: dict[str, Any] = {
+    "m0": {"dim": 10},
+    "m1": {"dim": 12},
+    "m2": {"dim": 14},
+    "m3": {"dim": 9},
+}
 GRAPHS: dict[str, Any] = {
     "complete": {"topology": "complete", "dim": 8},
     "ring": {"topology": "ring", "dim": 5},
@@ -31,7 +36,9 @@ GRAPHS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
-@pytest.mark.parametrize("lacking", [{}, {"m0": 0.3, "m2": 0.2}], ids=["all events", "missing events"])
+@pytest.mark.parametrize(
+    "lacking", [{}, {"m0": 0.3, "m2": 0.2}], ids=["all events", "missing events"]
+)
 def test_federated_training_equals_joint_training(
     graph: str, lacking: dict[str, float], run_folder: Callable[[Settings], RunFolder]
 ) -> None:
@@ -49,12 +56,24 @@ def test_federated_training_equals_joint_training(
 @pytest.mark.parametrize(
     ("objective", "training"),
     [
-        ({"normalised_laplacian": True, "cross_reconstruction": 0.3}, {"optimiser": "adamw", "weight_decay": 0.1}),
-        ({"laplacian": 0.2, "contrastive": 2.0, "reconstruction": 0.0, "temperature": 0.3}, {"optimiser": "adam"}),
+        (
+            {"normalised_laplacian": True, "cross_reconstruction": 0.3},
+            {"optimiser": "adamw", "weight_decay": 0.1},
+        ),
+        (
+            {"laplacian": 0.2, "contrastive": 2.0, "reconstruction": 0.0, "temperature": 0.3},
+            {"optimiser": "adam"},
+        ),
         ({"contrastive": 0.5}, {"optimiser": "sgd", "learning_rate": 0.01}),
         ({"stop_gradient": True, "reconstruction": 0.7, "cross_reconstruction": 0.2}, {}),
-        ({"contrastive": 0.5, "learnable_temperature": True}, {"optimiser": "adamw", "weight_decay": 0.3}),
-        ({"learnable_temperature": True, "temperature": 0.5}, {"optimiser": "adam", "weight_decay": 0.3}),
+        (
+            {"contrastive": 0.5, "learnable_temperature": True},
+            {"optimiser": "adamw", "weight_decay": 0.3},
+        ),
+        (
+            {"learnable_temperature": True, "temperature": 0.5},
+            {"optimiser": "adam", "weight_decay": 0.3},
+        ),
         ({"stop_gradient": True}, {"decay": "cosine", "optimiser": "adamw", "weight_decay": 0.1}),
         # Adam's first step divides by the gradient's own size: where that is 0 but for rounding, 1e-18 becomes 1e-10 of
         # the learning rate. So this one is kept small.
@@ -65,7 +84,9 @@ def test_the_invariant_holds_for_every_option(
     objective: dict[str, Any], training: dict[str, Any], run_folder: Callable[[Settings], RunFolder]
 ) -> None:
     settings = toy_settings(
-        objective=objective, training={"exchanges": 20, "dtype": "float64", **training}, codec="float64"
+        objective=objective,
+        training={"exchanges": 20, "dtype": "float64", **training},
+        codec="float64",
     )
     run_inprocess(settings, folder := run_folder(settings))
     assert largest_difference(final_weights(settings, folder), joint_training(settings)) <= 1e-12
@@ -100,15 +121,25 @@ def _temperatures(weights: dict[str, dict[str, Tensor]]) -> dict[tuple[str, ...]
     return found
 
 
-def test_a_cosine_decay_ends_at_a_learning_rate_of_nearly_0(run_folder: Callable[[Settings], RunFolder]) -> None:
+def test_a_cosine_decay_ends_at_a_learning_rate_of_nearly_0(
+    run_folder: Callable[[Settings], RunFolder],
+) -> None:
     """Plain gradient descent on half a cosine: against the closed form, and not the same as without decay."""
     settings = toy_settings(
         clients=dict.fromkeys(("m0", "m1", "m2"), SMALL),
-        training={"exchanges": 10, "dtype": "float64", "optimiser": "sgd", "learning_rate": 0.05, "decay": "cosine"},
+        training={
+            "exchanges": 10,
+            "dtype": "float64",
+            "optimiser": "sgd",
+            "learning_rate": 0.05,
+            "decay": "cosine",
+        },
         codec="float64",
     )
     run_inprocess(settings, folder := run_folder(settings))
-    constant = settings.model_copy(update={"training": settings.training.model_copy(update={"decay": "none"})})
+    constant = settings.model_copy(
+        update={"training": settings.training.model_copy(update={"decay": "none"})}
+    )
     weights = final_weights(settings, folder)
     assert largest_difference(weights, joint_training(settings)) <= 1e-12
     assert largest_difference(weights, joint_training(constant)) > 1e-4
@@ -158,12 +189,19 @@ def test_a_group_contrast_without_enough_common_events_is_left_out_by_all(
     assert largest_difference(final_weights(settings, folder), joint_training(settings)) <= 1e-12
 
 
-def test_other_terms_stand_beside_a_group_contrast(run_folder: Callable[[Settings], RunFolder]) -> None:
+def test_other_terms_stand_beside_a_group_contrast(
+    run_folder: Callable[[Settings], RunFolder],
+) -> None:
     settings = toy_settings(
         method="centrobind",
         clients=dict.fromkeys(("m0", "m1", "m2"), SMALL),
         graph={"dim": 8},
-        objective={"laplacian": 0.3, "contrastive": 0.7, "normalised_laplacian": True, "temperature": 0.3},
+        objective={
+            "laplacian": 0.3,
+            "contrastive": 0.7,
+            "normalised_laplacian": True,
+            "temperature": 0.3,
+        },
         training={"exchanges": 12, "batch_size": 16, "dtype": "float64", "decay": "cosine"},
         codec="float64",
     )

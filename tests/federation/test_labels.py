@@ -24,7 +24,11 @@ from tests.conftest import toy_settings
 
 COPYING: dict[str, Any] = {"dim": 12, "encoder": "tests.toy:copying_encoder"}
 TRIO = ("ab", "bc", "ca")
-COMMON = {frozenset(("ab", "bc")): "class_b", frozenset(("bc", "ca")): "class_c", frozenset(("ca", "ab")): "class_a"}
+COMMON = {
+    frozenset(("ab", "bc")): "class_b",
+    frozenset(("bc", "ca")): "class_c",
+    frozenset(("ca", "ab")): "class_a",
+}
 CHANCE = 0.45
 """Far above a quarter of 100 test events, and far below 1."""
 
@@ -42,7 +46,10 @@ def untrained(
         "graph": {"topology": "complete", "dim": 12},
         "maps": {"family": "identity"},
         "training": {"exchanges": 0},
-        "evaluation": {"metrics": ["retrieval", "transfer", "probe", "missing"], **(evaluation or {})},
+        "evaluation": {
+            "metrics": ["retrieval", "transfer", "probe", "missing"],
+            **(evaluation or {}),
+        },
     }
     return toy_settings(**{**content, **sections})
 
@@ -52,14 +59,18 @@ def quality(settings: Settings, run_folder: Callable[[Settings], RunFolder]) -> 
     return folder.load_summary().quality
 
 
-def held(settings: Settings, client: str, split: int) -> tuple[NDArray[np.float32], dict[str, NDArray[np.int64]]]:
+def held(
+    settings: Settings, client: str, split: int
+) -> tuple[NDArray[np.float32], dict[str, NDArray[np.int64]]]:
     """Return inputs, which are the embeddings here, and labels of one split in the order of the events' ids."""
     data = client_data(client, settings)
     rows = np.flatnonzero(data.split == split)
     return data.x[rows], {name: values[rows] for name, values in data.labels.items()}
 
 
-def test_every_edge_is_scored_by_what_both_ends_know(run_folder: Callable[[Settings], RunFolder]) -> None:
+def test_every_edge_is_scored_by_what_both_ends_know(
+    run_folder: Callable[[Settings], RunFolder],
+) -> None:
     found = quality(untrained(), run_folder)
     assert len(found.transfer) == len(found.retrieval) == 6
     for row in found.transfer:
@@ -89,7 +100,9 @@ def test_on_a_path_in_one_space_the_ends_are_scored_by_what_they_share_too(
     assert found.label == "class_a, class_b, class_c"
 
 
-def test_a_label_that_is_asked_for_is_everybody_s(run_folder: Callable[[Settings], RunFolder]) -> None:
+def test_a_label_that_is_asked_for_is_everybody_s(
+    run_folder: Callable[[Settings], RunFolder],
+) -> None:
     """class_b: ca knows nothing of it, so it fits nothing, and as a target it can only guess."""
     found = quality(untrained(evaluation={"label": "class_b"}), run_folder)
     accuracy = {(row.source, row.target): row.prototype_accuracy for row in found.transfer}
@@ -99,15 +112,21 @@ def test_a_label_that_is_asked_for_is_everybody_s(run_folder: Callable[[Settings
     assert {row.client: row.accuracy for row in found.probe} == {"ab": 1.0, "bc": 1.0}
 
 
-def test_a_label_that_all_clients_know_is_the_only_one(run_folder: Callable[[Settings], RunFolder]) -> None:
+def test_a_label_that_all_clients_know_is_the_only_one(
+    run_folder: Callable[[Settings], RunFolder],
+) -> None:
     settings = untrained(("ab", "abc", "ca"), evaluation={"metrics": ["transfer", "probe"]})
     found = quality(settings, run_folder)
     assert found.label == "class_a"
     assert [row.prototype_accuracy for row in found.transfer] == [1.0] * 6
 
 
-def test_a_client_without_labels_is_scored_by_its_neighbour_s(run_folder: Callable[[Settings], RunFolder]) -> None:
-    found = quality(untrained(data={"bare": ["bc"]}, evaluation={"metrics": ["transfer", "probe"]}), run_folder)
+def test_a_client_without_labels_is_scored_by_its_neighbour_s(
+    run_folder: Callable[[Settings], RunFolder],
+) -> None:
+    found = quality(
+        untrained(data={"bare": ["bc"]}, evaluation={"metrics": ["transfer", "probe"]}), run_folder
+    )
     accuracy = {(row.source, row.target): row.prototype_accuracy for row in found.transfer}
     assert found.label == "class_a"  # ab and ca, who know any, both know it
     assert set(accuracy) == {("ab", "bc"), ("ab", "ca"), ("ca", "ab"), ("ca", "bc")}
@@ -115,24 +134,38 @@ def test_a_client_without_labels_is_scored_by_its_neighbour_s(run_folder: Callab
     assert max(accuracy["ab", "bc"], accuracy["ca", "bc"]) < CHANCE
 
 
-def test_the_probe_is_the_mean_over_a_client_s_own_labels(run_folder: Callable[[Settings], RunFolder]) -> None:
+def test_the_probe_is_the_mean_over_a_client_s_own_labels(
+    run_folder: Callable[[Settings], RunFolder],
+) -> None:
     """ab knows the class of factor a but does not see it; its probe finds b for certain and guesses at a."""
     settings = untrained(data={"blind": {"ab": "a"}})
     found = {row.client: row for row in quality(settings, run_folder).probe}
     for client in TRIO:
         fit, fit_labels = held(settings, client, 0)
         test, test_labels = held(settings, client, 2)
-        rows = [metrics.linear_probe(client, fit, fit_labels[name], test, test_labels[name]) for name in fit_labels]
+        rows = [
+            metrics.linear_probe(client, fit, fit_labels[name], test, test_labels[name])
+            for name in fit_labels
+        ]
         assert len(rows) == 2
-        assert found[client].accuracy == pytest.approx(np.mean([row.accuracy for row in rows]), abs=1e-12)
-        assert found[client].majority == pytest.approx(np.mean([row.majority for row in rows]), abs=1e-12)
+        assert found[client].accuracy == pytest.approx(
+            np.mean([row.accuracy for row in rows]), abs=1e-12
+        )
+        assert found[client].majority == pytest.approx(
+            np.mean([row.majority for row in rows]), abs=1e-12
+        )
     assert found["bc"].accuracy == found["ca"].accuracy == 1.0
     assert 0.5 <= found["ab"].accuracy < (1 + CHANCE) / 2
 
 
 @pytest.mark.parametrize(
     "data",
-    [{}, {"blind": {"ab": "ab", "bc": "b"}}, {"unlabelled": {"ab": "a"}}, {"unlabelled": {"ca": "a"}}],
+    [
+        {},
+        {"blind": {"ab": "ab", "bc": "b"}},
+        {"unlabelled": {"ab": "a"}},
+        {"unlabelled": {"ca": "a"}},
+    ],
     ids=["all seen", "factor b unseen", "labels of ab incomplete", "labels of ca incomplete"],
 )
 def test_the_fused_probe_is_the_mean_over_labels(
@@ -144,8 +177,12 @@ def test_the_fused_probe_is_the_mean_over_labels(
     by_label = []
     for label in ("class_a", "class_b", "class_c"):
         knowing = [client for client in TRIO if label[-1] in client]
-        known = [_first_known([part[client][1][label] for client in knowing]) for part in (fit, test)]
-        assert min(int(values.min()) for values in known) == 0  # where one has no label, another has
+        known = [
+            _first_known([part[client][1][label] for client in knowing]) for part in (fit, test)
+        ]
+        assert (
+            min(int(values.min()) for values in known) == 0
+        )  # where one has no label, another has
         by_label.append(
             metrics.missing_modalities(
                 {client: fit[client][0] for client in TRIO},
@@ -163,11 +200,15 @@ def test_the_fused_probe_is_the_mean_over_labels(
             expected = float(np.mean([getattr(label, name) for label in labels]))
             assert getattr(row, name) == pytest.approx(expected, abs=1e-6)
     # Unseen, factor b is guessed: two labels of three are found for certain.
-    assert found[0].imputed == (pytest.approx(1.0) if "blind" not in data else pytest.approx(0.75, abs=0.09))
+    assert found[0].imputed == (
+        pytest.approx(1.0) if "blind" not in data else pytest.approx(0.75, abs=0.09)
+    )
 
 
 def _first_known(labels: list[NDArray[np.int64]]) -> NDArray[np.int64]:
-    return np.array([next((value for value in row if value >= 0), -1) for row in zip(*labels, strict=True)])
+    return np.array(
+        [next((value for value in row if value >= 0), -1) for row in zip(*labels, strict=True)]
+    )
 
 
 # ---- the rule itself -------------------------------------------------------------------------------------------------
@@ -189,7 +230,12 @@ def test_a_label_that_all_labelled_clients_know_comes_before_the_first_of_an_edg
     """bc and ca name class_b first and would share that, but ab knows class_a alone; abc knows nothing."""
     settings = untrained(("ab", "bc", "ca", "abc"), evaluation={"metrics": ["transfer"]})
     checked = check(settings)
-    labels = {"ab": ("class_a",), "bc": ("class_b", "class_a"), "ca": ("class_b", "class_a"), "abc": ()}
+    labels = {
+        "ab": ("class_a",),
+        "bc": ("class_b", "class_a"),
+        "ca": ("class_b", "class_a"),
+        "abc": (),
+    }
     found = [replace(manifest, labels=labels[name]) for name, manifest in checked.manifests.items()]
     assert agree(found, settings, checked.topology).all_labels() == ("class_a",)
     found[-1] = replace(found[-1], labels=("class_c",))  # now no label is everybody's

@@ -24,7 +24,11 @@ MISSING = {"m0": 0.3, "m1": 0.0, "m2": 0.2}
 OPTIONS: dict[str, dict[str, Any]] = {
     "default": {},
     "temperature": {
-        "objective": {"learnable_temperature": True, "stop_gradient": True, "cross_reconstruction": 0.2},
+        "objective": {
+            "learnable_temperature": True,
+            "stop_gradient": True,
+            "cross_reconstruction": 0.2,
+        },
         "training": {"decay": "cosine"},
     },
     "no reconstruction, decayed weights": {
@@ -33,7 +37,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     "imagebind": {"method": "imagebind", "graph": {"dim": 8, "topology": "star"}},
     "gram": {"method": "gram", "graph": {"dim": 8}},
-    "tiny batches of a group": {"method": "centrobind", "graph": {"dim": 8}, "training": {"batch_size": 3}},
+    "tiny batches of a group": {
+        "method": "centrobind",
+        "graph": {"dim": 8},
+        "training": {"batch_size": 3},
+    },
     "tiny batches of pairs": {"training": {"batch_size": 2}},
 }
 
@@ -47,7 +55,12 @@ def options(engine: str, **sections: Any) -> Settings:
         "engine": engine,
         **sections,
     }
-    training = {"exchanges": 12, "batch_size": 16, "dtype": "float64", **sections.get("training", {})}
+    training = {
+        "exchanges": 12,
+        "batch_size": 16,
+        "dtype": "float64",
+        **sections.get("training", {}),
+    }
     return toy_settings(**{**content, "training": training})
 
 
@@ -67,15 +80,22 @@ def test_several_steps_an_exchange_are_steps_of_joint_training(tmp_path: Path) -
     settings = options("pooled", training={"batches": 3, "local_steps": 2})
     start(settings, tmp_path / "pooled")
     assert (
-        largest_difference(final_weights(settings, RunFolder(tmp_path / "pooled")), joint_training(settings)) <= 1e-12
+        largest_difference(
+            final_weights(settings, RunFolder(tmp_path / "pooled")), joint_training(settings)
+        )
+        <= 1e-12
     )
 
 
-def test_what_travels_is_every_raw_training_input_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_travels_is_every_raw_training_input_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(joint, "_FRAME_EVENTS", 64)  # more than one frame for each client
     settings = options("pooled")
     summary = start(settings, tmp_path / "pooled")
-    rows = [row for row in read_ledger(tmp_path / "pooled" / "ledger.csv") if row.purpose == "train"]
+    rows = [
+        row for row in read_ledger(tmp_path / "pooled" / "ledger.csv") if row.purpose == "train"
+    ]
     assert {row.destination for row in rows} == {RELAY}
     assert {row.exchange for row in rows} == {0}
     for client in settings.clients:
@@ -96,7 +116,9 @@ METRICS = ["retrieval", "transfer", "probe", "missing", "consistency"]
 
 
 @pytest.mark.draws_report
-def test_quality_is_measured_as_in_every_run(tmp_path: Path, run_folder: Callable[[Settings], RunFolder]) -> None:
+def test_quality_is_measured_as_in_every_run(
+    tmp_path: Path, run_folder: Callable[[Settings], RunFolder]
+) -> None:
     """The same weights but for the last bits of float64, embedded in float32: the same numbers but for a near tie."""
     evaluation = {"metrics": METRICS, "every": 0}
     pooled = start(options("pooled", evaluation=evaluation), tmp_path / "pooled")
@@ -123,13 +145,17 @@ def _same(one: Any, other: Any) -> None:
 
 
 @pytest.mark.parametrize("where", ["in training", "before evaluation"])
-def test_a_killed_run_is_resumed_to_the_same_bits(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_run_is_resumed_to_the_same_bits(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = options("pooled", evaluation={"metrics": METRICS, "every": 0})
     whole = start(settings, tmp_path / "whole")
     with monkeypatch.context() as patch, pytest.raises(PowerCut):
         if where == "in training":
             step = JointTraining.step
-            patch.setattr(JointTraining, "step", lambda self, t: _cut() if t == 7 else step(self, t))
+            patch.setattr(
+                JointTraining, "step", lambda self, t: _cut() if t == 7 else step(self, t)
+            )
         else:
             cut_before_the_final_evaluation(patch)
         start(settings, tmp_path / "broken")
@@ -149,8 +175,13 @@ def _cut() -> None:
 
 
 def test_an_encoder_that_draws_random_numbers_draws_the_same_again(tmp_path: Path) -> None:
-    clients = {"m0": {"encoder": "tests.toy:dropout_encoder", "dim": 9}, "m1": {**SMALL}, "m2": {**SMALL}}
+    clients = {
+        "m0": {"encoder": "tests.toy:dropout_encoder", "dim": 9},
+        "m1": {**SMALL},
+        "m2": {**SMALL},
+    }
     digests = [
-        start(options("pooled", clients=clients), tmp_path / name).weights_digest["m0"] for name in ("one", "other")
+        start(options("pooled", clients=clients), tmp_path / name).weights_digest["m0"]
+        for name in ("one", "other")
     ]
     assert digests[0] == digests[1]

@@ -37,7 +37,10 @@ class Coarse(Codec):
         return np.clip(np.round(values / COARSE_STEP), -127, 127).astype(np.int8).tobytes()
 
     def decode(self, payload: bytes, events: int, dim: int) -> NDArray[np.floating]:
-        return np.frombuffer(payload, dtype=np.int8).reshape(events, dim).astype(np.float64) * COARSE_STEP
+        return (
+            np.frombuffer(payload, dtype=np.int8).reshape(events, dim).astype(np.float64)
+            * COARSE_STEP
+        )
 
     def payload_bytes(self, events: int, dim: int) -> int:
         return events * dim
@@ -65,7 +68,13 @@ def options(training: dict[str, Any], missing: float = 0.0, **sections: Any) -> 
         "clients": {name: {**SMALL, "missing": fraction} for name, fraction in lacking.items()},
         "graph": {"dim": 5},
         "codec": "float64",
-        "training": {"exchanges": 9, "batch_size": 8, "dtype": "float64", "learning_rate": 0.01, **training},
+        "training": {
+            "exchanges": 9,
+            "batch_size": 8,
+            "dtype": "float64",
+            "learning_rate": 0.01,
+            **training,
+        },
     }
     return toy_settings(**{**content, **sections})
 
@@ -74,9 +83,19 @@ MISSING = pytest.mark.parametrize("missing", [0.0, 0.4], ids=["all events", "mis
 TRAININGS: dict[str, dict[str, Any]] = {
     "batches": {"batches": 3},
     "local steps": {"local_steps": 2},
-    "batches and local steps": {"batches": 3, "local_steps": 2, "optimiser": "adamw", "weight_decay": 0.1},
+    "batches and local steps": {
+        "batches": 3,
+        "local_steps": 2,
+        "optimiser": "adamw",
+        "weight_decay": 0.1,
+    },
     "stale": {"stale": True},
-    "stale, batches and local steps": {"stale": True, "batches": 2, "local_steps": 3, "decay": "cosine"},
+    "stale, batches and local steps": {
+        "stale": True,
+        "batches": 2,
+        "local_steps": 3,
+        "decay": "cosine",
+    },
 }
 
 
@@ -85,7 +104,9 @@ TRAININGS: dict[str, dict[str, Any]] = {
 def test_weights_equal_those_of_the_protocol_in_plain_torch(
     training: dict[str, Any], missing: float, run_folder: Callable[[Settings], RunFolder]
 ) -> None:
-    settings = options(training, missing, objective={"learnable_temperature": True, "cross_reconstruction": 0.2})
+    settings = options(
+        training, missing, objective={"learnable_temperature": True, "cross_reconstruction": 0.2}
+    )
     run_inprocess(settings, folder := run_folder(settings))
     expected, _ = simulated_protocol(settings)
     assert not folder.load_summary().absences
@@ -94,17 +115,29 @@ def test_weights_equal_those_of_the_protocol_in_plain_torch(
 
 @MISSING
 @pytest.mark.parametrize("method", ["centrobind", "gram"])
-def test_group_contrasts_too(method: str, missing: float, run_folder: Callable[[Settings], RunFolder]) -> None:
-    settings = options({"batches": 2, "local_steps": 2, "stale": True}, missing, method=method, graph={"dim": 8})
+def test_group_contrasts_too(
+    method: str, missing: float, run_folder: Callable[[Settings], RunFolder]
+) -> None:
+    settings = options(
+        {"batches": 2, "local_steps": 2, "stale": True}, missing, method=method, graph={"dim": 8}
+    )
     run_inprocess(settings, folder := run_folder(settings))
-    assert largest_difference(final_weights(settings, folder), simulated_protocol(settings)[0]) <= 1e-12
+    assert (
+        largest_difference(final_weights(settings, folder), simulated_protocol(settings)[0])
+        <= 1e-12
+    )
 
 
-def test_batches_so_small_that_edges_sit_some_of_them_out(run_folder: Callable[[Settings], RunFolder]) -> None:
+def test_batches_so_small_that_edges_sit_some_of_them_out(
+    run_folder: Callable[[Settings], RunFolder],
+) -> None:
     settings = options({"batches": 3, "batch_size": 3, "local_steps": 2}, 0.6)
     run_inprocess(settings, folder := run_folder(settings))
     assert not folder.load_summary().absences
-    assert largest_difference(final_weights(settings, folder), simulated_protocol(settings)[0]) <= 1e-12
+    assert (
+        largest_difference(final_weights(settings, folder), simulated_protocol(settings)[0])
+        <= 1e-12
+    )
 
 
 def test_the_oracle_of_one_step_is_joint_training() -> None:
@@ -122,25 +155,34 @@ def test_the_first_two_exchanges_of_a_stale_schedule_carry_initial_embeddings(
     settings = options({"stale": True, "exchanges": 4})
     frames = _listen(monkeypatch)
     run_inprocess(settings, run_folder(settings))
-    nothing_learnt = options({"stale": True, "exchanges": 4, "learning_rate": 1e-300, "optimiser": "sgd"})
+    nothing_learnt = options(
+        {"stale": True, "exchanges": 4, "learning_rate": 1e-300, "optimiser": "sgd"}
+    )
     _, still = simulated_protocol(nothing_learnt)
     _, moving = simulated_protocol(settings)
     for exchange in range(4):
         for key, events in still.sent[exchange].items():
             found = frames[exchange, *key]
-            np.testing.assert_allclose(found, torch.stack(list(moving.sent[exchange][key][0].values())), atol=1e-12)
+            np.testing.assert_allclose(
+                found, torch.stack(list(moving.sent[exchange][key][0].values())), atol=1e-12
+            )
             moved = np.abs(found - torch.stack(list(events[0].values())).numpy()).max()
             assert (moved <= 1e-12) == (exchange < 2)
 
 
 @MISSING
 @pytest.mark.parametrize(
-    "training", [{"batches": 3}, {"local_steps": 2}, {"stale": True}], ids=["batches", "local steps", "stale"]
+    "training",
+    [{"batches": 3}, {"local_steps": 2}, {"stale": True}],
+    ids=["batches", "local steps", "stale"],
 )
 def test_payload_is_events_times_dim_times_itemsize(
     training: dict[str, Any], missing: float, run_folder: Callable[[Settings], RunFolder]
 ) -> None:
-    graph = {"topology": "edges", "edges": [{"between": ["m0", "m1"], "dim": 3}, {"between": ["m1", "m2"], "dim": 9}]}
+    graph = {
+        "topology": "edges",
+        "edges": [{"between": ["m0", "m1"], "dim": 3}, {"between": ["m1", "m2"], "dim": 9}],
+    }
     settings = options(training, missing, graph=graph, codec="float16")
     run_inprocess(settings, folder := run_folder(settings))
     agreed = check(settings).agreement
@@ -148,22 +190,41 @@ def test_payload_is_events_times_dim_times_itemsize(
     due: dict[tuple[int, str, str], int] = {}
     for exchange in range(settings.training.exchanges):
         batches = settings.training.batches
-        positions = np.concatenate([schedule.positions(exchange * batches + index) for index in range(batches)])
-        for source, target, dim in (("m0", "m1", 3), ("m1", "m0", 3), ("m1", "m2", 9), ("m2", "m1", 9)):
-            events = sum(agreed.has[source]["train"][p] and agreed.has[target]["train"][p] for p in positions)
+        positions = np.concatenate(
+            [schedule.positions(exchange * batches + index) for index in range(batches)]
+        )
+        for source, target, dim in (
+            ("m0", "m1", 3),
+            ("m1", "m0", 3),
+            ("m1", "m2", 9),
+            ("m2", "m1", 9),
+        ):
+            events = sum(
+                agreed.has[source]["train"][p] and agreed.has[target]["train"][p] for p in positions
+            )
             due[exchange, source, target] = int(events) * dim * 2
     assert training_payload(folder) == due
 
 
-def test_the_losses_of_an_exchange_are_means_over_its_steps(run_folder: Callable[[Settings], RunFolder]) -> None:
+def test_the_losses_of_an_exchange_are_means_over_its_steps(
+    run_folder: Callable[[Settings], RunFolder],
+) -> None:
     """With a learning rate of nothing every pass sees the same values, so the mean over passes is that of one."""
     rows = []
     for local_steps in (1, 3):
         settings = options(
-            {"batches": 2, "local_steps": local_steps, "learning_rate": 1e-300, "optimiser": "sgd", "exchanges": 2}
+            {
+                "batches": 2,
+                "local_steps": local_steps,
+                "learning_rate": 1e-300,
+                "optimiser": "sgd",
+                "exchanges": 2,
+            }
         )
         run_inprocess(settings, folder := run_folder(settings))
-        rows.append([row["losses"] for row in read_rows(folder.metrics) if row["kind"] == "exchange"])
+        rows.append(
+            [row["losses"] for row in read_rows(folder.metrics) if row["kind"] == "exchange"]
+        )
     assert rows[0][0][0]["events"] == 16
     for once, thrice in zip(rows[0], rows[1], strict=True):
         for one, three in zip(once, thrice, strict=True):
@@ -206,9 +267,14 @@ def test_residuals_follow_their_events_over_several_epochs(
             arrived = torch.stack([z for batch in batches for z in batch.values()]).numpy()
             np.testing.assert_allclose(frames[exchange, source, target], arrived, atol=1e-9)
     assert largest_difference(final_weights(settings, folder), expected) <= 1e-12
-    without = settings.model_copy(update={"training": settings.training.model_copy(update={"error_feedback": False})})
+    without = settings.model_copy(
+        update={"training": settings.training.model_copy(update={"error_feedback": False})}
+    )
     assert (
-        largest_difference(simulated_protocol(without, {"float16": half, "coarse": rounded}[codec])[0], expected) > 1e-7
+        largest_difference(
+            simulated_protocol(without, {"float16": half, "coarse": rounded}[codec])[0], expected
+        )
+        > 1e-7
     )
 
 
@@ -227,7 +293,9 @@ def test_what_arrives_of_a_constant_embedding_is_right_on_average(
         schedule = BatchSchedule(len(agreed.lists["train"]), 20, settings.seed)
         arrived: dict[int, list[NDArray[np.floating]]] = {}
         for exchange in range(60):
-            for position, z in zip(schedule.positions(exchange), frames[exchange, "m0", "m1"], strict=True):
+            for position, z in zip(
+                schedule.positions(exchange), frames[exchange, "m0", "m1"], strict=True
+            ):
                 arrived.setdefault(int(position), []).append(z)
         _, post = simulated_protocol(
             options({"exchanges": 3, **{k: training[k] for k in training if k != "exchanges"}})

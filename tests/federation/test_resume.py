@@ -19,7 +19,11 @@ from tests.federation.runs import SMALL, PowerCut, cut_at, cut_before_the_final_
 @pytest.mark.parametrize("optimiser", ["adam", "sgd"])
 @pytest.mark.parametrize(("cut", "kept"), [(1, 0), (5, 4), (8, 8), (9, 8)])
 def test_a_resumed_run_ends_in_the_same_bits(
-    optimiser: str, cut: int, kept: int, run_folder: Callable[[Settings], RunFolder], monkeypatch: pytest.MonkeyPatch
+    optimiser: str,
+    cut: int,
+    kept: int,
+    run_folder: Callable[[Settings], RunFolder],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings = toy_settings(
         training={"exchanges": 10, "optimiser": optimiser, "learning_rate": 0.01},
@@ -40,7 +44,9 @@ def test_a_resumed_run_ends_in_the_same_bits(
     assert one.weights_digest == other.weights_digest
     assert one.quality == other.quality
     assert other.resumed == 1
-    assert [row["exchange"] for row in read_rows(broken.metrics) if row["kind"] == "exchange"] == list(range(10))
+    assert [
+        row["exchange"] for row in read_rows(broken.metrics) if row["kind"] == "exchange"
+    ] == list(range(10))
     assert _training(whole) == _training(broken)
 
 
@@ -68,9 +74,15 @@ EVERYTHING: dict[str, Any] = {
 @pytest.mark.parametrize("stale", [True, False], ids=["stale", "in step"])
 @pytest.mark.parametrize(("cut", "kept"), [(2, 0), (3, 3), (4, 3), (6, 6)])
 def test_residuals_waiting_embeddings_and_temperatures_survive(
-    stale: bool, cut: int, kept: int, run_folder: Callable[[Settings], RunFolder], monkeypatch: pytest.MonkeyPatch
+    stale: bool,
+    cut: int,
+    kept: int,
+    run_folder: Callable[[Settings], RunFolder],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settings = toy_settings(**{**EVERYTHING, "training": {**EVERYTHING["training"], "stale": stale}})
+    settings = toy_settings(
+        **{**EVERYTHING, "training": {**EVERYTHING["training"], "stale": stale}}
+    )
     run_inprocess(settings, whole := run_folder(settings))
     broken = run_folder(settings)
     with monkeypatch.context() as patch, pytest.raises(PowerCut):
@@ -90,7 +102,10 @@ def test_a_run_cut_off_before_its_final_evaluation_measures_the_trained_weights(
     settings = toy_settings(
         clients=dict.fromkeys(("m0", "m1", "m2"), SMALL),
         training={"exchanges": 8, "learning_rate": 0.01},
-        evaluation={"every": 4, "metrics": ["retrieval", "transfer", "probe", "missing", "consistency"]},
+        evaluation={
+            "every": 4,
+            "metrics": ["retrieval", "transfer", "probe", "missing", "consistency"],
+        },
     )
     run_inprocess(settings, whole := run_folder(settings))
     untrained = toy_settings(**{**settings.model_dump(), "training": {"exchanges": 0}})
@@ -107,7 +122,9 @@ def test_a_run_cut_off_before_its_final_evaluation_measures_the_trained_weights(
     assert one.quality == other.quality != start.load_summary().quality
     assert other.resumed == 1
     assert _training(whole) == _training(broken)
-    evaluated = [row["exchange"] for row in read_rows(broken.metrics) if row["kind"] == "evaluation"]
+    evaluated = [
+        row["exchange"] for row in read_rows(broken.metrics) if row["kind"] == "evaluation"
+    ]
     assert evaluated == [4, 8, 8]  # twice on validation events, once on test events
 
 
@@ -127,7 +144,9 @@ def test_a_torn_last_line_does_not_stop_a_resume(
     assert broken.load_summary().weights_digest == whole.load_summary().weights_digest
 
 
-DROPOUT: dict[str, Any] = {"clients": {"m0": {"encoder": "tests.toy:dropout_encoder", "dim": 9}, "m1": {}, "m2": {}}}
+DROPOUT: dict[str, Any] = {
+    "clients": {"m0": {"encoder": "tests.toy:dropout_encoder", "dim": 9}, "m1": {}, "m2": {}}
+}
 
 
 @pytest.mark.parametrize("sections", [DROPOUT, EVERYTHING], ids=["dropout", "everything"])
@@ -177,5 +196,7 @@ def _losses(folder: RunFolder) -> list[object]:
 
 
 def _training(folder: RunFolder) -> list[tuple[object, ...]]:
-    rows = (row for row in read_ledger(folder.ledger) if row.purpose == "train" and row.payload_bytes)
+    rows = (
+        row for row in read_ledger(folder.ledger) if row.purpose == "train" and row.payload_bytes
+    )
     return sorted((row.exchange, row.source, row.destination, row.payload_bytes) for row in rows)

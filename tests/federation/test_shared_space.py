@@ -28,32 +28,51 @@ def imagebind(**sections: object) -> Settings:
 
 
 @pytest.mark.draws_report
-def test_the_pair_without_the_anchor_is_measured(run_folder: Callable[[Settings], RunFolder]) -> None:
-    settings = imagebind(evaluation={"every": 3, "metrics": ["retrieval", "transfer", "consistency"]})
+def test_the_pair_without_the_anchor_is_measured(
+    run_folder: Callable[[Settings], RunFolder],
+) -> None:
+    settings = imagebind(
+        evaluation={"every": 3, "metrics": ["retrieval", "transfer", "consistency"]}
+    )
     run_inprocess(settings, folder := run_folder(settings))
     summary = folder.load_summary()
     directions = set(permutations(CLIENTS, 2))
     assert {(row.source, row.target) for row in summary.quality.retrieval} == directions
     assert {(row.source, row.target) for row in summary.quality.transfer} == directions
     assert len(summary.quality.consistency) == 3
-    trained = {(row.source, row.target) for row in summary.bytes if row.purpose == "train" and row.payload_bytes}
+    trained = {
+        (row.source, row.target)
+        for row in summary.bytes
+        if row.purpose == "train" and row.payload_bytes
+    }
     assert trained == {("m0", "m1"), ("m0", "m2"), ("m1", "m0"), ("m2", "m0")}
     assert folder.report.is_file()
 
 
-def test_it_is_measured_as_the_cosine_of_the_embeddings_themselves(run_folder: Callable[[Settings], RunFolder]) -> None:
+def test_it_is_measured_as_the_cosine_of_the_embeddings_themselves(
+    run_folder: Callable[[Settings], RunFolder],
+) -> None:
     settings = imagebind()
     run_inprocess(settings, folder := run_folder(settings))
     topology, agreed = build_topology(settings), check(settings).agreement
     found = {}
     for client in ("m1", "m2"):
-        node = Node(client, settings, client_data(client, settings), agreed.for_client(client, topology))
+        node = Node(
+            client, settings, client_data(client, settings), agreed.for_client(client, topology)
+        )
         node.load_state(folder.load_client(settings.training.exchanges, client))
         found[client], has = node.embeddings("test")
         assert has.all()
     expected = metrics.retrieval("m1", "m2", found["m1"], found["m2"], None)
-    (measured,) = [row for row in folder.load_summary().quality.retrieval if (row.source, row.target) == ("m1", "m2")]
-    assert (measured.recall_at_1, measured.recall_at_10) == (expected.recall_at_1, expected.recall_at_10)
+    (measured,) = [
+        row
+        for row in folder.load_summary().quality.retrieval
+        if (row.source, row.target) == ("m1", "m2")
+    ]
+    assert (measured.recall_at_1, measured.recall_at_10) == (
+        expected.recall_at_1,
+        expected.recall_at_10,
+    )
     assert not np.array_equal(found["m1"], found["m2"])
 
 

@@ -26,7 +26,9 @@ METRICS = ["retrieval", "transfer", "probe", "missing", "consistency"]
 
 def random_method(**sections: Any) -> Settings:
     """Return settings of `method: random`; the toy settings' own number of exchanges would override the method's."""
-    content = toy_settings(clients=dict.fromkeys(("m0", "m1", "m2"), SMALL), **sections).model_dump(mode="json")
+    content = toy_settings(clients=dict.fromkeys(("m0", "m1", "m2"), SMALL), **sections).model_dump(
+        mode="json"
+    )
     del content["training"]["exchanges"]
     return Settings.model_validate({**content, "method": "random"})
 
@@ -76,14 +78,19 @@ def test_it_can_be_cut_off_and_resumed(tmp_path: Path, monkeypatch: pytest.Monke
 
 def held_out(split: str, hidden: int, noise: int, **options: Any) -> Settings:
     return toy_settings(
-        data={"source": "tests.toy:masked", "options": {"split": hidden, "noise": noise, **options}},
+        data={
+            "source": "tests.toy:masked",
+            "options": {"split": hidden, "noise": noise, **options},
+        },
         clients=dict.fromkeys(("m0", "m1", "m2"), SMALL),
         training={"exchanges": 4},
         evaluation={"metrics": METRICS, "split": split, "every": 0, "events": 60},
     )
 
 
-def measured(settings: Settings, run_folder: Callable[[Settings], RunFolder]) -> tuple[Quality, RunFolder]:
+def measured(
+    settings: Settings, run_folder: Callable[[Settings], RunFolder]
+) -> tuple[Quality, RunFolder]:
     run_inprocess(settings, folder := run_folder(settings))
     return folder.load_summary().quality, folder
 
@@ -102,7 +109,11 @@ def test_the_final_evaluation_sees_its_own_split_and_no_other(
     assert one.split == split
     events = {"validation": 30, "test": 60}[split]  # evaluation.events, and half of it
     assert {row.events for metric in METRICS for row in getattr(one, metric)} == {events}
-    sent = [row for row in read_ledger(folder.ledger) if row.purpose == "evaluate" and row.destination == "m1"]
+    sent = [
+        row
+        for row in read_ledger(folder.ledger)
+        if row.purpose == "evaluate" and row.destination == "m1"
+    ]
     assert {row.events for row in sent if row.payload_bytes} == {events}
 
 

@@ -30,7 +30,13 @@ CLIENTS = ("m0", "m1", "m2")
 
 
 def source(
-    modality: str, seed: int, *, train: int = 600, test: int = 400, shuffle: int = -1, kept: float = 0.0
+    modality: str,
+    seed: int,
+    *,
+    train: int = 600,
+    test: int = 400,
+    shuffle: int = -1,
+    kept: float = 0.0,
 ) -> ModalityData:
     """Ten classes around centres that all modalities share, each with noise of its own.
 
@@ -46,7 +52,9 @@ def source(
     if shuffle >= 0:
         first = round(kept * train)
         labels[first:train] = numpy_generator(shuffle, "shuffled").permutation(labels[first:train])
-    return ModalityData(x.astype(np.float32), np.arange(count) * 3 + 1, split, {"class": labels.astype(np.int64)})
+    return ModalityData(
+        x.astype(np.float32), np.arange(count) * 3 + 1, split, {"class": labels.astype(np.int64)}
+    )
 
 
 class AsItIs(nn.Module):
@@ -61,7 +69,9 @@ class AsItIs(nn.Module):
         return x
 
 
-def leak_settings(metrics_: Sequence[str] = ("transfer", "probe", "missing"), **options: Any) -> Settings:
+def leak_settings(
+    metrics_: Sequence[str] = ("transfer", "probe", "missing"), **options: Any
+) -> Settings:
     """Return the settings of an untrained federation that measures the source above."""
     return toy_settings(
         data={"source": "tests.metrics.leaks:source", "options": options},
@@ -109,7 +119,9 @@ def above_chance(qualities: Sequence[Quality], chance: float, answers: int) -> l
 
 def in_two_splits(units: NDArray[Any], split: NDArray[np.uint8]) -> list[Any]:
     """Return the units (subjects, sequences, images, events) of which some are in one split and some in another."""
-    pairs = np.unique(np.stack([np.unique(units, return_inverse=True)[1].ravel(), split.astype(np.int64)]), axis=1)
+    pairs = np.unique(
+        np.stack([np.unique(units, return_inverse=True)[1].ravel(), split.astype(np.int64)]), axis=1
+    )
     names, counts = np.unique(pairs[0], return_counts=True)
     found: list[Any] = np.unique(units)[names[counts > 1]].tolist()
     return found
@@ -123,9 +135,16 @@ def split_otherwise(loaded: Mapping[str, ModalityData]) -> list[Any]:
 
 def held_out_in_probe(agreement: Agreement, manifests: Mapping[str, Manifest]) -> list[Any]:
     """Return the events of the probe list that some client holds out, or that are in a held-out list."""
-    held_out = [manifest.events[split] for manifest in manifests.values() for split in SPLITS if split != "train"]
+    held_out = [
+        manifest.events[split]
+        for manifest in manifests.values()
+        for split in SPLITS
+        if split != "train"
+    ]
     lists = [agreement.lists[split] for split in SPLITS if split != "train"]
-    found: list[Any] = np.intersect1d(agreement.lists["probe"], np.concatenate([*held_out, *lists])).tolist()
+    found: list[Any] = np.intersect1d(
+        agreement.lists["probe"], np.concatenate([*held_out, *lists])
+    ).tolist()
     return found
 
 
@@ -149,7 +168,9 @@ def wrong_rows(fits: Sequence[Fit], settings: Settings, held_out: Split = "test"
         for row, label in zip(fit.fitted, fit.fitted_labels.tolist(), strict=True):
             split, true = known[fit.fitted_client].get(_key(row), ("unknown", -1))
             if split != "train" or true != label:
-                found.append(f"{fit.metric} of {fit.fitted_client} fitted on a {split} event, label {label}")
+                found.append(
+                    f"{fit.metric} of {fit.fitted_client} fitted on a {split} event, label {label}"
+                )
         for row in fit.tested:
             split, _ = known[fit.tested_client].get(_key(row), ("unknown", -1))
             if split != held_out:
@@ -177,16 +198,25 @@ def spied() -> Iterator[list[Fit]]:
     fits: list[Fit] = []
     transfer, probe, missing = metrics.transfer, metrics.linear_probe, metrics.missing_modalities
 
-    def spy_transfer(source: str, target: str, train_z: Any, train_labels: Any, test_z: Any, test_labels: Any) -> Any:
+    def spy_transfer(
+        source: str, target: str, train_z: Any, train_labels: Any, test_z: Any, test_labels: Any
+    ) -> Any:
         fits.append(Fit("transfer", source, train_z, train_labels, target, test_z))
         return transfer(source, target, train_z, train_labels, test_z, test_labels)
 
-    def spy_probe(client: str, train_h: Any, train_labels: Any, test_h: Any, test_labels: Any) -> Any:
+    def spy_probe(
+        client: str, train_h: Any, train_labels: Any, test_h: Any, test_labels: Any
+    ) -> Any:
         fits.append(Fit("probe", client, train_h, train_labels, client, test_h))
         return probe(client, train_h, train_labels, test_h, test_labels)
 
-    def spy_missing(train_h: Any, train_labels: Any, test_h: Any, test_labels: Any, *rest: Any, **more: Any) -> Any:
-        fits.extend(Fit("missing", name, train_h[name], train_labels, name, test_h[name]) for name in train_h)
+    def spy_missing(
+        train_h: Any, train_labels: Any, test_h: Any, test_labels: Any, *rest: Any, **more: Any
+    ) -> Any:
+        fits.extend(
+            Fit("missing", name, train_h[name], train_labels, name, test_h[name])
+            for name in train_h
+        )
         return missing(train_h, train_labels, test_h, test_labels, *rest, **more)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -37,7 +37,10 @@ def mean_average_precision(queries: Array, gallery: Array, labels: Array) -> flo
     for query, label in zip(queries.tolist(), labels.tolist(), strict=True):
         if label < 0:
             continue
-        scored = [(cosine(query, item), other == label) for item, other in zip(gallery.tolist(), labels, strict=True)]
+        scored = [
+            (cosine(query, item), other == label)
+            for item, other in zip(gallery.tolist(), labels, strict=True)
+        ]
         known = [entry for entry, other in zip(scored, labels, strict=True) if other >= 0]
         relevant = sorted((score for score, good in known if good), reverse=True)
         at_ranks = []
@@ -51,13 +54,19 @@ def mean_average_precision(queries: Array, gallery: Array, labels: Array) -> flo
 def prototype_accuracy(train: Array, train_labels: Array, test: Array, test_labels: Array) -> float:
     prototypes = {}
     for label in sorted({int(label) for label in train_labels if label >= 0}):
-        rows = [row / np.linalg.norm(row) for row, other in zip(train, train_labels, strict=True) if other == label]
+        rows = [
+            row / np.linalg.norm(row)
+            for row, other in zip(train, train_labels, strict=True)
+            if other == label
+        ]
         prototypes[label] = np.mean(rows, axis=0)
     right = total = 0
     for row, label in zip(test, test_labels, strict=True):
         if label >= 0:
             total += 1
-            right += label == max(prototypes, key=lambda name: cosine(row.tolist(), prototypes[name].tolist()))
+            right += label == max(
+                prototypes, key=lambda name: cosine(row.tolist(), prototypes[name].tolist())
+            )
     return float(right / total)
 
 
@@ -87,7 +96,9 @@ def missing(
     )
 
     def score(h: Mapping[str, Array]) -> float:
-        return float(model.score(scaler.transform(np.hstack([h[name] for name in names])), test_labels))
+        return float(
+            model.score(scaler.transform(np.hstack([h[name] for name in names])), test_labels)
+        )
 
     rows = []
     for count in range(len(names)):
@@ -107,7 +118,9 @@ def missing(
             for key, values in scores.items():
                 values.append(score(fills[key]))
         row = {key: float(np.mean(values)) for key, values in scores.items()}
-        rows.append(row | {"worst_imputed": min(scores["imputed"]), "subsets": len(scores["imputed"])})
+        rows.append(
+            row | {"worst_imputed": min(scores["imputed"]), "subsets": len(scores["imputed"])}
+        )
     return rows
 
 

@@ -77,7 +77,12 @@ def test_with_permuted_training_labels_every_accuracy_is_chance(run_folder: Make
 def test_fitting_on_test_events_is_noticed(run_folder: MakeFolder) -> None:
     with fitting_on_test_events():
         found = above_chance(shuffled(run_folder), 1 / CLASSES, ANSWERS)
-    assert {name.split(":")[0] for name in found} == {"prototypes", "transfer probe", "probe", "missing"}
+    assert {name.split(":")[0] for name in found} == {
+        "prototypes",
+        "transfer probe",
+        "probe",
+        "missing",
+    }
 
 
 def test_the_bound_is_narrow_enough_to_notice_a_few_leaked_labels(run_folder: MakeFolder) -> None:
@@ -132,7 +137,12 @@ TRIO = ("ab", "bc", "ca")
 KINDS: dict[str, tuple[str, tuple[str, ...], Callable[[ModalityData], Units], dict[str, Any]]] = {
     "scenes": ("scenes", ("camera", "lidar", "radar", "beam", "gps"), sequences, {"events": 400}),
     "watch": ("watch", ("accelerometer", "gyroscope", "spectrum"), subjects, {"stride": 128}),
-    "halves": ("fashion", ("original", "embossed", "inverted", "top", "bottom", "small"), images, {}),
+    "halves": (
+        "fashion",
+        ("original", "embossed", "inverted", "top", "bottom", "small"),
+        images,
+        {},
+    ),
     "trio": ("fashion", TRIO, images, {}),
     "trio-hard": ("fashion", tuple(f"{name}-hard" for name in TRIO), images, {}),
     "multifeature": ("multifeature", ("fourier", "pixels", "morphology"), events, {}),
@@ -151,13 +161,22 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
     own = tmp_path_factory.mktemp("folder")
     generator = np.random.default_rng(0)
     for name in ("a", "b"):
-        np.savez(own / f"{name}.npz", x=generator.normal(size=(80, 3)), event_id=generator.permutation(100)[:80])
+        np.savez(
+            own / f"{name}.npz",
+            x=generator.normal(size=(80, 3)),
+            event_id=generator.permutation(100)[:80],
+        )
     recorded = tmp_path_factory.mktemp("deepsense6g")
     export_deepsense6g(recorded, events=240, modalities=("camera", "beam"), light=True)
     watched = write_mmfi(
-        tmp_path_factory.mktemp("mmfi"), subjects=range(1, 41), activities=(1,), modalities=("rgb", "mmwave")
+        tmp_path_factory.mktemp("mmfi"),
+        subjects=range(1, 41),
+        activities=(1,),
+        modalities=("rgb", "mmwave"),
     )
-    filmed = write_utd_mhad(tmp_path_factory.mktemp("utd-mhad"), modalities=("inertial", "skeleton"))
+    filmed = write_utd_mhad(
+        tmp_path_factory.mktemp("utd-mhad"), modalities=("inertial", "skeleton")
+    )
     return {
         "deepsense6g": {"path": str(recorded), "cache": False},
         "mmfi": {"path": str(watched), "cache": False},
@@ -186,8 +205,13 @@ def test_no_unit_is_in_two_splits(kind: str, seed: int, files: dict[str, dict[st
 
     # And the checks fail where events are split one by one, or by each modality for itself.
     generator = np.random.default_rng(seed)
-    mixed = {name: replace(data, split=generator.permutation(data.split)) for name, data in loaded.items()}
-    if units in {sequences, subjects, drives, people, actors} or kind == "trio":  # elsewhere a unit is one event
+    mixed = {
+        name: replace(data, split=generator.permutation(data.split))
+        for name, data in loaded.items()
+    }
+    if (
+        units in {sequences, subjects, drives, people, actors} or kind == "trio"
+    ):  # elsewhere a unit is one event
         assert all(in_two_splits(*units(data)) for data in mixed.values())
     assert split_otherwise(mixed)
     one = {**loaded, modalities[0]: mixed[modalities[0]]}
@@ -195,8 +219,12 @@ def test_no_unit_is_in_two_splits(kind: str, seed: int, files: dict[str, dict[st
 
 
 def test_a_scenes_unit_is_its_sequence() -> None:
-    world = build_world(0, events=400, frames=20, horizon=5, night=0.2, fog=0.2, traffic=0.5, trees=0.5)
-    np.testing.assert_array_equal(np.unique(world.event_ids // 1000, return_inverse=True)[1], world.sequence)
+    world = build_world(
+        0, events=400, frames=20, horizon=5, night=0.2, fog=0.2, traffic=0.5, trees=0.5
+    )
+    np.testing.assert_array_equal(
+        np.unique(world.event_ids // 1000, return_inverse=True)[1], world.sequence
+    )
 
 
 # ---- the probe list --------------------------------------------------------------------------------------------------
@@ -219,7 +247,9 @@ def test_the_probe_list_has_training_events_only(
         graph={"topology": topology},
         evaluation={"train_events": most},
     )
-    manifests = {name: describe(name, settings, client_data(name, settings)) for name in settings.clients}
+    manifests = {
+        name: describe(name, settings, client_data(name, settings)) for name in settings.clients
+    }
     agreement = agree(list(manifests.values()), settings, build_topology(settings))
     assert held_out_in_probe(agreement, manifests) == []
     assert len(agreement.lists["probe"]) == min(most, len(agreement.lists["train"]))
@@ -231,7 +261,9 @@ def test_what_is_fitted_is_of_training_events_and_what_is_tested_of_held_out_one
     split: Split, run_folder: MakeFolder
 ) -> None:
     settings = leak_settings(train=120, test=60)
-    settings = settings.model_copy(update={"evaluation": settings.evaluation.model_copy(update={"split": split})})
+    settings = settings.model_copy(
+        update={"evaluation": settings.evaluation.model_copy(update={"split": split})}
+    )
     with spied() as fits:
         run_inprocess(settings, run_folder(settings))
     assert _counts(fits) == {"transfer": 6, "probe": 3, "missing": 3}
@@ -243,7 +275,10 @@ def test_what_is_fitted_is_of_training_events_and_what_is_tested_of_held_out_one
 
 def test_a_client_that_lacks_events_fits_on_its_own_training_events(run_folder: MakeFolder) -> None:
     settings = leak_settings(train=120, test=60)
-    lossy = {name: client.model_copy(update={"missing": 0.3}) for name, client in settings.clients.items()}
+    lossy = {
+        name: client.model_copy(update={"missing": 0.3})
+        for name, client in settings.clients.items()
+    }
     settings = settings.model_copy(update={"clients": lossy})
     with spied() as fits:
         run_inprocess(settings, run_folder(settings))
@@ -270,4 +305,7 @@ def test_labels_of_other_events_are_noticed(run_folder: MakeFolder) -> None:
 
 
 def _counts(fits: Sequence[Fit]) -> dict[str, int]:
-    return {metric: sum(fit.metric == metric for fit in fits) for metric in ("transfer", "probe", "missing")}
+    return {
+        metric: sum(fit.metric == metric for fit in fits)
+        for metric in ("transfer", "probe", "missing")
+    }

@@ -18,7 +18,9 @@ from tests.metrics.toy_classes import clusters
 Case = tuple[dict[str, oracle.Array], oracle.Array, dict[str, oracle.Array], oracle.Array]
 
 
-def case(seed: int, clients: int, classes: int = 3, *, same_dim: bool = False, noise: float = 1.5) -> Case:
+def case(
+    seed: int, clients: int, classes: int = 3, *, same_dim: bool = False, noise: float = 1.5
+) -> Case:
     """Return train_h, train_labels, test_h, test_labels: every client sees the label through its own noise."""
     parts = []
     for offset, events in ((0, 90), (1000, 70)):
@@ -33,7 +35,9 @@ def case(seed: int, clients: int, classes: int = 3, *, same_dim: bool = False, n
     return (*parts[0], *parts[1])
 
 
-def imputations(test_h: dict[str, oracle.Array], edges: list[tuple[str, str]]) -> dict[tuple[str, str], oracle.Array]:
+def imputations(
+    test_h: dict[str, oracle.Array], edges: list[tuple[str, str]]
+) -> dict[tuple[str, str], oracle.Array]:
     """Return some linear guess of h_j out of h_i for both directions of `edges`."""
     result: dict[tuple[str, str], oracle.Array] = {}
     for i, j in itertools.chain(edges, [(b, a) for a, b in edges]):
@@ -55,14 +59,18 @@ def agree(rows: tuple[Missing, ...], expected: list[dict[str, float]]) -> None:
 def test_equals_the_loop_on_a_complete_graph(seed: int, clients: int, classes: int) -> None:
     train_h, train_labels, test_h, test_labels = case(seed, clients, classes)
     imputed = imputations(test_h, list(itertools.combinations(test_h, 2)))
-    rows = missing_modalities(train_h, train_labels, test_h, test_labels, imputed, shared_space=False)
+    rows = missing_modalities(
+        train_h, train_labels, test_h, test_labels, imputed, shared_space=False
+    )
     agree(rows, oracle.missing(train_h, train_labels, test_h, test_labels, imputed, False))
 
 
 def test_equals_the_loop_on_a_path_where_some_have_no_present_neighbour() -> None:
     train_h, train_labels, test_h, test_labels = case(1, 4)
     imputed = imputations(test_h, [("c0", "c1"), ("c1", "c2"), ("c2", "c3")])
-    rows = missing_modalities(train_h, train_labels, test_h, test_labels, imputed, shared_space=False)
+    rows = missing_modalities(
+        train_h, train_labels, test_h, test_labels, imputed, shared_space=False
+    )
     agree(rows, oracle.missing(train_h, train_labels, test_h, test_labels, imputed, False))
 
 
@@ -75,7 +83,9 @@ def test_equals_the_loop_in_a_shared_space() -> None:
 def test_nothing_missing_needs_no_imputation_and_perfect_imputation_loses_nothing() -> None:
     train_h, train_labels, test_h, test_labels = case(3, 3)
     perfect = {(i, j): test_h[j] for i, j in itertools.permutations(test_h, 2)}
-    rows = missing_modalities(train_h, train_labels, test_h, test_labels, perfect, shared_space=False)
+    rows = missing_modalities(
+        train_h, train_labels, test_h, test_labels, perfect, shared_space=False
+    )
     assert rows[0].imputed == rows[0].mean_fill == rows[0].zero_fill == rows[0].worst_imputed
     assert {row.imputed for row in rows} == {rows[0].imputed}
     assert [row.subsets for row in rows] == [1, 3, 3]
@@ -87,7 +97,12 @@ def test_unlabelled_rows_are_left_out() -> None:
     imputed = imputations(test_h, list(itertools.combinations(test_h, 2)))
     fit, test = np.arange(90) % 3 > 0, np.arange(70) % 2 > 0
     rows = missing_modalities(
-        train_h, np.where(fit, train_labels, -1), test_h, np.where(test, test_labels, -1), imputed, shared_space=False
+        train_h,
+        np.where(fit, train_labels, -1),
+        test_h,
+        np.where(test, test_labels, -1),
+        imputed,
+        shared_space=False,
     )
     alone = missing_modalities(
         {name: h[fit] for name, h in train_h.items()},
@@ -103,7 +118,12 @@ def test_unlabelled_rows_are_left_out() -> None:
 def test_permuted_labels_give_chance() -> None:
     train_h, train_labels, test_h, test_labels = case(5, 3, noise=0.5)
     imputed = imputations(test_h, list(itertools.combinations(test_h, 2)))
-    assert missing_modalities(train_h, train_labels, test_h, test_labels, imputed, shared_space=False)[0].imputed > 0.9
+    assert (
+        missing_modalities(train_h, train_labels, test_h, test_labels, imputed, shared_space=False)[
+            0
+        ].imputed
+        > 0.9
+    )
     rows = [
         missing_modalities(
             train_h,
@@ -135,7 +155,11 @@ def test_subsets_are_found_by_their_rank(size: int, count: int) -> None:
 def test_a_selection_of_subsets_is_even(size: int) -> None:
     for count in range(size):
         subsets = list(_subsets(size, count))
-        assert len(set(subsets)) == len(subsets) == min(comb(size, count), 64 if size <= 16 else 1024 // size)
+        assert (
+            len(set(subsets))
+            == len(subsets)
+            == min(comb(size, count), 64 if size <= 16 else 1024 // size)
+        )
         assert all(len(set(subset)) == count for subset in subsets)
     halves = list(_subsets(size, size // 2))
     shares = np.bincount(np.concatenate(halves), minlength=size) / len(halves)
@@ -155,7 +179,9 @@ def test_a_selection_of_subsets_is_even(size: int) -> None:
         ({"shared_space": True}, ValueError, "one dimension"),
     ],
 )
-def test_bad_input_is_refused(change: dict[str, object], error: type[Exception], message: str) -> None:
+def test_bad_input_is_refused(
+    change: dict[str, object], error: type[Exception], message: str
+) -> None:
     train_h, train_labels, test_h, test_labels = case(7, 3)
     arguments: dict[str, object] = {
         "train_h": train_h,

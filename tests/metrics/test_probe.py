@@ -18,10 +18,15 @@ from tests.metrics.toy_classes import clusters
 def test_equals_the_pipeline_from_the_manual(seed: int, classes: int, noise: float) -> None:
     train, train_labels = clusters(seed, 80, 6, classes, noise, unlabelled=0.2)
     test, test_labels = clusters(seed + 1, 50, 6, classes, noise, unlabelled=0.2)
-    found = linear_probe("i", train.astype(np.float32), train_labels, test.astype(np.float32), test_labels)
+    found = linear_probe(
+        "i", train.astype(np.float32), train_labels, test.astype(np.float32), test_labels
+    )
     assert (found.client, found.events) == ("i", (test_labels >= 0).sum())
     expected = oracle.logistic_accuracy(
-        train.astype(np.float32).astype(float), train_labels, test.astype(np.float32).astype(float), test_labels
+        train.astype(np.float32).astype(float),
+        train_labels,
+        test.astype(np.float32).astype(float),
+        test_labels,
     )
     assert found.accuracy == pytest.approx(expected, abs=1.5 / found.events)
     fitted, tested = train_labels[train_labels >= 0].tolist(), test_labels[test_labels >= 0]
@@ -40,7 +45,9 @@ def test_permuted_labels_give_chance() -> None:
     (train, train_labels), (test, test_labels) = clusters(3, 600, 8, 4), clusters(4, 600, 8, 4)
     assert linear_probe("i", train, train_labels, test, test_labels).accuracy > 0.9
     shuffled = np.random.default_rng(1).permutation(test_labels)
-    assert linear_probe("i", train, train_labels, test, shuffled).accuracy == pytest.approx(0.25, abs=0.08)
+    assert linear_probe("i", train, train_labels, test, shuffled).accuracy == pytest.approx(
+        0.25, abs=0.08
+    )
 
 
 def test_noise_with_random_labels_gives_chance() -> None:
@@ -67,9 +74,13 @@ def test_a_constant_embedding_is_at_the_floor() -> None:
 
 def test_one_class_is_refused() -> None:
     with pytest.raises(DataError, match="two classes"):
-        linear_probe("i", np.ones((3, 2)), np.zeros(3, dtype=int), np.ones((3, 2)), np.zeros(3, dtype=int))
+        linear_probe(
+            "i", np.ones((3, 2)), np.zeros(3, dtype=int), np.ones((3, 2)), np.zeros(3, dtype=int)
+        )
 
 
 def test_labels_of_another_length_are_refused() -> None:
     with pytest.raises(ValueError, match="labels"):
-        linear_probe("i", np.ones((3, 2)), np.zeros(4, dtype=int), np.ones((3, 2)), np.zeros(3, dtype=int))
+        linear_probe(
+            "i", np.ones((3, 2)), np.zeros(4, dtype=int), np.ones((3, 2)), np.zeros(3, dtype=int)
+        )

@@ -30,7 +30,9 @@ pairs = st.composite(pair_of_arrays)
 
 @settings(max_examples=150, deadline=None)
 @given(pairs())
-def test_equals_the_loop_from_the_definition(case: tuple[oracle.Array, oracle.Array, oracle.Array]) -> None:
+def test_equals_the_loop_from_the_definition(
+    case: tuple[oracle.Array, oracle.Array, oracle.Array],
+) -> None:
     queries, gallery, labels = case
     found, ranks = retrieval("i", "j", queries, gallery, labels), oracle.ranks(queries, gallery)
     assert (found.source, found.target, found.events) == ("i", "j", len(queries))
@@ -44,11 +46,16 @@ def test_equals_the_loop_from_the_definition(case: tuple[oracle.Array, oracle.Ar
 
 @settings(max_examples=60, deadline=None)
 @given(pairs(), st.randoms(use_true_random=False))
-def test_order_of_events_does_not_matter(case: tuple[oracle.Array, oracle.Array, oracle.Array], random: Random) -> None:
+def test_order_of_events_does_not_matter(
+    case: tuple[oracle.Array, oracle.Array, oracle.Array], random: Random
+) -> None:
     queries, gallery, labels = case
     order = list(range(len(queries)))
     random.shuffle(order)
-    here, there = retrieval("i", "j", *case), retrieval("i", "j", queries[order], gallery[order], labels[order])
+    here, there = (
+        retrieval("i", "j", *case),
+        retrieval("i", "j", queries[order], gallery[order], labels[order]),
+    )
     assert here.model_dump() == pytest.approx(there.model_dump())
 
 
@@ -76,7 +83,9 @@ def test_constant_embeddings_get_nothing(constant: float, events: int) -> None:
     labels = np.repeat([0, 1], [events // 3, events - events // 3])
     found = retrieval("i", "j", z, z, labels)
     assert (found.recall_at_1, found.recall_at_10, found.median_rank) == (0, 0, events)
-    assert found.mean_average_precision == pytest.approx(oracle.mean_average_precision(z, z, labels))
+    assert found.mean_average_precision == pytest.approx(
+        oracle.mean_average_precision(z, z, labels)
+    )
 
 
 def test_a_zero_vector_comes_last_and_finds_nothing() -> None:
@@ -102,7 +111,9 @@ def test_mean_average_precision_by_hand() -> None:
     angles = np.radians([0.0, 10.0, 20.0])
     z = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     found = retrieval("i", "j", z, z, np.array([0, 1, 0]))
-    assert found.mean_average_precision == pytest.approx(np.mean([(1 + 2 / 3) / 2, 1.0, (1 + 2 / 3) / 2]))
+    assert found.mean_average_precision == pytest.approx(
+        np.mean([(1 + 2 / 3) / 2, 1.0, (1 + 2 / 3) / 2])
+    )
 
 
 def test_a_diverged_client_is_an_error_and_no_score() -> None:
@@ -111,8 +122,12 @@ def test_a_diverged_client_is_an_error_and_no_score() -> None:
         retrieval("i", "j", z, np.where(np.eye(4, 2) > 0, np.nan, z), None)
 
 
-@pytest.mark.parametrize(("queries", "gallery"), [((4, 2), (4, 3)), ((4, 2), (5, 2)), ((0, 2), (0, 2)), ((4,), (4,))])
-def test_shapes_that_do_not_fit_are_refused(queries: tuple[int, ...], gallery: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("queries", "gallery"), [((4, 2), (4, 3)), ((4, 2), (5, 2)), ((0, 2), (0, 2)), ((4,), (4,))]
+)
+def test_shapes_that_do_not_fit_are_refused(
+    queries: tuple[int, ...], gallery: tuple[int, ...]
+) -> None:
     with pytest.raises(ValueError, match="shape"):
         retrieval("i", "j", np.ones(queries), np.ones(gallery), None)
 

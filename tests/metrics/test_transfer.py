@@ -18,7 +18,9 @@ def test_equals_the_loop_from_the_definition(seed: int, classes: int, noise: flo
     test, test_labels = clusters(seed + 1, 50, 6, classes, noise, unlabelled=0.2)
     found = transfer("i", "j", train, train_labels, test, test_labels)
     assert found.events == (test_labels >= 0).sum()
-    assert found.prototype_accuracy == pytest.approx(oracle.prototype_accuracy(train, train_labels, test, test_labels))
+    assert found.prototype_accuracy == pytest.approx(
+        oracle.prototype_accuracy(train, train_labels, test, test_labels)
+    )
     unit, unit_test = (z / np.linalg.norm(z, axis=1, keepdims=True) for z in (train, test))
     assert found.probe_accuracy == pytest.approx(
         oracle.logistic_accuracy(unit, train_labels, unit_test, test_labels), abs=1.5 / found.events
@@ -29,7 +31,9 @@ def test_order_and_scale_of_events_do_not_matter() -> None:
     (train, train_labels), (test, test_labels) = clusters(0, 90, 5), clusters(1, 60, 5)
     order = np.random.default_rng(2).permutation(60)
     here = transfer("i", "j", train, train_labels, test, test_labels)
-    there = transfer("i", "j", train[::-1] * 7, train_labels[::-1], test[order] / 9, test_labels[order])
+    there = transfer(
+        "i", "j", train[::-1] * 7, train_labels[::-1], test[order] / 9, test_labels[order]
+    )
     assert here == there
     assert here.prototype_accuracy > 0.9
 
@@ -45,7 +49,11 @@ def test_permuted_training_labels_give_chance() -> None:
     shuffled = np.random.default_rng(0).permutation(train_labels)
     scores = [transfer("i", "j", train, shuffled, test, test_labels)]
     # A test whose labels are permuted must be at chance too: nothing may be fitted on them.
-    scores.append(transfer("i", "j", train, train_labels, test, np.random.default_rng(1).permutation(test_labels)))
+    scores.append(
+        transfer(
+            "i", "j", train, train_labels, test, np.random.default_rng(1).permutation(test_labels)
+        )
+    )
     assert scores[0].probe_accuracy < 0.6
     assert scores[1].probe_accuracy == pytest.approx(0.25, abs=0.08)
     assert scores[1].prototype_accuracy == pytest.approx(0.25, abs=0.08)
@@ -69,9 +77,15 @@ def test_dead_embeddings_answer_one_class() -> None:
 
 @pytest.mark.parametrize(
     ("train_labels", "test_labels", "message"),
-    [([0, 0, 0], [0, 1, 1], "class 0"), ([-1, -1, -1], [0, 1, 1], "training"), ([0, 1, 1], [-1, -1, -1], "test")],
+    [
+        ([0, 0, 0], [0, 1, 1], "class 0"),
+        ([-1, -1, -1], [0, 1, 1], "training"),
+        ([0, 1, 1], [-1, -1, -1], "test"),
+    ],
 )
-def test_too_few_labels_are_refused(train_labels: list[int], test_labels: list[int], message: str) -> None:
+def test_too_few_labels_are_refused(
+    train_labels: list[int], test_labels: list[int], message: str
+) -> None:
     z = clusters(0, 3, 2)[0]
     with pytest.raises(DataError, match=message):
         transfer("i", "j", z, np.array(train_labels), z, np.array(test_labels))

@@ -46,9 +46,15 @@ def settings(
     return parse_settings(content)
 
 
-def quality(topology: Topology, split: str, progress: float, generator: np.random.Generator) -> Quality:
+def quality(
+    topology: Topology, split: str, progress: float, generator: np.random.Generator
+) -> Quality:
     """Return measurements as they look after a fraction `progress` of the training."""
-    directions = [pair for edge in topology.edges for pair in itertools.permutations((edge.source, edge.target))]
+    directions = [
+        pair
+        for edge in topology.edges
+        for pair in itertools.permutations((edge.source, edge.target))
+    ]
 
     def score(low: float, high: float) -> float:
         return float(np.clip(low + (high - low) * progress + generator.normal(0, 0.03), 0, 1))
@@ -102,7 +108,9 @@ def quality(topology: Topology, split: str, progress: float, generator: np.rando
             if final
         ),
         consistency=tuple(
-            Consistency(source=edge.source, target=edge.target, events=_SPLITS[split], value=score(0.9, 0.2))
+            Consistency(
+                source=edge.source, target=edge.target, events=_SPLITS[split], value=score(0.9, 0.2)
+            )
             for edge in topology.edges
         ),
     )
@@ -140,11 +148,17 @@ def write_run(
     folder = RunFolder(path)
     folder.create(chosen)
     total = chosen.training.exchanges
-    ledger = _write_rows(folder, chosen, topology, generator, total if done is None else done, absences, lift)
+    ledger = _write_rows(
+        folder, chosen, topology, generator, total if done is None else done, absences, lift
+    )
     if done is not None:
         folder.set_status("interrupted", "stopped by the user")
         return folder
-    folder.save_summary(_summary(chosen, topology, ledger, absences, notes, quality(topology, "test", lift, generator)))
+    folder.save_summary(
+        _summary(
+            chosen, topology, ledger, absences, notes, quality(topology, "test", lift, generator)
+        )
+    )
     folder.set_status("completed")
     if extras:
         (path / "samples").mkdir()
@@ -165,7 +179,9 @@ def _write_rows(
 ) -> Ledger:
     ledger, metrics = Ledger(folder.ledger), MetricsLog(folder.metrics)
     events = chosen.training.batch_size
-    ledger.record(LedgerRow(0, "relay", client, "setup", "", 0, 0, 0, 0, 900) for client in topology.clients)
+    ledger.record(
+        LedgerRow(0, "relay", client, "setup", "", 0, 0, 0, 0, 900) for client in topology.clients
+    )
     for exchange in range(done):
         decay = 0.1 + np.exp(-exchange / 12) * (1 + 0.05 * generator.normal())
         losses = []
@@ -202,7 +218,11 @@ def _write_rows(
             ExchangeRow(
                 exchange=exchange,
                 losses=tuple(losses),
-                absent=tuple(row.client for row in absences if row.exchange == exchange and row.event != "returned"),
+                absent=tuple(
+                    row.client
+                    for row in absences
+                    if row.exchange == exchange and row.event != "returned"
+                ),
                 payload_bytes=totals.payload_bytes,
                 message_bytes=totals.message_bytes,
                 relay_bytes=totals.relay_bytes,
@@ -213,8 +233,14 @@ def _write_rows(
             if absence.exchange == exchange:
                 metrics.write(absence)
         if (exchange + 1) % 10 == 0:
-            measured = quality(topology, "validation", lift * (exchange + 1) / chosen.training.exchanges, generator)
-            metrics.write(EvaluationRow(exchange=exchange + 1, payload_bytes=totals.payload_bytes, quality=measured))
+            measured = quality(
+                topology, "validation", lift * (exchange + 1) / chosen.training.exchanges, generator
+            )
+            metrics.write(
+                EvaluationRow(
+                    exchange=exchange + 1, payload_bytes=totals.payload_bytes, quality=measured
+                )
+            )
     ledger.close()
     metrics.close()
     return ledger

@@ -80,7 +80,15 @@ def test_a_whole_report(tmp_path: Path) -> None:
     ]
     folder = write_run(tmp_path / "r", absences=absences)
     page = report(folder.path, to=folder.report)
-    assert page.anchors == {"learning", "quality", "communication", "federation", "data", "facts", "reproduce"}
+    assert page.anchors == {
+        "learning",
+        "quality",
+        "communication",
+        "federation",
+        "data",
+        "facts",
+        "reproduce",
+    }
     summary = folder.load_summary()
     for wanted in (
         *(
@@ -92,14 +100,28 @@ def test_a_whole_report(tmp_path: Path) -> None:
             "float32",
             "0.1 × reconstruction",
         ),
-        *("Retrieval", "Zero-shot transfer", "Linear probe", "When sensors fail", "Consistency", "Bytes by purpose"),
-        *("no answer within 5 s", "In 1 of 40 exchanges", "the sensor missed 63 of 3000 events", "resumed 1 time"),
+        *(
+            "Retrieval",
+            "Zero-shot transfer",
+            "Linear probe",
+            "When sensors fail",
+            "Consistency",
+            "Bytes by purpose",
+        ),
+        *(
+            "no answer within 5 s",
+            "In 1 of 40 exchanges",
+            "the sensor missed 63 of 3000 events",
+            "resumed 1 time",
+        ),
         "add up to exactly the totals of the summary",
     ):
         assert wanted in page.text, wanted
     images = [attributes for name, attributes in page.elements if name == "img"]
     assert [image["alt"] for image in images] == ["camera", "lidar", "radar"]
-    drawn = {str(a["aria-label"]) for name, a in page.elements if name == "svg" and a.get("aria-label")}
+    drawn = {
+        str(a["aria-label"]) for name, a in page.elements if name == "svg" and a.get("aria-label")
+    }
     assert len(drawn) == 7
     # The resolved configuration is there word for word, so that the run can be repeated from the report alone.
     assert " ".join(folder.config.read_text(encoding="utf-8").split()) in page.text
@@ -109,7 +131,9 @@ def test_every_figure_is_explained(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "r")
     write_report([folder.path], folder.report)
     content = folder.report.read_text(encoding="utf-8")
-    captions = re.findall(r'class="plot">.*?<figcaption>(.*?)</figcaption>', content, flags=re.DOTALL)
+    captions = re.findall(
+        r'class="plot">.*?<figcaption>(.*?)</figcaption>', content, flags=re.DOTALL
+    )
     assert len(captions) == content.count('class="plot"') == 7
     assert sum("Good:" in caption for caption in captions) >= 6
 
@@ -130,7 +154,9 @@ def test_a_run_without_pictures_and_metrics(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "r", extras=False)
     bare = {"split": "test", "label": None}
     summary = folder.load_summary()
-    folder.save_summary(summary.model_copy(update={"quality": type(summary.quality).model_validate(bare)}))
+    folder.save_summary(
+        summary.model_copy(update={"quality": type(summary.quality).model_validate(bare)})
+    )
     assert "data" not in report(folder.path, to=folder.report).anchors
 
 
@@ -142,17 +168,23 @@ def test_text_from_data_is_escaped_everywhere(tmp_path: Path) -> None:
     absence = AbsenceRow(exchange=1, client=name, event="failed", reason=HOSTILE)
     folder = write_run(tmp_path / "r", chosen, absences=[absence], notes=[HOSTILE])
     label = folder.load_summary().quality.model_copy(update={"label": HOSTILE})
-    folder.save_summary(folder.load_summary().model_copy(update={"quality": label, "commit": HOSTILE}))
+    folder.save_summary(
+        folder.load_summary().model_copy(update={"quality": label, "commit": HOSTILE})
+    )
     page = report(folder.path, to=folder.report)
     assert HOSTILE in page.text
     assert name in page.text
     assert {"b", "img"} & {element for element, _ in page.elements} == {"img"}
-    assert all(str(a["src"]).startswith("data:") for element, a in page.elements if element == "img")
+    assert all(
+        str(a["src"]).startswith("data:") for element, a in page.elements if element == "img"
+    )
     assert not [a for _, a in page.elements if "onerror" in a or "onclick" in a]
 
 
 def test_a_hundred_clients_make_a_page_of_bearable_size(tmp_path: Path) -> None:
-    chosen = settings([f"sensor-{k}" for k in range(100)], training={"exchanges": 2, "batch_size": 64})
+    chosen = settings(
+        [f"sensor-{k}" for k in range(100)], training={"exchanges": 2, "batch_size": 64}
+    )
     folder = write_run(tmp_path / "r", chosen, extras=False)
     page = report(folder.path, to=folder.report)
     assert "9,900 rows: the 4 worst and the 4 best are shown" in page.text
@@ -172,7 +204,11 @@ def test_several_runs_are_compared(tmp_path: Path) -> None:
         for seed in range(seeds):
             chosen = settings(name=name, seed=seed, graph={"topology": graph, "dim": 32})
             paths.append(write_run(tmp_path / f"{name}-{seed}", chosen, lift=lift).path)
-    paths.append(write_run(tmp_path / "unfinished", settings(name="single", seed=9, codec="float16"), done=12).path)
+    paths.append(
+        write_run(
+            tmp_path / "unfinished", settings(name="single", seed=9, codec="float16"), done=12
+        ).path
+    )
     page = report(*paths, to=tmp_path / "comparison.html")
     assert page.anchors == {"results", "learning", "failing", "settings", "runs"}
     assert "6 runs of 3 methods" in page.text

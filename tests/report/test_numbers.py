@@ -2,7 +2,14 @@
 
 import pytest
 
-from sheafalign_fl.report.numbers import count_of, duration, human_bytes, percent, percent_with_spread, short_commit
+from sheafalign_fl.report.numbers import (
+    count_of,
+    duration,
+    human_bytes,
+    percent,
+    percent_with_spread,
+    short_commit,
+)
 
 
 @pytest.mark.parametrize(
@@ -25,7 +32,13 @@ def test_human_bytes(count: int, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.04, "0.0 s"), (83.4, "83.4 s"), (185, "3 min 05 s"), (99.96, "1 min 40 s"), (7620, "2 h 07 min")],
+    [
+        (0.04, "0.0 s"),
+        (83.4, "83.4 s"),
+        (185, "3 min 05 s"),
+        (99.96, "1 min 40 s"),
+        (7620, "2 h 07 min"),
+    ],
 )
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text

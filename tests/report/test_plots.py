@@ -28,7 +28,11 @@ def names(count: int) -> list[str]:
 
 
 def texts(svg: str) -> list[str]:
-    return ["".join(node.itertext()).strip() for node in ET.fromstring(svg).iter() if node.tag.endswith("}text")]
+    return [
+        "".join(node.itertext()).strip()
+        for node in ET.fromstring(svg).iter()
+        if node.tag.endswith("}text")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +62,9 @@ def test_graphs_of_every_size_are_drawn(count: int, graph: dict[str, object]) ->
 
 def test_edges_carry_their_own_dimension() -> None:
     edges = [{"between": ["a", "b"], "dim": 17}, {"between": ["b", "c"], "dim": 23}]
-    found = texts(to_svg(graph_picture(settings("abc", graph={"topology": "edges", "edges": edges})), "graph"))
+    found = texts(
+        to_svg(graph_picture(settings("abc", graph={"topology": "edges", "edges": edges})), "graph")
+    )
     assert {"17", "23"} <= set(found)
 
 
@@ -79,7 +85,11 @@ def test_ids_of_two_figures_do_not_clash() -> None:
 
 def point(exchange: int, total: float | None, *absent: str) -> ExchangePoint:
     terms = ("laplacian", "contrastive", "reconstruction", "cross_reconstruction")
-    losses = {} if total is None else {"total": total, **dict.fromkeys(terms, total / 4), "cross_reconstruction": 0.0}
+    losses = (
+        {}
+        if total is None
+        else {"total": total, **dict.fromkeys(terms, total / 4), "cross_reconstruction": 0.0}
+    )
     return ExchangePoint(exchange, losses, absent, 100 * exchange, 0.1)
 
 
@@ -105,13 +115,19 @@ def test_retrieval_curves_show_means_against_exchanges_and_bytes() -> None:
     topology, generator = build_topology(settings()), np.random.default_rng(0)
     splits = ["validation", "validation", "test"]
     rows = [
-        EvaluationRow(exchange=10 * k, payload_bytes=1000 * k, quality=quality(topology, split, k / 3, generator))
+        EvaluationRow(
+            exchange=10 * k,
+            payload_bytes=1000 * k,
+            quality=quality(topology, split, k / 3, generator),
+        )
         for k, split in enumerate(splits, start=1)
     ]
     drawn = plots.retrieval_curves(rows)
     assert drawn is not None
     line = drawn.axes[0].lines[0]
-    expected = [100 * np.mean([row.recall_at_10 for row in item.quality.retrieval]) for item in rows[:2]]
+    expected = [
+        100 * np.mean([row.recall_at_10 for row in item.quality.retrieval]) for item in rows[:2]
+    ]
     assert np.allclose(np.asarray(line.get_ydata()), expected)
     assert list(np.asarray(line.get_xdata())) == [10, 20]
     assert list(np.asarray(drawn.axes[1].lines[0].get_xdata())) == [1000, 2000]
@@ -129,7 +145,13 @@ def widths_of(figure: Figure) -> list[float]:
 
 
 def test_bytes_bars_are_stacked_and_leave_out_what_is_no_training_edge() -> None:
-    rows = [edge("a", "b"), edge("b", "a"), edge("a", "evaluator"), edge("relay", "a"), edge("a", "b", "evaluate")]
+    rows = [
+        edge("a", "b"),
+        edge("b", "a"),
+        edge("a", "evaluator"),
+        edge("relay", "a"),
+        edge("a", "b", "evaluate"),
+    ]
     drawn = plots.bytes_bars(rows, ["a", "b"])
     assert drawn is not None
     widths = widths_of(drawn)
@@ -158,7 +180,13 @@ def test_missing_curve_and_matrix() -> None:
 
 
 def test_matrix_holds_each_direction_in_its_place() -> None:
-    row = {"events": 9, "recall_at_1": 0, "recall_at_5": 0, "median_rank": 1, "mean_average_precision": None}
+    row = {
+        "events": 9,
+        "recall_at_1": 0,
+        "recall_at_5": 0,
+        "median_rank": 1,
+        "mean_average_precision": None,
+    }
     rows = [Retrieval.model_validate({"source": "a", "target": "c", "recall_at_10": 0.25, **row})]
     drawn = plots.recall_matrix(rows, ["a", "b", "c"])
     assert drawn is not None
@@ -177,4 +205,7 @@ def test_projections_of_every_shape_are_drawn(dim: int, classes: int) -> None:
 
 def test_collapsed_embeddings_are_drawn() -> None:
     dead = np.zeros((5, 3))
-    to_svg(plots.projection_plot(Projection("a", "b", dead, dead, np.zeros(5, dtype=np.int64), ())), "projection")
+    to_svg(
+        plots.projection_plot(Projection("a", "b", dead, dead, np.zeros(5, dtype=np.int64), ())),
+        "projection",
+    )

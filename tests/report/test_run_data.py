@@ -26,7 +26,9 @@ def test_ledger_totals_equal_the_summary(tmp_path: Path) -> None:
 def test_losses_are_means_over_directed_edges(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "r", done=1)
     run = read_run(tmp_path / "r")
-    assert run.exchanges[0].losses["laplacian"] == pytest.approx(2 * run.exchanges[0].losses["reconstruction"])
+    assert run.exchanges[0].losses["laplacian"] == pytest.approx(
+        2 * run.exchanges[0].losses["reconstruction"]
+    )
     assert run.quality is None
     assert run.summary is None
     assert folder.metrics.exists()
@@ -61,7 +63,9 @@ def test_a_run_that_was_stopped_before_its_first_exchange(tmp_path: Path) -> Non
 
 
 def _append(line: str) -> Callable[[Path], object]:
-    return lambda path: path.write_text(path.read_text(encoding="utf-8") + line + "\n", encoding="utf-8")
+    return lambda path: path.write_text(
+        path.read_text(encoding="utf-8") + line + "\n", encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize(
@@ -80,18 +84,29 @@ def _append(line: str) -> Callable[[Path], object]:
         ("summary.json", lambda path: path.write_text("{}", encoding="utf-8")),
         ("summary.json", lambda path: path.write_bytes(path.read_bytes()[:100])),
         ("status.json", lambda path: path.write_text("[]", encoding="utf-8")),
-        ("samples/camera.png", lambda path: path.write_text("<svg onload=alert(1)>", encoding="utf-8")),
+        (
+            "samples/camera.png",
+            lambda path: path.write_text("<svg onload=alert(1)>", encoding="utf-8"),
+        ),
         ("projection.npz", lambda path: path.write_bytes(b"PK nonsense")),
         ("projection.npz", lambda path: np.savez(path, z_i=np.ones((2, 2)))),
         (
             "projection.npz",
             lambda path: np.savez(
-                path, z_i=np.ones((2, 2)), z_j=np.ones((3, 2)), labels=np.ones(2), source="a", target="b", classes=[""]
+                path,
+                z_i=np.ones((2, 2)),
+                z_j=np.ones((3, 2)),
+                labels=np.ones(2),
+                source="a",
+                target="b",
+                classes=[""],
             ),
         ),
     ],
 )
-def test_a_damaged_file_is_one_clear_line(tmp_path: Path, name: str, damage: Callable[[Path], object]) -> None:
+def test_a_damaged_file_is_one_clear_line(
+    tmp_path: Path, name: str, damage: Callable[[Path], object]
+) -> None:
     write_run(tmp_path / "r")
     damage(tmp_path / "r" / name)
     with pytest.raises(DataError) as caught:

@@ -7,13 +7,23 @@ import pytest
 from rich.console import Console
 
 from sheafalign_fl.report import print_summary
-from sheafalign_fl.report.content import FEW, GAP, MOST_ROWS, edge_table, missing_table, purpose_table, retrieval_table
+from sheafalign_fl.report.content import (
+    FEW,
+    GAP,
+    MOST_ROWS,
+    edge_table,
+    missing_table,
+    purpose_table,
+    retrieval_table,
+)
 from sheafalign_fl.run.results import AbsenceRow, EdgeBytes, Missing, Quality, Retrieval, Summary
 from tests.report.run_folders import settings, write_run
 
 
 def summary_of(path: Path, clients: int, **options: object) -> Summary:
-    chosen = settings([f"sensor-{k}" for k in range(clients)], training={"exchanges": 2, "batch_size": 64})
+    chosen = settings(
+        [f"sensor-{k}" for k in range(clients)], training={"exchanges": 2, "batch_size": 64}
+    )
     return write_run(path / f"{clients}", chosen, extras=False, **options).load_summary()  # type: ignore[arg-type]
 
 
@@ -29,7 +39,15 @@ def printed(summary: Summary, width: int) -> str:
 def test_everything_fits_and_nothing_is_cut_short(tmp_path: Path, width: int, clients: int) -> None:
     text = printed(summary_of(tmp_path, clients), width)
     assert max(map(len, text.splitlines())) <= width
-    for title in ("Retrieval", "Zero-shot", "Linear probe", "Missing", "Consistency", "Bytes by purpose", "Absences"):
+    for title in (
+        "Retrieval",
+        "Zero-shot",
+        "Linear probe",
+        "Missing",
+        "Consistency",
+        "Bytes by purpose",
+        "Absences",
+    ):
         assert title in text
     # A number that rich had to shorten ends in an ellipsis; a row of its own is the gap between worst and best.
     assert not [line for line in text.splitlines() if "…" in line.strip().strip("…")]
@@ -45,9 +63,13 @@ def test_bytes_are_exact_and_readable(tmp_path: Path) -> None:
 
 
 def test_names_are_no_markup(tmp_path: Path) -> None:
-    chosen = settings(["[red]a", "[bold]", "b"], name="x", training={"exchanges": 1, "batch_size": 64})
+    chosen = settings(
+        ["[red]a", "[bold]", "b"], name="x", training={"exchanges": 1, "batch_size": 64}
+    )
     absence = AbsenceRow(exchange=0, client="[bold]", event="failed", reason="[bold]broken[/nope]")
-    text = printed(write_run(tmp_path / "r", chosen, absences=[absence], extras=False).load_summary(), 100)
+    text = printed(
+        write_run(tmp_path / "r", chosen, absences=[absence], extras=False).load_summary(), 100
+    )
     assert "[red]a → [bold]" in text
     assert "[bold]broken[/nope]" in text
 
@@ -76,7 +98,11 @@ def test_long_tables_show_extremes_and_the_mean_of_all() -> None:
     table = retrieval_table(retrieval_rows(100))
     assert table is not None
     shown = [row[0] for row in table.rows]
-    assert shown == [*(f"a → b{k}" for k in range(FEW)), GAP[0], *(f"a → b{k}" for k in range(100 - FEW, 100))]
+    assert shown == [
+        *(f"a → b{k}" for k in range(FEW)),
+        GAP[0],
+        *(f"a → b{k}" for k in range(100 - FEW, 100)),
+    ]
     assert table.summary[0][4] == "49.5"
     assert "100 rows" in table.note
 
@@ -90,7 +116,14 @@ def test_short_tables_are_whole_and_in_order() -> None:
 
 
 def test_missing_table_of_many_clients_is_thinned() -> None:
-    row = {"subsets": 1, "events": 9, "imputed": 1, "mean_fill": 1, "zero_fill": 1, "worst_imputed": 1}
+    row = {
+        "subsets": 1,
+        "events": 9,
+        "imputed": 1,
+        "mean_fill": 1,
+        "zero_fill": 1,
+        "worst_imputed": 1,
+    }
     rows = tuple(Missing.model_validate({"missing": k, **row}) for k in range(100))
     table = missing_table(Quality(split="test", label="x", missing=rows))
     assert table is not None

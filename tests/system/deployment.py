@@ -69,20 +69,39 @@ class Deployment:
         """Start the relay and wait until it is ready."""
         (self.folder / "relay.out").unlink(missing_ok=True)
         more = [] if self.database is None else ["--database", str(self.database)]
-        self.start("relay", "relay", *self.trust, "--port", str(self.port), "--state", "relay-state", *more)
+        self.start(
+            "relay", "relay", *self.trust, "--port", str(self.port), "--state", "relay-state", *more
+        )
         self.until(lambda: "is ready" in self.printed("relay"), "relay")
 
     def node(self, client: str, *more: str) -> None:
         """Start the node of `client` and wait until it is connected."""
         (self.folder / f"{client}.out").unlink(missing_ok=True)
-        words = ["node", client, "--relay", self.address, *self.trust, "--state", f"state/{client}", *more]
+        words = [
+            "node",
+            client,
+            "--relay",
+            self.address,
+            *self.trust,
+            "--state",
+            f"state/{client}",
+            *more,
+        ]
         self.start(client, *words)
         self.until(lambda: "connected to" in self.printed(client), client)
 
     def nodes(self) -> None:
         """Start all nodes."""
         for client in self.clients:
-            words = ["node", client, "--relay", self.address, *self.trust, "--state", f"state/{client}"]
+            words = [
+                "node",
+                client,
+                "--relay",
+                self.address,
+                *self.trust,
+                "--state",
+                f"state/{client}",
+            ]
             (self.folder / f"{client}.out").unlink(missing_ok=True)
             self.start(client, *words)
         for client in self.clients:
@@ -92,7 +111,9 @@ class Deployment:
         """Start a run; its command is the process `name`."""
         config = self.folder / f"{name}.yaml"
         config.write_text(yaml.safe_dump(content), encoding="utf-8")
-        self.start(name, "run", str(config), "--relay", self.address, *self.trust, "--out", name, *more)
+        self.start(
+            name, "run", str(config), "--relay", self.address, *self.trust, "--out", name, *more
+        )
         return RunFolder(self.folder / name)
 
     def resume(self, name: str) -> None:
@@ -117,7 +138,9 @@ class Deployment:
         while not true():
             ended = name in self.processes and self.processes[name].poll() is not None
             assert not ended or true(), f"{name} has ended:\n{self.printed(name)[-2000:]}"
-            assert time.monotonic() < limit, f"waited too long for {name}:\n{self.printed(name)[-2000:]}"
+            assert time.monotonic() < limit, (
+                f"waited too long for {name}:\n{self.printed(name)[-2000:]}"
+            )
             time.sleep(0.05)
 
     def until_exchange(self, folder: RunFolder, exchange: int, name: str = "run") -> None:
@@ -139,7 +162,9 @@ class Deployment:
 
 
 @contextmanager
-def deployment(folder: Path, clients: Sequence[str], *, secure: bool = True) -> Iterator[Deployment]:
+def deployment(
+    folder: Path, clients: Sequence[str], *, secure: bool = True
+) -> Iterator[Deployment]:
     """Yield a deployment, and end all of its processes."""
     deployed = Deployment(folder, clients, secure=secure)
     try:
@@ -152,7 +177,10 @@ def last_exchange(folder: RunFolder) -> int:
     """Return the last exchange that the run has recorded, -1 before the first."""
     if not folder.metrics.is_file():
         return -1
-    return max((row["exchange"] for row in read_rows(folder.metrics) if row["kind"] == "exchange"), default=-1)
+    return max(
+        (row["exchange"] for row in read_rows(folder.metrics) if row["kind"] == "exchange"),
+        default=-1,
+    )
 
 
 def program() -> str:

@@ -66,7 +66,11 @@ def permitted() -> str | None:
 def mounts_permitted() -> str | None:
     """Return why a process cannot have mounts of its own here; None if it can."""
     try:
-        subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "none", "/tmp"], check=True, capture_output=True)
+        subprocess.run(
+            ["unshare", "-m", "mount", "-t", "tmpfs", "none", "/tmp"],
+            check=True,
+            capture_output=True,
+        )
     except (OSError, subprocess.CalledProcessError) as error:
         return f"mount namespaces are not permitted here ({error})"
     return None
@@ -85,7 +89,20 @@ def machines(clients: Sequence[str]) -> Iterator[tuple[Machine, dict[str, Machin
             name, near, far = f"{tag}-{index}", f"{tag}n{index}", f"{tag}r{index}"
             made.append(name)
             _make(name)
-            _ip("-n", relay.name, "link", "add", far, "type", "veth", "peer", "name", near, "netns", name)
+            _ip(
+                "-n",
+                relay.name,
+                "link",
+                "add",
+                far,
+                "type",
+                "veth",
+                "peer",
+                "name",
+                near,
+                "netns",
+                name,
+            )
             own, relays = f"10.99.{index}.2", f"10.99.{index}.1"
             for where, interface, address in ((relay.name, far, relays), (name, near, own)):
                 _ip("-n", where, "address", "add", f"{address}/30", "dev", interface)

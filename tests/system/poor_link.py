@@ -26,7 +26,10 @@ class PoorLink:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """Break everything off."""
         for link in [self._listening, *self._open]:
@@ -41,7 +44,9 @@ class PoorLink:
                 self._open += [near, far]
                 carried = [0]
                 for source, sink in ((near, far), (far, near)):
-                    threading.Thread(target=self._forward, args=(source, sink, carried), daemon=True).start()
+                    threading.Thread(
+                        target=self._forward, args=(source, sink, carried), daemon=True
+                    ).start()
 
     def _forward(self, source: socket.socket, sink: socket.socket, carried: list[int]) -> None:
         with suppress(OSError):

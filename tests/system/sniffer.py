@@ -28,7 +28,10 @@ class Sniffer:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """Stop listening."""
         self._stop.set()
@@ -40,5 +43,8 @@ class Sniffer:
             with suppress(TimeoutError):
                 packet = self._socket.recv(1 << 17)
                 start = 14 + 4 * (packet[14] & 15) if len(packet) > 34 else 0
-                if start and self._port in (packet[start : start + 2], packet[start + 2 : start + 4]):
+                if start and self._port in (
+                    packet[start : start + 2],
+                    packet[start + 2 : start + 4],
+                ):
                     self.captured += packet

@@ -36,7 +36,9 @@ def rewrite(folder: Path, modality: str, **arrays: Any) -> None:
     path = folder / "recordings" / f"{modality}.npz"
     with np.load(path) as file:
         old = {name: file[name] for name in file.files}
-    np.savez(path, **{name: value for name, value in {**old, **arrays}.items() if value is not None})
+    np.savez(
+        path, **{name: value for name, value in {**old, **arrays}.items() if value is not None}
+    )
 
 
 def array(folder: Path, modality: str, name: str) -> Any:
@@ -47,14 +49,21 @@ def array(folder: Path, modality: str, name: str) -> Any:
 def edges(*pairs: tuple[Any, ...]) -> Content:
     return {
         "topology": "edges",
-        "edges": [{"between": list(pair[:2]), **({"dim": pair[2]} if len(pair) > 2 else {})} for pair in pairs],
+        "edges": [
+            {"between": list(pair[:2]), **({"dim": pair[2]} if len(pair) > 2 else {})}
+            for pair in pairs
+        ],
     }
 
 
 def _set(**sections: Any) -> Callable[[Path, Content], None]:
     def change(_: Path, settings: Content) -> None:
         for name, value in sections.items():
-            if isinstance(value, dict) and isinstance(settings.get(name), dict) and name not in ("graph", "clients"):
+            if (
+                isinstance(value, dict)
+                and isinstance(settings.get(name), dict)
+                and name not in ("graph", "clients")
+            ):
                 settings[name].update(value)
             else:
                 settings[name] = value
@@ -89,7 +98,11 @@ def _no_labels(folder: Path, _: Content) -> None:
 
 
 def _objects(folder: Path, _: Content) -> None:
-    np.savez(folder / "recordings" / "thermal.npz", x=np.array([{"a": 1}], dtype=object), event_id=np.array([1]))
+    np.savez(
+        folder / "recordings" / "thermal.npz",
+        x=np.array([{"a": 1}], dtype=object),
+        event_id=np.array([1]),
+    )
 
 
 def _missing_file(folder: Path, _: Content) -> None:
@@ -105,11 +118,18 @@ CASES: dict[str, tuple[Callable[[Path, Content], None], str]] = {
     "unknown key": (_set(trainig={}), "unknown key 'trainig'; did you mean 'training'"),
     "unknown nested key": (_set(training={"batchsize": 3}), "did you mean 'batch_size'"),
     "wrong type": (_set(training={"exchanges": "many"}), "training.exchanges"),
-    "edge to unknown client": (_set(graph=edges(("microphone", "thermall"))), "did you mean 'thermal'"),
+    "edge to unknown client": (
+        _set(graph=edges(("microphone", "thermall"))),
+        "did you mean 'thermal'",
+    ),
     "disconnected": (_set(graph=edges(("microphone", "thermal"))), "not connected"),
     "self-loop": (_set(graph=edges(("thermal", "thermal"))), "self-loop"),
     "duplicate edge": (
-        _set(graph=edges(("thermal", "controller"), ("controller", "thermal"), ("thermal", "microphone"))),
+        _set(
+            graph=edges(
+                ("thermal", "controller"), ("controller", "thermal"), ("thermal", "microphone")
+            )
+        ),
         "given twice",
     ),
     "d_e below 1": (_set(graph={"topology": "ring", "dim": 0}), "graph.dim"),
@@ -125,8 +145,14 @@ CASES: dict[str, tuple[Callable[[Path, Content], None], str]] = {
     "labels absent": (_no_labels, "need labels"),
     "unknown label": (_set(evaluation={"label": "colour"}), "no client has a label 'colour'"),
     "batch larger than shared": (_set(training={"batch_size": 4096}), "make the batch smaller"),
-    "unknown encoder": (_set(clients={**THREE, "thermal": {"encoder": "imagee"}}), "did you mean 'image'"),
-    "encoder for another shape": (_set(clients={**THREE, "thermal": {"encoder": "signal"}}), "takes inputs (C, T)"),
+    "unknown encoder": (
+        _set(clients={**THREE, "thermal": {"encoder": "imagee"}}),
+        "did you mean 'image'",
+    ),
+    "encoder for another shape": (
+        _set(clients={**THREE, "thermal": {"encoder": "signal"}}),
+        "takes inputs (C, T)",
+    ),
     "encoder that cannot be imported": (
         _set(clients={**THREE, "thermal": {"encoder": "no.such.module:build"}}),
         "cannot be imported",
@@ -138,9 +164,18 @@ CASES: dict[str, tuple[Callable[[Path, Content], None], str]] = {
     "unknown codec": (_set(codec="float31"), "did you mean 'float32'"),
     "seed that is no integer": (_set(seed=1.5), "'seed'"),
     "unknown source": (_set(data={"source": "folderr"}), "did you mean 'folder'"),
-    "unknown option of a source": (_set(data={"options": {"path": "recordings", "tset": 0.5}}), "did you mean 'test'"),
-    "identity maps of unequal dimensions": (_set(maps={"family": "identity"}), "identity maps need d_e = d_i"),
-    "too many neighbours": (_set(graph={"topology": "small-world", "neighbours": 4}), "small-world"),
+    "unknown option of a source": (
+        _set(data={"options": {"path": "recordings", "tset": 0.5}}),
+        "did you mean 'test'",
+    ),
+    "identity maps of unequal dimensions": (
+        _set(maps={"family": "identity"}),
+        "identity maps need d_e = d_i",
+    ),
+    "too many neighbours": (
+        _set(graph={"topology": "small-world", "neighbours": 4}),
+        "small-world",
+    ),
     "cuda that is not there": (_set(clients={**THREE, "thermal": {"device": "cuda"}}), "CUDA"),
     "more processors than there are": (_set(resources={"cpus": 4096}), "resources.cpus is 4096"),
     "more GPUs than there are": (_set(resources={"gpus": 4096}), "resources.gpus is 4096"),
@@ -182,7 +217,10 @@ def test_the_good_configuration_is_good(tmp_path: Path, monkeypatch: pytest.Monk
         (["run", "nowhere.yaml"], "error: no configuration at nowhere.yaml"),
         (["run"], "error: give a configuration, or --resume RUN_DIR"),
         (["run", "--resume", "nowhere"], "error: nowhere is no run folder"),
-        (["check", "experiments/quickstart.yaml", "--set", "seed"], "error: --set seed: write it as"),
+        (
+            ["check", "experiments/quickstart.yaml", "--set", "seed"],
+            "error: --set seed: write it as",
+        ),
         (["report", "nowhere"], "error: "),
         (["data", "describe", "watcj"], "did you mean 'watch'"),
     ],

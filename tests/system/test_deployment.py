@@ -72,15 +72,23 @@ def same_weights(one: Summary, folder: RunFolder) -> bool:
     return one.weights_digest == folder.load_summary().weights_digest
 
 
-def test_it_ends_in_the_simulation_s_bits_quality_and_payload(deployed: Deployment, undisturbed: RunFolder) -> None:
+def test_it_ends_in_the_simulation_s_bits_quality_and_payload(
+    deployed: Deployment, undisturbed: RunFolder
+) -> None:
     folder = deployed.run(CONTENT, "whole")
     got, expected = finished(deployed, "whole"), undisturbed.load_summary()
     assert same_weights(got, undisturbed)
     assert got.quality == expected.quality
-    ours, theirs = ([row for row in read_ledger(path.ledger) if row.payload_bytes] for path in (folder, undisturbed))
-    key = [(row.exchange, row.source, row.destination, row.purpose, row.payload_bytes) for row in ours]
+    ours, theirs = (
+        [row for row in read_ledger(path.ledger) if row.payload_bytes]
+        for path in (folder, undisturbed)
+    )
+    key = [
+        (row.exchange, row.source, row.destination, row.purpose, row.payload_bytes) for row in ours
+    ]
     assert sorted(key) == sorted(
-        (row.exchange, row.source, row.destination, row.purpose, row.payload_bytes) for row in theirs
+        (row.exchange, row.source, row.destination, row.purpose, row.payload_bytes)
+        for row in theirs
     )
     # A seal is framing of 28 bytes. The rest of the difference is Flower's envelope, divided over a message's frames:
     # ids of runs and nodes with 19 digits instead of one, and the field with the times.
@@ -99,7 +107,10 @@ def test_every_exchange_says_where_its_time_went(deployed: Deployment) -> None:
         for part in row["timing"]:
             spent = sum(part[name] for name in ("compute", "encode", "save", "wire", "wait"))
             assert 0 < spent <= row["seconds"] + 0.05
-    log = [json.loads(line) for line in (deployed.folder / "state" / "m0" / "node.log").read_text().splitlines()]
+    log = [
+        json.loads(line)
+        for line in (deployed.folder / "state" / "m0" / "node.log").read_text().splitlines()
+    ]
     assert {"run", "client", "exchange"} <= set(log[-1])
 
 
@@ -126,11 +137,16 @@ def test_a_run_whose_folder_is_on_the_relay_s_machine_ends_well(deployed: Deploy
     deployed.start_with(elsewhere, "far", *words)
     assert deployed.wait("far") == 0
     folder = deployed.folder / "far" / "run"
-    assert f"the run has completed; its folder is {folder} on the relay's machine" in deployed.printed("far")
+    assert (
+        f"the run has completed; its folder is {folder} on the relay's machine"
+        in deployed.printed("far")
+    )
     assert RunFolder(folder).load_summary().exchanges == 3
 
 
-def test_a_node_that_is_killed_and_started_again_changes_no_bit(deployed: Deployment, undisturbed: RunFolder) -> None:
+def test_a_node_that_is_killed_and_started_again_changes_no_bit(
+    deployed: Deployment, undisturbed: RunFolder
+) -> None:
     folder = deployed.run(CONTENT, "killed")
     for exchange, client in ((5, "m1"), (14, "m0"), (20, "m1")):
         deployed.until_exchange(folder, exchange, "killed")
@@ -139,7 +155,9 @@ def test_a_node_that_is_killed_and_started_again_changes_no_bit(deployed: Deploy
     assert same_weights(finished(deployed, "killed"), undisturbed)
 
 
-def test_a_relay_that_is_killed_and_started_again_changes_no_bit(deployed: Deployment, undisturbed: RunFolder) -> None:
+def test_a_relay_that_is_killed_and_started_again_changes_no_bit(
+    deployed: Deployment, undisturbed: RunFolder
+) -> None:
     folder = deployed.run(CONTENT, "cut")
     deployed.until_exchange(folder, 8, "cut")
     deployed.kill("relay")
@@ -205,7 +223,9 @@ def test_wrong_keys_and_second_claims_are_refused(deployed: Deployment, tmp_path
         mixed = other.folder / "mixed"
         shutil.copytree(other.folder / "keys" / "clients" / "m0", mixed)
         shutil.copy(deployed.folder / "keys" / "relay" / "ca.crt", mixed / "ca.crt")
-        other.start("mixed", "node", "m0", *strange, "--keys", "mixed")  # both are given a while to be let in
+        other.start(
+            "mixed", "node", "m0", *strange, "--keys", "mixed"
+        )  # both are given a while to be let in
         again = ["node", "m0", "--relay", deployed.address, *deployed.trust]
         done = deployed.command(*again, "--state", "second")
         assert done.returncode == 2
@@ -228,7 +248,16 @@ def test_a_key_of_one_client_does_not_speak_for_another(deployed: Deployment) ->
         shutil.copy(deployed.folder / "keys" / "clients" / "m2" / name, keys / name)
     deployed.kill("m0", signal.SIGTERM)
     deployed.kill("m2", signal.SIGTERM)
-    words = ["node", "m0", "--relay", deployed.address, "--keys", "exchanged", "--state", "state/liar"]
+    words = [
+        "node",
+        "m0",
+        "--relay",
+        deployed.address,
+        "--keys",
+        "exchanged",
+        "--state",
+        "state/liar",
+    ]
     deployed.start("liar", *words)
     deployed.until(lambda: "connected to" in deployed.printed("liar"), "liar")
     deployed.node("m0")
@@ -240,9 +269,13 @@ def test_a_key_of_one_client_does_not_speak_for_another(deployed: Deployment) ->
     deployed.node("m2")
 
 
-def test_flower_s_own_supernode_ends_in_the_same_bits(deployed: Deployment, undisturbed: RunFolder) -> None:
+def test_flower_s_own_supernode_ends_in_the_same_bits(
+    deployed: Deployment, undisturbed: RunFolder
+) -> None:
     """The command that `--show` prints, for one of the clients; it takes seconds for every message."""
-    shown = deployed.command("node", "m1", "--relay", deployed.address, *deployed.trust, "--state", "plain", "--show")
+    shown = deployed.command(
+        "node", "m1", "--relay", deployed.address, *deployed.trust, "--state", "plain", "--show"
+    )
     few = {"every": 0, "metrics": ["retrieval"]}
     content = {**CONTENT, "training": {**CONTENT["training"], "exchanges": 1}, "evaluation": few}
     deployed.run(content, "ours")
@@ -294,7 +327,9 @@ def test_every_node_reads_its_own_folder(tmp_path: Path) -> None:
         made.node("m1", "--data", str(folders["m0"]))
         made.run(content, "wrong")
         assert made.wait("wrong") == 2
-        assert f"{folders['m0']} has no m1.npz; it has m0" in " ".join(made.printed("wrong").split())
+        assert f"{folders['m0']} has no m1.npz; it has m0" in " ".join(
+            made.printed("wrong").split()
+        )
         done = made.command("status", "own", "--watch")
         assert done.returncode == 0
         assert "2 of 2 exchanges" in done.stdout
@@ -303,7 +338,9 @@ def test_every_node_reads_its_own_folder(tmp_path: Path) -> None:
 def _start_plain(deployed: Deployment, command: str) -> int:
     words = shlex.split(command)
     words[0] = str(Path(sys.executable).parent / words[0])
-    environment = quiet() | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment = quiet() | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    }
     environment["FLWR_HOME"] = str(deployed.folder / "plain-home")
     environment["FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION"] = "1"
     with (deployed.folder / "plain-node.out").open("wb") as output:
@@ -311,5 +348,7 @@ def _start_plain(deployed: Deployment, command: str) -> int:
             [*words, "--port", str(free_port())],
             cwd=deployed.folder, env=environment, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
-    deployed.until(lambda: "SuperNode ID" in (deployed.folder / "plain-node.out").read_text(), "plain-node")
+    deployed.until(
+        lambda: "SuperNode ID" in (deployed.folder / "plain-node.out").read_text(), "plain-node"
+    )
     return process.pid

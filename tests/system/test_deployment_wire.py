@@ -55,10 +55,18 @@ def canary_content(*, sealed: bool) -> dict[str, Any]:
 def found_in(made: Deployment, captured: bytes) -> set[str]:
     """Return where the canary was found, of the relay's database, all its logs and files, and the captured traffic."""
     here = made.folder
-    places = {"database": here / "relay.db", "logs": here / "relay-state", "run folder": here / "run"}
+    places = {
+        "database": here / "relay.db",
+        "logs": here / "relay-state",
+        "run folder": here / "run",
+    }
     found = {"traffic"} if CANARY in captured else set()
     for place, path in places.items():
-        files = [path.parent / f"{path.name}{end}" for end in ("", "-wal", "-shm")] if path.suffix else path.rglob("*")
+        files = (
+            [path.parent / f"{path.name}{end}" for end in ("", "-wal", "-shm")]
+            if path.suffix
+            else path.rglob("*")
+        )
         if any(CANARY in file.read_bytes() for file in files if file.is_file()):
             found.add(place)
     return found
@@ -94,7 +102,9 @@ class Apart(Deployment):
     def __init__(self, folder: Path, relay: Machine, nodes: dict[str, Machine]) -> None:
         super().__init__(folder, list(nodes))
         self._relay, self._nodes = relay, nodes
-        addresses = [word for machine in nodes.values() for word in ("--host", machine.relay_address)]
+        addresses = [
+            word for machine in nodes.values() for word in ("--host", machine.relay_address)
+        ]
         done = self.command("keys", "init", "apart", "--clients", ",".join(nodes), *addresses)
         assert done.returncode == 0, done.stderr
 
@@ -141,7 +151,9 @@ def ledger_bytes(folder: RunFolder, client: str) -> dict[str, int]:
         if row.source == client:
             up += row.message_bytes
         if row.destination == client:
-            down += row.relay_bytes - row.message_bytes if row.source in CLIENTS else row.message_bytes
+            down += (
+                row.relay_bytes - row.message_bytes if row.source in CLIENTS else row.message_bytes
+            )
     return {"up": up, "down": down}
 
 
@@ -150,7 +162,11 @@ TLS_RECORD = 22
 
 
 def reconciled(
-    machine: Machine, traffic: dict[str, int], ledger: dict[str, int], handshake: dict[str, int], way: str
+    machine: Machine,
+    traffic: dict[str, int],
+    ledger: dict[str, int],
+    handshake: dict[str, int],
+    way: str,
 ) -> dict[str, float]:
     """Return one line of the table: every part, their sum, and what the kernel counted."""
     counters = machine.counters()[("up", "down").index(way)]
@@ -167,7 +183,9 @@ def reconciled(
     return {**parts, "sum": sum(parts.values()), "kernel": counters.bytes}
 
 
-def test_the_ledger_s_bytes_are_those_of_the_kernel(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_ledger_s_bytes_are_those_of_the_kernel(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Each node's interface has carried what the ledger says and what can be named beside it, within 1 %."""
     with apart(tmp_path / "here") as (made, nodes):
         made.relay()
@@ -182,7 +200,9 @@ def test_the_ledger_s_bytes_are_those_of_the_kernel(tmp_path: Path, capsys: pyte
             traffic = json.loads((made.folder / "state" / client / "traffic.json").read_text())
             ledger = ledger_bytes(folder, client)
             for way in ("up", "down"):
-                table[f"{client} {way}"] = line = reconciled(machine, traffic, ledger, handshake, way)
+                table[f"{client} {way}"] = line = reconciled(
+                    machine, traffic, ledger, handshake, way
+                )
                 assert line["HTTP and protobuf of messages"] > 0
         with capsys.disabled():
             _print(table)
@@ -195,14 +215,19 @@ def _print(table: dict[str, dict[str, float]]) -> None:
     print()
     for column in columns:
         print(f"{column:32}", *(f"{line[column]:>12,.0f}" for line in table.values()))
-    print(f"{'difference, %':32}", *(f"{100 * (line['sum'] / line['kernel'] - 1):>12.2f}" for line in table.values()))
+    print(
+        f"{'difference, %':32}",
+        *(f"{100 * (line['sum'] / line['kernel'] - 1):>12.2f}" for line in table.values()),
+    )
     print(f"{'':32}", *(f"{name:>12}" for name in table))
 
 
 def test_a_slow_and_lossy_link_costs_time_and_nothing_else(tmp_path: Path) -> None:
     content = {**CONTENT, "training": {**CONTENT["training"], "exchanges": 8}}
     with apart(tmp_path / "here") as (made, nodes):
-        if (reason := nodes["m1"].shape("delay", "20ms", "loss", "2%", "rate", "4mbit")) is not None:
+        if (
+            reason := nodes["m1"].shape("delay", "20ms", "loss", "2%", "rate", "4mbit")
+        ) is not None:
             pytest.skip(f"tc netem is not there: {reason}")
         made.relay()
         made.nodes()
@@ -213,7 +238,9 @@ def test_a_slow_and_lossy_link_costs_time_and_nothing_else(tmp_path: Path) -> No
         assert not poor.absences
 
 
-def test_a_slow_line_that_breaks_off_all_the_time_costs_time_and_nothing_else(tmp_path: Path) -> None:
+def test_a_slow_line_that_breaks_off_all_the_time_costs_time_and_nothing_else(
+    tmp_path: Path,
+) -> None:
     """Requests, answers and parts of messages are lost half-way; they are asked for again, and no bit differs."""
     content = {**CONTENT, "training": {**CONTENT["training"], "exchanges": 12}}
     with deployment(tmp_path / "here", CLIENTS) as made:

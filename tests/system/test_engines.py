@@ -22,7 +22,9 @@ SETTINGS = {
     "name": "engines",
     "data": {"source": "scenes", "options": {"events": 800}},
     "clients": {
-        "camera": {"dim": 40},  # convolutions, layer norms and dropout: whatever could differ between two engines
+        "camera": {
+            "dim": 40
+        },  # convolutions, layer norms and dropout: whatever could differ between two engines
         "beam": {"dim": 32},
         "gps": {"dim": 24, "encoder": "tests.toy:dropout_encoder"},
     },
@@ -53,13 +55,21 @@ def flower_processes() -> list[str]:
 OPTIONS = {
     "codec": "int8",
     "objective": {"learnable_temperature": True},
-    "training": {"exchanges": 20, "batch_size": 32, "stale": True, "error_feedback": True, "local_steps": 2},
+    "training": {
+        "exchanges": 20,
+        "batch_size": 32,
+        "stale": True,
+        "error_feedback": True,
+        "local_steps": 2,
+    },
 }
 """What adds to a client's state, which in a simulation travels from worker to worker."""
 
 
 @pytest.mark.parametrize("changes", [{}, OPTIONS], ids=["default", "options"])
-def test_flower_and_inprocess_end_in_the_same_bits_and_bytes(tmp_path: Path, changes: dict[str, object]) -> None:
+def test_flower_and_inprocess_end_in_the_same_bits_and_bytes(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
     config = write(tmp_path / "experiment.yaml", **changes)
     for engine in ("flower", "inprocess"):
         done = sheafalign("run", str(config), "--engine", engine, "--out", str(tmp_path / engine))
@@ -100,7 +110,9 @@ def test_a_failure_in_flower_is_told_in_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
 def test_a_killed_run_is_resumed_to_the_same_bits(how: signal.Signals, tmp_path: Path) -> None:
     config = write(tmp_path / "experiment.yaml", training={"exchanges": 300, "batch_size": 32})
-    whole = sheafalign("run", str(config), "--engine", "inprocess", "--out", str(tmp_path / "whole"))
+    whole = sheafalign(
+        "run", str(config), "--engine", "inprocess", "--out", str(tmp_path / "whole")
+    )
     assert whole.returncode == 0, whole.stderr
     folder = RunFolder(tmp_path / "broken")
     process = start("run", str(config), "--engine", "inprocess", "--out", str(folder.path))
@@ -127,7 +139,8 @@ def test_ctrl_c_ends_flower_and_every_process_of_it(tmp_path: Path) -> None:
     _, errors = process.communicate(timeout=90)
     assert process.returncode == 130
     assert (
-        f"sheafalign run --resume {folder.path}" in errors.replace("\n", " ").replace("  ", " ") or "--resume" in errors
+        f"sheafalign run --resume {folder.path}" in errors.replace("\n", " ").replace("  ", " ")
+        or "--resume" in errors
     )
     assert flower_processes() == []
     assert folder.report.is_file()
@@ -162,7 +175,9 @@ def test_flwr_run_in_the_repository_root_works(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     mark = {"SHEAFALIGN_RUN_MARK": "flwr-run", "HOME": str(home), "FLWR_HOME": str(home / "flwr")}
-    scripts = str(Path(sys.executable).parent)  # flwr looks for flower-superlink on PATH, as an activated venv has it
+    scripts = str(
+        Path(sys.executable).parent
+    )  # flwr looks for flower-superlink on PATH, as an activated venv has it
     mark["PATH"] = os.pathsep.join([scripts, os.environ.get("PATH", "")])
     ports = {"FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": "39191", "FLWR_LOCAL_CONTROL_API_PORT": "39193"}
     env = {**environment(), **mark, **ports, "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1"}
@@ -170,7 +185,9 @@ def test_flwr_run_in_the_repository_root_works(tmp_path: Path) -> None:
     command = [str(Path(sys.executable).parent / "flwr"), "run", ".", "--stream"]
     command += ["--federation-config", "num-supernodes=3", "--run-config", f'config="{config}"']
     try:
-        for _ in range(3):  # Flower gives its own SuperLink 15 s to start, which a busy machine may not keep
+        for _ in range(
+            3
+        ):  # Flower gives its own SuperLink 15 s to start, which a busy machine may not keep
             done = subprocess.run(
                 command, cwd=ROOT, env={**env, "PYTHONPATH": str(ROOT)},
                 capture_output=True, text=True, timeout=240, check=False,

@@ -18,11 +18,27 @@ from tests.system.command import ROOT, environment
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHORTER = {
-    "experiments/quickstart.yaml": ["--set", "data.options.events=1000", "--set", "training.exchanges=4"],
+    "experiments/quickstart.yaml": [
+        "--set",
+        "data.options.events=1000",
+        "--set",
+        "training.exchanges=4",
+    ],
     "experiments/watch.yaml": ["--set", "training.exchanges=4"],
     "export": ["--light", "--events", "500"],
-    "experiments/paper/deepsense.yaml": ["--set", "training.exchanges=4", "--set", "training.batch_size=64"],
-    "experiments/paper/compare.yaml": ["--quick", "--seeds", "0", "--only", "sheafalign,imagebind,clip-pairs"],
+    "experiments/paper/deepsense.yaml": [
+        "--set",
+        "training.exchanges=4",
+        "--set",
+        "training.batch_size=64",
+    ],
+    "experiments/paper/compare.yaml": [
+        "--quick",
+        "--seeds",
+        "0",
+        "--only",
+        "sheafalign,imagebind,clip-pairs",
+    ],
     "experiments/own_data/own_data.yaml": ["--set", "training.exchanges=20"],
     "experiments/own_data/own_encoder.yaml": ["--set", "training.exchanges=20"],
     "experiments/own_data/own_source.yaml": ["--set", "training.exchanges=20"],
@@ -65,7 +81,9 @@ def test_every_command_in_readme_works(tmp_path: Path) -> None:
             [program, *words[1:], *more],
             cwd=tmp_path, env=own_cache, capture_output=True, text=True, timeout=240, check=False,
         )  # fmt: skip
-        assert result.returncode == 0, f"{' '.join(words)}\n{result.stdout[-2000:]}{result.stderr[-2000:]}"
+        assert result.returncode == 0, (
+            f"{' '.join(words)}\n{result.stdout[-2000:]}{result.stderr[-2000:]}"
+        )
         done += 1
     assert done >= 10
     assert (tmp_path / "runs" / "comparison.html").is_file()
@@ -94,7 +112,9 @@ def test_the_program_that_measures_preparation_works() -> None:
 
 @pytest.mark.slow
 def test_the_program_that_measures_speed_works() -> None:
-    found = rows_of("experiments.speed", "--exchanges", "2", "--engines", "inprocess", "--clients", "3,6")
+    found = rows_of(
+        "experiments.speed", "--exchanges", "2", "--engines", "inprocess", "--clients", "3,6"
+    )
     assert [row["clients"] for row in found] == [3, 6]
     assert all(row["inprocess_ratio"] > 0 for row in found)
 
@@ -103,7 +123,12 @@ def test_commands_that_are_run_elsewhere_are() -> None:
     for command, where in RUN_ELSEWHERE.items():
         assert any(" ".join(words).startswith(command) for words in commands()), command
         text = (ROOT / where).read_text(encoding="utf-8")
-        words = [word for text_word in command.split() for word in text_word.split("/") if word != "sheafalign"]
+        words = [
+            word
+            for text_word in command.split()
+            for word in text_word.split("/")
+            if word != "sheafalign"
+        ]
         assert command in text or all(f'"{word}"' in text for word in words), where
 
 

@@ -76,7 +76,9 @@ class Federation:
         """Return the reason for which the federation does not come about if one manifest is changed."""
         others = [found for name, found in self.manifests.items() if name != client]
         with pytest.raises((HandshakeError, DataError)) as caught:
-            agree([*others, replace(self.manifests[client], **changes)], self.settings, self.topology)
+            agree(
+                [*others, replace(self.manifests[client], **changes)], self.settings, self.topology
+            )
         message = str(caught.value)
         assert len(message.splitlines()) == 1
         return f"{type(caught.value).__name__}: {message}"
@@ -88,7 +90,10 @@ def federation(held: Held, text: bool = False, **sections: Any) -> Federation:
             name: {split: {f"e{event}" for event in ids} for split, ids in by_split.items()}
             for name, by_split in held.items()
         }
-    content: dict[str, Any] = {"clients": {name: {"dim": 4} for name in held}, "training": {"batch_size": 2}}
+    content: dict[str, Any] = {
+        "clients": {name: {"dim": 4} for name in held},
+        "training": {"batch_size": 2},
+    }
     chosen = parse_settings({**content, **sections})
     found = {name: manifest(name, chosen, by_split) for name, by_split in held.items()}
     return Federation(chosen, build_topology(chosen), held, found)
@@ -99,9 +104,14 @@ def federations(draw: st.DrawFn) -> Federation:
     names = ["a", "b", "c", "d"][: draw(st.integers(2, 4))]
     # Events that everyone has, so that each edge shares a batch and 2 of any 28 test events; beside them, anything.
     common = {"train": {0, 1, 2}, "validation": set(), "test": set(range(100, 130))}
-    spare = {"train": st.integers(3, 40), "validation": st.integers(50, 90), "test": st.integers(130, 155)}
+    spare = {
+        "train": st.integers(3, 40),
+        "validation": st.integers(50, 90),
+        "test": st.integers(130, 155),
+    }
     held: Held = {
-        name: {split: common[split] | draw(st.sets(spare[split], max_size=25)) for split in SPLITS} for name in names
+        name: {split: common[split] | draw(st.sets(spare[split], max_size=25)) for split in SPLITS}
+        for name in names
     }
     return federation(
         held,
@@ -148,7 +158,9 @@ def test_masks_say_event_by_event_who_has_what(found: Federation) -> None:
     for name in LISTS:
         split, events = ("train" if name == "probe" else name), agreement.lists[name].tolist()
         for client, by_split in found.held.items():
-            assert agreement.has[client][name].tolist() == [event in by_split[split] for event in events]
+            assert agreement.has[client][name].tolist() == [
+                event in by_split[split] for event in events
+            ]
         for client in found.topology.clients:
             told = agreement.for_client(client, found.topology)
             assert dict(told.neighbours) == found.topology.neighbours(client)
@@ -164,7 +176,10 @@ def test_masks_say_event_by_event_who_has_what(found: Federation) -> None:
 @given(federations())
 @settings(deadline=None, max_examples=40)
 def test_the_order_of_the_manifests_does_not_matter(found: Federation) -> None:
-    forth, back = found.agree(), agree(list(found.manifests.values())[::-1], found.settings, found.topology)
+    forth, back = (
+        found.agree(),
+        agree(list(found.manifests.values())[::-1], found.settings, found.topology),
+    )
     for name in LISTS:
         np.testing.assert_array_equal(forth.lists[name], back.lists[name])
 
@@ -192,13 +207,18 @@ def test_manifests_and_agreements_survive_the_wire(found: Federation) -> None:
                 assert mask.tolist() == told.shared[neighbour][list_name].tolist()
 
 
-@given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=20), st.lists(st.text(max_size=9), max_size=20))
+@given(
+    st.lists(st.integers(-(2**63), 2**63 - 1), max_size=20),
+    st.lists(st.text(max_size=9), max_size=20),
+)
 @settings(deadline=None)
 def test_event_ids_survive_the_wire(numbers: list[int], texts: list[str]) -> None:
     ids = np.array(numbers, dtype=np.int64)
     np.testing.assert_array_equal(decode_ids(encode_ids(ids)), ids)
     # NumPy's text arrays do not keep trailing NULs, on the wire or off it.
-    words = np.array([text.replace("\0", "") for text in texts if text.isprintable()], dtype=np.str_)
+    words = np.array(
+        [text.replace("\0", "") for text in texts if text.isprintable()], dtype=np.str_
+    )
     assert decode_ids(encode_ids(words)).tolist() == words.tolist()
 
 
@@ -216,12 +236,16 @@ def test_the_manifest_of_a_client_survives_the_wire_and_fits() -> None:
 @settings(deadline=None)
 def test_masks_of_any_length_survive_the_wire(mask: list[bool]) -> None:
     ids = np.arange(len(mask), dtype=np.int64)
-    told = ClientAgreement({"b": 1}, {"train": ids}, {"b": {"train": np.array(mask, dtype=np.bool_)}})
+    told = ClientAgreement(
+        {"b": 1}, {"train": ids}, {"b": {"train": np.array(mask, dtype=np.bool_)}}
+    )
     assert ClientAgreement.from_bytes(told.to_bytes()).shared["b"]["train"].tolist() == mask
 
 
 def plenty(count: int = 400, **sections: Any) -> Federation:
-    events: dict[str, set[Any]] = {split: set(range(k * count, (k + 1) * count)) for k, split in enumerate(SPLITS)}
+    events: dict[str, set[Any]] = {
+        split: set(range(k * count, (k + 1) * count)) for k, split in enumerate(SPLITS)
+    }
     return federation({"a": dict(events), "b": dict(events), "c": dict(events)}, **sections)
 
 
@@ -239,12 +263,30 @@ def test_samples_come_from_the_seed() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"version": "9.9"}, "HandshakeError: client 'b' is refused: its software version is 9.9, the relay's is"),
-        ({"protocol": 7}, "HandshakeError: client 'b' is refused: its protocol version is 7, the relay's is"),
-        ({"digest": "f" * 64}, "HandshakeError: client 'b' is refused: its configuration digest is ffff"),
-        ({"dim": 5}, "HandshakeError: client 'b' is refused: its stalk dimension is 5, the relay's is 4"),
-        ({"modality": "sonar"}, "HandshakeError: client 'b' is refused: its modality is sonar, the relay's is b"),
-        ({"name": "z"}, "HandshakeError: client 'z' is refused: the configuration names no such client"),
+        (
+            {"version": "9.9"},
+            "HandshakeError: client 'b' is refused: its software version is 9.9, the relay's is",
+        ),
+        (
+            {"protocol": 7},
+            "HandshakeError: client 'b' is refused: its protocol version is 7, the relay's is",
+        ),
+        (
+            {"digest": "f" * 64},
+            "HandshakeError: client 'b' is refused: its configuration digest is ffff",
+        ),
+        (
+            {"dim": 5},
+            "HandshakeError: client 'b' is refused: its stalk dimension is 5, the relay's is 4",
+        ),
+        (
+            {"modality": "sonar"},
+            "HandshakeError: client 'b' is refused: its modality is sonar, the relay's is b",
+        ),
+        (
+            {"name": "z"},
+            "HandshakeError: client 'z' is refused: the configuration names no such client",
+        ),
         ({"name": "a", "modality": "a"}, "HandshakeError: client 'a' is claimed by two nodes"),
         (
             {"classes": {"blocked": ("yes", "no")}},
@@ -252,13 +294,18 @@ def test_samples_come_from_the_seed() -> None:
         ),
     ],
 )
-def test_a_client_that_does_not_fit_is_named_with_the_reason(changes: dict[str, Any], reason: str) -> None:
+def test_a_client_that_does_not_fit_is_named_with_the_reason(
+    changes: dict[str, Any], reason: str
+) -> None:
     assert plenty().refused("b", **changes).startswith(reason)
 
 
 def test_all_clients_that_nobody_runs_are_named() -> None:
     found = plenty()
-    for present, message in ((["b"], "no node runs the clients a, c$"), (["a", "b"], "no node runs the client c$")):
+    for present, message in (
+        (["b"], "no node runs the clients a, c$"),
+        (["a", "b"], "no node runs the client c$"),
+    ):
         with pytest.raises(HandshakeError, match=message):
             agree([found.manifests[name] for name in present], found.settings, found.topology)
 
@@ -278,9 +325,13 @@ def test_ids_of_two_kinds_are_refused_and_both_clients_named() -> None:
 
 
 def test_a_split_without_events_does_not_make_ids_of_another_kind() -> None:
-    held: Held = {name: {"train": {1, 2, 3}, "validation": set(), "test": {7, 8}} for name in ("a", "b")}
+    held: Held = {
+        name: {"train": {1, 2, 3}, "validation": set(), "test": {7, 8}} for name in ("a", "b")
+    }
     found = federation(held, text=True)
-    assert found.manifests["a"].events["validation"].dtype.kind == "i"  # an empty array of the other kind
+    assert (
+        found.manifests["a"].events["validation"].dtype.kind == "i"
+    )  # an empty array of the other kind
     assert found.agree().lists["train"].tolist() == ["e1", "e2", "e3"]
 
 
@@ -292,7 +343,9 @@ def test_a_batch_larger_than_what_an_edge_shares_is_refused(shared: int, size: i
     events["train"].sort()
     reason = found.refused("c", events=events)
     assert "the edge a-c" in reason
-    assert ("no shared training events" if shared == 0 else f"shares only {shared} training events") in reason
+    assert (
+        "no shared training events" if shared == 0 else f"shares only {shared} training events"
+    ) in reason
     events["train"] = np.arange(size, dtype=np.int64)
     agree([found.manifests["a"], found.manifests["b"], replace(found.manifests["c"], events=events)],
           found.settings, found.topology)  # fmt: skip
@@ -304,10 +357,14 @@ def test_an_edge_without_test_events_cannot_be_measured() -> None:
     assert "the edge a-c shares fewer than 2 test events" in found.refused("c", events=events)
 
 
-@pytest.mark.parametrize("metrics", [["transfer"], ["probe"], ["missing"], ["retrieval", "probe", "transfer"]])
+@pytest.mark.parametrize(
+    "metrics", [["transfer"], ["probe"], ["missing"], ["retrieval", "probe", "transfer"]]
+)
 def test_metrics_that_need_labels_are_refused_where_there_are_none(metrics: list[str]) -> None:
     found = plenty(evaluation={"metrics": metrics})
-    found.manifests = {name: replace(sent, labels=(), classes={}) for name, sent in found.manifests.items()}
+    found.manifests = {
+        name: replace(sent, labels=(), classes={}) for name, sent in found.manifests.items()
+    }
     with pytest.raises(DataError) as caught:
         found.agree()
     needing = [metric for metric in metrics if metric != "retrieval"]
@@ -316,7 +373,9 @@ def test_metrics_that_need_labels_are_refused_where_there_are_none(metrics: list
 
 def test_metrics_that_need_no_labels_do_without() -> None:
     found = plenty(evaluation={"metrics": ["retrieval", "consistency"]})
-    found.manifests = {name: replace(sent, labels=(), classes={}) for name, sent in found.manifests.items()}
+    found.manifests = {
+        name: replace(sent, labels=(), classes={}) for name, sent in found.manifests.items()
+    }
     assert found.agree().label is None
 
 
@@ -329,32 +388,48 @@ def test_the_label_is_the_one_asked_for_or_one_that_both_ends_of_an_edge_have() 
 
     def label(**evaluation: Any) -> str | None:
         found = plenty(evaluation=evaluation)
-        found.manifests = {name: replace(sent, **labels[name]) for name, sent in found.manifests.items()}
+        found.manifests = {
+            name: replace(sent, **labels[name]) for name, sent in found.manifests.items()
+        }
         return found.agree().label
 
     assert label() == "blocked"  # 'speed' comes first, but c does not know it
     labels["c"]["labels"] = ("blocked", "speed")
     assert label() == "speed"
     assert label(label="blocked") == "blocked"
-    with pytest.raises(DataError, match=r"no client has a label 'colour'; the data has speed, blocked$"):
+    with pytest.raises(
+        DataError, match=r"no client has a label 'colour'; the data has speed, blocked$"
+    ):
         label(label="colour")
 
 
 def test_a_sample_too_small_for_an_edge_is_named_as_the_reason() -> None:
     """The edge a-c shares three test events, but of the 2,003 that some edge shares only 50 are drawn."""
     test = {"a": set(range(1000, 3000)) | {1, 2, 3}, "b": set(range(1000, 3000)), "c": {1, 2, 3}}
-    held: Held = {name: {"train": {10, 11, 12}, "validation": set(), "test": ids} for name, ids in test.items()}
+    held: Held = {
+        name: {"train": {10, 11, 12}, "validation": set(), "test": ids}
+        for name, ids in test.items()
+    }
     graph = {"topology": "edges", "edges": [{"between": ["a", "b"]}, {"between": ["a", "c"]}]}
-    with pytest.raises(DataError, match=r"^evaluation\.events: 50 samples only [01] of the 3 test events .* edge a-c "):
+    with pytest.raises(
+        DataError,
+        match=r"^evaluation\.events: 50 samples only [01] of the 3 test events .* edge a-c ",
+    ):
         federation(held, graph=graph, evaluation={"events": 50}).agree()
     whole = federation(held, graph=graph, evaluation={"events": 2003})
     assert whole.agree().shared(whole.topology.edges[1], "test").sum() == 3
 
 
 @pytest.mark.parametrize("text", [False, True], ids=["integers", "text"])
-@pytest.mark.parametrize(("one", "other"), [("train", "test"), ("train", "validation"), ("validation", "test")])
-def test_an_event_in_two_splits_is_refused_with_all_that_is_needed_to_find_it(one: str, other: str, text: bool) -> None:
-    held: Held = {name: {"train": {1, 2, 3}, "validation": {4, 5}, "test": {6, 7}} for name in ("a", "b", "c")}
+@pytest.mark.parametrize(
+    ("one", "other"), [("train", "test"), ("train", "validation"), ("validation", "test")]
+)
+def test_an_event_in_two_splits_is_refused_with_all_that_is_needed_to_find_it(
+    one: str, other: str, text: bool
+) -> None:
+    held: Held = {
+        name: {"train": {1, 2, 3}, "validation": {4, 5}, "test": {6, 7}} for name in ("a", "b", "c")
+    }
     held["a"] = {**held["a"], one: held["a"][one] | {8, 9}}
     held["c"] = {**held["c"], other: held["c"][other] | {8, 9, 10}}
     # a and c are no neighbours: b would still carry what c has learnt of the event to a.
@@ -368,10 +443,14 @@ def test_an_event_in_two_splits_is_refused_with_all_that_is_needed_to_find_it(on
 
 
 def test_an_event_in_three_splits_is_counted_once() -> None:
-    held: Held = {name: {"train": {1, 2, 3}, "validation": {4, 5}, "test": {6, 7}} for name in ("a", "b", "c")}
+    held: Held = {
+        name: {"train": {1, 2, 3}, "validation": {4, 5}, "test": {6, 7}} for name in ("a", "b", "c")
+    }
     for name, split in zip(held, SPLITS, strict=True):
         held[name] = {**held[name], split: held[name][split] | {9}}
-    with pytest.raises(DataError, match=r"^1 event is in different .*: 9, which is in train for 'a' but in val"):
+    with pytest.raises(
+        DataError, match=r"^1 event is in different .*: 9, which is in train for 'a' but in val"
+    ):
         federation(held).agree()
 
 
@@ -381,7 +460,9 @@ def test_an_event_in_three_splits_is_counted_once() -> None:
 def rewritten(sent: Manifest, **changes: Any) -> bytes:
     """Return the bytes of a manifest with fields of its JSON replaced; None leaves a field out."""
     facts = {**json.loads(zlib.decompress(sent.to_bytes())), **changes}
-    return zlib.compress(json.dumps({name: value for name, value in facts.items() if value is not None}).encode())
+    return zlib.compress(
+        json.dumps({name: value for name, value in facts.items() if value is not None}).encode()
+    )
 
 
 @pytest.mark.parametrize(
@@ -406,7 +487,9 @@ def test_a_manifest_that_lacks_or_garbles_a_field_is_not_read(changes: dict[str,
         Manifest.from_bytes(rewritten(plenty(9).manifests["a"], **changes))
 
 
-@pytest.mark.parametrize("content", [b"", b"x", zlib.compress(b"["), zlib.compress(b"[]"), zlib.compress(b"3")])
+@pytest.mark.parametrize(
+    "content", [b"", b"x", zlib.compress(b"["), zlib.compress(b"[]"), zlib.compress(b"3")]
+)
 def test_bytes_that_are_no_manifest_are_not_read(content: bytes) -> None:
     with pytest.raises(HandshakeError, match="no readable manifest"):
         Manifest.from_bytes(content)

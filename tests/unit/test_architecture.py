@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = {"sheafalign_fl": ROOT / "src", "clients": ROOT, "strategies": ROOT, "experiments": ROOT, "tests": ROOT}
+FOLDERS = {
+    "sheafalign_fl": ROOT / "src",
+    "clients": ROOT,
+    "strategies": ROOT,
+    "experiments": ROOT,
+    "tests": ROOT,
+}
 """Top-level package -> the folder that it lies in."""
 ALLOWED = {
     "sheafalign_fl": {"sheafalign_fl"},
@@ -93,8 +99,12 @@ def test_no_two_modules_of_the_library_import_each_other() -> None:
     graph: dict[str, set[str]] = {}
     for name, path in names.items():
         body = ast.parse(path.read_text(encoding="utf-8")).body
-        tree = ast.Module([node for node in body if isinstance(node, ast.Import | ast.ImportFrom)], [])
-        graph[name] = {found for found in imported(tree, name, path.name == "__init__.py") if found in names} - {name}
+        tree = ast.Module(
+            [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)], []
+        )
+        graph[name] = {
+            found for found in imported(tree, name, path.name == "__init__.py") if found in names
+        } - {name}
     done: set[str] = set()
 
     def visit(name: str, trail: tuple[str, ...]) -> None:
@@ -112,7 +122,11 @@ def test_no_two_modules_of_the_library_import_each_other() -> None:
 
 def test_no_file_has_a_name_that_says_nothing() -> None:
     paths = [path for files in FILES.values() for path in files]
-    assert [path for path in paths if path.stem in {"util", "utils", "helper", "helpers", "misc", "common"}] == []
+    assert [
+        path
+        for path in paths
+        if path.stem in {"util", "utils", "helper", "helpers", "misc", "common"}
+    ] == []
 
 
 def functions(tree: ast.AST, prefix: str = "") -> Iterator[str]:
@@ -129,7 +143,11 @@ TEST_FILES = [path for path in FILES["tests"] if path.name.startswith("test_")]
 
 @pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_test_file_has_tests_and_none_of_them_hides_another(path: Path) -> None:
-    names = [name for name in functions(ast.parse(path.read_text(encoding="utf-8"))) if "test" in name.split(".")[-1]]
+    names = [
+        name
+        for name in functions(ast.parse(path.read_text(encoding="utf-8")))
+        if "test" in name.split(".")[-1]
+    ]
     tests = Counter(name for name in names if name.split(".")[-1].startswith("test_"))
     assert tests
     assert [name for name, count in tests.items() if count > 1] == []

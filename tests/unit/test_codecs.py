@@ -14,7 +14,11 @@ from sheafalign_fl.codecs import CODECS, FloatCodec, codec
 from sheafalign_fl.errors import ConfigError, ProtocolError
 
 LETTER = {"float64": "d", "float32": "f", "float16": "e"}
-LARGEST = {"float64": 1.7976931348623157e308, "float32": (2 - 2**-23) * 2.0**127, "float16": 65504.0}
+LARGEST = {
+    "float64": 1.7976931348623157e308,
+    "float32": (2 - 2**-23) * 2.0**127,
+    "float16": 65504.0,
+}
 NAMES = sorted(LETTER)
 shapes = st.tuples(st.integers(0, 5), st.integers(1, 4))
 finite = arrays(np.float64, shapes, elements=st.floats(allow_nan=False, allow_infinity=False))
@@ -38,7 +42,9 @@ def test_there_are_exactly_the_codecs_that_an_oracle_knows() -> None:
 @pytest.mark.parametrize("name", NAMES)
 @given(values=finite)
 @settings(deadline=None, max_examples=60)
-def test_payloads_are_little_endian_rows_rounded_and_clipped(name: str, values: NDArray[np.float64]) -> None:
+def test_payloads_are_little_endian_rows_rounded_and_clipped(
+    name: str, values: NDArray[np.float64]
+) -> None:
     payload = codec(name).encode(values)
     assert payload == slow(name, values)
     assert len(payload) == values.shape[0] * values.shape[1] * struct.calcsize(LETTER[name])
@@ -47,7 +53,9 @@ def test_payloads_are_little_endian_rows_rounded_and_clipped(name: str, values: 
 @pytest.mark.parametrize("name", NAMES)
 @given(values=finite)
 @settings(deadline=None, max_examples=40)
-def test_decoding_gives_what_was_packed_in_native_order(name: str, values: NDArray[np.float64]) -> None:
+def test_decoding_gives_what_was_packed_in_native_order(
+    name: str, values: NDArray[np.float64]
+) -> None:
     payload = codec(name).encode(values)
     decoded = codec(name).decode(payload, *values.shape)
     assert decoded.shape == values.shape
@@ -63,10 +71,16 @@ def test_float16_rounds_as_numpy_does(values: NDArray[np.float64]) -> None:
     decoded = codec("float16").decode(codec("float16").encode(narrow), *values.shape)
     np.testing.assert_array_equal(decoded, narrow.astype(np.float16))
     # Half a unit in the last place: 11 significant bits, and the fixed step of subnormal numbers.
-    assert (np.abs(decoded.astype(np.float64) - narrow) <= np.maximum(np.abs(narrow) * 2.0**-11, 2.0**-25)).all()
+    assert (
+        np.abs(decoded.astype(np.float64) - narrow)
+        <= np.maximum(np.abs(narrow) * 2.0**-11, 2.0**-25)
+    ).all()
 
 
-@given(arrays(np.float32, shapes, elements=st.floats(width=32, allow_nan=False, allow_infinity=False)), finite)
+@given(
+    arrays(np.float32, shapes, elements=st.floats(width=32, allow_nan=False, allow_infinity=False)),
+    finite,
+)
 @settings(deadline=None)
 def test_each_precision_is_lossless_for_its_own_values(
     single: NDArray[np.float32], double: NDArray[np.float64]
@@ -79,7 +93,13 @@ def test_each_precision_is_lossless_for_its_own_values(
 
 @pytest.mark.parametrize(
     ("value", "kept"),
-    [(65504.0, 65504.0), (65519.0, 65504.0), (65520.0, 65504.0), (-1e30, -65504.0), (math.inf, 65504.0)],
+    [
+        (65504.0, 65504.0),
+        (65519.0, 65504.0),
+        (65520.0, 65504.0),
+        (-1e30, -65504.0),
+        (math.inf, 65504.0),
+    ],
 )
 def test_float16_clips_what_is_out_of_range(value: float, kept: float) -> None:
     payload = codec("float16").encode(np.array([[value, 0.5]]))
@@ -103,7 +123,9 @@ def test_how_an_array_lies_in_memory_does_not_matter(name: str, form: str) -> No
 @pytest.mark.parametrize("name", NAMES)
 @given(events=st.integers(0, 9), dim=st.integers(1, 9), length=st.integers(0, 700))
 @settings(deadline=None, max_examples=60)
-def test_a_payload_is_taken_only_at_its_exact_length(name: str, events: int, dim: int, length: int) -> None:
+def test_a_payload_is_taken_only_at_its_exact_length(
+    name: str, events: int, dim: int, length: int
+) -> None:
     exact = events * dim * struct.calcsize(LETTER[name])
     assert codec(name).payload_bytes(events, dim) == exact
     assert codec(name).decode(bytes(exact), events, dim).tolist() == [[0.0] * dim] * events
@@ -116,7 +138,9 @@ def test_a_payload_is_taken_only_at_its_exact_length(name: str, events: int, dim
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @given(data=st.data())
 @settings(deadline=None, max_examples=15)
-def test_one_value_that_is_not_finite_spoils_a_payload(name: str, bad: float, data: st.DataObject) -> None:
+def test_one_value_that_is_not_finite_spoils_a_payload(
+    name: str, bad: float, data: st.DataObject
+) -> None:
     events, dim = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 6))
     numbers = [0.25] * (events * dim)
     numbers[data.draw(st.integers(0, len(numbers) - 1))] = bad

@@ -17,16 +17,30 @@ GOOD: dict[str, Any] = {"clients": ["a", "b", "c"]}
 
 @st.composite
 def random_settings(draw: st.DrawFn) -> Settings:
-    names = draw(st.lists(st.text("abcxyz-_.0123ü", min_size=1, max_size=6), min_size=2, max_size=5, unique=True))
+    names = draw(
+        st.lists(
+            st.text("abcxyz-_.0123ü", min_size=1, max_size=6), min_size=2, max_size=5, unique=True
+        )
+    )
     names = [f"c{name}" for name in names]
     content = {
         "seed": draw(st.integers(0, 2**40)),
         "clients": {
-            name: {"dim": draw(st.integers(1, 64)), "missing": draw(st.sampled_from([0.0, 0.25]))} for name in names
+            name: {"dim": draw(st.integers(1, 64)), "missing": draw(st.sampled_from([0.0, 0.25]))}
+            for name in names
         },
-        "graph": {"topology": draw(st.sampled_from(["complete", "ring", "path"])), "dim": draw(st.integers(1, 99))},
-        "objective": {"temperature": draw(st.floats(0.01, 5)), "reconstruction": draw(st.floats(0, 3))},
-        "training": {"exchanges": draw(st.integers(1, 10**6)), "deadline": draw(st.none() | st.floats(0.1, 99))},
+        "graph": {
+            "topology": draw(st.sampled_from(["complete", "ring", "path"])),
+            "dim": draw(st.integers(1, 99)),
+        },
+        "objective": {
+            "temperature": draw(st.floats(0.01, 5)),
+            "reconstruction": draw(st.floats(0, 3)),
+        },
+        "training": {
+            "exchanges": draw(st.integers(1, 10**6)),
+            "deadline": draw(st.none() | st.floats(0.1, 99)),
+        },
         "codec": draw(st.sampled_from(["float16", "float32"])),
     }
     return parse_settings(content)
@@ -53,7 +67,10 @@ def test_settings_survive_encoding_and_yaml(given_settings: Settings) -> None:
         ({"training": {"batch_size": 1}}, "batch_size"),
         ({"graph": {"topology": "tree"}}, "graph.topology"),
         ({"graph": {"topology": "edges"}}, "needs a list under 'edges'"),
-        ({"graph": {"topology": "ring", "edges": [{"between": ["a", "b"]}]}}, "needs topology 'edges'"),
+        (
+            {"graph": {"topology": "ring", "edges": [{"between": ["a", "b"]}]}},
+            "needs topology 'edges'",
+        ),
         ({"objective": {"laplacian": 0, "contrastive": 0}}, "nothing would align"),
         ({"clients": ["a", "a"]}, "named twice"),
         ({"clients": {"a": {"replicas": 2}, "a-0": {}}}, "two clients are named 'a-0'"),
@@ -105,7 +122,10 @@ def test_replicas_are_clients_of_one_modality() -> None:
 def test_files_overrides_and_relative_paths(tmp_path: Path) -> None:
     path = tmp_path / "sub" / "x.yaml"
     path.parent.mkdir()
-    path.write_text("clients: [a, b]\ndata: {source: folder, options: {path: ../recordings}}\n", encoding="utf-8")
+    path.write_text(
+        "clients: [a, b]\ndata: {source: folder, options: {path: ../recordings}}\n",
+        encoding="utf-8",
+    )
     found = load_settings(path, CHANGES)
     assert found.training.exchanges == 7
     assert (found.graph.topology, found.graph.dim) == ("path", 3)
@@ -118,7 +138,11 @@ def test_files_overrides_and_relative_paths(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("seed: 1\nseed: 2\nclients: [a, b]", "given twice"), ("[1, 2]", "mapping"), ("a: [", "not valid YAML")],
+    [
+        ("seed: 1\nseed: 2\nclients: [a, b]", "given twice"),
+        ("[1, 2]", "mapping"),
+        ("a: [", "not valid YAML"),
+    ],
 )
 def test_files_that_are_no_configuration(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"

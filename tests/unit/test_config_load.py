@@ -42,14 +42,25 @@ def refusal(folder: Path, text: str, *overrides: str) -> str:
 
 
 def test_a_file_is_read_with_every_default(tmp_path: Path) -> None:
-    found = load(tmp_path, "clients: {camera: , lidar: {dim: 32}}\nseed: 7\ntraining: {learning_rate: 1}\n")
+    found = load(
+        tmp_path, "clients: {camera: , lidar: {dim: 32}}\nseed: 7\ntraining: {learning_rate: 1}\n"
+    )
     assert found.seed == 7
     assert list(found.clients) == ["camera", "lidar"]
     assert (found.clients["camera"].dim, found.clients["lidar"].dim) == (128, 32)
     assert found.training.learning_rate == 1.0
     best = found.objective
-    assert (best.laplacian, best.contrastive, best.reconstruction, best.temperature) == (0.0, 1.0, 0.1, 0.2)
-    assert (found.graph.topology, found.graph.dim, found.training.batch_size) == ("complete", 64, 128)
+    assert (best.laplacian, best.contrastive, best.reconstruction, best.temperature) == (
+        0.0,
+        1.0,
+        0.1,
+        0.2,
+    )
+    assert (found.graph.topology, found.graph.dim, found.training.batch_size) == (
+        "complete",
+        64,
+        128,
+    )
 
 
 @pytest.mark.parametrize(
@@ -69,7 +80,9 @@ def test_a_file_is_read_with_every_default(tmp_path: Path) -> None:
         ("seed: 1", "'clients' is missing"),
     ],
 )
-def test_a_file_that_is_no_configuration_is_refused(text: str, message: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_configuration_is_refused(
+    text: str, message: str, tmp_path: Path
+) -> None:
     line = refusal(tmp_path, text)
     assert message in line
     assert str(tmp_path / "settings.yaml") in line
@@ -85,17 +98,23 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         load_settings(tmp_path / "latin.yaml")
 
 
-@pytest.mark.parametrize("text", ["name: 2024-02-30", "seed: 0x_", "data: {options: {start: 2023-13-01}}"])
+@pytest.mark.parametrize(
+    "text", ["name: 2024-02-30", "seed: 0x_", "data: {options: {start: 2023-13-01}}"]
+)
 def test_a_value_that_yaml_itself_cannot_construct_is_refused(text: str, tmp_path: Path) -> None:
     assert "settings.yaml" in refusal(tmp_path, BASE + text)
 
 
-def test_a_value_in_an_override_that_yaml_itself_cannot_construct_is_refused(tmp_path: Path) -> None:
+def test_a_value_in_an_override_that_yaml_itself_cannot_construct_is_refused(
+    tmp_path: Path,
+) -> None:
     assert "--set name=2024-02-30" in refusal(tmp_path, BASE, "name=2024-02-30")
 
 
 def test_yaml_merge_keys_work(tmp_path: Path) -> None:
-    found = load(tmp_path, "clients:\n  a: &small {dim: 3}\n  b:\n    <<: *small\n    missing: 0.1\n")
+    found = load(
+        tmp_path, "clients:\n  a: &small {dim: 3}\n  b:\n    <<: *small\n    missing: 0.1\n"
+    )
     assert found.clients["b"].dim == 3
     assert found.clients["b"].missing == 0.1
 
@@ -110,7 +129,9 @@ def test_yaml_merge_keys_work(tmp_path: Path) -> None:
         (BASE + '"\\ud800\\ud800": 3', ""),
     ],
 )
-def test_half_a_surrogate_pair_is_refused_where_it_stands(text: str, name: str, tmp_path: Path) -> None:
+def test_half_a_surrogate_pair_is_refused_where_it_stands(
+    text: str, name: str, tmp_path: Path
+) -> None:
     line = refusal(tmp_path, text)
     assert "is no Unicode text" in line
     assert f"'{name}': " in line or not name
@@ -137,7 +158,9 @@ def test_a_value_that_holds_itself_is_refused(tmp_path: Path) -> None:
         ("maps.family='identity'", "maps.family", "identity"),
     ],
 )
-def test_an_override_sets_what_it_names(override: str, name: str, value: object, tmp_path: Path) -> None:
+def test_an_override_sets_what_it_names(
+    override: str, name: str, value: object, tmp_path: Path
+) -> None:
     text = "clients: [a, b]\nseed: 1\ntraining: {exchanges: 3, deadline: 9.0}\n"
     found: Any = load(tmp_path, text, override)
     for part in name.split("."):
@@ -152,8 +175,14 @@ def test_an_override_fills_a_section_that_is_empty(tmp_path: Path) -> None:
 
 def test_overrides_apply_in_order_and_keep_the_rest(tmp_path: Path) -> None:
     text = "clients: {a: {dim: 4, missing: 0.5}, b: }\n"
-    found = load(tmp_path, text, "clients.a.dim=5", "clients.b.dim=6", "clients.a.dim=7", "clients.c={}")
-    assert {name: client.dim for name, client in found.clients.items()} == {"a": 7, "b": 6, "c": 128}
+    found = load(
+        tmp_path, text, "clients.a.dim=5", "clients.b.dim=6", "clients.a.dim=7", "clients.c={}"
+    )
+    assert {name: client.dim for name, client in found.clients.items()} == {
+        "a": 7,
+        "b": 6,
+        "c": 128,
+    }
     assert found.clients["a"].missing == 0.5
 
 
@@ -170,7 +199,9 @@ def test_overrides_apply_in_order_and_keep_the_rest(tmp_path: Path) -> None:
         ("clients.a.dim=5", "'clients' is a value, not a section"),
     ],
 )
-def test_an_override_that_makes_no_sense_is_refused(override: str, message: str, tmp_path: Path) -> None:
+def test_an_override_that_makes_no_sense_is_refused(
+    override: str, message: str, tmp_path: Path
+) -> None:
     assert message in refusal(tmp_path, BASE + "seed: 1", override)
 
 
@@ -184,9 +215,16 @@ def test_a_key_given_twice_inside_an_override_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("given_path", "expected"),
-    [("recordings", "sub/recordings"), ("../x", "x"), ("./a/../b", "sub/b"), ("/data/y", "/data/y")],
+    [
+        ("recordings", "sub/recordings"),
+        ("../x", "x"),
+        ("./a/../b", "sub/b"),
+        ("/data/y", "/data/y"),
+    ],
 )
-def test_a_data_path_is_relative_to_the_file_and_made_absolute(given_path: str, expected: str, tmp_path: Path) -> None:
+def test_a_data_path_is_relative_to_the_file_and_made_absolute(
+    given_path: str, expected: str, tmp_path: Path
+) -> None:
     folder = tmp_path.resolve() / "sub"
     folder.mkdir()
     found = load(folder, BASE + f"data: {{source: folder, options: {{path: {given_path}}}}}")
@@ -196,12 +234,20 @@ def test_a_data_path_is_relative_to_the_file_and_made_absolute(given_path: str, 
 
 
 def test_the_home_folder_is_expanded_and_other_options_are_left_alone(tmp_path: Path) -> None:
-    found = load(tmp_path, BASE + "data: {options: {path: ~/recordings, other: rel/ative, number: 3}}")
-    assert found.data.options == {"path": str(Path.home() / "recordings"), "other": "rel/ative", "number": 3}
+    found = load(
+        tmp_path, BASE + "data: {options: {path: ~/recordings, other: rel/ative, number: 3}}"
+    )
+    assert found.data.options == {
+        "path": str(Path.home() / "recordings"),
+        "other": "rel/ative",
+        "number": 3,
+    }
 
 
 def test_the_home_folder_of_nobody_is_refused(tmp_path: Path) -> None:
-    assert "~no-such-user" in refusal(tmp_path, BASE + "data: {options: {path: ~no-such-user/recordings}}")
+    assert "~no-such-user" in refusal(
+        tmp_path, BASE + "data: {options: {path: ~no-such-user/recordings}}"
+    )
 
 
 # ---- encoded strings -------------------------------------------------------------------------------------------------
@@ -209,10 +255,15 @@ def test_the_home_folder_of_nobody_is_refused(tmp_path: Path) -> None:
 
 def encoded(content: object) -> str:
     """Encode any JSON value as `encode` does."""
-    return "sheafalign:" + base64.urlsafe_b64encode(zlib.compress(json.dumps(content).encode())).decode()
+    return (
+        "sheafalign:"
+        + base64.urlsafe_b64encode(zlib.compress(json.dumps(content).encode())).decode()
+    )
 
 
-def test_a_string_that_is_not_encoded_is_a_path_below_the_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_string_that_is_not_encoded_is_a_path_below_the_base(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path, BASE + "seed: 9")
     assert decode("settings.yaml", tmp_path).seed == 9
     assert decode(str(tmp_path / "settings.yaml"), Path("/elsewhere")).seed == 9
@@ -248,15 +299,25 @@ def test_an_encoding_that_holds_no_mapping_is_refused(content: object) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    ["{plan: {1: a}}", "{day: 2020-01-31}", "{blob: !!binary gIGC}", "{kinds: !!set {x, y}}", "{limit: .nan}"],
+    [
+        "{plan: {1: a}}",
+        "{day: 2020-01-31}",
+        "{blob: !!binary gIGC}",
+        "{kinds: !!set {x, y}}",
+        "{limit: .nan}",
+    ],
 )
 def test_options_that_no_json_can_hold_are_refused(options: str, tmp_path: Path) -> None:
     """What `sheafalign check` sees in YAML is what a client has to see after the encoded string."""
     assert "options must be plain text" in refusal(tmp_path, BASE + f"data: {{options: {options}}}")
 
 
-@pytest.mark.parametrize("text", ["a\x85b", "é\x85", "\u2028", "ü", "line\nbreak", "1e3", "no", "2020-01-31"])
+@pytest.mark.parametrize(
+    "text", ["a\x85b", "é\x85", "\u2028", "ü", "line\nbreak", "1e3", "no", "2020-01-31"]
+)
 def test_options_survive_the_yaml_of_a_run_folder(text: str, tmp_path: Path) -> None:
-    found = parse_settings({"clients": ["a", "b"], "data": {"options": {"key": text, text: [text]}}})
+    found = parse_settings(
+        {"clients": ["a", "b"], "data": {"options": {"key": text, text: [text]}}}
+    )
     assert load(tmp_path, to_yaml(found)) == found
     assert ("ü" in to_yaml(found)) == (text == "ü")  # readable where it can be

@@ -93,7 +93,10 @@ SHARED: Content = {
 
 
 def base() -> Content:
-    return {"clients": {"a": {}, "b": {}, "c": {}}, "evaluation": {"metrics": ["retrieval", "probe"]}}
+    return {
+        "clients": {"a": {}, "b": {}, "c": {}},
+        "evaluation": {"metrics": ["retrieval", "probe"]},
+    }
 
 
 def changed(content: Content, name: str, value: object) -> Content:
@@ -136,28 +139,47 @@ def test_the_digest_ignores_what_concerns_one_machine(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(SHARED))
 def test_the_digest_changes_with_anything_else(name: str) -> None:
-    assert parse_settings(base()).digest() != parse_settings(changed(base(), name, SHARED[name])).digest()
+    assert (
+        parse_settings(base()).digest()
+        != parse_settings(changed(base(), name, SHARED[name])).digest()
+    )
 
 
 def test_digests_of_an_edge_list_see_each_edge() -> None:
     def digest(*edges: Content) -> str:
-        return parse_settings({**base(), "graph": {"topology": "edges", "edges": list(edges)}}).digest()
+        return parse_settings(
+            {**base(), "graph": {"topology": "edges", "edges": list(edges)}}
+        ).digest()
 
     ab, bc = {"between": ["a", "b"]}, {"between": ["b", "c"]}
-    assert len({digest(ab, bc), digest(ab, {**bc, "dim": 3}), digest(ab), digest({"between": ["a", "c"]}, bc)}) == 4
+    assert (
+        len(
+            {
+                digest(ab, bc),
+                digest(ab, {**bc, "dim": 3}),
+                digest(ab),
+                digest({"between": ["a", "c"]}, bc),
+            }
+        )
+        == 4
+    )
 
 
 # ---- round trips -----------------------------------------------------------------------------------------------------
 
 weights = st.floats(0, 1e6)
-names = st.lists(st.from_regex(r"[A-Za-zäß_ -]{1,6}", fullmatch=True), min_size=2, max_size=4, unique=True)
+names = st.lists(
+    st.from_regex(r"[A-Za-zäß_ -]{1,6}", fullmatch=True), min_size=2, max_size=4, unique=True
+)
 json_values = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-(2**70), 2**70)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    ),
     max_leaves=5,
 )
 options = st.dictionaries(st.from_regex(r"[a-oq-z]{1,5}", fullmatch=True), json_values, max_size=3)
@@ -206,7 +228,10 @@ def contents(draw: st.DrawFn) -> Content:
             "metrics": draw(st.lists(st.sampled_from(METRICS), unique=True, max_size=5)),
             "label": draw(st.none() | st.text(max_size=4)),
         },
-        "resources": {"gpus": draw(st.floats(0, 8)), "workers": draw(st.none() | st.integers(1, 9))},
+        "resources": {
+            "gpus": draw(st.floats(0, 8)),
+            "workers": draw(st.none() | st.integers(1, 9)),
+        },
     }
 
 
@@ -250,7 +275,16 @@ def test_settings_are_frozen_all_the_way() -> None:
         ("graph.topology", ["tree", None, 3]),
         ("graph.probability", [0, 1.1, -1, float("inf")]),
         ("graph.neighbours", [0, 2.0]),
-        ("graph.edges", ["ab", [["a", "b"]], [{"between": ["a"]}], [{"between": ["a", "b", "c"]}], [{"dim": 3}]]),
+        (
+            "graph.edges",
+            [
+                "ab",
+                [["a", "b"]],
+                [{"between": ["a"]}],
+                [{"between": ["a", "b", "c"]}],
+                [{"dim": 3}],
+            ],
+        ),
         ("maps.family", ["free", None]),
         ("objective.laplacian", [-0.1, float("inf"), float("nan"), "1", True]),
         ("objective.temperature", [0, -1, float("inf")]),
@@ -303,10 +337,16 @@ def test_several_problems_are_counted() -> None:
         parse_settings({**base(), "seed": -1, "codec": 3, "graph": {"dim": 0}})
 
 
-keys = st.sampled_from(["seed", "clients", "graph", "data", "name", "training", "x"]) | st.text(max_size=4)
+keys = st.sampled_from(["seed", "clients", "graph", "data", "name", "training", "x"]) | st.text(
+    max_size=4
+)
 
 
-@given(st.dictionaries(keys, json_values | st.sampled_from([["a", "b"], {"a": None, "b": {}}]), max_size=5))
+@given(
+    st.dictionaries(
+        keys, json_values | st.sampled_from([["a", "b"], {"a": None, "b": {}}]), max_size=5
+    )
+)
 @settings(deadline=None, max_examples=150)
 def test_whatever_is_given_there_are_settings_or_a_configuration_error(content: Content) -> None:
     with suppress(ConfigError):
@@ -315,7 +355,11 @@ def test_whatever_is_given_there_are_settings_or_a_configuration_error(content: 
 
 @pytest.mark.parametrize(
     "content",
-    [{"clients": ["a", "b"], "a\nb": 1}, {"clients": {"a\nb/": {}, "c": {}}}, {"clients": {"a": {"x\ny": 1}, "b": {}}}],
+    [
+        {"clients": ["a", "b"], "a\nb": 1},
+        {"clients": {"a\nb/": {}, "c": {}}},
+        {"clients": {"a": {"x\ny": 1}, "b": {}}},
+    ],
 )
 def test_an_error_is_one_line_even_if_a_name_is_not(content: Content) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -329,7 +373,10 @@ def test_an_error_is_one_line_even_if_a_name_is_not(content: Content) -> None:
 @given(st.lists(st.integers(1, 5), min_size=2, max_size=4))
 @settings(deadline=None, max_examples=30)
 def test_replicas_become_numbered_clients(replicas: list[int]) -> None:
-    kinds = {f"kind{index}": {"dim": 10 + index, "replicas": count} for index, count in enumerate(replicas)}
+    kinds = {
+        f"kind{index}": {"dim": 10 + index, "replicas": count}
+        for index, count in enumerate(replicas)
+    }
     found = parse_settings({"clients": kinds}).clients
     expected: list[tuple[str, str, int]] = []
     for index, count in enumerate(replicas):
@@ -342,18 +389,27 @@ def test_replicas_become_numbered_clients(replicas: list[int]) -> None:
 
 def test_a_stated_modality_is_kept_for_every_replica() -> None:
     found = parse_settings(
-        {"clients": {"left": {"modality": "camera", "replicas": 2}, "right": {"modality": "camera"}}}
+        {
+            "clients": {
+                "left": {"modality": "camera", "replicas": 2},
+                "right": {"modality": "camera"},
+            }
+        }
     )
     assert [client.modality for client in found.clients.values()] == ["camera"] * 3
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "a\\b", "a>b", "a\x00", "a\nb", "x" * 100, "ü" * 50, "..", "evaluator"])
+@pytest.mark.parametrize(
+    "name", ["", "a/b", "a\\b", "a>b", "a\x00", "a\nb", "x" * 100, "ü" * 50, "..", "evaluator"]
+)
 def test_names_that_cannot_name_a_client_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="cannot name a client"):
         parse_settings({"clients": {name: {}, "b": {}}})
 
 
-@pytest.mark.parametrize("clients", [{}, [], ["a"], {"a": {}}, "ab", None, 3, [1, 2], {"a": 3, "b": {}}])
+@pytest.mark.parametrize(
+    "clients", [{}, [], ["a"], {"a": {}}, "ab", None, 3, [1, 2], {"a": 3, "b": {}}]
+)
 def test_a_federation_needs_two_named_clients(clients: object) -> None:
     with pytest.raises(ConfigError, match="clients"):
         parse_settings({"clients": clients})

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from sheafalign_fl.config.schema import ClientSettings
-from sheafalign_fl.encoders import ENCODERS, ImageEncoder, SignalEncoder, VectorEncoder, build_encoder
+from sheafalign_fl.encoders import (
+    ENCODERS,
+    ImageEncoder,
+    SignalEncoder,
+    VectorEncoder,
+    build_encoder,
+)
 from sheafalign_fl.errors import ConfigError
 from sheafalign_fl.node import new_encoder
 from sheafalign_fl.seeding import torch_seeded
@@ -25,9 +31,13 @@ images = st.tuples(st.integers(1, 4), st.integers(4, 24), st.integers(4, 24))
 shapes = vectors | signals | images
 
 
-def build(shape: tuple[int, ...], dim: int = 6, encoder: str = "auto", seed: int = 0, **options: Any) -> nn.Module:
+def build(
+    shape: tuple[int, ...], dim: int = 6, encoder: str = "auto", seed: int = 0, **options: Any
+) -> nn.Module:
     with torch_seeded(seed, "test"):
-        return build_encoder("x", ClientSettings(dim=dim, encoder=encoder, encoder_options=options), shape)
+        return build_encoder(
+            "x", ClientSettings(dim=dim, encoder=encoder, encoder_options=options), shape
+        )
 
 
 def refusal(shape: tuple[int, ...], encoder: str = "auto", **options: Any) -> str:
@@ -53,7 +63,9 @@ def test_outputs_have_one_row_for_each_event(shape: tuple[int, ...], dim: int, e
 
 @given(shapes, st.integers(0, 2**31 - 1))
 @settings(deadline=None, max_examples=30)
-def test_an_event_s_embedding_does_not_depend_on_the_rest_of_the_batch(shape: tuple[int, ...], seed: int) -> None:
+def test_an_event_s_embedding_does_not_depend_on_the_rest_of_the_batch(
+    shape: tuple[int, ...], seed: int
+) -> None:
     encoder = build(shape).double()
     x = torch.randn(4, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
@@ -99,8 +111,16 @@ def test_every_parameter_learns(kind: str) -> None:
         ((7,), {"hidden": 8}, (7 * 8 + 8 + 16) + (8 * 8 + 8 + 16) + (8 * 5 + 5)),
         ((7,), {"hidden": 8, "depth": 1}, (7 * 8 + 8 + 16) + (8 * 5 + 5)),
         ((7,), {"depth": 0}, 7 * 5 + 5),
-        ((3, 20), {"widths": [8, 6], "grid": 3}, (3 * 8 * 5 + 8 + 16) + (8 * 6 * 5 + 6 + 12) + (6 * 3 * 5 + 5)),
-        ((3, 20), {"widths": [8, 6], "kernel": 3}, (3 * 8 * 3 + 8 + 16) + (8 * 6 * 3 + 6 + 12) + (6 * 5 * 5 + 5)),
+        (
+            (3, 20),
+            {"widths": [8, 6], "grid": 3},
+            (3 * 8 * 5 + 8 + 16) + (8 * 6 * 5 + 6 + 12) + (6 * 3 * 5 + 5),
+        ),
+        (
+            (3, 20),
+            {"widths": [8, 6], "kernel": 3},
+            (3 * 8 * 3 + 8 + 16) + (8 * 6 * 3 + 6 + 12) + (6 * 5 * 5 + 5),
+        ),
         ((2, 9, 12), {"widths": [4], "grid": 2}, (2 * 4 * 9 + 4 + 8) + (4 * 2 * 2 * 5 + 5)),
         ((2, 9, 12), {"widths": [4], "grid": 9}, (2 * 4 * 9 + 4 + 8) + (4 * 5 * 6 * 5 + 5)),
     ],
@@ -143,7 +163,10 @@ def test_initial_weights_depend_on_the_seed_and_the_client_and_on_nothing_else()
     fewer = toy_settings(clients={"z": {"dim": 9}, "a": {"dim": 5}}, seed=3, graph={"dim": 2})
     again = new_encoder("a", fewer, (4,)).state_dict()
     assert all(torch.equal(first[key], again[key]) for key in first)
-    for other in (new_encoder("b", chosen, (4,)), new_encoder("a", toy_settings(clients=clients, seed=4), (4,))):
+    for other in (
+        new_encoder("b", chosen, (4,)),
+        new_encoder("a", toy_settings(clients=clients, seed=4), (4,)),
+    ):
         assert not torch.equal(next(iter(other.parameters())), next(iter(first.values())))
 
 
@@ -182,7 +205,9 @@ def crashing(input_shape: tuple[int, ...], dim: int) -> nn.Module:
 
 
 def deep_batch_norm(input_shape: tuple[int, ...], dim: int) -> nn.Module:
-    inner = nn.Sequential(nn.Unflatten(1, (1, input_shape[0])), nn.Sequential(nn.BatchNorm1d(1)), nn.Flatten())
+    inner = nn.Sequential(
+        nn.Unflatten(1, (1, input_shape[0])), nn.Sequential(nn.BatchNorm1d(1)), nn.Flatten()
+    )
     return nn.Sequential(inner, nn.Linear(input_shape[0], dim))
 
 
@@ -192,7 +217,9 @@ def lazy_batch_norm(input_shape: tuple[int, ...], dim: int) -> nn.Module:
 
 def running_instance_norm(input_shape: tuple[int, ...], dim: int) -> nn.Module:
     norm = nn.InstanceNorm1d(1, track_running_stats=True)
-    return nn.Sequential(nn.Unflatten(1, (1, input_shape[0])), norm, nn.Flatten(), nn.Linear(input_shape[0], dim))
+    return nn.Sequential(
+        nn.Unflatten(1, (1, input_shape[0])), norm, nn.Flatten(), nn.Linear(input_shape[0], dim)
+    )
 
 
 def spectral(input_shape: tuple[int, ...], dim: int) -> nn.Module:
@@ -201,7 +228,12 @@ def spectral(input_shape: tuple[int, ...], dim: int) -> nn.Module:
 
 
 def raising(input_shape: tuple[int, ...], dim: int, *, kind: str) -> nn.Module:
-    raise {"key": KeyError, "runtime": RuntimeError, "value": ValueError, "zero": ZeroDivisionError}[kind]("broken")
+    raise {
+        "key": KeyError,
+        "runtime": RuntimeError,
+        "value": ValueError,
+        "zero": ZeroDivisionError,
+    }[kind]("broken")
 
 
 def test_an_encoder_is_found_by_its_dotted_path_and_gets_its_options() -> None:
@@ -242,16 +274,26 @@ def test_what_cannot_be_an_encoder_is_refused_with_the_reason(
 
 @pytest.mark.parametrize(
     ("shape", "options"),
-    [((4,), {"hiden": 8}), ((4,), {"hidden": "x"}), ((2, 8), {"widths": 3}), ((2, 8), {"hidden": 8})],
+    [
+        ((4,), {"hiden": 8}),
+        ((4,), {"hidden": "x"}),
+        ((2, 8), {"widths": 3}),
+        ((2, 8), {"hidden": 8}),
+    ],
 )
-def test_options_of_the_wrong_name_or_type_are_refused(shape: tuple[int, ...], options: dict[str, Any]) -> None:
+def test_options_of_the_wrong_name_or_type_are_refused(
+    shape: tuple[int, ...], options: dict[str, Any]
+) -> None:
     assert f"cannot be made with options {options}" in refusal(shape, **options)
 
 
 @pytest.mark.parametrize(
-    ("shape", "options"), [((4,), {"hidden": -1}), ((2, 8), {"widths": []}), ((2, 8, 8), {"widths": [-4]})]
+    ("shape", "options"),
+    [((4,), {"hidden": -1}), ((2, 8), {"widths": []}), ((2, 8, 8), {"widths": [-4]})],
 )
-def test_options_of_impossible_values_are_refused(shape: tuple[int, ...], options: dict[str, Any]) -> None:
+def test_options_of_impossible_values_are_refused(
+    shape: tuple[int, ...], options: dict[str, Any]
+) -> None:
     assert f"cannot be made with options {options}" in refusal(shape, **options)
 
 

@@ -10,7 +10,9 @@ from sheafalign_fl.feedback import ErrorFeedback
 EVENTS, DIM = 7, 3
 
 
-@given(st.lists(st.lists(st.integers(0, EVENTS - 1), min_size=1, max_size=12), min_size=1, max_size=8))
+@given(
+    st.lists(st.lists(st.integers(0, EVENTS - 1), min_size=1, max_size=12), min_size=1, max_size=8)
+)
 def test_nothing_is_lost_and_nothing_is_counted_twice(messages: list[list[int]]) -> None:
     """For every event: all that arrived, and what is kept, is the sum of all that was to be sent; events may repeat."""
     codec = FloatCodec("float16", "f2")
@@ -31,7 +33,9 @@ def test_nothing_is_lost_and_nothing_is_counted_twice(messages: list[list[int]])
     assert not state["other"].any()
     # What is kept is the rounding of the last message alone, however long the run.
     times = max(messages[-1].count(position) for position in range(EVENTS))
-    assert np.abs(state["peer"]).max() <= 8 * 2.0**-11 * max(times, *(len(message) for message in messages))
+    assert np.abs(state["peer"]).max() <= 8 * 2.0**-11 * max(
+        times, *(len(message) for message in messages)
+    )
 
 
 def test_a_lossless_codec_keeps_nothing() -> None:

@@ -36,7 +36,9 @@ def forge(
     return head + zlib.crc32(head + names + payload).to_bytes(4, "little") + names + payload
 
 
-names = st.text(st.characters(exclude_categories=["Cs"]), max_size=60).filter(lambda name: len(name.encode()) <= 255)
+names = st.text(st.characters(exclude_categories=["Cs"]), max_size=60).filter(
+    lambda name: len(name.encode()) <= 255
+)
 u32 = st.integers(0, 2**32 - 1)
 
 
@@ -47,7 +49,9 @@ def frames(draw: st.DrawFn) -> Frame:
     events, dim = draw(st.integers(0, 5)), draw(st.integers(1, 5))
     size = events * dim * ITEMSIZE[codec]
     payload = draw(st.binary(min_size=size, max_size=size))
-    return Frame(purpose, draw(u32), draw(names), draw(names), codec, events, dim, payload, draw(u32))
+    return Frame(
+        purpose, draw(u32), draw(names), draw(names), codec, events, dim, payload, draw(u32)
+    )
 
 
 @given(frames())
@@ -91,14 +95,20 @@ def test_every_change_of_a_single_byte_is_refused() -> None:
 
 @given(frames(), st.data())
 @settings(deadline=None)
-def test_bytes_that_are_put_in_taken_out_or_exchanged_are_noticed(frame: Frame, data: st.DataObject) -> None:
+def test_bytes_that_are_put_in_taken_out_or_exchanged_are_noticed(
+    frame: Frame, data: st.DataObject
+) -> None:
     packed = frame.pack()
     position = data.draw(st.integers(0, len(packed)))
     inserted = data.draw(st.binary(min_size=1, max_size=5))
     other = data.draw(st.integers(0, len(packed) - 1))
     swapped = bytearray(packed)
     swapped[other], swapped[position - 1] = swapped[position - 1], swapped[other]
-    for damaged in (packed[:position] + inserted + packed[position:], packed[:other] + packed[other + 1 :], swapped):
+    for damaged in (
+        packed[:position] + inserted + packed[position:],
+        packed[:other] + packed[other + 1 :],
+        swapped,
+    ):
         if bytes(damaged) != packed:
             with pytest.raises(ProtocolError):
                 Frame.unpack(bytes(damaged))
@@ -126,7 +136,9 @@ def test_two_frames_are_not_one(one: Frame, other: Frame) -> None:
         (forge(payload=b""), "has 0 bytes, not 4"),
     ],
 )
-def test_a_frame_with_a_true_checksum_but_impossible_content_is_refused(frame: bytes, message: str) -> None:
+def test_a_frame_with_a_true_checksum_but_impossible_content_is_refused(
+    frame: bytes, message: str
+) -> None:
     with pytest.raises(ProtocolError, match=message):
         Frame.unpack(frame)
 
@@ -146,7 +158,9 @@ def test_values_that_are_not_finite_are_refused_when_they_are_read(bad: float) -
 
 
 @pytest.mark.parametrize("name", ["x" * 99, "ü" * 49, " a ", "a,b", 'say "a"', "-", "𝔞", "a;b|c*?"])
-def test_every_name_that_settings_allow_travels_and_can_be_written_down(name: str, tmp_path: Path) -> None:
+def test_every_name_that_settings_allow_travels_and_can_be_written_down(
+    name: str, tmp_path: Path
+) -> None:
     assert name in parse_settings({"clients": {name: {}, "b": {}}}).clients
     frame = Frame.of("train", 0, name, "b", "float32", np.ones((1, 1), np.float32))
     assert Frame.unpack(frame.pack()) == frame

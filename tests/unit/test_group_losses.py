@@ -35,7 +35,9 @@ def direction(v: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def test_cross_entropy_of_logits() -> None:
     logits = np.random.default_rng(0).normal(size=(4, 4))
-    assert float(symmetric_cross_entropy(torch.from_numpy(logits))) == pytest.approx(slow_entropy(logits), abs=1e-12)
+    assert float(symmetric_cross_entropy(torch.from_numpy(logits))) == pytest.approx(
+        slow_entropy(logits), abs=1e-12
+    )
     assert float(symmetric_cross_entropy(torch.zeros(7, 7))) == pytest.approx(np.log(7), abs=1e-6)
 
 
@@ -44,9 +46,13 @@ def test_centroid_loss(clients: int) -> None:
     z, events, expected = embeddings(clients), range(6), 0.0
     centroids = [direction(np.mean([direction(own[b]) for own in z], axis=0)) for b in events]
     for own in z:
-        logits = np.array([[centroids[b] @ direction(own[c]) / TAU for c in events] for b in events])
+        logits = np.array(
+            [[centroids[b] @ direction(own[c]) / TAU for c in events] for b in events]
+        )
         expected += slow_entropy(logits)
-    assert float(centroid_loss([torch.from_numpy(own) for own in z], TAU)) == pytest.approx(expected, abs=1e-10)
+    assert float(centroid_loss([torch.from_numpy(own) for own in z], TAU)) == pytest.approx(
+        expected, abs=1e-10
+    )
 
 
 @pytest.mark.parametrize("clients", [2, 3, 4])

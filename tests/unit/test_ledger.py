@@ -24,7 +24,15 @@ def rows(draw: st.DrawFn) -> LedgerRow:
     numbers = payload, payload + framing, payload + framing + down
     shape = draw(st.integers(0, 10**6)), draw(st.integers(0, 999))
     purpose = draw(st.sampled_from(PURPOSES))
-    return LedgerRow(draw(st.integers(0, 10**6)), draw(clients), draw(clients), purpose, "float16", *shape, *numbers)
+    return LedgerRow(
+        draw(st.integers(0, 10**6)),
+        draw(clients),
+        draw(clients),
+        purpose,
+        "float16",
+        *shape,
+        *numbers,
+    )
 
 
 def recount(path: Path) -> tuple[dict[str, Totals], dict[tuple[str, str, str], list[int]]]:
@@ -75,14 +83,28 @@ def row(exchange: int, **changes: int) -> LedgerRow:
 
 @pytest.mark.parametrize("name", ["exchange", "events", "dim", *COUNTED])
 def test_a_negative_number_is_refused(name: str) -> None:
-    fields: dict[str, int] = {"exchange": 0, "events": 1, "dim": 1, "payload_bytes": 0, "message_bytes": 0}
+    fields: dict[str, int] = {
+        "exchange": 0,
+        "events": 1,
+        "dim": 1,
+        "payload_bytes": 0,
+        "message_bytes": 0,
+    }
     with pytest.raises(ValueError, match=rf"{name}.* -1|does not hold"):
-        LedgerRow(source="a", destination="b", purpose="train", codec="", **{**fields, "relay_bytes": 0, name: -1})
+        LedgerRow(
+            source="a",
+            destination="b",
+            purpose="train",
+            codec="",
+            **{**fields, "relay_bytes": 0, name: -1},
+        )
 
 
 @given(st.integers(0, 5), st.integers(0, 5), st.integers(0, 5))
 @settings(deadline=None)
-def test_a_row_is_taken_if_and_only_if_its_sizes_nest(payload: int, message: int, relay: int) -> None:
+def test_a_row_is_taken_if_and_only_if_its_sizes_nest(
+    payload: int, message: int, relay: int
+) -> None:
     sizes = {"payload_bytes": payload, "message_bytes": message, "relay_bytes": relay}
     if payload <= message and message <= relay:
         assert row(0, **sizes).relay_bytes == relay
@@ -199,6 +221,8 @@ def test_whatever_byte_is_changed_the_file_is_read_or_refused(
 ) -> None:
     whole = f"{HEADER}{GOOD}\n{GOOD}\n".encode()
     position = data.draw(st.integers(0, len(whole) - 1))
-    changed = whole[:position] + data.draw(st.binary(min_size=1, max_size=1)) + whole[position + 1 :]
+    changed = (
+        whole[:position] + data.draw(st.binary(min_size=1, max_size=1)) + whole[position + 1 :]
+    )
     with suppress(DataError):
         read(tmp_path_factory.getbasetemp() / "damaged.csv", changed).close()

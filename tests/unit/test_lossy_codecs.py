@@ -19,8 +19,14 @@ from sheafalign_fl.protocol import Frame
 Rows = list[list[float]]
 TINY, LARGEST = 2.0**-126, (2 - 2**-7) * 2.0**127
 shapes = st.tuples(st.integers(0, 5), st.integers(1, 11))
-single = arrays(np.float32, shapes, elements=st.floats(width=32, allow_nan=False, allow_infinity=False))
-ordinary = arrays(np.float32, shapes, elements=st.floats(-100, 100, width=32).filter(lambda x: x == 0 or abs(x) > 1e-6))
+single = arrays(
+    np.float32, shapes, elements=st.floats(width=32, allow_nan=False, allow_infinity=False)
+)
+ordinary = arrays(
+    np.float32,
+    shapes,
+    elements=st.floats(-100, 100, width=32).filter(lambda x: x == 0 or abs(x) > 1e-6),
+)
 
 
 # ---- slow codecs: they decode what the fast ones should have encoded ------------------------------------------------
@@ -42,18 +48,26 @@ def bfloat(pattern: int) -> float:
 def slow_integers(row: list[float], levels: int) -> list[float]:
     row = [max(-(2.0**126), min(2.0**126, x)) for x in row]
     scale = scale_above(float(np.float32(max(map(abs, row))) / np.float32(levels)))
-    steps = [max(-levels, min(levels, round(float(np.float32(x) / np.float32(scale))))) if scale else 0 for x in row]
+    steps = [
+        max(-levels, min(levels, round(float(np.float32(x) / np.float32(scale))))) if scale else 0
+        for x in row
+    ]
     return [step * scale for step in steps]
 
 
 def slow_signs(row: list[float]) -> list[float]:
-    scale = scale_above(float(np.float32(min(sum(map(abs, row)) / len(row), 3.4028234663852886e38))))
+    scale = scale_above(
+        float(np.float32(min(sum(map(abs, row)) / len(row), 3.4028234663852886e38)))
+    )
     return [scale if x >= 0 else -scale for x in row]
 
 
 def slow_top(row: list[float], kept: int) -> list[float]:
     order = sorted(range(len(row)), key=lambda place: (-abs(row[place]), place))[:kept]
-    return [float(np.float16(max(-65504.0, min(65504.0, x)))) if k in order else 0.0 for k, x in enumerate(row)]
+    return [
+        float(np.float16(max(-65504.0, min(65504.0, x)))) if k in order else 0.0
+        for k, x in enumerate(row)
+    ]
 
 
 def slow_bfloat16(row: list[float]) -> list[float]:
@@ -93,7 +107,9 @@ def test_decoding_gives_what_the_slow_codec_gives(name: str, values: NDArray[np.
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(("events", "dim"), [(0, 3), (1, 1), (2, 7), (3, 8), (5, 9), (128, 64), (2, 256), (2, 257)])
+@pytest.mark.parametrize(
+    ("events", "dim"), [(0, 3), (1, 1), (2, 7), (3, 8), (5, 9), (128, 64), (2, 256), (2, 257)]
+)
 def test_bytes_are_those_of_the_formula(name: str, events: int, dim: int) -> None:
     values = np.random.default_rng(0).normal(size=(events, dim))
     expected = events * BYTES[name](dim)
@@ -103,7 +119,9 @@ def test_bytes_are_those_of_the_formula(name: str, events: int, dim: int) -> Non
 @pytest.mark.parametrize(("name", "levels"), [("int8", 127), ("int4", 7)])
 @given(values=ordinary)
 @settings(deadline=None, max_examples=60)
-def test_an_integer_is_off_by_half_a_step_at_most(name: str, levels: int, values: NDArray[np.float32]) -> None:
+def test_an_integer_is_off_by_half_a_step_at_most(
+    name: str, levels: int, values: NDArray[np.float32]
+) -> None:
     decoded = codec(name).decode(codec(name).encode(values), *values.shape)
     step = np.abs(values).max(axis=1, keepdims=True, initial=0) / levels * (1 + 2.0**-7)
     assert (np.abs(decoded - values) <= step / 2 * (1 + 1e-6)).all()
@@ -130,7 +148,9 @@ def test_any_bytes_decode_to_finite_values_or_are_refused(name: str, data: st.Da
 @settings(deadline=None, max_examples=40)
 def test_what_was_decoded_is_sent_as_it_is(name: str, values: NDArray[np.float32]) -> None:
     decoded = codec(name).decode(codec(name).encode(values), *values.shape)
-    np.testing.assert_array_equal(codec(name).decode(codec(name).encode(decoded), *values.shape), decoded)
+    np.testing.assert_array_equal(
+        codec(name).decode(codec(name).encode(decoded), *values.shape), decoded
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -138,11 +158,16 @@ def test_what_was_decoded_is_sent_as_it_is(name: str, values: NDArray[np.float32
 def test_a_wrong_length_is_named(name: str, extra: int) -> None:
     payload = codec(name).encode(np.ones((3, 5)))
     changed = payload + b"\0" if extra > 0 else payload[:-1]
-    with pytest.raises(ProtocolError, match=rf"3 x 5 has {len(payload)} bytes; this one has {len(changed)}"):
+    with pytest.raises(
+        ProtocolError, match=rf"3 x 5 has {len(payload)} bytes; this one has {len(changed)}"
+    ):
         codec(name).decode(changed, 3, 5)
 
 
-HALF = {value: struct.pack("<H", pattern) for value, pattern in {"1": 0x3F80, "-1": 0xBF80, "inf": 0x7F80}.items()}
+HALF = {
+    value: struct.pack("<H", pattern)
+    for value, pattern in {"1": 0x3F80, "-1": 0xBF80, "inf": 0x7F80}.items()
+}
 
 
 @pytest.mark.parametrize(
@@ -175,7 +200,9 @@ def test_a_client_that_diverged_does_not_look_sound(name: str) -> None:
         codec(name).decode(payload, 1, 6)
 
 
-@pytest.mark.parametrize("name", ["top-0", "top-", "top-x", "top--1", "top-01", "top-99999", "top-8 "])
+@pytest.mark.parametrize(
+    "name", ["top-0", "top-", "top-x", "top--1", "top-01", "top-99999", "top-8 "]
+)
 def test_no_such_number_of_values_can_be_kept(name: str) -> None:
     with pytest.raises(ConfigError, match="unknown codec"):
         codec(name)
@@ -188,7 +215,9 @@ def test_frames_carry_every_codec() -> None:
     values = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
     for name in NAMES:
         frame = Frame.unpack(Frame.of("train", 1, "a", "b", name, values).pack())
-        np.testing.assert_array_equal(frame.values(), codec(name).decode(codec(name).encode(values), 4, 6))
+        np.testing.assert_array_equal(
+            frame.values(), codec(name).decode(codec(name).encode(values), 4, 6)
+        )
 
 
 def test_more_than_65536_places_have_no_two_byte_names() -> None:

@@ -49,7 +49,9 @@ def test_paper_is_what_the_paper_says() -> None:
     assert (objective.laplacian, objective.contrastive, objective.reconstruction) == (1.0, 1.0, 0.1)
     assert (objective.temperature, objective.contrast) == (0.1, "pairs")
     assert objective.cross_reconstruction == 0
-    assert not any((objective.normalised_laplacian, objective.learnable_temperature, objective.stop_gradient))
+    assert not any(
+        (objective.normalised_laplacian, objective.learnable_temperature, objective.stop_gradient)
+    )
     training = found.training
     assert (training.optimiser, training.learning_rate, training.batch_size) == ("adam", 1e-4, 128)
     assert (training.weight_decay, training.decay) == (0, "none")
@@ -73,7 +75,10 @@ def test_graphs_of_single_space_methods() -> None:
     star = build_topology(of("imagebind"))
     assert star.neighbours("camera") == {"lidar": 128, "gps": 128}  # the first client is the anchor
     assert star.neighbours("gps") == {"camera": 128}
-    assert build_topology(of("imagebind", graph={"centre": "gps"})).neighbours("gps") == {"camera": 128, "lidar": 128}
+    assert build_topology(of("imagebind", graph={"centre": "gps"})).neighbours("gps") == {
+        "camera": 128,
+        "lidar": 128,
+    }
     for method in ("clip-pairs", *GROUP):
         assert len(build_topology(of(method)).edges) == 3
 
@@ -89,7 +94,9 @@ def test_in_a_single_space_d_e_follows_d_i(method: str, dim: int) -> None:
 
 def test_a_single_space_of_unequal_stalks_is_one_clear_line() -> None:
     unequal = toy_settings(method="imagebind", graph={"topology": "star", "dim": 10})
-    with pytest.raises(ConfigError, match="need d_e = d_i on every edge, but d_e = 10 and d_i = 12"):
+    with pytest.raises(
+        ConfigError, match="need d_e = d_i on every edge, but d_e = 10 and d_i = 12"
+    ):
         check(unequal)
 
 
@@ -115,7 +122,9 @@ OVERRIDES: list[dict[str, Any]] = [
 
 @given(methods, st.lists(st.sampled_from(OVERRIDES), max_size=4))
 @settings(deadline=None, max_examples=60)
-def test_overrides_win_and_the_rest_stays(method: MethodName, changes: list[dict[str, Any]]) -> None:
+def test_overrides_win_and_the_rest_stays(
+    method: MethodName, changes: list[dict[str, Any]]
+) -> None:
     own: dict[str, Any] = {}
     for change in changes:
         own = merge(own, change)
@@ -132,7 +141,9 @@ def test_overrides_win_and_the_rest_stays(method: MethodName, changes: list[dict
 
 @given(methods, st.lists(st.sampled_from(OVERRIDES), max_size=4))
 @settings(deadline=None, max_examples=60)
-def test_resolved_settings_load_back_to_equal_ones(method: str, changes: list[dict[str, Any]]) -> None:
+def test_resolved_settings_load_back_to_equal_ones(
+    method: str, changes: list[dict[str, Any]]
+) -> None:
     own: dict[str, Any] = {}
     for change in changes:
         own = merge(own, change)
@@ -147,7 +158,11 @@ def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return dotted key -> value."""
     found: dict[str, Any] = {}
     for key, value in content.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+        found |= (
+            flat(value, f"{prefix}{key}.")
+            if isinstance(value, dict) and value
+            else {f"{prefix}{key}": value}
+        )
     return found
 
 
@@ -159,7 +174,11 @@ def at(content: dict[str, Any], dotted: str) -> Any:
 
 
 def test_nothing_that_is_given_is_changed() -> None:
-    content: dict[str, Any] = {"clients": CLIENTS, "method": "imagebind", "graph": {"centre": "gps"}}
+    content: dict[str, Any] = {
+        "clients": CLIENTS,
+        "method": "imagebind",
+        "graph": {"centre": "gps"},
+    }
     before = yaml.safe_dump(content)
     prescribed = yaml.safe_dump(dict(METHODS))
     merged = apply_method(content)
@@ -175,7 +194,9 @@ def test_nothing_that_is_given_is_changed() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_the_digest_is_of_the_values_and_not_of_the_methods_name(method: MethodName) -> None:
     named = of(method)
-    written_out = parse_settings({"clients": CLIENTS, **merge(METHODS[method], {"graph": {"dim": named.graph.dim}})})
+    written_out = parse_settings(
+        {"clients": CLIENTS, **merge(METHODS[method], {"graph": {"dim": named.graph.dim}})}
+    )
     assert written_out.method == "sheafalign"
     assert written_out.digest() == named.digest()
     changed = of(method, objective={"temperature": 0.3})
@@ -224,8 +245,12 @@ def test_a_section_that_is_none_is_one_clear_line(method: str, section: str, val
         {"maps": {"family": "orthogonal"}},
     ],
 )
-def test_a_contrast_of_all_clients_needs_all_pairs_in_one_space(method: str, change: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=f"contrast '{GROUP[method]}' compares all clients with each other"):
+def test_a_contrast_of_all_clients_needs_all_pairs_in_one_space(
+    method: str, change: dict[str, Any]
+) -> None:
+    with pytest.raises(
+        ConfigError, match=f"contrast '{GROUP[method]}' compares all clients with each other"
+    ):
         of(method, **change)
     with pytest.raises(ConfigError, match="needs contrast: pairs"):
         of(method, objective={"learnable_temperature": True})

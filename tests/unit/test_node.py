@@ -23,20 +23,32 @@ def node(name: str = "m1", **sections: Any) -> Node:
     chosen = toy_settings(**sections)
     topology = build_topology(chosen)
     data = {client: client_data(client, chosen) for client in chosen.clients}
-    agreement = agree([describe(client, chosen, data[client]) for client in chosen.clients], chosen, topology)
+    agreement = agree(
+        [describe(client, chosen, data[client]) for client in chosen.clients], chosen, topology
+    )
     return Node(name, chosen, data[name], agreement.for_client(name, topology))
 
 
 def inbound(learner: Node, exchange: int) -> dict[str, Any]:
     rng = np.random.default_rng(exchange)
-    shapes = {neighbour: (int(mask.sum()), 8) for neighbour, mask in learner.shared_rows(exchange).items()}
-    return {neighbour: rng.normal(size=shape).astype(np.float32) for neighbour, shape in shapes.items()}
+    shapes = {
+        neighbour: (int(mask.sum()), 8) for neighbour, mask in learner.shared_rows(exchange).items()
+    }
+    return {
+        neighbour: rng.normal(size=shape).astype(np.float32) for neighbour, shape in shapes.items()
+    }
 
 
-DROPOUT = {"m0": {"dim": 10}, "m1": {"dim": 12, "encoder": "tests.toy:dropout_encoder"}, "m2": {"dim": 14}}
+DROPOUT = {
+    "m0": {"dim": 10},
+    "m1": {"dim": 12, "encoder": "tests.toy:dropout_encoder"},
+    "m2": {"dim": 14},
+}
 
 
-@pytest.mark.parametrize("clients", [{"m0": {}, "m1": {}, "m2": {}}, DROPOUT], ids=["plain", "dropout"])
+@pytest.mark.parametrize(
+    "clients", [{"m0": {}, "m1": {}, "m2": {}}, DROPOUT], ids=["plain", "dropout"]
+)
 def test_a_repeated_forward_pass_gives_the_bits_of_the_kept_one(clients: dict[str, Any]) -> None:
     kept, repeated = node(clients=clients), node(clients=clients)
     for exchange in range(4):
@@ -52,7 +64,10 @@ def test_a_repeated_forward_pass_gives_the_bits_of_the_kept_one(clients: dict[st
 @pytest.mark.parametrize("optimiser", ["adam", "adamw", "sgd"])
 @pytest.mark.parametrize("family", ["linear", "orthogonal"])
 def test_a_saved_state_goes_on_to_the_same_bits(optimiser: str, family: str) -> None:
-    sections: dict[str, Any] = {"training": {"optimiser": optimiser, "weight_decay": 0.01}, "maps": {"family": family}}
+    sections: dict[str, Any] = {
+        "training": {"optimiser": optimiser, "weight_decay": 0.01},
+        "maps": {"family": family},
+    }
     whole, broken = node(**sections), node(**sections)
     for exchange in range(3):
         whole.step(exchange, inbound(whole, exchange))
@@ -106,7 +121,9 @@ shapes = st.one_of(
 
 @given(shapes, st.integers(1, 33))
 @settings(deadline=None, max_examples=25)
-def test_built_in_encoders_fit_any_input_and_treat_events_alone(shape: tuple[int, ...], dim: int) -> None:
+def test_built_in_encoders_fit_any_input_and_treat_events_alone(
+    shape: tuple[int, ...], dim: int
+) -> None:
     encoder = build_encoder("x", ClientSettings(dim=dim), shape)
     x = torch.randn(5, *shape)
     with torch.no_grad():

@@ -26,7 +26,9 @@ LACKED: dict[str, set[int]] = {"a": {3, 8, 30}, "b": {1, 8, 31}, "c": {0, 1, 2, 
 
 
 def dropout(input_shape: tuple[int, ...], dim: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(input_shape[0], 8), nn.Dropout(0.5), nn.Tanh(), nn.Linear(8, dim))
+    return nn.Sequential(
+        nn.Linear(input_shape[0], 8), nn.Dropout(0.5), nn.Tanh(), nn.Linear(8, dim)
+    )
 
 
 def linear(input_shape: tuple[int, ...], dim: int) -> nn.Module:
@@ -45,8 +47,14 @@ def data(name: str, text: bool = False) -> ModalityData:
     split = np.array([0] * 20 + [1] * 6 + [2] * 14, dtype=np.uint8)
     label = np.arange(40, dtype=np.int64) % 3
     label[5] = -1
-    ids: NDArray[Any] = np.array([f"e{event:02d}" for event in range(40)]) if text else np.arange(40, dtype=np.int64)
-    return ModalityData(x[kept], ids[kept], split[kept], {"kind": label[kept]}, {"kind": ("p", "q", "r")})
+    ids: NDArray[Any] = (
+        np.array([f"e{event:02d}" for event in range(40)])
+        if text
+        else np.arange(40, dtype=np.int64)
+    )
+    return ModalityData(
+        x[kept], ids[kept], split[kept], {"kind": label[kept]}, {"kind": ("p", "q", "r")}
+    )
 
 
 def options(**sections: Any) -> Settings:
@@ -122,7 +130,8 @@ def train(node: Node, exchanges: range, *, embed_first: bool = False) -> list[st
 def batch_events(node: Node, exchange: int) -> list[int]:
     """Return the events of a batch, whoever has them."""
     return [
-        int(str(event).removeprefix("e")) for event in node.agreement.lists["train"][node.schedule.positions(exchange)]
+        int(str(event).removeprefix("e"))
+        for event in node.agreement.lists["train"][node.schedule.positions(exchange)]
     ]
 
 
@@ -134,7 +143,9 @@ def test_an_edge_shares_the_events_that_both_ends_have(name: str, text: bool) ->
         events = batch_events(node, exchange)
         masks = node.shared_rows(exchange)
         for neighbour in DIMS.keys() - {name}:
-            slow = [event not in LACKED[name] and event not in LACKED[neighbour] for event in events]
+            slow = [
+                event not in LACKED[name] and event not in LACKED[neighbour] for event in events
+            ]
             if sum(slow) >= 2:
                 assert masks[neighbour].tolist() == slow
             else:
@@ -153,7 +164,11 @@ def test_what_is_sent_is_the_map_of_the_encoded_event(name: str, text: bool) -> 
         masks = node.shared_rows(exchange)
         assert set(sent) == set(masks)
         for neighbour, z in sent.items():
-            shared = [event for event, has in zip(batch_events(node, exchange), masks[neighbour], strict=True) if has]
+            shared = [
+                event
+                for event, has in zip(batch_events(node, exchange), masks[neighbour], strict=True)
+                if has
+            ]
             assert z.shape == (len(shared), EDGE_DIM)
             for row, event in zip(z, shared, strict=True):
                 with torch.no_grad():
@@ -175,10 +190,19 @@ def test_embedding_changes_no_weight_and_repeats_to_the_bit() -> None:
 # ---- the step --------------------------------------------------------------------------------------------------------
 
 
-def reference_step(node: Node, exchange: int, inbound: Mapping[str, NDArray[np.float32]]) -> dict[str, torch.Tensor]:
+def reference_step(
+    node: Node, exchange: int, inbound: Mapping[str, NDArray[np.float32]]
+) -> dict[str, torch.Tensor]:
     """Return the weights after one SGD step, written out from DESIGN section 2 for a linear encoder."""
-    own, rate, objective = data(node.name), node.settings.training.learning_rate, node.settings.objective
-    x = {int(event): torch.from_numpy(row).double() for event, row in zip(own.event_ids, own.x, strict=True)}
+    own, rate, objective = (
+        data(node.name),
+        node.settings.training.learning_rate,
+        node.settings.objective,
+    )
+    x = {
+        int(event): torch.from_numpy(row).double()
+        for event, row in zip(own.event_ids, own.x, strict=True)
+    }
     W = node.encoder.weight.detach().clone().requires_grad_()  # type: ignore[operator]
     bias = node.encoder.bias.detach().clone().requires_grad_()  # type: ignore[operator]
     weights = {"encoder.weight": W, "encoder.bias": bias}
@@ -188,7 +212,9 @@ def reference_step(node: Node, exchange: int, inbound: Mapping[str, NDArray[np.f
         Q = node.maps[neighbour].dual().detach().clone().requires_grad_()
         weights |= {f"maps.{neighbour}.P": P, f"maps.{neighbour}.Q": Q}
         mask = node.shared_rows(exchange)[neighbour]
-        shared = [event for event, has in zip(batch_events(node, exchange), mask, strict=True) if has]
+        shared = [
+            event for event, has in zip(batch_events(node, exchange), mask, strict=True) if has
+        ]
         z_ji, count = torch.from_numpy(z_ji_values).double(), len(shared)
         h = [W @ x[event] + bias for event in shared]
         z = [P @ row for row in h]
@@ -206,7 +232,11 @@ def reference_step(node: Node, exchange: int, inbound: Mapping[str, NDArray[np.f
             back = torch.logsumexp(similar[:, k], 0) - similar[k, k]
             total = total + objective.contrastive * (forth + back) / (2 * count)
     total.backward()  # type: ignore[no-untyped-call]
-    return {name: weight.detach() - rate * weight.grad for name, weight in weights.items() if weight.grad is not None}
+    return {
+        name: weight.detach() - rate * weight.grad
+        for name, weight in weights.items()
+        if weight.grad is not None
+    }
 
 
 def weights_of(node: Node) -> dict[str, torch.Tensor]:
@@ -220,7 +250,12 @@ def weights_of(node: Node) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("cross", [0.0, 0.4])
 def test_a_step_is_the_one_that_the_equations_say(name: str, cross: float) -> None:
     training = {"optimiser": "sgd", "learning_rate": 0.05, "dtype": "float64"}
-    objective = {"laplacian": 0.7, "contrastive": 1.1, "reconstruction": 0.3, "cross_reconstruction": cross}
+    objective = {
+        "laplacian": 0.7,
+        "contrastive": 1.1,
+        "reconstruction": 0.3,
+        "cross_reconstruction": cross,
+    }
     objective |= {"normalised_laplacian": False, "temperature": 0.1}
     node = make(name, encoder=LINEAR, training=training, objective=objective)
     for exchange in range(3):
@@ -283,18 +318,25 @@ def test_the_order_in_which_frames_arrive_does_not_matter() -> None:
 
 def test_dropout_replays_its_mask_and_draws_a_new_one_for_each_exchange() -> None:
     # Batches of 13 of the 19 training events, an epoch each: two of them have events in common.
-    sections: dict[str, Any] = {"training": {"batch_size": 13}, "graph": {"topology": "path", "dim": EDGE_DIM}}
+    sections: dict[str, Any] = {
+        "training": {"batch_size": 13},
+        "graph": {"topology": "path", "dim": EDGE_DIM},
+    }
 
     def embedded(node: Node, exchange: int) -> dict[int, NDArray[np.floating]]:
         mask = node.shared_rows(exchange)["b"]
-        shared = [event for event, has in zip(batch_events(node, exchange), mask, strict=True) if has]
+        shared = [
+            event for event, has in zip(batch_events(node, exchange), mask, strict=True) if has
+        ]
         return dict(zip(shared, node.embed(exchange)["b"], strict=True))
 
     dropping, steady = make(encoder=DROPOUT, **sections), make(**sections)
     common = embedded(steady, 0).keys() & embedded(steady, 1).keys()
     assert len(common) > 3
     for event in common:
-        np.testing.assert_allclose(embedded(steady, 0)[event], embedded(steady, 1)[event], atol=1e-6)
+        np.testing.assert_allclose(
+            embedded(steady, 0)[event], embedded(steady, 1)[event], atol=1e-6
+        )
         assert np.abs(embedded(dropping, 0)[event] - embedded(dropping, 1)[event]).max() > 1e-4
         torch.rand(3)  # whatever else draws from the global generator
         np.testing.assert_array_equal(embedded(dropping, 0)[event], embedded(dropping, 0)[event])
@@ -329,7 +371,9 @@ def bad_inbound(good: dict[str, NDArray[np.float32]]) -> dict[str, dict[str, Any
 
 @pytest.mark.parametrize("what", sorted(bad_inbound({"b": np.zeros((5, EDGE_DIM), np.float32)})))
 @pytest.mark.parametrize("embed_first", [True, False])
-def test_a_refused_array_changes_nothing_and_the_step_can_still_be_taken(what: str, embed_first: bool) -> None:
+def test_a_refused_array_changes_nothing_and_the_step_can_still_be_taken(
+    what: str, embed_first: bool
+) -> None:
     node, clean = make(), make()
     train(node, range(2))
     train(clean, range(2))
@@ -379,7 +423,9 @@ def test_settings_that_no_node_can_have_are_refused() -> None:
     ("optimiser", "encoder", "dtype"),
     [("adam", DROPOUT, "float64"), ("adamw", "auto", "float32"), ("sgd", DROPOUT, "float32")],
 )
-def test_a_node_restored_at_any_exchange_goes_on_to_the_same_bits(optimiser: str, encoder: str, dtype: str) -> None:
+def test_a_node_restored_at_any_exchange_goes_on_to_the_same_bits(
+    optimiser: str, encoder: str, dtype: str
+) -> None:
     sections: dict[str, Any] = {
         "encoder": encoder,
         "training": {"optimiser": optimiser, "weight_decay": 0.02, "dtype": dtype},
@@ -420,7 +466,9 @@ def test_saving_changes_nothing() -> None:
 
 @pytest.mark.parametrize("text", [False, True], ids=["integers", "text"])
 @pytest.mark.parametrize("list_name", ["train", "validation", "test", "probe"])
-def test_embeddings_and_labels_lie_in_the_order_of_the_agreed_list(list_name: Any, text: bool) -> None:
+def test_embeddings_and_labels_lie_in_the_order_of_the_agreed_list(
+    list_name: Any, text: bool
+) -> None:
     node = make("a", text)
     own = data("a")
     x = {int(event): row for event, row in zip(own.event_ids, own.x, strict=True)}
@@ -434,7 +482,9 @@ def test_embeddings_and_labels_lie_in_the_order_of_the_agreed_list(list_name: An
             assert label == -1
             continue
         with torch.no_grad():
-            np.testing.assert_allclose(row, node.encoder(torch.from_numpy(x[event])[None])[0].numpy(), atol=1e-5)
+            np.testing.assert_allclose(
+                row, node.encoder(torch.from_numpy(x[event])[None])[0].numpy(), atol=1e-5
+            )
         assert label == (-1 if event == 5 else event % 3)
     assert (node.labels("colour", list_name) == -1).all()
     assert (node.labels(None, list_name) == -1).all()

@@ -12,14 +12,20 @@ from sheafalign_fl.protocol import PURPOSES, Frame, Purpose
 
 ITEMSIZE = {"float64": 8, "float32": 4, "float16": 2}
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
-values = arrays(np.float32, st.tuples(st.integers(0, 6), st.integers(1, 5)), elements=st.floats(-1e4, 1e4, width=32))
+values = arrays(
+    np.float32,
+    st.tuples(st.integers(0, 6), st.integers(1, 5)),
+    elements=st.floats(-1e4, 1e4, width=32),
+)
 
 
 @st.composite
 def frames(draw: st.DrawFn) -> Frame:
     purpose: Purpose = draw(st.sampled_from(PURPOSES))
     name = draw(st.sampled_from(sorted(CODECS)))
-    return Frame.of(purpose, draw(st.integers(0, 2**32 - 1)), draw(names), draw(names), name, draw(values))
+    return Frame.of(
+        purpose, draw(st.integers(0, 2**32 - 1)), draw(names), draw(names), name, draw(values)
+    )
 
 
 @given(frames())

@@ -18,7 +18,9 @@ def identity() -> None:
     act_as(1, 1)
 
 
-names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=">\0"), min_size=1, max_size=12)
+names = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters=">\0"), min_size=1, max_size=12
+)
 scalars = st.one_of(
     st.integers(-(2**63), 2**63 - 1),
     st.floats(allow_nan=False),
@@ -30,7 +32,9 @@ all_fields = st.dictionaries(names, scalars, max_size=4)
 all_frames = st.dictionaries(names, st.binary(max_size=3000), max_size=4)
 
 
-def request(fields: dict[str, Any] | None = None, frames: dict[str, bytes] | None = None) -> Message:
+def request(
+    fields: dict[str, Any] | None = None, frames: dict[str, bytes] | None = None
+) -> Message:
     return Message(pack(fields, frames), 7, "train.exchange", group_id="3")
 
 
@@ -65,7 +69,10 @@ def test_an_error_is_counted_too_and_has_nothing_to_unpack() -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 127, 128, 16384, 100_000])
 def test_a_frame_costs_its_bytes_and_little_more(size: int) -> None:
-    empty, full = wire_bytes(request(frames={"b": b""})), wire_bytes(request(frames={"b": b"\x07" * size}))
+    empty, full = (
+        wire_bytes(request(frames={"b": b""})),
+        wire_bytes(request(frames={"b": b"\x07" * size})),
+    )
     assert size <= full - empty <= size + 16  # lengths are written with few bytes
 
 
@@ -99,7 +106,9 @@ def test_what_the_protocol_does_not_know_is_refused(content: RecordDict, message
 # ---- shares ----------------------------------------------------------------------------------------------------------
 
 
-@given(st.dictionaries(names, st.integers(0, 10**9), min_size=1, max_size=12), st.integers(0, 10**9))
+@given(
+    st.dictionaries(names, st.integers(0, 10**9), min_size=1, max_size=12), st.integers(0, 10**9)
+)
 @settings(deadline=None)
 def test_shares_add_up_exactly_and_divide_the_rest_evenly(parts: dict[str, int], rest: int) -> None:
     shares = share(sum(parts.values()) + rest, parts)
@@ -108,12 +117,19 @@ def test_shares_add_up_exactly_and_divide_the_rest_evenly(parts: dict[str, int],
     extras = [shares[name] - own for name, own in parts.items()]
     assert min(extras) >= 0
     assert max(extras) - min(extras) <= 1
-    assert extras == sorted(extras, reverse=True)  # the first ones bear what is left over, so runs repeat
+    assert extras == sorted(
+        extras, reverse=True
+    )  # the first ones bear what is left over, so runs repeat
 
 
-@given(frames=st.dictionaries(names, st.binary(max_size=500), min_size=1, max_size=5), fields=all_fields)
+@given(
+    frames=st.dictionaries(names, st.binary(max_size=500), min_size=1, max_size=5),
+    fields=all_fields,
+)
 @settings(deadline=None, max_examples=30)
-def test_the_frames_of_a_message_share_all_of_its_bytes(frames: dict[str, bytes], fields: dict[str, Scalar]) -> None:
+def test_the_frames_of_a_message_share_all_of_its_bytes(
+    frames: dict[str, bytes], fields: dict[str, Scalar]
+) -> None:
     size = wire_bytes(request(fields, frames))
     shares = share(size, {name: len(frame) for name, frame in frames.items()})
     assert sum(shares.values()) == size

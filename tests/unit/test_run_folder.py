@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import DataError, RunError, SheafAlignError, UserError
 from sheafalign_fl.ledger import Ledger, LedgerRow, read_ledger
-from sheafalign_fl.run.folder import Checkpoint, MetricsLog, RunFolder, read_rows, versions, write_atomically
+from sheafalign_fl.run.folder import (
+    Checkpoint,
+    MetricsLog,
+    RunFolder,
+    read_rows,
+    versions,
+    write_atomically,
+)
 from sheafalign_fl.run.results import AbsenceRow
 from tests.conftest import toy_settings
 
@@ -43,7 +50,9 @@ def test_a_write_is_whole_readable_by_others_and_alone(content: bytes, tmp_path:
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
-@pytest.mark.parametrize("stage", ["os.fsync", "pathlib.Path.chmod", "pathlib.Path.replace", "os.fdopen"])
+@pytest.mark.parametrize(
+    "stage", ["os.fsync", "pathlib.Path.chmod", "pathlib.Path.replace", "os.fdopen"]
+)
 @pytest.mark.parametrize("old", [b"old", None])
 def test_a_write_that_is_interrupted_leaves_the_old_file_and_nothing_else(
     stage: str, old: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -59,10 +68,14 @@ def test_a_write_that_is_interrupted_leaves_the_old_file_and_nothing_else(
         patch.setattr(stage, interrupt)
         with pytest.raises(Interrupted):
             write_atomically(path, b"new and longer")
-    assert {found.name: found.read_bytes() for found in tmp_path.iterdir()} == ({"file": old} if old else {})
+    assert {found.name: found.read_bytes() for found in tmp_path.iterdir()} == (
+        {"file": old} if old else {}
+    )
 
 
-def test_the_content_is_on_disk_before_the_name_points_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_content_is_on_disk_before_the_name_points_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, events = tmp_path / "file", list[str]()
     write_atomically(path, b"old")
     fsync, replace = os.fsync, Path.replace
@@ -121,7 +134,12 @@ def test_what_is_no_run_folder_or_has_no_result_says_so(tmp_path: Path, folder: 
 def test_a_status_keeps_the_facts_that_were_said_before(folder: RunFolder) -> None:
     folder.set_status("running", started="now", resumed=0)
     folder.set_status("interrupted", "by the user", resumed=1)
-    assert folder.status() == {"state": "interrupted", "reason": "by the user", "started": "now", "resumed": 1}
+    assert folder.status() == {
+        "state": "interrupted",
+        "reason": "by the user",
+        "started": "now",
+        "resumed": 1,
+    }
     folder.set_status("completed")
     assert folder.status() == {"state": "completed", "reason": "", "started": "now", "resumed": 1}
 
@@ -132,10 +150,15 @@ def test_a_status_keeps_the_facts_that_were_said_before(folder: RunFolder) -> No
 def save(folder: RunFolder, exchange: int, keep: int = 100) -> None:
     for client in ("m0", "m1"):
         folder.save_client(exchange, client, f"{client} after {exchange}".encode())
-    folder.complete_checkpoint(Checkpoint(exchange, 10 * exchange, 20 * exchange, 0.5 * exchange), keep)
+    folder.complete_checkpoint(
+        Checkpoint(exchange, 10 * exchange, 20 * exchange, 0.5 * exchange), keep
+    )
 
 
-@given(exchanges=st.lists(st.integers(1, 2_000_000), min_size=1, max_size=7, unique=True), keep=st.integers(1, 4))
+@given(
+    exchanges=st.lists(st.integers(1, 2_000_000), min_size=1, max_size=7, unique=True),
+    keep=st.integers(1, 4),
+)
 @settings(deadline=None, max_examples=25)
 def test_the_newest_checkpoints_are_kept_whole(
     exchanges: list[int], keep: int, tmp_path_factory: pytest.TempPathFactory
@@ -216,7 +239,9 @@ def record(folder: RunFolder, exchanges: range) -> list[Checkpoint]:
 
 
 @pytest.mark.parametrize("kept", [1, 3, 6])
-def test_rewinding_drops_what_came_after_and_recording_again_gives_the_same_files(kept: int, folder: RunFolder) -> None:
+def test_rewinding_drops_what_came_after_and_recording_again_gives_the_same_files(
+    kept: int, folder: RunFolder
+) -> None:
     checkpoints = record(folder, range(6))
     whole = folder.metrics.read_bytes(), folder.ledger.read_bytes()
     folder.rewind(checkpoints[kept - 1])
@@ -275,7 +300,9 @@ def test_metrics_are_one_line_a_row_written_at_once(folder: RunFolder) -> None:
     again.write(absence(3))
     again.close()
     rows: list[Any] = list(read_rows(folder.metrics))
-    assert [AbsenceRow.model_validate(row) for row in rows] == [absence(exchange) for exchange in range(4)]
+    assert [AbsenceRow.model_validate(row) for row in rows] == [
+        absence(exchange) for exchange in range(4)
+    ]
 
 
 def cut(folder: RunFolder) -> tuple[bytes, int]:

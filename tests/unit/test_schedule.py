@@ -31,15 +31,21 @@ def test_no_event_comes_twice_in_an_epoch(form: tuple[int, int, int], epoch: int
 
 @given(schedules(), st.lists(st.integers(0, 500), min_size=1, max_size=12))
 @settings(deadline=None)
-def test_what_was_asked_before_does_not_matter(form: tuple[int, int, int], asked: list[int]) -> None:
+def test_what_was_asked_before_does_not_matter(
+    form: tuple[int, int, int], asked: list[int]
+) -> None:
     used = BatchSchedule(*form)
     for exchange in [*asked, *reversed(asked)]:
-        np.testing.assert_array_equal(used.positions(exchange), BatchSchedule(*form).positions(exchange))
+        np.testing.assert_array_equal(
+            used.positions(exchange), BatchSchedule(*form).positions(exchange)
+        )
 
 
 def test_epochs_and_seeds_order_the_events_differently() -> None:
     orders = {
-        tuple(BatchSchedule(40, 10, seed).positions(exchange).tolist()) for seed in range(5) for exchange in range(20)
+        tuple(BatchSchedule(40, 10, seed).positions(exchange).tolist())
+        for seed in range(5)
+        for exchange in range(20)
     }
     assert len(orders) == 100  # 10 out of 40 in order: a coincidence has probability below 1e-11
 
@@ -85,7 +91,9 @@ def test_an_exchange_of_several_batches_takes_the_next_ones(
     np.testing.assert_array_equal(several.positions(exchange), np.concatenate(parts))
     has = np.random.default_rng(draw).random(form[0]) < 0.4
     shared = several.shared(has, exchange)
-    for index, part in enumerate(parts):  # a batch with one event in common sits out, whatever its neighbours have
+    for index, part in enumerate(
+        parts
+    ):  # a batch with one event in common sits out, whatever its neighbours have
         found = [bool(has[position]) for position in part]
         expected = found if sum(found) >= 2 else [False] * len(found)
         assert shared[index * form[1] : (index + 1) * form[1]].tolist() == expected

@@ -43,7 +43,17 @@ def test_an_integer_and_its_text_are_different_keys() -> None:
 
 
 def test_where_the_keys_are_divided_matters() -> None:
-    assert len({derive(0, "p", "ab", "c"), derive(0, "p", "a", "bc"), derive(0, "p", "abc"), derive(0, "pabc")}) == 4
+    assert (
+        len(
+            {
+                derive(0, "p", "ab", "c"),
+                derive(0, "p", "a", "bc"),
+                derive(0, "p", "abc"),
+                derive(0, "pabc"),
+            }
+        )
+        == 4
+    )
 
 
 def test_a_seed_is_the_leading_63_bits_of_the_sha256_of_its_arguments() -> None:
@@ -54,7 +64,11 @@ def test_a_seed_is_the_leading_63_bits_of_the_sha256_of_its_arguments() -> None:
 def test_another_process_derives_the_same_seed_whatever_its_hash_seed() -> None:
     program = "from sheafalign_fl.seeding import derive; print(derive(0, 'maps', 'a', 'b', 3))"
     done = subprocess.run(
-        [sys.executable, "-c", program], env={"PYTHONHASHSEED": "17"}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        env={"PYTHONHASHSEED": "17"},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert int(done.stdout) == derive(0, "maps", "a", "b", 3)
 

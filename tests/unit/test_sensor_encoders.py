@@ -53,14 +53,18 @@ TOO_SMALL = {
 }
 
 
-def build(name: str, shape: tuple[int, ...], dim: int = 128, seed: int = 0, **options: Any) -> nn.Module:
+def build(
+    name: str, shape: tuple[int, ...], dim: int = 128, seed: int = 0, **options: Any
+) -> nn.Module:
     client = ClientSettings(dim=dim, encoder=name, encoder_options=options)
     with torch_seeded(seed, "test"):
         return build_encoder("x", client, shape).double()
 
 
 def events(count: int, shape: tuple[int, ...], seed: int = 0) -> Tensor:
-    return torch.randn(count, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(
+        count, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 def apart(encoder: nn.Module, one: Tensor, other: Tensor) -> float:
@@ -90,7 +94,9 @@ def test_a_row_s_embedding_is_that_of_the_event_alone(name: str, shape: tuple[in
 
 
 @examples
-def test_a_repeated_forward_pass_has_the_same_bits_and_changes_nothing(name: str, shape: tuple[int, ...]) -> None:
+def test_a_repeated_forward_pass_has_the_same_bits_and_changes_nothing(
+    name: str, shape: tuple[int, ...]
+) -> None:
     encoder = build(name, shape).float().train()
     x = events(3, shape).float()
     before = {key: value.clone() for key, value in encoder.state_dict().items()}
@@ -117,7 +123,9 @@ def test_they_are_small_and_their_description_is_true(info: EncoderInfo) -> None
     assert 10_000 <= sum(parameter.numel() for parameter in encoder.parameters()) <= 300_000
     assert type(encoder).__module__.startswith("sheafalign_fl.encoders.")
     assert info.takes(len(info.example))
-    assert [axes for axes in range(6) if info.takes(axes)] == [len(re.findall("[A-Z]", shape)) for shape in info.shapes]
+    assert [axes for axes in range(6) if info.takes(axes)] == [
+        len(re.findall("[A-Z]", shape)) for shape in info.shapes
+    ]
 
 
 @given(st.data())
@@ -134,8 +142,12 @@ def test_inputs_may_have_any_size_from_the_smallest_on(data: st.DataObject) -> N
 
 
 @pytest.mark.parametrize(("name", "shape"), TOO_SMALL.items())
-def test_inputs_that_are_too_small_are_refused_with_what_is_needed(name: str, shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=rf"{name} (inputs must be .* or larger, not|need at least)"):
+def test_inputs_that_are_too_small_are_refused_with_what_is_needed(
+    name: str, shape: tuple[int, ...]
+) -> None:
+    with pytest.raises(
+        ValueError, match=rf"{name} (inputs must be .* or larger, not|need at least)"
+    ):
         ENCODERS[name].factory(shape, 8)
     with pytest.raises(ConfigError, match=rf"encoder '{name}': cannot be made .*{shape[-1]}"):
         build(name, shape)
@@ -162,7 +174,12 @@ def test_options_are_taken(name: str, options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("scan", {"kernel": 4}), ("camera", {"grid": 0}), ("camera", {"widths": []}), ("linear", {"hidden": 8})],
+    [
+        ("scan", {"kernel": 4}),
+        ("camera", {"grid": 0}),
+        ("camera", {"widths": []}),
+        ("linear", {"hidden": 8}),
+    ],
 )
 def test_options_that_cannot_be_are_refused(name: str, options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="cannot be made with options"):
@@ -172,7 +189,9 @@ def test_options_that_cannot_be_are_refused(name: str, options: dict[str, Any]) 
 # ---- what they tell apart --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["camera", "depth", "range-image", "scan", "radar", "beam", "inertial", "csi"])
+@pytest.mark.parametrize(
+    "name", ["camera", "depth", "range-image", "scan", "radar", "beam", "inertial", "csi"]
+)
 def test_it_matters_where_something_is(name: str) -> None:
     shape = ENCODERS[name].example
     here, there = torch.zeros(2, *shape, dtype=torch.float64)
@@ -185,7 +204,9 @@ def test_it_matters_where_something_is(name: str) -> None:
 @pytest.mark.parametrize("name", ["range-image", "radar", "depth", "scan"])
 def test_the_level_matters(name: str) -> None:
     """How far away everything is, and how loud, is information: the norms must not take it away."""
-    near, far = (torch.full(ENCODERS[name].example, level, dtype=torch.float64) for level in (0.2, 1.0))
+    near, far = (
+        torch.full(ENCODERS[name].example, level, dtype=torch.float64) for level in (0.2, 1.0)
+    )
     assert apart(build(name, ENCODERS[name].example), near, far) > 1e-2
 
 
@@ -251,7 +272,9 @@ def test_joints_are_told_apart() -> None:
 
 
 def kind(encoder: str, preferred: str | None, shape: tuple[int, ...] = (3, 32, 32)) -> str:
-    return type(build_encoder("x", ClientSettings(encoder=encoder, dim=8), shape, preferred)).__name__
+    return type(
+        build_encoder("x", ClientSettings(encoder=encoder, dim=8), shape, preferred)
+    ).__name__
 
 
 def test_auto_takes_what_the_source_recommends_and_else_goes_by_shape() -> None:
@@ -268,8 +291,14 @@ def test_auto_takes_what_the_source_recommends_and_else_goes_by_shape() -> None:
 @pytest.mark.parametrize(
     ("preferred", "message"),
     [
-        ("rader", r"'rader' \(which the data source recommends\): unknown encoder; did you mean 'radar'\?"),
-        ("scan", r"'scan' \(which the data source recommends\): takes inputs \(C, A\), but the data has shape"),
+        (
+            "rader",
+            r"'rader' \(which the data source recommends\): unknown encoder; did you mean 'radar'\?",
+        ),
+        (
+            "scan",
+            r"'scan' \(which the data source recommends\): takes inputs \(C, A\), but the data has shape",
+        ),
     ],
 )
 def test_a_recommendation_that_does_not_fit_is_refused(preferred: str, message: str) -> None:

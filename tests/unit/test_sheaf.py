@@ -42,29 +42,45 @@ def cosine(a: Any, b: Any) -> float:
 
 def test_laplacian_is_the_mean_squared_distance(batch: dict[str, torch.Tensor]) -> None:
     a, b = batch["z_ij"].tolist(), batch["z_ji"].tolist()
-    slow = sum(sum((x - y) ** 2 for x, y in zip(p, q, strict=True)) for p, q in zip(a, b, strict=True)) / B
+    slow = (
+        sum(sum((x - y) ** 2 for x, y in zip(p, q, strict=True)) for p, q in zip(a, b, strict=True))
+        / B
+    )
     assert laplacian_loss(batch["z_ij"], batch["z_ji"]).item() == pytest.approx(slow)
     unit = sum(2 - 2 * cosine(p, q) for p, q in zip(a, b, strict=True)) / B
-    assert laplacian_loss(batch["z_ij"], batch["z_ji"], normalised=True).item() == pytest.approx(unit)
+    assert laplacian_loss(batch["z_ij"], batch["z_ji"], normalised=True).item() == pytest.approx(
+        unit
+    )
 
 
 @pytest.mark.parametrize("temperature", [0.05, 0.1, 1.0])
-def test_contrastive_is_the_symmetric_info_nce(batch: dict[str, torch.Tensor], temperature: float) -> None:
+def test_contrastive_is_the_symmetric_info_nce(
+    batch: dict[str, torch.Tensor], temperature: float
+) -> None:
     a, b = batch["z_ij"].tolist(), batch["z_ji"].tolist()
     total = 0.0
     for k in range(B):
         positive = math.exp(cosine(a[k], b[k]) / temperature)
-        total -= math.log(positive / sum(math.exp(cosine(a[k], b[m]) / temperature) for m in range(B)))
-        total -= math.log(positive / sum(math.exp(cosine(a[m], b[k]) / temperature) for m in range(B)))
+        total -= math.log(
+            positive / sum(math.exp(cosine(a[k], b[m]) / temperature) for m in range(B))
+        )
+        total -= math.log(
+            positive / sum(math.exp(cosine(a[m], b[k]) / temperature) for m in range(B))
+        )
     found = contrastive_loss(batch["z_ij"], batch["z_ji"], temperature)
     assert found.item() == pytest.approx(total / 2 / B)
-    assert contrastive_loss(batch["z_ji"], batch["z_ij"], temperature).item() == pytest.approx(found.item())
+    assert contrastive_loss(batch["z_ji"], batch["z_ij"], temperature).item() == pytest.approx(
+        found.item()
+    )
 
 
 def test_reconstructions_are_mean_squared_errors(batch: dict[str, torch.Tensor]) -> None:
     maps = edge_maps(MapSettings(initial="normal"), D, D_E).double()
     q = maps.dual().detach().numpy()
-    for loss, z in ((reconstruction_loss, batch["z_ij"]), (cross_reconstruction_loss, batch["z_ji"])):
+    for loss, z in (
+        (reconstruction_loss, batch["z_ij"]),
+        (cross_reconstruction_loss, batch["z_ji"]),
+    ):
         slow = np.mean((z.numpy() @ q.T - batch["h"].numpy()) ** 2)
         assert loss(maps, z, batch["h"]).item() == pytest.approx(float(slow))
 
@@ -79,8 +95,12 @@ def test_cross_reconstruction_trains_the_dual_map_alone(batch: dict[str, torch.T
     assert h.grad is None
 
 
-def test_the_total_is_the_weighted_sum_and_a_weight_of_0_gives_no_gradient(batch: dict[str, torch.Tensor]) -> None:
-    objective = ObjectiveSettings(laplacian=0.3, contrastive=2.0, reconstruction=0.0, cross_reconstruction=0.7)
+def test_the_total_is_the_weighted_sum_and_a_weight_of_0_gives_no_gradient(
+    batch: dict[str, torch.Tensor],
+) -> None:
+    objective = ObjectiveSettings(
+        laplacian=0.3, contrastive=2.0, reconstruction=0.0, cross_reconstruction=0.7
+    )
     maps = edge_maps(MapSettings(), D, D_E).double()
     h = batch["h"].requires_grad_()
     terms = edge_terms(objective, maps, h, maps.restrict(h), batch["z_ji"].requires_grad_())
@@ -129,7 +149,10 @@ def settings_with(graph: dict[str, Any]) -> Settings:
     [
         {"topology": "complete", "dim": 4},
         {"topology": "star", "dim": 2},
-        {"topology": "edges", "edges": [{"between": [f"m{k + 1}", f"m{k}"], "dim": k + 2} for k in range(3)]},
+        {
+            "topology": "edges",
+            "edges": [{"between": [f"m{k + 1}", f"m{k}"], "dim": k + 2} for k in range(3)],
+        },
     ],
 )
 def test_the_laplacian_sums_the_squared_disagreement_of_all_edges(graph: dict[str, Any]) -> None:
@@ -146,7 +169,8 @@ def test_the_laplacian_sums_the_squared_disagreement_of_all_edges(graph: dict[st
     h = {client: torch.randn(dim, dtype=torch.float64) for client, dim in dims.items()}
     stacked = torch.cat([h[client] for client in topology.clients])
     slow = sum(
-        ((P[e.source, e.target] @ h[e.source] - P[e.target, e.source] @ h[e.target]) ** 2).sum() for e in topology.edges
+        ((P[e.source, e.target] @ h[e.source] - P[e.target, e.source] @ h[e.target]) ** 2).sum()
+        for e in topology.edges
     )
     assert (stacked @ L @ stacked).item() == pytest.approx(float(slow))
     torch.testing.assert_close(L, L.T)
@@ -156,10 +180,16 @@ def test_the_laplacian_sums_the_squared_disagreement_of_all_edges(graph: dict[st
 def test_a_constant_sheaf_has_the_graph_laplacian_times_identity() -> None:
     topology = build_topology(settings_with({"topology": "ring", "dim": 3}))
     identity = torch.eye(3, dtype=torch.float64)
-    P = {(client, other): identity for client in topology.clients for other in topology.neighbours(client)}
+    P = {
+        (client, other): identity
+        for client in topology.clients
+        for other in topology.neighbours(client)
+    }
     incidence = torch.zeros(len(topology.edges), 4, dtype=torch.float64)
     for row, edge in enumerate(topology.edges):
         incidence[row, topology.clients.index(edge.source)] = 1
         incidence[row, topology.clients.index(edge.target)] = -1
     torch.testing.assert_close(coboundary(topology, P), torch.kron(incidence, identity))
-    torch.testing.assert_close(sheaf_laplacian(topology, P), torch.kron(incidence.T @ incidence, identity))
+    torch.testing.assert_close(
+        sheaf_laplacian(topology, P), torch.kron(incidence.T @ incidence, identity)
+    )

@@ -19,7 +19,9 @@ def topologies(draw: st.DrawFn, edge_dim: int | None = None) -> Topology:
     """Return a random connected graph: a tree whose edges point either way, and further edges."""
     count = draw(st.integers(2, 6))
     pairs = {(k, draw(st.integers(0, k - 1))) for k in range(1, count)}
-    pairs |= draw(st.sets(st.sampled_from([(i, j) for i in range(count) for j in range(i)]), max_size=4))
+    pairs |= draw(
+        st.sets(st.sampled_from([(i, j) for i in range(count) for j in range(i)]), max_size=4)
+    )
     edges = []
     for i, j in draw(st.permutations(sorted(pairs))):
         source, target = (i, j) if draw(st.booleans()) else (j, i)
@@ -37,7 +39,12 @@ def sheaves(draw: st.DrawFn) -> tuple[Topology, dict[str, int], Maps, dict[str, 
     for edge in topology.edges:
         for i, j in ((edge.source, edge.target), (edge.target, edge.source)):
             maps[i, j] = torch.from_numpy(rng.normal(size=(edge.dim, dims[i])))
-    return topology, dims, maps, {client: torch.from_numpy(rng.normal(size=dim)) for client, dim in dims.items()}
+    return (
+        topology,
+        dims,
+        maps,
+        {client: torch.from_numpy(rng.normal(size=dim)) for client, dim in dims.items()},
+    )
 
 
 Sheaf = tuple[Topology, dict[str, int], Maps, dict[str, Tensor]]
@@ -57,7 +64,10 @@ def test_the_quadratic_form_sums_the_squared_disagreement_of_all_edges(sheaf: Sh
     topology, _, maps, h = sheaf
     slow = 0.0
     for edge in topology.edges:
-        z_ij, z_ji = maps[edge.source, edge.target] @ h[edge.source], maps[edge.target, edge.source] @ h[edge.target]
+        z_ij, z_ji = (
+            maps[edge.source, edge.target] @ h[edge.source],
+            maps[edge.target, edge.source] @ h[edge.target],
+        )
         for one, other in zip(z_ij.tolist(), z_ji.tolist(), strict=True):
             slow += (one - other) ** 2
     stacked = torch.cat([h[client] for client in topology.clients])
@@ -70,7 +80,9 @@ def test_the_quadratic_form_sums_the_squared_disagreement_of_all_edges(sheaf: Sh
 def test_the_coboundary_has_an_edge_s_maps_in_its_clients_columns(sheaf: Sheaf) -> None:
     topology, dims, maps, h = sheaf
     delta, start = coboundary(topology, maps), offsets(dims)
-    expected: NDArray[np.float64] = np.zeros((sum(edge.dim for edge in topology.edges), sum(dims.values())))
+    expected: NDArray[np.float64] = np.zeros(
+        (sum(edge.dim for edge in topology.edges), sum(dims.values()))
+    )
     row = 0
     for edge in topology.edges:
         for component in range(edge.dim):
@@ -84,7 +96,10 @@ def test_the_coboundary_has_an_edge_s_maps_in_its_clients_columns(sheaf: Sheaf) 
     np.testing.assert_array_equal(delta.numpy(), expected)
     image, row = delta @ torch.cat(list(h.values())), 0
     for edge in topology.edges:  # (delta h)_e = P_ij h_i - P_ji h_j
-        difference = maps[edge.source, edge.target] @ h[edge.source] - maps[edge.target, edge.source] @ h[edge.target]
+        difference = (
+            maps[edge.source, edge.target] @ h[edge.source]
+            - maps[edge.target, edge.source] @ h[edge.target]
+        )
         torch.testing.assert_close(image[row : row + edge.dim], difference)
         row += edge.dim
 
@@ -121,7 +136,9 @@ def test_the_laplacian_is_symmetric_and_positive_semidefinite(sheaf: Sheaf) -> N
 @settings(deadline=None, max_examples=40)
 def test_the_orientation_of_an_edge_does_not_change_the_laplacian(sheaf: Sheaf) -> None:
     topology, _, maps, _ = sheaf
-    turned = Topology(topology.clients, tuple(Edge(edge.target, edge.source, edge.dim) for edge in topology.edges))
+    turned = Topology(
+        topology.clients, tuple(Edge(edge.target, edge.source, edge.dim) for edge in topology.edges)
+    )
     torch.testing.assert_close(sheaf_laplacian(turned, maps), sheaf_laplacian(topology, maps))
     torch.testing.assert_close(coboundary(turned, maps), -coboundary(topology, maps))
 
@@ -130,7 +147,9 @@ def test_the_orientation_of_an_edge_does_not_change_the_laplacian(sheaf: Sheaf) 
 @settings(deadline=None, max_examples=40)
 def test_a_constant_sheaf_is_the_graph_laplacian_times_the_identity(topology: Topology) -> None:
     identity = np.eye(3)
-    maps = {(i, j): torch.from_numpy(identity) for i in topology.clients for j in topology.neighbours(i)}
+    maps = {
+        (i, j): torch.from_numpy(identity) for i in topology.clients for j in topology.neighbours(i)
+    }
     count = len(topology.clients)
     incidence, laplacian = np.zeros((len(topology.edges), count)), np.zeros((count, count))
     for row, edge in enumerate(topology.edges):
@@ -153,13 +172,21 @@ def test_embeddings_that_agree_everywhere_are_in_the_kernel(sheaf: Sheaf) -> Non
     """With invertible maps towards one shared vector, h_i = P_i^-1 v is a global section."""
     topology, _, _, _ = sheaf
     rng = np.random.default_rng(0)
-    square = {client: torch.from_numpy(rng.normal(size=(3, 3)) + 4 * np.eye(3)) for client in topology.clients}
-    same = Topology(topology.clients, tuple(Edge(edge.source, edge.target, 3) for edge in topology.edges))
+    square = {
+        client: torch.from_numpy(rng.normal(size=(3, 3)) + 4 * np.eye(3))
+        for client in topology.clients
+    }
+    same = Topology(
+        topology.clients, tuple(Edge(edge.source, edge.target, 3) for edge in topology.edges)
+    )
     maps = {(i, j): square[i] for i in same.clients for j in same.neighbours(i)}
     v = torch.from_numpy(rng.normal(size=3))
     section = torch.cat([torch.linalg.solve(square[client], v) for client in same.clients])
     torch.testing.assert_close(
-        sheaf_laplacian(same, maps) @ section, torch.zeros(len(section), dtype=torch.float64), atol=1e-10, rtol=0
+        sheaf_laplacian(same, maps) @ section,
+        torch.zeros(len(section), dtype=torch.float64),
+        atol=1e-10,
+        rtol=0,
     )
 
 

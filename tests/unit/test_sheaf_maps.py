@@ -14,7 +14,9 @@ from sheafalign_fl.sheaf import EdgeMaps, edge_maps
 dims = st.integers(1, 9)
 
 
-def make(family: str, dim: int, edge_dim: int, initial: str = "orthogonal", seed: int = 0) -> EdgeMaps:
+def make(
+    family: str, dim: int, edge_dim: int, initial: str = "orthogonal", seed: int = 0
+) -> EdgeMaps:
     torch.manual_seed(seed)
     return edge_maps(MapSettings(family=family, initial=initial), dim, edge_dim)  # type: ignore[arg-type]
 
@@ -62,7 +64,11 @@ def test_rows_are_mapped_one_by_one(dim: int, edge_dim: int, family: str) -> Non
 
 @pytest.mark.parametrize("family", ["linear", "orthogonal"])
 def test_maps_come_from_the_global_generator(family: str) -> None:
-    one, again, other = make(family, 5, 3, seed=1), make(family, 5, 3, seed=1), make(family, 5, 3, seed=2)
+    one, again, other = (
+        make(family, 5, 3, seed=1),
+        make(family, 5, 3, seed=1),
+        make(family, 5, 3, seed=2),
+    )
     assert torch.equal(one.restriction(), again.restriction())
     assert torch.equal(one.dual(), again.dual())
     assert not torch.allclose(one.restriction(), other.restriction())
@@ -75,7 +81,9 @@ def test_normal_is_the_paper_s_distribution() -> None:
     maps = make("linear", 300, 200, "normal")
     for matrix in (maps.restriction(), maps.dual()):
         values = matrix.detach().double()
-        count = values.numel()  # 60,000: the mean's deviation is 0.1 / sqrt(n), the deviation's 0.1 / sqrt(2 n)
+        count = (
+            values.numel()
+        )  # 60,000: the mean's deviation is 0.1 / sqrt(n), the deviation's 0.1 / sqrt(2 n)
         assert abs(values.mean().item()) < 5 * 0.1 / math.sqrt(count)
         assert abs(values.std().item() - 0.1) < 5 * 0.1 / math.sqrt(2 * count)
         assert 0.40 < values.abs().max().item() < 0.60  # a uniform of this deviation ends at 0.17

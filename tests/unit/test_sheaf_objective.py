@@ -23,7 +23,11 @@ from sheafalign_fl.sheaf import (
 @st.composite
 def batches(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor]:
     """Return z_ij, z_ji of shape (B, d_e) and h_i of shape (B, d_i)."""
-    events, edge_dim, dim = draw(st.integers(2, 6)), draw(st.integers(1, 5)), draw(st.integers(1, 6))
+    events, edge_dim, dim = (
+        draw(st.integers(2, 6)),
+        draw(st.integers(1, 5)),
+        draw(st.integers(1, 6)),
+    )
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     scale = draw(st.sampled_from([0.01, 1.0, 30.0]))
     shapes = ((events, edge_dim), (events, edge_dim), (events, dim))
@@ -49,7 +53,9 @@ def linear(dim: int, edge_dim: int, seed: int = 0) -> LinearMaps:
 
 @given(batches(), st.floats(0.05, 5))
 @settings(deadline=None, max_examples=15)
-def test_an_edge_has_the_same_alignment_loss_from_both_ends(batch: tuple[Tensor, Tensor, Tensor], tau: float) -> None:
+def test_an_edge_has_the_same_alignment_loss_from_both_ends(
+    batch: tuple[Tensor, Tensor, Tensor], tau: float
+) -> None:
     z_ij, z_ji, _ = batch
     torch.testing.assert_close(contrastive_loss(z_ij, z_ji, tau), contrastive_loss(z_ji, z_ij, tau))
     torch.testing.assert_close(laplacian_loss(z_ij, z_ji), laplacian_loss(z_ji, z_ij))
@@ -57,7 +63,9 @@ def test_an_edge_has_the_same_alignment_loss_from_both_ends(batch: tuple[Tensor,
 
 @given(batches(), st.integers(0, 99))
 @settings(deadline=None, max_examples=15)
-def test_neither_the_order_of_events_nor_a_rotation_matters(batch: tuple[Tensor, Tensor, Tensor], seed: int) -> None:
+def test_neither_the_order_of_events_nor_a_rotation_matters(
+    batch: tuple[Tensor, Tensor, Tensor], seed: int
+) -> None:
     z_ij, z_ji, _ = batch
     rng = np.random.default_rng(seed)
     order = torch.from_numpy(rng.permutation(len(z_ij)))
@@ -84,14 +92,21 @@ def test_only_directions_count_where_lengths_are_taken_out(
     scaled = one * z_ij, other * z_ji
     torch.testing.assert_close(contrastive_loss(*scaled, 0.1), contrastive_loss(z_ij, z_ji, 0.1))
     torch.testing.assert_close(
-        laplacian_loss(*scaled, normalised=True), laplacian_loss(z_ij, z_ji, normalised=True), atol=1e-9, rtol=1e-9
+        laplacian_loss(*scaled, normalised=True),
+        laplacian_loss(z_ij, z_ji, normalised=True),
+        atol=1e-9,
+        rtol=1e-9,
     )
-    torch.testing.assert_close(laplacian_loss(one * z_ij, one * z_ji), one**2 * laplacian_loss(z_ij, z_ji))
+    torch.testing.assert_close(
+        laplacian_loss(one * z_ij, one * z_ji), one**2 * laplacian_loss(z_ij, z_ji)
+    )
 
 
 @given(batches())
 @settings(deadline=None, max_examples=15)
-def test_temperature_goes_from_the_hardest_negative_to_no_opinion(batch: tuple[Tensor, Tensor, Tensor]) -> None:
+def test_temperature_goes_from_the_hardest_negative_to_no_opinion(
+    batch: tuple[Tensor, Tensor, Tensor],
+) -> None:
     z_ij, z_ji, _ = batch
     count = len(z_ij)
     assert contrastive_loss(z_ij, z_ji, 1e9).item() == pytest.approx(math.log(count), rel=1e-6)
@@ -111,9 +126,15 @@ def leaf(*shape: int) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
 
 
-def gradients(maps: EdgeMaps, h: Tensor, objective: ObjectiveSettings, z_ji: Tensor) -> dict[str, Tensor | None]:
+def gradients(
+    maps: EdgeMaps, h: Tensor, objective: ObjectiveSettings, z_ji: Tensor
+) -> dict[str, Tensor | None]:
     edge_terms(objective, maps, h, maps.restrict(h), z_ji).total.backward()  # type: ignore[no-untyped-call]
-    return {"h": h.grad, "z_ji": z_ji.grad, **{name: value.grad for name, value in maps.named_parameters()}}
+    return {
+        "h": h.grad,
+        "z_ji": z_ji.grad,
+        **{name: value.grad for name, value in maps.named_parameters()},
+    }
 
 
 def test_each_term_trains_what_it_is_meant_to() -> None:
@@ -130,7 +151,9 @@ def test_each_term_trains_what_it_is_meant_to() -> None:
             **weights,
         }
         objective = ObjectiveSettings(**settings_)  # type: ignore[arg-type]
-        return gradients(linear(4, 3), h.clone().requires_grad_(), objective, z_ji.clone().requires_grad_())
+        return gradients(
+            linear(4, 3), h.clone().requires_grad_(), objective, z_ji.clone().requires_grad_()
+        )
 
     plain = run()
     assert plain["z_ji"] is None
@@ -154,7 +177,11 @@ def test_gradients_of_the_laplacian_and_of_reconstruction_have_their_closed_form
         maps,
         h,
         ObjectiveSettings(
-            laplacian=1.0, contrastive=0.0, reconstruction=0.5, cross_reconstruction=0.0, normalised_laplacian=False
+            laplacian=1.0,
+            contrastive=0.0,
+            reconstruction=0.5,
+            cross_reconstruction=0.0,
+            normalised_laplacian=False,
         ),
         z_ji,
     )
@@ -170,7 +197,9 @@ def test_gradients_of_the_laplacian_and_of_reconstruction_have_their_closed_form
 def test_gradients_agree_with_finite_differences() -> None:
     torch.manual_seed(2)
     z_ji = torch.randn(4, 3, dtype=torch.float64)
-    objective = ObjectiveSettings(laplacian=1.0, temperature=0.5, cross_reconstruction=0.0, normalised_laplacian=True)
+    objective = ObjectiveSettings(
+        laplacian=1.0, temperature=0.5, cross_reconstruction=0.0, normalised_laplacian=True
+    )
 
     def total(h: Tensor, P: Tensor, Q: Tensor) -> Tensor:
         maps = linear(5, 3)
@@ -184,14 +213,18 @@ def test_gradients_agree_with_finite_differences() -> None:
 def test_nothing_needs_a_gradient_where_gradients_are_off() -> None:
     maps, h = linear(4, 3), torch.randn(5, 4, dtype=torch.float64)
     with torch.no_grad():
-        terms = edge_terms(ObjectiveSettings(cross_reconstruction=1.0), maps, h, maps.restrict(h), maps.restrict(h))
+        terms = edge_terms(
+            ObjectiveSettings(cross_reconstruction=1.0), maps, h, maps.restrict(h), maps.restrict(h)
+        )
     assert not terms.total.requires_grad
     assert terms.laplacian.item() == 0
 
 
 @pytest.mark.parametrize("family", ["linear", "orthogonal"])
 @pytest.mark.parametrize("normalised", [False, True])
-def test_the_gradient_from_values_alone_is_the_gradient_of_the_joint_objective(family: str, normalised: bool) -> None:
+def test_the_gradient_from_values_alone_is_the_gradient_of_the_joint_objective(
+    family: str, normalised: bool
+) -> None:
     """The central invariant: a client that knows of its neighbours only the values z_ji takes the joint step."""
     torch.manual_seed(3)
     dims, edges = {"a": 4, "b": 5, "c": 3}, [("a", "b", 3), ("b", "c", 2), ("c", "a", 4)]
@@ -230,7 +263,9 @@ def test_the_gradient_from_values_alone_is_the_gradient_of_the_joint_objective(f
         local = h_i.new_zeros(())
         for (i, j), owned in maps.items():
             if i == client:
-                local = local + edge_terms(objective, owned, h_i, owned.restrict(h_i), z[j, i]).total
+                local = (
+                    local + edge_terms(objective, owned, h_i, owned.restrict(h_i), z[j, i]).total
+                )
         for mine, theirs in zip(torch.autograd.grad(local, own), expected, strict=True):
             assert theirs.abs().max() > 1e-6
             torch.testing.assert_close(mine, theirs, atol=1e-12, rtol=1e-10)

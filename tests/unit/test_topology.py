@@ -24,7 +24,9 @@ def pairs(topology: Topology) -> set[frozenset[int]]:
 @settings(deadline=None, max_examples=11)
 def test_regular_topologies_have_the_edges_of_their_definition(count: int) -> None:
     everyone = range(count)
-    assert pairs(build(count, topology="complete")) == {frozenset((i, j)) for i in everyone for j in everyone if i < j}
+    assert pairs(build(count, topology="complete")) == {
+        frozenset((i, j)) for i in everyone for j in everyone if i < j
+    }
     assert pairs(build(count, topology="path")) == {frozenset((i, i + 1)) for i in range(count - 1)}
     ring = {frozenset((i, (i + 1) % count)) for i in everyone}
     assert pairs(build(count, topology="ring")) == ring
@@ -46,12 +48,17 @@ def connected(topology: Topology) -> bool:
 @given(st.integers(6, 25), st.integers(0, 5))
 @settings(deadline=None, max_examples=25)
 def test_random_topologies_are_connected_and_come_from_the_seed(count: int, seed: int) -> None:
-    for graph in ({"topology": "random", "probability": 0.4}, {"topology": "small-world", "probability": 0.3}):
+    for graph in (
+        {"topology": "random", "probability": 0.4},
+        {"topology": "small-world", "probability": 0.3},
+    ):
         one = build(count, seed, **graph)
         assert connected(one)
         assert one == build(count, seed, **graph)
     assert len(build(count, seed, topology="small-world").edges) == 2 * count
-    assert {pairs_frozen(build(count, other, topology="random")) for other in range(6)} != {pairs_frozen(one)}
+    assert {pairs_frozen(build(count, other, topology="random")) for other in range(6)} != {
+        pairs_frozen(one)
+    }
 
 
 def pairs_frozen(topology: Topology) -> frozenset[frozenset[int]]:

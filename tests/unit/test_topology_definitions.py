@@ -15,12 +15,17 @@ Pair = tuple[int, int]
 
 
 def build(count: int, seed: int = 0, **graph: Any) -> Topology:
-    return build_topology(parse_settings({"seed": seed, "clients": [f"c{k}" for k in range(count)], "graph": graph}))
+    return build_topology(
+        parse_settings({"seed": seed, "clients": [f"c{k}" for k in range(count)], "graph": graph})
+    )
 
 
 def oriented(topology: Topology) -> list[Pair]:
     """Return the edges as pairs of indices, in their order and orientation."""
-    return [(topology.clients.index(edge.source), topology.clients.index(edge.target)) for edge in topology.edges]
+    return [
+        (topology.clients.index(edge.source), topology.clients.index(edge.target))
+        for edge in topology.edges
+    ]
 
 
 def union_find(count: int, pairs: list[Pair]) -> int:
@@ -77,7 +82,9 @@ def test_an_edge_list_keeps_its_order_orientation_and_dimensions() -> None:
 
 @given(st.integers(2, 14), st.integers(0, 2**40), st.floats(0.4, 1))
 @settings(deadline=None, max_examples=40)
-def test_random_graphs_are_simple_connected_and_come_from_the_seed(count: int, seed: int, probability: float) -> None:
+def test_random_graphs_are_simple_connected_and_come_from_the_seed(
+    count: int, seed: int, probability: float
+) -> None:
     topology = build(count, seed, topology="random", probability=probability)
     pairs = oriented(topology)
     assert topology == build(count, seed, topology="random", probability=probability)
@@ -89,7 +96,9 @@ def test_random_graphs_are_simple_connected_and_come_from_the_seed(count: int, s
 
 def test_a_random_graph_of_probability_1_is_complete_and_others_are_as_dense_as_asked() -> None:
     assert oriented(build(6, topology="random", probability=1.0)) == oriented(build(6))
-    edges = sum(len(build(20, seed, topology="random", probability=0.5).edges) for seed in range(40))
+    edges = sum(
+        len(build(20, seed, topology="random", probability=0.5).edges) for seed in range(40)
+    )
     # 40 * 190 coin flips: mean 3,800, deviation 44; that the graphs are connected hardly matters at 20 clients.
     assert abs(edges - 3800) < 5 * 44
     assert len({build(20, seed, topology="random").edges for seed in range(10)}) == 10
@@ -97,7 +106,9 @@ def test_a_random_graph_of_probability_1_is_complete_and_others_are_as_dense_as_
 
 @given(st.integers(5, 30), st.integers(0, 2**40), st.sampled_from([2, 4]), st.floats(0.01, 1))
 @settings(deadline=None, max_examples=40)
-def test_small_worlds_keep_the_number_of_edges(count: int, seed: int, neighbours: int, probability: float) -> None:
+def test_small_worlds_keep_the_number_of_edges(
+    count: int, seed: int, neighbours: int, probability: float
+) -> None:
     graph = {"topology": "small-world", "neighbours": neighbours, "probability": probability}
     topology = build(count, seed, **graph)
     assert topology == build(count, seed, **graph)
@@ -111,13 +122,17 @@ def test_small_worlds_keep_the_number_of_edges(count: int, seed: int, neighbours
 
 def test_a_small_world_that_is_hardly_rewired_is_a_ring_of_neighbours() -> None:
     found = oriented(build(9, topology="small-world", neighbours=4, probability=1e-12))
-    assert {frozenset(pair) for pair in found} == {frozenset((k, (k + step) % 9)) for k in range(9) for step in (1, 2)}
+    assert {frozenset(pair) for pair in found} == {
+        frozenset((k, (k + step) % 9)) for k in range(9) for step in (1, 2)
+    }
 
 
 def test_neither_names_nor_dimensions_decide_which_random_edges_there_are() -> None:
     graph: dict[str, Any] = {"topology": "random", "probability": 0.3}
     other = build_topology(
-        parse_settings({"clients": [f"other-{k}" for k in range(8)], "graph": {**graph, "dim": 3}, "seed": 4})
+        parse_settings(
+            {"clients": [f"other-{k}" for k in range(8)], "graph": {**graph, "dim": 3}, "seed": 4}
+        )
     )
     assert oriented(other) == oriented(build(8, 4, **graph))
 
@@ -136,12 +151,17 @@ def graphs(draw: st.DrawFn) -> tuple[int, list[tuple[int, int, int]]]:
 
 
 def make(count: int, edges: list[tuple[int, int, int]]) -> Topology:
-    return Topology(tuple(f"c{k}" for k in range(count)), tuple(Edge(f"c{i}", f"c{j}", dim) for i, j, dim in edges))
+    return Topology(
+        tuple(f"c{k}" for k in range(count)),
+        tuple(Edge(f"c{i}", f"c{j}", dim) for i, j, dim in edges),
+    )
 
 
 @given(graphs())
 @settings(deadline=None, max_examples=150)
-def test_a_graph_is_taken_if_and_only_if_it_is_connected(form: tuple[int, list[tuple[int, int, int]]]) -> None:
+def test_a_graph_is_taken_if_and_only_if_it_is_connected(
+    form: tuple[int, list[tuple[int, int, int]]],
+) -> None:
     count, edges = form
     if union_find(count, [(i, j) for i, j, _ in edges]) > 1:
         with pytest.raises(TopologyError, match="not connected"):
@@ -158,7 +178,9 @@ def test_a_graph_is_taken_if_and_only_if_it_is_connected(form: tuple[int, list[t
         assert topology.neighbours(f"c{k}") == slow
         assert list(topology.neighbours(f"c{k}")) == list(slow)
         assert [edge.other(f"c{k}") for edge in topology.edges_of(f"c{k}")] == list(slow)
-    assert {frozenset(pair) for pair in topology.graph.edges} == {frozenset((f"c{i}", f"c{j}")) for i, j, _ in edges}
+    assert {frozenset(pair) for pair in topology.graph.edges} == {
+        frozenset((f"c{i}", f"c{j}")) for i, j, _ in edges
+    }
     assert all(topology.graph.edges[f"c{i}", f"c{j}"]["dim"] == dim for i, j, dim in edges)
 
 
@@ -176,7 +198,9 @@ def test_a_second_edge_between_two_clients_is_refused(
 
 @given(graphs(), st.integers(-3, 0))
 @settings(deadline=None, max_examples=30)
-def test_a_comparison_space_has_at_least_one_dimension(form: tuple[int, list[tuple[int, int, int]]], dim: int) -> None:
+def test_a_comparison_space_has_at_least_one_dimension(
+    form: tuple[int, list[tuple[int, int, int]]], dim: int
+) -> None:
     count, edges = form
     assume(union_find(count, [(i, j) for i, j, _ in edges]) == 1)
     spoilt = [*edges[:-1], (*edges[-1][:2], dim)]
@@ -207,13 +231,27 @@ def test_edges_that_cannot_be_are_named(edge: Edge, message: str) -> None:
 @pytest.mark.parametrize(
     ("count", "graph", "message"),
     [
-        (4, {"topology": "small-world", "neighbours": 3}, "even number of neighbours below the 4 clients, not 3"),
-        (4, {"topology": "small-world", "neighbours": 4}, "even number of neighbours below the 4 clients, not 4"),
-        (30, {"topology": "random", "probability": 0.001}, "no connected random graph of 30 clients"),
+        (
+            4,
+            {"topology": "small-world", "neighbours": 3},
+            "even number of neighbours below the 4 clients, not 3",
+        ),
+        (
+            4,
+            {"topology": "small-world", "neighbours": 4},
+            "even number of neighbours below the 4 clients, not 4",
+        ),
+        (
+            30,
+            {"topology": "random", "probability": 0.001},
+            "no connected random graph of 30 clients",
+        ),
         (3, {"topology": "star", "centre": "c9"}, "unknown client 'c9'; known: c0, c1, c2"),
     ],
 )
-def test_descriptions_that_no_graph_fits_are_refused(count: int, graph: dict[str, Any], message: str) -> None:
+def test_descriptions_that_no_graph_fits_are_refused(
+    count: int, graph: dict[str, Any], message: str
+) -> None:
     with pytest.raises(TopologyError) as caught:
         build(count, **graph)
     assert message in str(caught.value)

@@ -87,10 +87,16 @@ def _quality(claim: str, name: str, sheaf: Entry, single: Sequence[Entry]) -> Cl
     ours, theirs = sheaf.score(name), None if other is None else other.score(name)
     title = f"{claim}: {name}" if len(QUALITY[claim]) > 1 else claim
     if other is None or ours is None or theirs is None:
-        return Claim(title, sheaf.data, "not measured", f"{name} was not measured of both kinds of method.")
+        return Claim(
+            title, sheaf.data, "not measured", f"{name} was not measured of both kinds of method."
+        )
     holds = ours.mean > theirs.mean if anyone else ours.mean >= theirs.mean
     where = (
-        "at any bytes" if anyone else "at the same bytes" if other in cheap else "at more bytes, as none sends so few"
+        "at any bytes"
+        if anyone
+        else "at the same bytes"
+        if other in cheap
+        else "at more bytes, as none sends so few"
     )
     sentence = (
         f"{sheaf.name} reaches {ours.percent} %; {other.name}, the best single space {where}, reaches "
@@ -108,7 +114,11 @@ def _difference(ours: Spread, theirs: Spread) -> str:
     text = f"{100 * margin:+.1f} points"
     if min(ours.count, theirs.count) < 2:
         return f"{text}, of one seed, so its spread is unknown"
-    return f"{text}, within the spread" if abs(margin) <= hypot(ours.deviation, theirs.deviation) else text
+    return (
+        f"{text}, within the spread"
+        if abs(margin) <= hypot(ours.deviation, theirs.deviation)
+        else text
+    )
 
 
 def _half_the_bytes(data: str, there: Sequence[Entry], name: str) -> Claim:
@@ -150,18 +160,34 @@ def _why(paper: Entry, other: Entry, ratio: float) -> str:
 def _bytes_to_quality(data: str, there: Sequence[Entry], name: str) -> Claim:
     """Check a twentieth of the bytes until R@10 is at 95 % of the baseline's final value (validation events)."""
     claim = f"a twentieth of {name}'s bytes to its quality"
-    lean = next((entry for entry in there if (entry.kind, entry.variant) == ("sheaf", "lean")), None)
+    lean = next(
+        (entry for entry in there if (entry.kind, entry.variant) == ("sheaf", "lean")), None
+    )
     other = named(there, name)
     target = None if other is None else target_of(other)
-    if lean is None or other is None or target is None or not any(cell.curve for cell in lean.cells):
-        return Claim(claim, data, "not measured", f"Not both a lean sheaf and {name} were measured on the way.")
+    if (
+        lean is None
+        or other is None
+        or target is None
+        or not any(cell.curve for cell in lean.cells)
+    ):
+        return Claim(
+            claim,
+            data,
+            "not measured",
+            f"Not both a lean sheaf and {name} were measured on the way.",
+        )
     ours, theirs = bytes_to(lean, target), bytes_to(other, target)
     wanted = f"R@10 of {percent(target)} % ({100 * FRACTION:.0f} % of {name}'s final value, on validation events)"
     if ours.spread is None or theirs.spread is None or ours.count < ours.seeds:
         sentence = f"lean reaches {wanted} with {ours.count} of {ours.seeds} seeds; {name} with {theirs.count} of "
         return Claim(claim, data, "does not hold", f"{sentence}{theirs.seeds}.")
     ratio = theirs.spread.mean / ours.spread.mean
-    some = "" if theirs.count == theirs.seeds else f" (the {theirs.count} of {theirs.seeds} seeds that got there)"
+    some = (
+        ""
+        if theirs.count == theirs.seeds
+        else f" (the {theirs.count} of {theirs.seeds} seeds that got there)"
+    )
     sentence = (
         f"lean reaches {wanted} after {ours.spread.bytes}, {name} after {theirs.spread.bytes}{some}: "
         f"{ratio:.{0 if ratio >= 10 else 1}f} times as much."

@@ -25,7 +25,11 @@ def collect(plan: MethodPlan, point: Point, folder: RunFolder, root: Path) -> Ce
     summary, settings = folder.load_summary(), folder.settings()
     quality = summary.quality
     if not _is_whole(summary):
-        why = f" ('{summary.absences[-1].client}': {summary.absences[-1].reason})" if summary.absences else ""
+        why = (
+            f" ('{summary.absences[-1].client}': {summary.absences[-1].reason})"
+            if summary.absences
+            else ""
+        )
         raise RunError(
             f"{plan.data} {plan.method} seed {summary.seed}: a client was absent when the run was measured{why}; "
             f"remove {folder.path} to run it again"
@@ -50,7 +54,12 @@ def collect(plan: MethodPlan, point: Point, folder: RunFolder, root: Path) -> Ce
         **_retrieval(quality.retrieval),
         **_labelled(quality),
         missing=tuple(
-            MissingPoint(missing=row.missing, imputed=row.imputed, mean_fill=row.mean_fill, zero_fill=row.zero_fill)
+            MissingPoint(
+                missing=row.missing,
+                imputed=row.imputed,
+                mean_fill=row.mean_fill,
+                zero_fill=row.zero_fill,
+            )
             for row in quality.missing
         ),
         consistency=_mean(row.value for row in quality.consistency),
@@ -77,7 +86,9 @@ def _is_whole(summary: Summary) -> bool:
     measured = {(row.source, row.target) for row in summary.quality.retrieval}
     shared = [edge for edge in summary.edges if edge.shared_events[summary.quality.split] > 0]
     # In a space that all share there are further pairs, which are no edges.
-    return all({(edge.source, edge.target), (edge.target, edge.source)} <= measured for edge in shared)
+    return all(
+        {(edge.source, edge.target), (edge.target, edge.source)} <= measured for edge in shared
+    )
 
 
 def _kind(settings: Settings) -> Kind:
@@ -111,7 +122,11 @@ def _labelled(quality: Quality) -> dict[str, float | None]:
 
 def _curve(folder: RunFolder) -> tuple[CurvePoint, ...]:
     """Return retrieval on validation events over the run; not the final measurement, which is on test events."""
-    found = [EvaluationRow.model_validate(row) for row in read_rows(folder.metrics) if row["kind"] == "evaluation"]
+    found = [
+        EvaluationRow.model_validate(row)
+        for row in read_rows(folder.metrics)
+        if row["kind"] == "evaluation"
+    ]
     return tuple(
         CurvePoint(
             exchange=row.exchange,

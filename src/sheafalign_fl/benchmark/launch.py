@@ -51,9 +51,16 @@ def _only(plans: Sequence[Plan], only: str) -> list[Plan]:
     known = {method.method for plan in plans for method in plan.methods}
     if unknown := [name for name in wanted if name not in known]:
         raise UserError(f"--only: no method '{unknown[0]}'; there are {', '.join(sorted(known))}")
-    kept = [replace(plan, methods=tuple(m for m in plan.methods if m.method in wanted)) for plan in plans]
+    kept = [
+        replace(plan, methods=tuple(m for m in plan.methods if m.method in wanted))
+        for plan in plans
+    ]
     for plan in kept:
         there = {method.method for method in plan.methods}
-        if missing := next((m for m in plan.methods if m.tuned_as and m.tuned_as not in there), None):
-            raise UserError(f"--only: '{missing.method}' is tuned as '{missing.tuned_as}'; name that too")
+        if missing := next(
+            (m for m in plan.methods if m.tuned_as and m.tuned_as not in there), None
+        ):
+            raise UserError(
+                f"--only: '{missing.method}' is tuned as '{missing.tuned_as}'; name that too"
+            )
     return [plan for plan in kept if plan.methods]

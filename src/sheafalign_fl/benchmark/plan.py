@@ -69,14 +69,20 @@ class MethodPlan:
 
     def points(self) -> list[dict[str, Scalar]]:
         """Return every combination of the grid's values; one empty point without a grid."""
-        return [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]
+        return [
+            dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())
+        ]
 
     def trial(self, point: Point) -> Settings:
         """Return the settings of one trial: seed 0, measured on validation events whatever the grid says."""
         # Data without labels is measured without transfer, here as in the final runs.
-        metrics = [name for name in TUNING_METRICS if name in self.cell(point, 0).evaluation.metrics]
+        metrics = [
+            name for name in TUNING_METRICS if name in self.cell(point, 0).evaluation.metrics
+        ]
         measured = {"split": "validation", "metrics": metrics, "every": 0}
-        return self._parsed(merge(self.content, self.trial_content), point, {"seed": 0, "evaluation": measured})
+        return self._parsed(
+            merge(self.content, self.trial_content), point, {"seed": 0, "evaluation": measured}
+        )
 
     def cell(self, point: Point, seed: int) -> Settings:
         """Return the settings of the final run with `seed`, which has to measure what a `Cell` holds.
@@ -88,16 +94,22 @@ class MethodPlan:
         """
         settings = self._parsed(self.content, point, {"seed": seed})
         if settings.evaluation.split != "test":
-            raise ConfigError(f"{self._name}: evaluation.split must be test; tuning alone looks at validation events")
+            raise ConfigError(
+                f"{self._name}: evaluation.split must be test; tuning alone looks at validation events"
+            )
         if "retrieval" not in settings.evaluation.metrics:
-            raise ConfigError(f"{self._name}: evaluation.metrics must have retrieval, which methods are compared by")
+            raise ConfigError(
+                f"{self._name}: evaluation.metrics must have retrieval, which methods are compared by"
+            )
         return settings
 
     @property
     def _name(self) -> str:
         return f"{self.data}, method '{self.method}'"
 
-    def _parsed(self, content: Mapping[str, Any], point: Point, last: Mapping[str, Any]) -> Settings:
+    def _parsed(
+        self, content: Mapping[str, Any], point: Point, last: Mapping[str, Any]
+    ) -> Settings:
         return parse_settings(merge(merge(content, _nested(point)), last), where=self._name)
 
 
@@ -123,10 +135,18 @@ def load_plan(path: Path, overrides: Sequence[str] = (), *, quick: bool = False)
     base = {"engine": "inprocess", "name": path.stem, **content}
     if methods is None:
         methods = {str(base["name"]): {}}
-    if not isinstance(methods, dict) or not all(isinstance(m, dict | None) or m is False for m in methods.values()):
-        raise ConfigError(f"{path}: methods must map each method's name to its settings, or to false to leave it out")
+    if not isinstance(methods, dict) or not all(
+        isinstance(m, dict | None) or m is False for m in methods.values()
+    ):
+        raise ConfigError(
+            f"{path}: methods must map each method's name to its settings, or to false to leave it out"
+        )
     methods = {str(name): entry for name, entry in methods.items() if entry is not False}
-    bad = [name for name in methods if not name.isprintable() or set(name) & set("/\\") or name[:1] in ("", ".", " ")]
+    bad = [
+        name
+        for name in methods
+        if not name.isprintable() or set(name) & set("/\\") or name[:1] in ("", ".", " ")
+    ]
     if bad:
         raise ConfigError(f"{path}: '{bad[0]}' cannot name a method; folders are named after it")
     if not methods:
@@ -140,7 +160,9 @@ def load_plan(path: Path, overrides: Sequence[str] = (), *, quick: bool = False)
     for plan in plans:
         trials = [plan.trial(point).digest() for point in plan.points()]
         if len(set(trials)) < len(trials):
-            raise ConfigError(f"{path}: methods.{plan.method}: two combinations of tune.grid are the same trial")
+            raise ConfigError(
+                f"{path}: methods.{plan.method}: two combinations of tune.grid are the same trial"
+            )
     return Plan(str(base["name"]), tuple(plans))
 
 
@@ -154,22 +176,30 @@ def _with_included(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
     return merge(read_content(path.parent / included), content)
 
 
-def _method(where: str, base: Mapping[str, Any], name: str, entry: Mapping[str, Any], tune: _Tune) -> MethodPlan:
+def _method(
+    where: str, base: Mapping[str, Any], name: str, entry: Mapping[str, Any], tune: _Tune
+) -> MethodPlan:
     own = dict(entry)
     variant, grid, tuned_as = own.pop("variant", ""), own.pop("tune", None), own.pop("tuned_as", "")
     if not isinstance(variant, str) or not isinstance(tuned_as, str):
         raise ConfigError(f"{where}: methods.{name}: variant and tuned_as must be text")
     every_client = own.pop("every_client", {})
     if not isinstance(every_client, dict):
-        raise ConfigError(f"{where}: methods.{name}.every_client must be a mapping of a client's settings")
+        raise ConfigError(
+            f"{where}: methods.{name}.every_client must be a mapping of a client's settings"
+        )
     if tuned_as and grid is not None:
         raise ConfigError(f"{where}: methods.{name}: give tune or tuned_as, not both")
-    chosen = tune.grid if grid is None else _tune({"grid": grid or {}}, f"{where}: methods.{name}").grid
+    chosen = (
+        tune.grid if grid is None else _tune({"grid": grid or {}}, f"{where}: methods.{name}").grid
+    )
     return MethodPlan(
         data=str(base["name"]),
         method=name,
         variant=variant,
-        content=_for_every_client(merge(merge(base, _prescribed(own.get("method"))), own), every_client),
+        content=_for_every_client(
+            merge(merge(base, _prescribed(own.get("method"))), own), every_client
+        ),
         grid=chosen,
         trial_content=tune.settings,
         fixed=tuple(_dotted(own)),
@@ -181,7 +211,9 @@ def _check_references(where: str, plans: Sequence[MethodPlan]) -> None:
     tuned = [plan.method for plan in plans if not plan.tuned_as]
     for plan in plans:
         if plan.tuned_as and plan.tuned_as not in tuned:
-            raise ConfigError(f"{where}: methods.{plan.method}.tuned_as: '{plan.tuned_as}' is not tuned in this file")
+            raise ConfigError(
+                f"{where}: methods.{plan.method}.tuned_as: '{plan.tuned_as}' is not tuned in this file"
+            )
 
 
 def _for_every_client(content: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,7 +222,10 @@ def _for_every_client(content: dict[str, Any], settings: Mapping[str, Any]) -> d
     if not settings or not isinstance(clients, dict | list):
         return content
     each = dict.fromkeys(clients) if isinstance(clients, list) else clients
-    return {**content, "clients": {name: merge(client or {}, settings) for name, client in each.items()}}
+    return {
+        **content,
+        "clients": {name: merge(client or {}, settings) for name, client in each.items()},
+    }
 
 
 def _prescribed(method: object) -> dict[str, Any]:
@@ -204,7 +239,9 @@ def _quick(plan: MethodPlan, fast: Mapping[str, Any]) -> MethodPlan:
     training = plan.content.get("training")
     if isinstance(training, dict) and training.get("exchanges") == 0:  # the floor stays untrained
         content = merge(content, {"training": {"exchanges": 0}})
-    return replace(plan, content=content, grid={key: values[:1] for key, values in plan.grid.items()})
+    return replace(
+        plan, content=content, grid={key: values[:1] for key, values in plan.grid.items()}
+    )
 
 
 def _tune(content: object, where: str) -> _Tune:

@@ -20,7 +20,9 @@ def pareto_plot(found: Sequence[Entry]) -> Figure | None:
     What sends nothing has no place on a logarithmic axis and becomes a line across.
     """
     scored = [
-        (number, entry, score) for number, entry in enumerate(found) if (score := entry.score("R@10")) is not None
+        (number, entry, score)
+        for number, entry in enumerate(found)
+        if (score := entry.score("R@10")) is not None
     ]
     if not any(entry.payload_bytes > 0 for _, entry, _ in scored):
         return None
@@ -40,10 +42,28 @@ def pareto_plot(found: Sequence[Entry]) -> Figure | None:
                 color=colour,
             )
         else:
-            axes.axhline(100 * score.mean, color=colour, linestyle=":", linewidth=1.2, label=f"{entry.name}: no bytes")
-    front = _front([(e.payload_bytes, s) for _, e, s in scored if e.payload_bytes > 0 and e.kind != "reference"])
+            axes.axhline(
+                100 * score.mean,
+                color=colour,
+                linestyle=":",
+                linewidth=1.2,
+                label=f"{entry.name}: no bytes",
+            )
+    front = _front(
+        [
+            (e.payload_bytes, s)
+            for _, e, s in scored
+            if e.payload_bytes > 0 and e.kind != "reference"
+        ]
+    )
     axes.step(
-        [x for x, _ in front], [y for _, y in front], where="post", color=GREY, linewidth=1, zorder=0, label="front"
+        [x for x, _ in front],
+        [y for _, y in front],
+        where="post",
+        color=GREY,
+        linewidth=1,
+        zorder=0,
+        label="front",
     )
     _bytes_axis(axes)
     _finish(figure, axes, "R@10 on test events, %")
@@ -56,7 +76,9 @@ def learning_plot(found: Sequence[Entry]) -> Figure | None:
     for number, entry in enumerate(found):
         colour, dashes, _ = _look(number)
         # Before the first exchange nothing was sent, which a logarithmic axis cannot show.
-        curves = [[point for point in cell.curve if point.payload_bytes > 0] for cell in entry.cells]
+        curves = [
+            [point for point in cell.curve if point.payload_bytes > 0] for cell in entry.cells
+        ]
         for index, curve in enumerate(curve for curve in curves if curve):
             axes.plot(
                 [point.payload_bytes for point in curve],
@@ -81,7 +103,9 @@ def missing_plot(found: Sequence[Entry]) -> Figure | None:
     for number, entry in enumerate(found):
         colour, dashes, mark = _look(number)
         counts = sorted({point.missing for cell in entry.cells for point in cell.missing})
-        spreads = [(count, Spread.of(imputed(cell, count) for cell in entry.cells)) for count in counts]
+        spreads = [
+            (count, Spread.of(imputed(cell, count) for cell in entry.cells)) for count in counts
+        ]
         known = [(count, spread) for count, spread in spreads if spread is not None]
         if not known:
             continue
@@ -128,7 +152,9 @@ def _bytes_axis(axes: Axes) -> None:
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     # Within little more than a decade the powers of ten alone would leave the axis without figures.
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if high > 50 * low else (1.0, 2.0, 5.0), numticks=12))
+    axes.xaxis.set_major_locator(
+        LogLocator(subs=(1.0,) if high > 50 * low else (1.0, 2.0, 5.0), numticks=12)
+    )
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(BYTES_AXIS)
     axes.set_xlabel("training payload, all edges and directions")

@@ -8,20 +8,32 @@ from sheafalign_fl.benchmark.summaries import Entry, data_sets, entries
 from sheafalign_fl.errors import UserError
 from sheafalign_fl.report.numbers import NONE, human_bytes, percent
 
-_COLUMNS = ("method", "R@1", "R@10", "zero-shot, prototypes / logistic", "probe", "1 / 2 missing", "payload")
+_COLUMNS = (
+    "method",
+    "R@1",
+    "R@10",
+    "zero-shot, prototypes / logistic",
+    "probe",
+    "1 / 2 missing",
+    "payload",
+)
 
 
 def markdown_tables(benchmark: Benchmark) -> dict[str, str]:
     """Return name -> Markdown: "results" (a table for each data set) and "claims"."""
     results = "\n\n".join(
-        f"**{_plain(data)}**\n\n{_results(entries(benchmark, data))}" for data in data_sets(benchmark)
+        f"**{_plain(data)}**\n\n{_results(entries(benchmark, data))}"
+        for data in data_sets(benchmark)
     )
     rows = [(row.data, row.claim, f"**{row.verdict}**", row.sentence) for row in claims(benchmark)]
     return {"results": results, "claims": _table(("data", "claim", "verdict", "by how much"), rows)}
 
 
 def replace_tables(
-    text: str, benchmark: Benchmark, prefix: str = "benchmark", names: Sequence[str] = ("results", "claims")
+    text: str,
+    benchmark: Benchmark,
+    prefix: str = "benchmark",
+    names: Sequence[str] = ("results", "claims"),
 ) -> str:
     """Return `text` with what stands between its markers made anew from `benchmark`.
 
@@ -37,7 +49,11 @@ def replace_tables(
         table, begin, end = tables[name], f"<!-- {prefix}:{name} -->", f"<!-- /{prefix}:{name} -->"
         for marker in (begin, end):
             if (times := text.count(marker)) != 1:
-                raise UserError(f"the marker {marker} is missing" if not times else f"{marker} is there {times} times")
+                raise UserError(
+                    f"the marker {marker} is missing"
+                    if not times
+                    else f"{marker} is there {times} times"
+                )
         before, rest = text.split(begin)
         if end not in rest:
             raise UserError(f"{end} comes before {begin}")

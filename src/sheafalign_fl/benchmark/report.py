@@ -27,7 +27,17 @@ from sheafalign_fl.benchmark.tables import (
 from sheafalign_fl.errors import DataError
 from sheafalign_fl.report.content import Table
 from sheafalign_fl.report.numbers import count_of
-from sheafalign_fl.report.page import Html, details, facts, join, page, paragraph, section, table, tag
+from sheafalign_fl.report.page import (
+    Html,
+    details,
+    facts,
+    join,
+    page,
+    paragraph,
+    section,
+    table,
+    tag,
+)
 from sheafalign_fl.report.sections import draw
 from sheafalign_fl.report.style import figure_style
 from sheafalign_fl.report.tables import print_table
@@ -46,7 +56,11 @@ _RESULTS = (
 def write_benchmark_report(benchmark: Benchmark, path: Path) -> None:
     """Write the HTML report to `path`, atomically; raise `DataError` if it cannot be written."""
     with figure_style():
-        parts = [_claims(benchmark), *(_data(benchmark, name) for name in data_sets(benchmark)), _tuning(benchmark)]
+        parts = [
+            _claims(benchmark),
+            *(_data(benchmark, name) for name in data_sets(benchmark)),
+            _tuning(benchmark),
+        ]
         parts.append(_runs(benchmark))
         sections = [part for part in parts if part is not None]
         _write(path, page("SheafAlign-FL benchmark", _header(benchmark), sections))
@@ -114,7 +128,13 @@ def _claims(benchmark: Benchmark) -> tuple[str, str, Html] | None:
 def _coloured(content: Table) -> Table:
     """Return the table with its verdicts in colour; the signs say the same without it."""
     rows = tuple(
-        (row[0], *(tag("span", cell, class_=f"verdict {kind}") if (kind := _class(cell)) else cell for cell in row[1:]))
+        (
+            row[0],
+            *(
+                tag("span", cell, class_=f"verdict {kind}") if (kind := _class(cell)) else cell
+                for cell in row[1:]
+            ),
+        )
         for row in content.rows
     )
     return replace(content, rows=rows)
@@ -164,7 +184,10 @@ def _data(benchmark: Benchmark, name: str) -> tuple[str, str, Html] | None:
 def _tuning(benchmark: Benchmark) -> tuple[str, str, Html] | None:
     if not benchmark.tuning:
         return None
-    shown = [details(f"{item.data}, {item.method}", table(tuning_table(item))) for item in benchmark.tuning]
+    shown = [
+        details(f"{item.data}, {item.method}", table(tuning_table(item)))
+        for item in benchmark.tuning
+    ]
     text = f"Tuning maximises {benchmark.criterion}. * marks what was chosen."
     content = section("tuning", "Tuning", paragraph(text), *shown)
     return None if content is None else ("tuning", "Tuning", content)
@@ -172,12 +195,23 @@ def _tuning(benchmark: Benchmark) -> tuple[str, str, Html] | None:
 
 def _runs(benchmark: Benchmark) -> tuple[str, str, Html]:
     rows = tuple(
-        (cell.data, cell.method, cell.variant, str(cell.seed), cell.folder, json.dumps(cell.settings))
+        (
+            cell.data,
+            cell.method,
+            cell.variant,
+            str(cell.seed),
+            cell.folder,
+            json.dumps(cell.settings),
+        )
         for cell in benchmark.cells
     )
     columns = ("data", "method", "variant", "seed", "folder", "settings that make the method")
     content = table(Table("All cells", columns, rows, text_columns=6, wide=frozenset({4, 5})))
-    return "runs", "Runs", tag("section", tag("h2", "Runs"), join([details("every run", content)]), id="runs")
+    return (
+        "runs",
+        "Runs",
+        tag("section", tag("h2", "Runs"), join([details("every run", content)]), id="runs"),
+    )
 
 
 def _flat(cell: Cell) -> dict[str, object]:

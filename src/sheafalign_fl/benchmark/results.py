@@ -121,4 +121,6 @@ def load_benchmark(path: Path) -> Benchmark:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except ValidationError as error:
-        raise UserError(f"{path} is no benchmark of this version: {error.errors()[0]['msg']}") from None
+        raise UserError(
+            f"{path} is no benchmark of this version: {error.errors()[0]['msg']}"
+        ) from None

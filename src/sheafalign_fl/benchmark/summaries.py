@@ -45,7 +45,11 @@ class Spread:
     @property
     def percent(self) -> str:
         """Fractions as "54.3 ± 1.2", to stand under a heading or before a sign that says %."""
-        return f"{percent(self.mean)} ± {percent(self.deviation)}" if self.count > 1 else percent(self.mean)
+        return (
+            f"{percent(self.mean)} ± {percent(self.deviation)}"
+            if self.count > 1
+            else percent(self.mean)
+        )
 
     @property
     def bytes(self) -> str:
@@ -67,7 +71,9 @@ class Entry:
     @property
     def name(self) -> str:
         """How the entry is called in tables and figures: its variant too, unless the method is named after it."""
-        return self.method if self.variant in ("", self.method) else f"{self.method} ({self.variant})"
+        return (
+            self.method if self.variant in ("", self.method) else f"{self.method} ({self.variant})"
+        )
 
     def score(self, name: str) -> Spread | None:
         """Return the spread of one of `SCORES`."""
@@ -129,7 +135,9 @@ def entries(benchmark: Benchmark, data: str) -> list[Entry]:
 
 def named(found: Sequence[Entry], method: str, variant: str = "") -> Entry | None:
     """Return the entry of a method in a variant, by default its main one; None if there is none."""
-    return next((entry for entry in found if (entry.method, entry.variant) == (method, variant)), None)
+    return next(
+        (entry for entry in found if (entry.method, entry.variant) == (method, variant)), None
+    )
 
 
 def imputed(cell: Cell, missing: int) -> float | None:
@@ -152,7 +160,9 @@ def bytes_to(entry: Entry, target: float) -> Reached:
     """Return the training payload when validation R@10 was first at `target` or above (DESIGN section 5.6)."""
     return Reached(
         tuple(
-            next((point.payload_bytes for point in cell.curve if point.recall_at_10 >= target), None)
+            next(
+                (point.payload_bytes for point in cell.curve if point.recall_at_10 >= target), None
+            )
             for cell in entry.cells
         )
     )
@@ -172,5 +182,9 @@ def bytes_to_quality(benchmark: Benchmark, data: str, target: float) -> list[tup
 
 def best(found: Sequence[Entry], name: str) -> Entry | None:
     """Return the entry with the highest mean of a score, the first of equals; None where nobody has it."""
-    scored = [(spread.mean, -index) for index, entry in enumerate(found) if (spread := entry.score(name)) is not None]
+    scored = [
+        (spread.mean, -index)
+        for index, entry in enumerate(found)
+        if (spread := entry.score(name)) is not None
+    ]
     return found[-max(scored)[1]] if scored else None

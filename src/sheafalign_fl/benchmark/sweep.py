@@ -53,10 +53,17 @@ class Job:
 class Sweep:
     """All runs of a benchmark."""
 
-    def __init__(self, plans: Sequence[Plan], seeds: Sequence[int], out: Path, jobs: int, progress: Progress) -> None:
+    def __init__(
+        self, plans: Sequence[Plan], seeds: Sequence[int], out: Path, jobs: int, progress: Progress
+    ) -> None:
         """Run `plans` with `seeds` into the folder `out`, `jobs` runs at a time, each on one processor."""
         self._methods = [method for plan in plans for method in plan.methods]
-        self._seeds, self._out, self._jobs, self._progress = list(seeds), out.resolve(), jobs, progress
+        self._seeds, self._out, self._jobs, self._progress = (
+            list(seeds),
+            out.resolve(),
+            jobs,
+            progress,
+        )
 
     def run(self) -> Benchmark:
         """Tune every method, run every cell, and write ``benchmark.json``.
@@ -68,10 +75,15 @@ class Sweep:
         """
         started, before = time.monotonic(), self._earlier_seconds()
         tuned = [method for method in self._methods if not method.tuned_as]
-        tuning = {_key(method): self._trials(method) for method in tuned if len(method.points()) > 1}
+        tuning = {
+            _key(method): self._trials(method) for method in tuned if len(method.points()) > 1
+        }
         self._run_all("tuning", [job for trials in tuning.values() for _, job in trials])
         own = {_key(method): _best(tuning.get(_key(method)), method) for method in tuned}
-        chosen = {_key(method): own[method.data, method.tuned_as or method.method] for method in self._methods}
+        chosen = {
+            _key(method): own[method.data, method.tuned_as or method.method]
+            for method in self._methods
+        }
         cells = [
             (method, seed, self._cell(method, chosen[_key(method)], seed))
             for method in self._methods
@@ -86,7 +98,8 @@ class Sweep:
             criterion=CRITERION,
             seconds=before + time.monotonic() - started,
             cells=tuple(
-                collect(method, chosen[_key(method)], RunFolder(job.folder), self._out) for method, _, job in cells
+                collect(method, chosen[_key(method)], RunFolder(job.folder), self._out)
+                for method, _, job in cells
             ),
             tuning=tuple(
                 Tuning(data=method.data, method=method.method, trials=_scored(tuning[_key(method)]))
@@ -106,7 +119,11 @@ class Sweep:
         return [
             (
                 point,
-                Job(f"{method.data} {method.method} {_text(point)}", settings, folder / settings.digest()[:_DIGITS]),
+                Job(
+                    f"{method.data} {method.method} {_text(point)}",
+                    settings,
+                    folder / settings.digest()[:_DIGITS],
+                ),
             )
             for point in method.points()
             for settings in [_alone(method.trial(point))]
@@ -115,7 +132,9 @@ class Sweep:
     def _cell(self, method: MethodPlan, point: Point, seed: int) -> Job:
         settings = _alone(method.cell(point, seed))
         # Engines are no part of the digest, and a pooled run is another cell than a federated one.
-        name = f"{seed}-{settings.digest()[:_DIGITS]}" + ("-pooled" if settings.engine == "pooled" else "")
+        name = f"{seed}-{settings.digest()[:_DIGITS]}" + (
+            "-pooled" if settings.engine == "pooled" else ""
+        )
         folder = self._out / "cells" / method.data / method.method / name
         return Job(f"{method.data} {method.method} seed {seed}", settings, folder)
 
@@ -127,7 +146,9 @@ class Sweep:
         if failures:
             name, reason = next(iter(failures.items()))
             more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-            raise RunError(f"{phase}: {name} failed: {reason}{more}; the same command goes on with what is left")
+            raise RunError(
+                f"{phase}: {name} failed: {reason}{more}; the same command goes on with what is left"
+            )
 
 
 def _key(method: MethodPlan) -> tuple[str, str]:
@@ -141,7 +162,9 @@ def _alone(settings: Settings) -> Settings:
     return settings.model_copy(update={"resources": resources, "checkpoint": checkpoint})
 
 
-def _in_processes(jobs: Sequence[Job], count: int, finished: Callable[[str], None]) -> dict[str, str]:
+def _in_processes(
+    jobs: Sequence[Job], count: int, finished: Callable[[str], None]
+) -> dict[str, str]:
     """Run all jobs, `count` at a time; return name -> reason of those that failed, in the order of `jobs`."""
     failures: dict[str, str] = {}
     if not jobs:
@@ -198,7 +221,9 @@ def _run_one(settings_yaml: str, folder: str) -> str:
         if RunFolder(path).config.is_file():
             launch.resume(path)
         else:
-            shutil.rmtree(path, ignore_errors=True)  # what is left of a run that was cut off before it had begun
+            shutil.rmtree(
+                path, ignore_errors=True
+            )  # what is left of a run that was cut off before it had begun
             launch.start(settings, path)
     except SheafAlignError as error:
         return str(error)
@@ -213,7 +238,10 @@ def _best(trials: Sequence[tuple[Point, Job]] | None, method: MethodPlan) -> Poi
 
 
 def _scored(trials: Iterable[tuple[Point, Job]]) -> tuple[Trial, ...]:
-    return tuple(Trial(settings=dict(point), score=tuning_score(RunFolder(job.folder))) for point, job in trials)
+    return tuple(
+        Trial(settings=dict(point), score=tuning_score(RunFolder(job.folder)))
+        for point, job in trials
+    )
 
 
 def _text(point: Point) -> str:

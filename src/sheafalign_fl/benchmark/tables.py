@@ -53,12 +53,22 @@ def results_table(benchmark: Benchmark, data: str, *, brief: bool = False) -> Ta
     winners = {name: _winners(mains, name) for name in names}
     rows = []
     for entry in found:
-        scores = tuple(_scored(entry, name, starred=entry.name in winners[name], brief=brief) for name in names)
+        scores = tuple(
+            _scored(entry, name, starred=entry.name in winners[name], brief=brief) for name in names
+        )
         payload = human_bytes(round(entry.payload_bytes))
         if brief:
             rows.append((entry.method, *scores, payload))
         else:
-            rows.append((entry.name, entry.kind, str(len(entry.cells)), *scores, f"{payload}\n{_an_exchange(entry)}"))
+            rows.append(
+                (
+                    entry.name,
+                    entry.kind,
+                    str(len(entry.cells)),
+                    *scores,
+                    f"{payload}\n{_an_exchange(entry)}",
+                )
+            )
     gallery = min(cell.gallery for entry in found for cell in entry.cells)
     note = (
         f"Percent, test events; retrieval among {exact(gallery)} events. * marks the best main entry (no variant, "
@@ -69,18 +79,25 @@ def results_table(benchmark: Benchmark, data: str, *, brief: bool = False) -> Ta
         note += " proto, logis: zero-shot transfer. 1 miss, 2 miss: clients missing, imputed."
         return Table(f"{data}: results", columns, tuple(rows), note=note)
     columns = ("method", "kind", "seeds", *(SHORT[name] for name in names), "payload\nan exchange")
-    return Table(f"{data}: results", columns, tuple(rows), text_columns=2, note=note, wide=frozenset({0}))
+    return Table(
+        f"{data}: results", columns, tuple(rows), text_columns=2, note=note, wide=frozenset({0})
+    )
 
 
 def bytes_table(benchmark: Benchmark, data: str) -> Table | None:
     """Return the bytes until validation R@10 reaches `FRACTION` of each single-space baseline's final value."""
     found = entries(benchmark, data)
     baselines = [entry for name in BASELINES if (entry := named(found, name)) is not None]
-    targets = [(entry.name, target) for entry in baselines if (target := target_of(entry)) is not None]
+    targets = [
+        (entry.name, target) for entry in baselines if (target := target_of(entry)) is not None
+    ]
     if not targets:
         return None
     reached = [bytes_to_quality(benchmark, data, target) for _, target in targets]
-    rows = tuple((several[0][0].name, *(_reached(one) for _, one in several)) for several in zip(*reached, strict=True))
+    rows = tuple(
+        (several[0][0].name, *(_reached(one) for _, one in several))
+        for several in zip(*reached, strict=True)
+    )
     columns = ("method", *(f"R@10 of {percent(target)} % ({name})" for name, target in targets))
     note = (
         f"Training payload when validation R@10 first reached {100 * FRACTION:.0f} % of the baseline's final value; "
@@ -92,9 +109,15 @@ def bytes_table(benchmark: Benchmark, data: str) -> Table | None:
 def claims_table(found: Sequence[Claim]) -> Table:
     """Return one sentence for each claim and data set, claim by claim."""
     ordered = [
-        claim for name in dict.fromkeys(claim.claim for claim in found) for claim in found if claim.claim == name
+        claim
+        for name in dict.fromkeys(claim.claim for claim in found)
+        for claim in found
+        if claim.claim == name
     ]
-    rows = tuple((row.claim, row.data, f"{MARKS[row.verdict]} {row.verdict}", row.sentence) for row in ordered)
+    rows = tuple(
+        (row.claim, row.data, f"{MARKS[row.verdict]} {row.verdict}", row.sentence)
+        for row in ordered
+    )
     columns = ("claim", "data", "verdict", "by how much")
     return Table("Claim by claim", columns, rows, text_columns=4, wide=frozenset({0, 3}))
 
@@ -115,9 +138,17 @@ def claims_lists(found: Sequence[Claim]) -> Table:
     rows = []
     for name in dict.fromkeys(claim.claim for claim in found):
         mine = [claim for claim in found if claim.claim == name]
-        lists = (", ".join(claim.data for claim in mine if claim.verdict == verdict) or NONE for verdict in MARKS)
+        lists = (
+            ", ".join(claim.data for claim in mine if claim.verdict == verdict) or NONE
+            for verdict in MARKS
+        )
         rows.append((name, *lists))
-    return Table(f"Claims: {claims_tally(found)}", ("claim", *MARKS), tuple(rows), text_columns=1 + len(MARKS))
+    return Table(
+        f"Claims: {claims_tally(found)}",
+        ("claim", *MARKS),
+        tuple(rows),
+        text_columns=1 + len(MARKS),
+    )
 
 
 def claims_tally(found: Sequence[Claim]) -> str:
@@ -140,7 +171,9 @@ def tuning_table(tuning: Tuning) -> Table:
         )
         for index, trial in enumerate(tuning.trials)
     )
-    return Table(f"{tuning.data}, {tuning.method}", (*keys, "score, %"), rows, text_columns=len(keys))
+    return Table(
+        f"{tuning.data}, {tuning.method}", (*keys, "score, %"), rows, text_columns=len(keys)
+    )
 
 
 def facts_of(benchmark: Benchmark) -> list[tuple[str, str]]:
@@ -148,7 +181,10 @@ def facts_of(benchmark: Benchmark) -> list[tuple[str, str]]:
     seeds = sorted({cell.seed for cell in benchmark.cells})
     return [
         ("commit", benchmark.commit or "unknown"),
-        ("versions", ", ".join(f"{name} {version}" for name, version in benchmark.versions.items())),
+        (
+            "versions",
+            ", ".join(f"{name} {version}" for name, version in benchmark.versions.items()),
+        ),
         ("runs", count_of(len(benchmark.cells), "cell")),
         ("seeds", ", ".join(map(str, seeds))),
         ("wall time", duration(benchmark.seconds)),
@@ -159,7 +195,9 @@ def facts_of(benchmark: Benchmark) -> list[tuple[str, str]]:
 def warnings_of(benchmark: Benchmark) -> list[str]:
     """Return what weakens the figures: too few seeds, or one twice; a tuning in which nothing could be told apart."""
     found = [entry for data in data_sets(benchmark) for entry in entries(benchmark, data)]
-    seeds = [(f"{entry.name} on {entry.data}", [cell.seed for cell in entry.cells]) for entry in found]
+    seeds = [
+        (f"{entry.name} on {entry.data}", [cell.seed for cell in entry.cells]) for entry in found
+    ]
     few = [name for name, own in seeds if len(set(own)) < ENOUGH_SEEDS]
     twice = [name for name, own in seeds if len(set(own)) < len(own)]
     flat = [
@@ -169,11 +207,17 @@ def warnings_of(benchmark: Benchmark) -> list[str]:
     ]
     texts = []
     if few:
-        texts.append(f"Fewer than {ENOUGH_SEEDS} seeds, so no claim can rest on it: {'; '.join(few)}.")
+        texts.append(
+            f"Fewer than {ENOUGH_SEEDS} seeds, so no claim can rest on it: {'; '.join(few)}."
+        )
     if twice:
-        texts.append(f"A seed is there twice, so means and deviations are not over seeds: {'; '.join(twice)}.")
+        texts.append(
+            f"A seed is there twice, so means and deviations are not over seeds: {'; '.join(twice)}."
+        )
     if flat:
-        texts.append(f"All trials scored the same, so tuning chose nothing and took the first: {'; '.join(flat)}.")
+        texts.append(
+            f"All trials scored the same, so tuning chose nothing and took the first: {'; '.join(flat)}."
+        )
     return texts
 
 
@@ -184,7 +228,11 @@ def _legend() -> str:
 def _winners(mains: Sequence[Entry], name: str) -> set[str]:
     """Return who is best; all whose figure reads the same, or the order of the rows would decide between equals."""
     top = best(mains, name)
-    means = {entry.name: percent(spread.mean) for entry in mains if (spread := entry.score(name)) is not None}
+    means = {
+        entry.name: percent(spread.mean)
+        for entry in mains
+        if (spread := entry.score(name)) is not None
+    }
     return set() if top is None else {own for own, mean in means.items() if mean == means[top.name]}
 
 
@@ -199,11 +247,17 @@ def _scored(entry: Entry, name: str, *, starred: bool, brief: bool) -> str:
 
 
 def _an_exchange(entry: Entry) -> str:
-    return NONE if entry.bytes_per_exchange is None else human_bytes(round(entry.bytes_per_exchange))
+    return (
+        NONE if entry.bytes_per_exchange is None else human_bytes(round(entry.bytes_per_exchange))
+    )
 
 
 def _reached(reached: Reached) -> str:
     if reached.spread is None:
         return "not reached"
     text = reached.spread.bytes
-    return text if reached.count == reached.seeds else f"{text} ({reached.count} of {reached.seeds} seeds)"
+    return (
+        text
+        if reached.count == reached.seeds
+        else f"{text} ({reached.count} of {reached.seeds} seeds)"
+    )

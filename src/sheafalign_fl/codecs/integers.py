@@ -34,9 +34,13 @@ class IntegerCodec(Codec):
         """Return scale times integer, as float32."""
         self.check_length(payload, events, dim)
         scales = read_scales(self.name, payload, events)
-        integers = self._unpacked(np.frombuffer(payload, dtype=np.uint8, offset=2 * events), events, dim)
+        integers = self._unpacked(
+            np.frombuffer(payload, dtype=np.uint8, offset=2 * events), events, dim
+        )
         if (integers < -self._levels).any():
-            raise ProtocolError(f"a {self.name} payload holds {-self._levels - 1}, which is never sent")
+            raise ProtocolError(
+                f"a {self.name} payload holds {-self._levels - 1}, which is never sent"
+            )
         values = integers * scales.astype(np.float64)
         if np.abs(values).max(initial=0) > np.finfo(np.float32).max:
             raise ProtocolError(f"a {self.name} payload holds values beyond the range of float32")
@@ -56,7 +60,11 @@ class IntegerCodec(Codec):
         if self._bits == 8:
             return data.view(np.int8).reshape(events, dim)
         rows = data.reshape(events, -(-dim // 2))
-        nibbles = np.stack([rows & 0x0F, rows >> 4], axis=2).reshape(events, 2 * rows.shape[1]).astype(np.int8)
+        nibbles = (
+            np.stack([rows & 0x0F, rows >> 4], axis=2)
+            .reshape(events, 2 * rows.shape[1])
+            .astype(np.int8)
+        )
         signed = np.where(nibbles > 7, nibbles - 16, nibbles).astype(np.int8)
         if signed[:, dim:].any():
             raise ProtocolError(f"a {self.name} payload whose padding is not 0")

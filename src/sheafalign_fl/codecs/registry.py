@@ -36,5 +36,9 @@ def codec(name: str) -> Codec:
     if (match := _TOP.fullmatch(name)) and int(match[1]) <= _MOST_KEPT:
         return TopKCodec(int(match[1]))
     close = difflib.get_close_matches(name, [*CODECS, "top-16"], n=1)
-    hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(CODECS)}, top-K (such as top-16)"
+    hint = (
+        f"did you mean '{close[0]}'?"
+        if close
+        else f"known: {', '.join(CODECS)}, top-K (such as top-16)"
+    )
     raise ConfigError(f"codec: unknown codec '{name}'; {hint}")

@@ -22,7 +22,9 @@ class SignCodec(Codec):
         """Return plus or minus the scale, as float32."""
         self.check_length(payload, events, dim)
         scales = read_scales(self.name, payload, events)
-        rows = np.frombuffer(payload, dtype=np.uint8, offset=2 * events).reshape(events, -(-dim // 8))
+        rows = np.frombuffer(payload, dtype=np.uint8, offset=2 * events).reshape(
+            events, -(-dim // 8)
+        )
         bits = np.unpackbits(rows, axis=1)
         if bits[:, dim:].any():
             raise ProtocolError("a sign payload whose padding is not 0")

@@ -32,8 +32,14 @@ class TopKCodec(Codec):
         """Return the values at their places and 0 elsewhere, as float32."""
         self.check_length(payload, events, dim)
         count, kind = min(self._kept, dim), self._place_type(dim)
-        places = np.frombuffer(payload, dtype=kind, count=events * count).reshape(events, count).astype(np.intp)
-        kept = np.frombuffer(payload, dtype="<f2", offset=places.size * kind.itemsize).reshape(events, count)
+        places = (
+            np.frombuffer(payload, dtype=kind, count=events * count)
+            .reshape(events, count)
+            .astype(np.intp)
+        )
+        kept = np.frombuffer(payload, dtype="<f2", offset=places.size * kind.itemsize).reshape(
+            events, count
+        )
         if (places >= dim).any() or (np.diff(places, axis=1) <= 0).any():
             raise ProtocolError(f"a {self.name} payload whose places are not ascending below {dim}")
         if not np.isfinite(kept).all():
@@ -48,5 +54,7 @@ class TopKCodec(Codec):
 
     def _place_type(self, dim: int) -> "np.dtype[np.unsignedinteger]":
         if dim > _LARGEST_DIM:
-            raise ProtocolError(f"{self.name} has places for at most {_LARGEST_DIM} dimensions, not {dim}")
+            raise ProtocolError(
+                f"{self.name} has places for at most {_LARGEST_DIM} dimensions, not {dim}"
+            )
         return np.dtype("<u1" if dim <= 256 else "<u2")

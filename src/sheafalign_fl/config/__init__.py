@@ -1,6 +1,13 @@
 """Configuration: YAML to validated, frozen settings."""
 
-from sheafalign_fl.config.load import decode, encode, load_settings, parse_assignments, parse_settings, to_yaml
+from sheafalign_fl.config.load import (
+    decode,
+    encode,
+    load_settings,
+    parse_assignments,
+    parse_settings,
+    to_yaml,
+)
 from sheafalign_fl.config.schema import (
     METRICS,
     ClientSettings,

@@ -69,7 +69,11 @@ def read_content(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
         raise ConfigError(f"{path} cannot be read: {error}") from None
     try:
         content = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
-    except (yaml.YAMLError, ValueError, TypeError) as error:  # PyYAML lets through what dates and tags raise
+    except (
+        yaml.YAMLError,
+        ValueError,
+        TypeError,
+    ) as error:  # PyYAML lets through what dates and tags raise
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold a mapping of settings, not {type(content).__name__}")
@@ -125,7 +129,9 @@ def decode(text: str, base: Path | None = None) -> Settings:
     if not text.startswith(_ENCODED_PREFIX):
         return load_settings((base or Path()) / text)
     try:
-        content = json.loads(zlib.decompress(base64.urlsafe_b64decode(text.removeprefix(_ENCODED_PREFIX))))
+        content = json.loads(
+            zlib.decompress(base64.urlsafe_b64decode(text.removeprefix(_ENCODED_PREFIX)))
+        )
     except (ValueError, zlib.error) as error:
         raise ConfigError(f"the encoded configuration is damaged: {error}") from None
     if not isinstance(content, dict):
@@ -136,7 +142,9 @@ def decode(text: str, base: Path | None = None) -> Settings:
 def _apply_override(content: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
-        raise ConfigError(f"--set {override}: write it as section.key=value, such as training.exchanges=50")
+        raise ConfigError(
+            f"--set {override}: write it as section.key=value, such as training.exchanges=50"
+        )
     try:
         value = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
     except _DoubleKeyError as error:
@@ -199,7 +207,11 @@ def _explain(detail: ErrorDetails) -> str:
         return f"'{name}' is missing"
     message = detail["msg"].removeprefix("Value error, ")
     given = detail.get("input")
-    shown = "" if isinstance(given, dict | list | tuple | BaseModel) or given is None else f" (given: {given!r})"
+    shown = (
+        ""
+        if isinstance(given, dict | list | tuple | BaseModel) or given is None
+        else f" (given: {given!r})"
+    )
     return f"'{name}': {message[0].lower()}{message[1:]}{shown}" if name else message
 
 
@@ -216,7 +228,9 @@ def _known_keys(model: type[BaseModel], location: list[str]) -> list[str]:
     for part in location:
         if part.isdigit():
             continue
-        inner = _model_in(model.model_fields[part].annotation) if part in model.model_fields else model
+        inner = (
+            _model_in(model.model_fields[part].annotation) if part in model.model_fields else model
+        )
         if inner is None:
             return []
         model = inner

@@ -7,11 +7,18 @@ method prescribes under the user's own settings, so every single setting can sti
 from collections.abc import Mapping
 from typing import Any, Literal
 
-MethodName = Literal["sheafalign", "paper", "imagebind", "clip-pairs", "centrobind", "gram", "random"]
+MethodName = Literal[
+    "sheafalign", "paper", "imagebind", "clip-pairs", "centrobind", "gram", "random"
+]
 
 _CONSTANT_SHEAF: dict[str, Any] = {
     "maps": {"family": "identity"},
-    "objective": {"laplacian": 0.0, "contrastive": 1.0, "reconstruction": 0.0, "cross_reconstruction": 0.0},
+    "objective": {
+        "laplacian": 0.0,
+        "contrastive": 1.0,
+        "reconstruction": 0.0,
+        "cross_reconstruction": 0.0,
+    },
 }
 
 METHODS: dict[MethodName, dict[str, Any]] = {
@@ -31,7 +38,12 @@ METHODS: dict[MethodName, dict[str, Any]] = {
             "stop_gradient": False,
             "temperature": 0.1,
         },
-        "training": {"optimiser": "adam", "learning_rate": 1e-4, "weight_decay": 0.0, "decay": "none"},
+        "training": {
+            "optimiser": "adam",
+            "learning_rate": 1e-4,
+            "weight_decay": 0.0,
+            "decay": "none",
+        },
     },
     # Girdhar et al., arXiv 2305.05665: every modality is bound to one anchor, the centre of a star.
     "imagebind": {**_CONSTANT_SHEAF, "graph": {"topology": "star"}},
@@ -67,7 +79,12 @@ def apply_method(content: Mapping[str, Any]) -> dict[str, Any]:
     prescribed = next((settings for name, settings in METHODS.items() if name == method), {})
     merged = merge(prescribed, content)
     maps, graph = merged.get("maps"), merged.get("graph", {})
-    if isinstance(maps, dict) and maps.get("family") == "identity" and isinstance(graph, dict) and "dim" not in graph:
+    if (
+        isinstance(maps, dict)
+        and maps.get("family") == "identity"
+        and isinstance(graph, dict)
+        and "dim" not in graph
+    ):
         dims = _client_dims(merged.get("clients"))
         if len(dims) == 1:
             merged["graph"] = {**graph, "dim": dims.pop()}
@@ -79,7 +96,9 @@ def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(under)
     for key, value in over.items():
         below = merged.get(key)
-        merged[key] = merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+        merged[key] = (
+            merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+        )
     return merged
 
 
@@ -88,6 +107,7 @@ def _client_dims(clients: object) -> set[int]:
     if not isinstance(clients, dict):
         return {_DEFAULT_DIM}
     dims = [
-        client.get("dim", _DEFAULT_DIM) if isinstance(client, dict) else _DEFAULT_DIM for client in clients.values()
+        client.get("dim", _DEFAULT_DIM) if isinstance(client, dict) else _DEFAULT_DIM
+        for client in clients.values()
     ]
     return set(dims) if all(isinstance(dim, int) for dim in dims) else set()

@@ -7,7 +7,15 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from sheafalign_fl.config.methods import MethodName, apply_method
 
@@ -20,7 +28,11 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 def is_client_name(text: str) -> bool:
     """Return whether `text` can name a client: a file, a field of a message, and a text of at most 99 bytes."""
-    if not text.isprintable() or text in {"relay", "evaluator", ".", ".."} or any(char in text for char in "/\\>"):
+    if (
+        not text.isprintable()
+        or text in {"relay", "evaluator", ".", ".."}
+        or any(char in text for char in "/\\>")
+    ):
         return False
     return 0 < len(text.encode(errors="replace")) < 100
 
@@ -32,7 +44,9 @@ def _plain(value: dict[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError):
         same = False
     if not same:
-        raise ValueError("options must be plain text, numbers, true, false, null, lists and mappings with text keys")
+        raise ValueError(
+            "options must be plain text, numbers, true, false, null, lists and mappings with text keys"
+        )
     return value
 
 
@@ -90,7 +104,9 @@ class EdgeSettings(_Settings):
 class GraphSettings(_Settings):
     """The federation graph: who is a neighbour of whom, and how large each comparison space is."""
 
-    topology: Literal["complete", "ring", "star", "path", "random", "small-world", "edges"] = "complete"
+    topology: Literal["complete", "ring", "star", "path", "random", "small-world", "edges"] = (
+        "complete"
+    )
     dim: PositiveInt = 64
     """d_e, the dimension of every comparison space that does not state its own."""
     centre: str | None = None
@@ -105,7 +121,9 @@ class GraphSettings(_Settings):
     @model_validator(mode="after")
     def _edges_belong_to_topology(self) -> Self:
         if self.topology == "edges" and not self.edges:
-            raise ValueError("topology 'edges' needs a list under 'edges', such as [{between: [a, b], dim: 64}]")
+            raise ValueError(
+                "topology 'edges' needs a list under 'edges', such as [{between: [a, b], dim: 64}]"
+            )
         if self.topology != "edges" and self.edges:
             raise ValueError(f"a list under 'edges' needs topology 'edges', not '{self.topology}'")
         return self
@@ -147,11 +165,15 @@ class ObjectiveSettings(_Settings):
     @model_validator(mode="after")
     def _some_weight(self) -> Self:
         if self.laplacian == 0 and self.contrastive == 0:
-            raise ValueError("laplacian and contrastive are both 0, so nothing would align the clients")
+            raise ValueError(
+                "laplacian and contrastive are both 0, so nothing would align the clients"
+            )
         if self.learnable_temperature and self.temperature < LEAST_TEMPERATURE:
             raise ValueError(f"a learnable temperature cannot start below {LEAST_TEMPERATURE}")
         if self.learnable_temperature and self.contrast != "pairs":
-            raise ValueError(f"learnable_temperature is an edge's, so it needs contrast: pairs, not {self.contrast}")
+            raise ValueError(
+                f"learnable_temperature is an edge's, so it needs contrast: pairs, not {self.contrast}"
+            )
         return self
 
 
@@ -303,7 +325,11 @@ class Settings(_Settings):
         expanded: dict[str, ClientSettings] = {}
         for name, client in value.items():
             single = client.model_copy(update={"modality": client.modality or name, "replicas": 1})
-            names = [name] if client.replicas == 1 else [f"{name}-{index}" for index in range(client.replicas)]
+            names = (
+                [name]
+                if client.replicas == 1
+                else [f"{name}-{index}" for index in range(client.replicas)]
+            )
             for replica in names:
                 if replica in expanded:
                     raise ValueError(f"two clients are named '{replica}'")
@@ -320,7 +346,9 @@ class Settings(_Settings):
         Left out is what only concerns a machine: engine, resources, checkpoints, devices, data paths, and the names of
         the experiment and of the method, whose settings are all there.
         """
-        shared = self.model_dump(mode="json", exclude={"name", "engine", "method", "resources", "checkpoint"})
+        shared = self.model_dump(
+            mode="json", exclude={"name", "engine", "method", "resources", "checkpoint"}
+        )
         for client in shared["clients"].values():
             del client["device"]
             if client.pop("features") is not None:  # where the file lies is the machine's affair

@@ -62,7 +62,13 @@ class ModalityData:
     def take(self, rows: NDArray[np.intp]) -> "ModalityData":
         """Return the same data with only `rows`, in that order."""
         labels = {name: values[rows] for name, values in self.labels.items()}
-        return replace(self, x=self.x[rows], event_ids=self.event_ids[rows], split=self.split[rows], labels=labels)
+        return replace(
+            self,
+            x=self.x[rows],
+            event_ids=self.event_ids[rows],
+            split=self.split[rows],
+            labels=labels,
+        )
 
 
 class DataSource(Protocol):
@@ -83,19 +89,36 @@ def check_modality(data: ModalityData, where: str) -> ModalityData:
     Checks: all are arrays; `x` is floating-point, finite, not empty and at least 2-D; ids are one-dimensional, integers
     or text, and unique; split and labels have one integer for each event.
     """
-    for name, array in {"x": data.x, "event_ids": data.event_ids, "split": data.split, **data.labels}.items():
+    for name, array in {
+        "x": data.x,
+        "event_ids": data.event_ids,
+        "split": data.split,
+        **data.labels,
+    }.items():
         if not isinstance(array, np.ndarray):
-            raise DataError(f"{where}: {name} is a {type(array).__name__}; it must be a NumPy array")
+            raise DataError(
+                f"{where}: {name} is a {type(array).__name__}; it must be a NumPy array"
+            )
     _check_form(data.x, where)
     count = len(data.x)
     _check_ids(data.event_ids, count, where)
-    if data.split.shape != (count,) or data.split.dtype.kind not in "iu" or not np.isin(data.split, (0, 1, 2)).all():
-        raise DataError(f"{where}: split must give one of {', '.join(SPLITS)} for each of the {count} events")
+    if (
+        data.split.shape != (count,)
+        or data.split.dtype.kind not in "iu"
+        or not np.isin(data.split, (0, 1, 2)).all()
+    ):
+        raise DataError(
+            f"{where}: split must give one of {', '.join(SPLITS)} for each of the {count} events"
+        )
     for name, values in data.labels.items():
         if values.shape != (count,):
-            raise DataError(f"{where}: label '{name}' has shape {values.shape} but x has {count} events")
+            raise DataError(
+                f"{where}: label '{name}' has shape {values.shape} but x has {count} events"
+            )
         if values.dtype.kind not in "iu":
-            raise DataError(f"{where}: label '{name}' has dtype {values.dtype}; it must be integers, -1 where unknown")
+            raise DataError(
+                f"{where}: label '{name}' has dtype {values.dtype}; it must be integers, -1 where unknown"
+            )
     bad = ~np.isfinite(data.x).reshape(count, -1).all(axis=1)
     if bad.any():
         raise DataError(
@@ -109,7 +132,9 @@ def _check_form(x: NDArray[Any], where: str) -> None:
     if not np.issubdtype(x.dtype, np.floating):
         raise DataError(f"{where}: x has dtype {x.dtype}; it must be a floating-point array")
     if x.ndim < 2:
-        raise DataError(f"{where}: x has shape {x.shape}; the first axis must be events, then at least one more")
+        raise DataError(
+            f"{where}: x has shape {x.shape}; the first axis must be events, then at least one more"
+        )
     if len(x) == 0:
         raise DataError(f"{where}: there are no events")
 
@@ -120,7 +145,9 @@ def _check_ids(event_ids: NDArray[Any], count: int, where: str) -> None:
     if event_ids.dtype.kind not in "iuU":
         raise DataError(f"{where}: event_id has dtype {event_ids.dtype}; use integers or text")
     if event_ids.dtype.kind == "u" and event_ids.max() > np.iinfo(np.int64).max:
-        raise DataError(f"{where}: event_id holds {event_ids.max()}, which int64 cannot hold; use text")
+        raise DataError(
+            f"{where}: event_id holds {event_ids.max()}, which int64 cannot hold; use text"
+        )
     _check_unique(event_ids, where)
 
 
@@ -139,10 +166,14 @@ def check_fractions(test: float, validation: float) -> None:
         if not 0 <= value <= 1:
             raise ConfigError(f"data.options.{name}: must be between 0 and 1, not {value}")
     if test + validation >= 1:
-        raise ConfigError(f"data.options: test {test} and validation {validation} leave nothing to train on")
+        raise ConfigError(
+            f"data.options: test {test} and validation {validation} leave nothing to train on"
+        )
 
 
-def assign_splits(groups: NDArray[Any], seed: int, *, test: float, validation: float) -> NDArray[np.uint8]:
+def assign_splits(
+    groups: NDArray[Any], seed: int, *, test: float, validation: float
+) -> NDArray[np.uint8]:
     """Assign whole groups (sequences, subjects, or single events) to train, validation and test.
 
     Parameters
@@ -157,7 +188,9 @@ def assign_splits(groups: NDArray[Any], seed: int, *, test: float, validation: f
     names = np.unique(groups)
     order = numpy_generator(seed, "split").permutation(len(names))
     n_test = min(len(names), max(1, round(test * len(names)))) if test > 0 else 0
-    n_validation = min(len(names) - n_test, max(1, round(validation * len(names)))) if validation > 0 else 0
+    n_validation = (
+        min(len(names) - n_test, max(1, round(validation * len(names)))) if validation > 0 else 0
+    )
     code = np.zeros(len(names), dtype=np.uint8)
     code[order[:n_test]] = SPLITS.index("test")
     code[order[n_test : n_test + n_validation]] = SPLITS.index("validation")

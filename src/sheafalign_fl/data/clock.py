@@ -8,7 +8,9 @@ from sheafalign_fl.errors import ConfigError
 _MOST_TICKS_OF_A_SAMPLE = 100
 
 
-def ticks(times: NDArray[np.float64], period: float, tolerance: float) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+def ticks(
+    times: NDArray[np.float64], period: float, tolerance: float
+) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
     """Return the sample nearest to each tick, and the tick's number, in order of time.
 
     Ticks are at all whole multiples of the period, so machines whose clocks agree number them alike without a word
@@ -32,7 +34,9 @@ def ticks(times: NDArray[np.float64], period: float, tolerance: float) -> tuple[
         raise ConfigError(f"data.options.period: must be above 0 seconds, not {period}")
     if not tolerance > 0 or tolerance / period > _MOST_TICKS_OF_A_SAMPLE / 2:
         most = period * _MOST_TICKS_OF_A_SAMPLE / 2
-        raise ConfigError(f"data.options.tolerance: must be above 0 and at most {most:g} seconds, not {tolerance}")
+        raise ConfigError(
+            f"data.options.tolerance: must be above 0 and at most {most:g} seconds, not {tolerance}"
+        )
     reach = int(np.ceil(tolerance / period))
     nearest = np.round(times / period).astype(np.int64)
     tick = (nearest[:, None] + np.arange(-reach, reach + 1)).ravel()

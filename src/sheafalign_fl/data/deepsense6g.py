@@ -45,31 +45,69 @@ _SENSORS: dict[str, tuple[tuple[str, ...], Sensor]] = {
     ),
     "camera-colour": (
         ("unit1_rgb",),
-        Sensor(CameraPicture(64, 112, grey=False), "camera", "channels", "(3 window, 64, 112)", "colour picture"),
+        Sensor(
+            CameraPicture(64, 112, grey=False),
+            "camera",
+            "channels",
+            "(3 window, 64, 112)",
+            "colour picture",
+        ),
     ),
     "lidar": (
         ("unit1_lidar",),
-        Sensor(RangeImage(), "range-image", "channels", "(2 window, 16, 128)", "range (m) and intensity, all round"),
+        Sensor(
+            RangeImage(),
+            "range-image",
+            "channels",
+            "(2 window, 16, 128)",
+            "range (m) and intensity, all round",
+        ),
     ),
     "lidar-points": (
         ("unit1_lidar",),
-        Sensor(CloudPoints(), "points", "frames", "(window, 4, 256)", "x, y, z and intensity of 256 points"),
+        Sensor(
+            CloudPoints(),
+            "points",
+            "frames",
+            "(window, 4, 256)",
+            "x, y, z and intensity of 256 points",
+        ),
     ),
     "lidar-scan": (
         ("unit1_lidar_SCR",),
-        Sensor(AngleScan(), "scan", "channels", "(window, 216)", "nearest range in 216 directions; authors' variant"),
+        Sensor(
+            AngleScan(),
+            "scan",
+            "channels",
+            "(window, 216)",
+            "nearest range in 216 directions; authors' variant",
+        ),
     ),
     "radar": (
         ("unit1_radar",),
-        Sensor(RadarMaps(), "radar", "channels", "(2 window, 64, 64)", "range-angle and range-Doppler maps, dB"),
+        Sensor(
+            RadarMaps(),
+            "radar",
+            "channels",
+            "(2 window, 64, 64)",
+            "range-angle and range-Doppler maps, dB",
+        ),
     ),
     "beam": (
         (_POWER,),
-        Sensor(BeamPower(BEAMS), "beam", "frames", "(window, 64)", "received power in 64 beams, dB"),
+        Sensor(
+            BeamPower(BEAMS), "beam", "frames", "(window, 64)", "received power in 64 beams, dB"
+        ),
     ),
     "gps": (
         ("unit2_loc", "unit1_loc"),
-        Sensor(Position(), "vector", "channels", "(2 window,)", "the user's metres east and north of the unit"),
+        Sensor(
+            Position(),
+            "vector",
+            "channels",
+            "(2 window,)",
+            "the user's metres east and north of the unit",
+        ),
     ),
 }
 """Modality -> the columns of its files, and how they are read."""
@@ -78,18 +116,37 @@ INFO = SourceInfo(
     name="deepsense6g",
     summary="DeepSense 6G scenarios 30 to 34, the challenge's and the paper authors' variants, split by sequence.",
     origin="your files, from https://www.deepsense6g.net",
-    modalities=tuple(Modality(name, sensor.shape, sensor.meaning) for name, (_, sensor) in _SENSORS.items()),
+    modalities=tuple(
+        Modality(name, sensor.shape, sensor.meaning) for name, (_, sensor) in _SENSORS.items()
+    ),
     options=(
         *OPTIONS,
-        Option("scenarios", "str", "", "only these tables, such as scenario31,scenario32; empty: all in the folder"),
+        Option(
+            "scenarios",
+            "str",
+            "",
+            "only these tables, such as scenario31,scenario32; empty: all in the folder",
+        ),
         Option("window", "int", 1, "frames of an event (challenge: at most 5)"),
         Option("stride", "int", 1, "frames from one event to the next"),
         Option("horizon", "int", 2, "frames that blockage_ahead looks ahead of an event's last"),
     ),
     labels=(
-        Labels("blockage_ahead", ("clear", "blocked"), "the user is blocked in any of the next `horizon` frames"),
-        Labels("blockage", ("clear", "blocked"), "the user is blocked in the last frame; scenario 30 and authors"),
-        Labels("beam_sector", tuple(f"sector {k}" for k in range(SECTORS)), "eighth of the beams with the best"),
+        Labels(
+            "blockage_ahead",
+            ("clear", "blocked"),
+            "the user is blocked in any of the next `horizon` frames",
+        ),
+        Labels(
+            "blockage",
+            ("clear", "blocked"),
+            "the user is blocked in the last frame; scenario 30 and authors",
+        ),
+        Labels(
+            "beam_sector",
+            tuple(f"sector {k}" for k in range(SECTORS)),
+            "eighth of the beams with the best",
+        ),
         Labels("beam", tuple(str(k) for k in range(BEAMS)), "the best beam, from 0"),
     ),
 )
@@ -109,7 +166,9 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
     tables = _chosen(find_tables(Path(str(options["path"]))), str(options["scenarios"]))
     kinds = {_is_challenge(table) for table in tables}
     if len(kinds) > 1:
-        raise DataError(f"{options['path']}: holds challenge tables and others; choose with data.options.scenarios")
+        raise DataError(
+            f"{options['path']}: holds challenge tables and others; choose with data.options.scenarios"
+        )
     columns, sensor = _SENSORS[modality]
     if kinds == {True}:
         return _load_challenge(tables, columns, sensor, modality, seed, options)
@@ -133,12 +192,16 @@ def _chosen(tables: list[Table], names: str) -> list[Table]:
     known = {table.scenario: table for table in tables}
     for name in wanted:
         if name not in known:
-            raise ConfigError(f"data.options.scenarios: there is no table '{name}'; known: {', '.join(known)}")
+            raise ConfigError(
+                f"data.options.scenarios: there is no table '{name}'; known: {', '.join(known)}"
+            )
     return [table for table in tables if table.scenario in wanted]
 
 
 def _is_challenge(table: Table) -> bool:
-    return "seq_index" not in table.columns and any(column.endswith("_1") for column in table.columns)
+    return "seq_index" not in table.columns and any(
+        column.endswith("_1") for column in table.columns
+    )
 
 
 # ---- a row for each frame ------------------------------------------------------------------------------------------
@@ -150,7 +213,9 @@ def _frames(tables: list[Table], columns: Sequence[str], modality: str, horizon:
 
 
 def _joined(parts: Sequence[Frames]) -> Frames:
-    names = [label.name for label in INFO.labels if any(label.name in part.labels for part in parts)]
+    names = [
+        label.name for label in INFO.labels if any(label.name in part.labels for part in parts)
+    ]
     return Frames(
         files=[files for part in parts for files in part.files],
         where=[where for part in parts for where in part.where],
@@ -176,7 +241,11 @@ def _table_frames(table: Table, columns: Sequence[str], modality: str, horizon: 
                 f"{table.path}: has no column '{column}', which {modality} needs; see data.options.scenarios"
             )
     sequence = table.numbers("seq_index")
-    index = table.numbers("index", least=1) if "index" in table.columns else np.arange(1, len(table.rows) + 1)
+    index = (
+        table.numbers("index", least=1)
+        if "index" in table.columns
+        else np.arange(1, len(table.rows) + 1)
+    )
     _check_index(table, index, sequence)
     keep, files = _files(table, [table.files(column) for column in columns])
     # `seq_index` starts again in every scenario, so a sequence is named by both.
@@ -202,12 +271,16 @@ def _check_index(table: Table, index: NDArray[np.int64], sequence: NDArray[np.in
     values, first, counts = np.unique(index, return_index=True, return_counts=True)
     if (double := counts > 1).any():
         row = int(first[np.argmax(double)])
-        raise DataError(f"{table.where(row)}: index {values[np.argmax(double)]} is there more than once")
+        raise DataError(
+            f"{table.where(row)}: index {values[np.argmax(double)]} is there more than once"
+        )
     if values[-1] >= _IDS_OF_A_TABLE:
         raise DataError(f"{table.where(int(np.argmax(index)))}: index {values[-1]} is too large")
 
 
-def _files(table: Table, columns: Sequence[Sequence[Path | None]]) -> tuple[NDArray[np.intp], list[Files]]:
+def _files(
+    table: Table, columns: Sequence[Sequence[Path | None]]
+) -> tuple[NDArray[np.intp], list[Files]]:
     """Return the rows that name a file in every column, and these files."""
     keep, files = [], []
     for row, paths in enumerate(zip(*columns, strict=True)):
@@ -222,7 +295,11 @@ def _files(table: Table, columns: Sequence[Sequence[Path | None]]) -> tuple[NDAr
 
 def _absent(table: Table, named: int, modality: str) -> tuple[str, ...]:
     lacking = len(table.rows) - named
-    return (f"{table.scenario}: {lacking} of {len(table.rows)} rows name no file of {modality}",) if lacking else ()
+    return (
+        (f"{table.scenario}: {lacking} of {len(table.rows)} rows name no file of {modality}",)
+        if lacking
+        else ()
+    )
 
 
 def _labels(
@@ -234,7 +311,9 @@ def _labels(
     if blockage is not None:
         blocked = table.numbers(blockage)
         if (wrong := blocked > 1).any():
-            raise DataError(f"{table.where(int(np.argmax(wrong)))}: {blockage} must be 0, 1 or empty")
+            raise DataError(
+                f"{table.where(int(np.argmax(wrong)))}: {blockage} must be 0, 1 or empty"
+            )
         labels["blockage_ahead"] = any_ahead(blocked, group, index, horizon)
         labels["blockage"] = blocked
     if "unit1_beam" in table.columns:
@@ -248,7 +327,9 @@ def _beam_labels(table: Table) -> tuple[dict[str, NDArray[np.int64]], tuple[str,
     beam = table.numbers("unit1_beam", least=1)
     if (wrong := beam > BEAMS).any():
         row = int(np.argmax(wrong))
-        raise DataError(f"{table.where(row)}: unit1_beam is {beam[row]}; beams are numbered from 1 to {BEAMS}")
+        raise DataError(
+            f"{table.where(row)}: unit1_beam is {beam[row]}; beams are numbered from 1 to {BEAMS}"
+        )
     doubtful = _sweeps_with_nan(table)
     known = (beam != UNLABELLED) & ~doubtful
     zero_based = np.where(known, beam - 1, UNLABELLED)
@@ -271,16 +352,25 @@ def _sweeps_with_nan(table: Table) -> NDArray[np.bool_]:
 
 
 def _load_challenge(
-    tables: list[Table], columns: Sequence[str], sensor: Sensor, modality: str, seed: int, options: dict[str, Any]
+    tables: list[Table],
+    columns: Sequence[str],
+    sensor: Sensor,
+    modality: str,
+    seed: int,
+    options: dict[str, Any],
 ) -> ModalityData:
     """Return the last `window` frames of every row; every row is a recording of its own, of as many frames."""
     if options["stride"] != 1:
-        raise ConfigError("data.options.stride: the rows of the challenge are its events; leave stride at 1")
+        raise ConfigError(
+            "data.options.stride: the rows of the challenge are its events; leave stride at 1"
+        )
     if options["window"] < 1:
         raise ConfigError(f"data.options.window: must be 1 or more, not {options['window']}")
     # The challenge does not say where the unit is, so its positions are not from there.
     columns = columns[:1]
-    parts = [_challenge_frames(table, columns, modality, int(options["window"])) for table in tables]
+    parts = [
+        _challenge_frames(table, columns, modality, int(options["window"])) for table in tables
+    ]
     length, *others = sorted({len(np.unique(part.position)) for part in parts})
     if others:
         raise DataError(
@@ -318,17 +408,26 @@ def _challenge_frames(table: Table, columns: Sequence[str], modality: str, windo
     )
 
 
-def _challenge_columns(table: Table, columns: Sequence[str], modality: str, window: int) -> list[tuple[str, ...]]:
+def _challenge_columns(
+    table: Table, columns: Sequence[str], modality: str, window: int
+) -> list[tuple[str, ...]]:
     """Return the columns of each of the last `window` frames of a row; what is given once is one frame."""
     known = set(table.columns)
-    numbered = [tuple(f"{column}_{step}" for column in columns) for step in range(1, _FRAMES_OF_A_CHALLENGE_ROW + 1)]
+    numbered = [
+        tuple(f"{column}_{step}" for column in columns)
+        for step in range(1, _FRAMES_OF_A_CHALLENGE_ROW + 1)
+    ]
     there = [step for step in numbered if set(step) <= known]
     if not there:
         if not set(columns) <= known:
-            raise DataError(f"{table.path}: has no columns '{columns[0]}' or '{columns[0]}_1', which {modality} needs")
+            raise DataError(
+                f"{table.path}: has no columns '{columns[0]}' or '{columns[0]}_1', which {modality} needs"
+            )
         return [tuple(columns)]
     if window > len(there) and len(there) == _FRAMES_OF_A_CHALLENGE_ROW:
-        raise ConfigError(f"data.options.window: a row of the challenge has {len(there)} frames, not {window}")
+        raise ConfigError(
+            f"data.options.window: a row of the challenge has {len(there)} frames, not {window}"
+        )
     return there[-window:]
 
 

@@ -49,9 +49,13 @@ class Table:
                 number = UNLABELLED if text.lower() in {"", "nan"} else float(text)
                 values[index] = int(number)
             except (ValueError, OverflowError):
-                raise DataError(f"{self.where(index)}: {column} is '{text}', not a whole number") from None
+                raise DataError(
+                    f"{self.where(index)}: {column} is '{text}', not a whole number"
+                ) from None
             if values[index] != number or UNLABELLED != number < least:
-                raise DataError(f"{self.where(index)}: {column} is '{text}'; it must be a whole number from {least} on")
+                raise DataError(
+                    f"{self.where(index)}: {column} is '{text}'; it must be a whole number from {least} on"
+                )
         return values
 
     def files(self, column: str) -> list[Path | None]:
@@ -79,7 +83,9 @@ def find_tables(folder: Path) -> list[Table]:
         )
     names = [table.scenario for table in tables]
     if len(set(names)) != len(names):
-        raise DataError(f"{folder}: two tables are named '{max(names, key=names.count)}.csv'; rename one")
+        raise DataError(
+            f"{folder}: two tables are named '{max(names, key=names.count)}.csv'; rename one"
+        )
     numbers = [table.number for table in tables]
     if len(set(numbers)) != len(numbers) or max(numbers) > 99_999:
         raise DataError(
@@ -103,7 +109,9 @@ def _read(path: Path) -> Table | None:
         raise DataError(f"{path}: the column '{max(header, key=header.count)}' is there twice")
     for number, line in lines:
         if len(line) != len(header):
-            raise DataError(f"{path} row {number}: has {len(line)} cells, but the header names {len(header)} columns")
+            raise DataError(
+                f"{path} row {number}: has {len(line)} cells, but the header names {len(header)} columns"
+            )
     if not lines:
         raise DataError(f"{path}: has no rows")
     digits = re.search(r"\d+$", path.stem)

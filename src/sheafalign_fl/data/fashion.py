@@ -30,12 +30,25 @@ from sheafalign_fl.data.idx import read_idx
 from sheafalign_fl.errors import ConfigError, DataError
 from sheafalign_fl.seeding import numpy_generator
 
-CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+CLASSES = (
+    "T-shirt",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
 MEAN, SCALE = 0.286, 0.353
 """Of all training pixels, between 0 and 1."""
 _SIDE, _SMALL = 28, 7
 _TEST_IDS = 1_000_000
-_EMBOSS: NDArray[np.float32] = np.array([[-2, -1, 0], [-1, 0, 1], [0, 1, 2]], dtype=np.float32) / np.float32(4)
+_EMBOSS: NDArray[np.float32] = np.array(
+    [[-2, -1, 0], [-1, 0, 1], [0, 1, 2]], dtype=np.float32
+) / np.float32(4)
 _TURNED: NDArray[np.float32] = np.ascontiguousarray(np.rot90(_EMBOSS))
 
 _TRIO = {"ab": (0, 1), "bc": (1, 2), "ca": (2, 0)}
@@ -48,18 +61,36 @@ INFO = SourceInfo(
     modalities=(
         Modality("original", "(1, 28, 28)", "the image"),
         Modality("embossed", "(1, 28, 28)", "the image under an emboss filter"),
-        Modality("inverted", "(1, 28, 28)", "the image inverted, under the same filter turned by a quarter"),
+        Modality(
+            "inverted",
+            "(1, 28, 28)",
+            "the image inverted, under the same filter turned by a quarter",
+        ),
         Modality("top", "(1, 14, 28)", "its upper half"),
         Modality("bottom", "(1, 14, 28)", "its lower half"),
         Modality("small", "(1, 7, 7)", "all of it, in cells of 4 x 4 pixels"),
-        *(Modality(name, "(2, 28, 28)", f"images {name[0].upper()} and {name[1].upper()} of a trio") for name in _TRIO),
         *(
-            Modality(f"{name}-hard", "(2, 14, 28)", f"top half of {name[0].upper()}, bottom half of {name[1].upper()}")
+            Modality(
+                name, "(2, 28, 28)", f"images {name[0].upper()} and {name[1].upper()} of a trio"
+            )
+            for name in _TRIO
+        ),
+        *(
+            Modality(
+                f"{name}-hard",
+                "(2, 14, 28)",
+                f"top half of {name[0].upper()}, bottom half of {name[1].upper()}",
+            )
             for name in _TRIO
         ),
     ),
     options=(
-        Option("path", "str", "", "folder of the four IDX files; default: where Debian and `make data` put them"),
+        Option(
+            "path",
+            "str",
+            "",
+            "folder of the four IDX files; default: where Debian and `make data` put them",
+        ),
         Option("train", "int", 10000, "events for training"),
         Option("validation", "int", 1000, "events for validation"),
         Option("test", "int", 2000, "events for testing"),
@@ -67,7 +98,9 @@ INFO = SourceInfo(
     labels=(
         Labels("class", CLASSES, "what the image shows (not in a trio)"),
         *(
-            Labels(name, CLASSES, f"trio: what image {name[-1].upper()} shows; known to who sees it")
+            Labels(
+                name, CLASSES, f"trio: what image {name[-1].upper()} shows; known to who sees it"
+            )
             for name in _FACTORS
         ),
     ),
@@ -88,18 +121,29 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
     counts = {name: int(options[name]) for name in ("train", "validation", "test")}
     kind = modality.removesuffix("-hard")
     picked = [_pick(folder, split, counts, seed, trio=kind in _TRIO) for split in counts]
-    images = np.concatenate([_pictures(folder, split)[rows] for split, rows in zip(counts, picked, strict=True)])
-    targets = np.concatenate([_classes(folder, split)[rows] for split, rows in zip(counts, picked, strict=True)])
+    images = np.concatenate(
+        [_pictures(folder, split)[rows] for split, rows in zip(counts, picked, strict=True)]
+    )
+    targets = np.concatenate(
+        [_classes(folder, split)[rows] for split, rows in zip(counts, picked, strict=True)]
+    )
     if kind in _TRIO:
         first, second = _TRIO[kind]
-        seen = _trio_halves(images, first, second) if modality != kind else images[:, (first, second)]
+        seen = (
+            _trio_halves(images, first, second) if modality != kind else images[:, (first, second)]
+        )
         labels = {_FACTORS[factor]: targets[:, factor] for factor in sorted((first, second))}
         ids = [rows[:, 0] for rows in picked]
     else:
         seen, labels, ids = _view(modality, images)[:, None], {"class": targets}, picked
     return ModalityData(
         seen.astype(np.float32),
-        np.concatenate([rows + (_TEST_IDS if split == "test" else 0) for split, rows in zip(counts, ids, strict=True)]),
+        np.concatenate(
+            [
+                rows + (_TEST_IDS if split == "test" else 0)
+                for split, rows in zip(counts, ids, strict=True)
+            ]
+        ),
         np.repeat(np.arange(3, dtype=np.uint8), list(counts.values())),
         labels,
         dict.fromkeys(labels, CLASSES),
@@ -126,23 +170,38 @@ def find_folder(path: str) -> Path:
     return found
 
 
-def _pick(folder: str, split: str, counts: dict[str, int], seed: int, *, trio: bool) -> NDArray[np.int64]:
+def _pick(
+    folder: str, split: str, counts: dict[str, int], seed: int, *, trio: bool
+) -> NDArray[np.int64]:
     """Return rows of the split's file: (N,), or (N, 3) for a trio, whose images are its own in every event."""
     size = len(_classes(folder, split))
-    held = counts["validation"] if split == "train" else counts["train"] if split == "validation" else 0
+    held = (
+        counts["validation"]
+        if split == "train"
+        else counts["train"]
+        if split == "validation"
+        else 0
+    )
     wanted, most = counts[split], size - held
     if most < 1:
-        raise ConfigError(f"data.options: of {size} images for training and validation none is left for {split}")
+        raise ConfigError(
+            f"data.options: of {size} images for training and validation none is left for {split}"
+        )
     if wanted < 1 or wanted > most:
         raise ConfigError(f"data.options.{split}: must be between 1 and {most}, not {wanted}")
     # Validation takes the front of the training file's permutation and training its end, whatever their sizes.
-    order = numpy_generator(seed, "fashion", "test" if split == "test" else "train").permutation(size)
+    order = numpy_generator(seed, "fashion", "test" if split == "test" else "train").permutation(
+        size
+    )
     pool = order[: counts["validation"]] if split == "validation" else order[::-1][: size - held]
     rows = pool[:wanted].astype(np.int64)
     if not trio:
         return rows
     # Without replacement: if two events had the same B, nothing could tell which of them a client sees.
-    others = [numpy_generator(seed, "fashion", split, factor).permutation(pool)[:wanted] for factor in "bc"]
+    others = [
+        numpy_generator(seed, "fashion", split, factor).permutation(pool)[:wanted]
+        for factor in "bc"
+    ]
     return np.stack([rows, *others], axis=1).astype(np.int64)
 
 
@@ -155,7 +214,9 @@ def _view(modality: str, images: NDArray[np.float32]) -> NDArray[np.float32]:
         return images[:, half:]
     if modality == "small":
         cell = _SIDE // _SMALL
-        small: NDArray[np.float32] = images.reshape(-1, _SMALL, cell, _SMALL, cell).mean(axis=(2, 4))
+        small: NDArray[np.float32] = images.reshape(-1, _SMALL, cell, _SMALL, cell).mean(
+            axis=(2, 4)
+        )
         return small
     if modality == "embossed":
         return _filtered(images, _EMBOSS)
@@ -187,7 +248,9 @@ def _classes(folder: str, split: str) -> NDArray[np.int64]:
 def _standardised(folder: str, name: str) -> NDArray[np.float32]:
     raw = read_idx(Path(folder), f"{name}-images-idx3-ubyte", 3)
     if raw.shape[1:] != (_SIDE, _SIDE):
-        raise DataError(f"fashion: the images in {folder} are {raw.shape[1:]}, not {_SIDE} x {_SIDE}")
+        raise DataError(
+            f"fashion: the images in {folder} are {raw.shape[1:]}, not {_SIDE} x {_SIDE}"
+        )
     if len(raw) != (count := len(_targets(folder, name))):
         raise DataError(f"fashion: {folder} has {len(raw)} images but {count} labels ({name})")
     values = raw.astype(np.float32)
@@ -201,5 +264,7 @@ def _standardised(folder: str, name: str) -> NDArray[np.float32]:
 def _targets(folder: str, name: str) -> NDArray[np.int64]:
     targets = read_idx(Path(folder), f"{name}-labels-idx1-ubyte", 1).astype(np.int64)
     if (targets >= len(CLASSES)).any():
-        raise DataError(f"fashion: {folder} has the label {targets.max()} ({name}); there are {len(CLASSES)} classes")
+        raise DataError(
+            f"fashion: {folder} has the label {targets.max()} ({name}); there are {len(CLASSES)} classes"
+        )
     return targets

@@ -33,18 +33,24 @@ def with_features(data: ModalityData, path: Path, client: str) -> ModalityData:
     x, ids = check_values(arrays["x"], path), arrays["event_id"]
     check_length("event_id", ids, len(x), path)
     if ids.dtype.kind not in "iuU" or (ids.dtype.kind == "U") != (data.event_ids.dtype.kind == "U"):
-        raise DataError(f"{path}: event_id has dtype {ids.dtype}, but the data's ids have {data.event_ids.dtype}")
+        raise DataError(
+            f"{path}: event_id has dtype {ids.dtype}, but the data's ids have {data.event_ids.dtype}"
+        )
     if len(np.unique(ids)) != len(ids):
         raise DataError(f"{path}: some event ids occur more than once")
     _, rows, places = np.intersect1d(data.event_ids, ids, return_indices=True)
     if not len(rows):
-        raise DataError(f"{path}: has none of the {len(data)} events of client '{client}' (first: {data.event_ids[0]})")
+        raise DataError(
+            f"{path}: has none of the {len(data)} events of client '{client}' (first: {data.event_ids[0]})"
+        )
     order = np.argsort(rows)
     kept = data.take(rows[order])
     features = standardised(x[places[order]], kept.split == SPLITS.index("train"))
     if not (finite := np.isfinite(features).reshape(len(features), -1).all(axis=1)).all():
         first = kept.event_ids[int(np.argmin(finite))]
-        raise DataError(f"{path}: {int((~finite).sum())} events hold NaN or infinity (first: event {first})")
+        raise DataError(
+            f"{path}: {int((~finite).sum())} events hold NaN or infinity (first: event {first})"
+        )
     lacking = len(data) - len(kept)
     note = (f"{lacking} of {len(data)} events have no features in {path.name}",) if lacking else ()
     return replace(kept, x=features, notes=(*data.notes, *note), encoder=None)

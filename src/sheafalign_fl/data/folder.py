@@ -40,15 +40,43 @@ INFO = SourceInfo(
     options=(
         Option("path", "str", None, "the folder; relative to the configuration's own folder"),
         Option("test", "float", 0.2, "fraction of events for testing, where a file has no split"),
-        Option("validation", "float", 0.1, "fraction of events for validation, where a file has no split"),
-        Option("standardise", "bool", True, "subtract the training mean and divide by the training deviation"),
-        Option("bad", "str", "stop", "samples with NaN or infinity: stop with an error, or drop them and say how many"),
+        Option(
+            "validation",
+            "float",
+            0.1,
+            "fraction of events for validation, where a file has no split",
+        ),
+        Option(
+            "standardise",
+            "bool",
+            True,
+            "subtract the training mean and divide by the training deviation",
+        ),
+        Option(
+            "bad",
+            "str",
+            "stop",
+            "samples with NaN or infinity: stop with an error, or drop them and say how many",
+        ),
         Option("window", "int", 1, "samples of an event; more than one needs 'sequence' or 'time'"),
         Option("stride", "int", 1, "samples (or ticks) from one event to the next"),
-        Option("period", "float", 0.0, "seconds between events, for files with 'time'; 0: events have ids"),
-        Option("tolerance", "float", 0.0, "seconds that a sample may lie beside its tick; 0: half the period"),
         Option(
-            "block", "float", 60.0, "seconds that are in one split together, for files with 'time' and no 'sequence'"
+            "period",
+            "float",
+            0.0,
+            "seconds between events, for files with 'time'; 0: events have ids",
+        ),
+        Option(
+            "tolerance",
+            "float",
+            0.0,
+            "seconds that a sample may lie beside its tick; 0: half the period",
+        ),
+        Option(
+            "block",
+            "float",
+            60.0,
+            "seconds that are in one split together, for files with 'time' and no 'sequence'",
         ),
     ),
     labels=(),
@@ -68,7 +96,9 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
     if options["path"] is None:
         raise ConfigError("data.options.path: the source 'folder' needs the path of the folder")
     if options["bad"] not in BAD_POLICIES:
-        raise ConfigError(f"data.options.bad: must be {' or '.join(BAD_POLICIES)}, not '{options['bad']}'")
+        raise ConfigError(
+            f"data.options.bad: must be {' or '.join(BAD_POLICIES)}, not '{options['bad']}'"
+        )
     check_fractions(float(options["test"]), float(options["validation"]))
     path = _file(Path(str(options["path"])), modality)
     arrays = read_arrays(path, ("x",))
@@ -84,7 +114,9 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
         train = samples.row[np.unique(rows[split == SPLITS.index("train")])]
         x = standardised(x, train)
     return ModalityData(
-        stack(x, samples.row[rows], _JOIN.get(x.ndim, "frames")) if rows.shape[1] > 1 else x[samples.row[last]],
+        stack(x, samples.row[rows], _JOIN.get(x.ndim, "frames"))
+        if rows.shape[1] > 1
+        else x[samples.row[last]],
         samples.event_id[last],
         split,
         {name: values[samples.row[last]] for name, values in labels.items()},
@@ -111,7 +143,9 @@ class _Samples:
         return _Samples(*(getattr(self, item.name)[kept] for item in fields(self)))
 
 
-def _samples(arrays: dict[str, NDArray[Any]], count: int, path: Path, options: dict[str, Any]) -> _Samples:
+def _samples(
+    arrays: dict[str, NDArray[Any]], count: int, path: Path, options: dict[str, Any]
+) -> _Samples:
     sequence = arrays.get("sequence")
     if sequence is not None:
         check_length("sequence", sequence, count, path)
@@ -125,7 +159,12 @@ def _samples(arrays: dict[str, NDArray[Any]], count: int, path: Path, options: d
     ids = arrays["event_id"]
     check_length("event_id", ids, count, path)
     rows = np.arange(count)
-    whole = ids.dtype.kind in "iu" and count > 0 and int(ids.max()) < 2**62 and int(ids.min()) > -(2**62)
+    whole = (
+        ids.dtype.kind in "iu"
+        and count > 0
+        and int(ids.max()) < 2**62
+        and int(ids.min()) > -(2**62)
+    )
     return _Samples(
         row=rows,
         event_id=ids,
@@ -137,10 +176,16 @@ def _samples(arrays: dict[str, NDArray[Any]], count: int, path: Path, options: d
 
 
 def _samples_by_time(
-    arrays: dict[str, NDArray[Any]], sequence: NDArray[Any] | None, count: int, path: Path, options: dict[str, Any]
+    arrays: dict[str, NDArray[Any]],
+    sequence: NDArray[Any] | None,
+    count: int,
+    path: Path,
+    options: dict[str, Any],
 ) -> _Samples:
     if "time" not in arrays:
-        raise DataError(f"{path}: lacks the array 'time', which data.options.period needs; it has {', '.join(arrays)}")
+        raise DataError(
+            f"{path}: lacks the array 'time', which data.options.period needs; it has {', '.join(arrays)}"
+        )
     period, block = float(options["period"]), float(options["block"])
     if not block > 0:
         raise ConfigError(f"data.options.block: must be above 0 seconds, not {block}")
@@ -162,9 +207,13 @@ def _seconds(times: NDArray[Any], count: int, path: Path) -> NDArray[np.float64]
     elif times.dtype.kind in "fiu":
         seconds = times.astype(np.float64)
     else:
-        raise DataError(f"{path}: time has dtype {times.dtype}; it must be seconds, or dates (datetime64)")
+        raise DataError(
+            f"{path}: time has dtype {times.dtype}; it must be seconds, or dates (datetime64)"
+        )
     if (bad := ~np.isfinite(seconds)).any():
-        raise DataError(f"{path}: time of sample {int(np.argmax(bad))} is not known; leave such samples out")
+        raise DataError(
+            f"{path}: time of sample {int(np.argmax(bad))} is not known; leave such samples out"
+        )
     return np.asarray(seconds, dtype=np.float64)
 
 
@@ -182,7 +231,9 @@ def _without_bad(
     return samples.take(good), (note,)
 
 
-def _windows(samples: _Samples, split: NDArray[np.uint8], path: Path, options: dict[str, Any]) -> NDArray[np.intp]:
+def _windows(
+    samples: _Samples, split: NDArray[np.uint8], path: Path, options: dict[str, Any]
+) -> NDArray[np.intp]:
     window, stride = int(options["window"]), int(options["stride"])
     if (window, stride) == (1, 1):
         return np.arange(len(samples.row))[:, None]
@@ -195,12 +246,18 @@ def _windows(samples: _Samples, split: NDArray[np.uint8], path: Path, options: d
     _, code = np.unique(samples.recording, return_inverse=True)
     rows = cut(code * len(SPLITS) + split, samples.position, usable, window=window, stride=stride)
     if not len(rows):
-        raise DataError(f"{path}: no {window} samples follow each other; choose a smaller data.options.window")
+        raise DataError(
+            f"{path}: no {window} samples follow each other; choose a smaller data.options.window"
+        )
     return rows
 
 
 def _splits(
-    arrays: dict[str, NDArray[Any]], samples: _Samples, seed: int, path: Path, options: dict[str, Any]
+    arrays: dict[str, NDArray[Any]],
+    samples: _Samples,
+    seed: int,
+    path: Path,
+    options: dict[str, Any],
 ) -> NDArray[np.uint8]:
     if "split" in arrays:
         return _given_split(arrays["split"], len(arrays["x"]), path)[samples.row]
@@ -230,11 +287,14 @@ def _given_split(given: NDArray[Any], count: int, path: Path) -> NDArray[np.uint
     return given.astype(np.uint8)
 
 
-def _hashed_split(event_ids: NDArray[Any], seed: int, test: float, validation: float) -> NDArray[np.uint8]:
+def _hashed_split(
+    event_ids: NDArray[Any], seed: int, test: float, validation: float
+) -> NDArray[np.uint8]:
     """Split by a hash of (seed, id), so that an event is in the same split for clients that load apart."""
     share = np.array(
         [
-            int.from_bytes(hashlib.sha256(f"{seed}\x1f{event}".encode()).digest()[:8], "big") / 2**64
+            int.from_bytes(hashlib.sha256(f"{seed}\x1f{event}".encode()).digest()[:8], "big")
+            / 2**64
             for event in event_ids.tolist()
         ]
     )
@@ -270,9 +330,13 @@ def _is_label(name: str) -> bool:
 
 def _class_numbers(name: str, values: NDArray[Any], path: Path) -> NDArray[np.int64]:
     if values.dtype.kind not in "iub":
-        raise DataError(f"{path}: {name} has dtype {values.dtype}; use integers (-1: unknown) or text ('': unknown)")
+        raise DataError(
+            f"{path}: {name} has dtype {values.dtype}; use integers (-1: unknown) or text ('': unknown)"
+        )
     if len(values) and not UNLABELLED <= int(values.min()) <= int(values.max()) < 2**31:
-        raise DataError(f"{path}: {name} must be class numbers from 0 to 2147483647, or -1 where unknown")
+        raise DataError(
+            f"{path}: {name} must be class numbers from 0 to 2147483647, or -1 where unknown"
+        )
     return values.astype(np.int64)
 
 
@@ -280,7 +344,9 @@ def _class_names(name: str, path: Path) -> tuple[str, ...]:
     """Return the names of the classes of label `name` in all files of the folder, sorted."""
     known: set[str] = set()
     for file in sorted(path.parent.glob("*.npz")):
-        known.update(read_texts(file, name))  # a file that cannot be read is reported by its own client
+        known.update(
+            read_texts(file, name)
+        )  # a file that cannot be read is reported by its own client
     return tuple(sorted(known - {""}))
 
 

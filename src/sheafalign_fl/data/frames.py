@@ -17,11 +17,24 @@ from sheafalign_fl.errors import ConfigError, DataError
 
 BAD_POLICIES = ("stop", "drop")
 OPTIONS = (
-    Option("path", "str", None, "the folder of the data set; relative to the configuration's own folder"),
     Option(
-        "bad", "str", "stop", "files that cannot be used: stop with an error, or drop their frames and say how many"
+        "path",
+        "str",
+        None,
+        "the folder of the data set; relative to the configuration's own folder",
     ),
-    Option("cache", "bool", True, "keep prepared arrays in $XDG_CACHE_HOME/sheafalign-fl, until a file changes"),
+    Option(
+        "bad",
+        "str",
+        "stop",
+        "files that cannot be used: stop with an error, or drop their frames and say how many",
+    ),
+    Option(
+        "cache",
+        "bool",
+        True,
+        "keep prepared arrays in $XDG_CACHE_HOME/sheafalign-fl, until a file changes",
+    ),
     Option("test", "float", 0.2, "fraction of the groups (sequences or subjects) for testing"),
     Option("validation", "float", 0.1, "fraction of the groups for validation"),
 )
@@ -82,12 +95,21 @@ def check_options(options: Mapping[str, Any], source: str) -> None:
     if options["path"] is None:
         raise ConfigError(f"data.options.path: the source '{source}' needs the path of the folder")
     if options["bad"] not in BAD_POLICIES:
-        raise ConfigError(f"data.options.bad: must be {' or '.join(BAD_POLICIES)}, not '{options['bad']}'")
+        raise ConfigError(
+            f"data.options.bad: must be {' or '.join(BAD_POLICIES)}, not '{options['bad']}'"
+        )
     check_fractions(float(options["test"]), float(options["validation"]))
 
 
 def load_frames(
-    frames: Frames, sensor: Sensor, modality: str, seed: int, options: Mapping[str, Any], *, window: int, stride: int
+    frames: Frames,
+    sensor: Sensor,
+    modality: str,
+    seed: int,
+    options: Mapping[str, Any],
+    *,
+    window: int,
+    stride: int,
 ) -> ModalityData:
     """Read, cut, split and scale the frames of one modality.
 
@@ -107,7 +129,9 @@ def load_frames(
     number: dict[Files, int] = {}
     index = np.array([number.setdefault(files, len(number)) for files in frames.files])
     where = [frames.where[row] for row in np.unique(index, return_index=True)[1]]
-    prepared = prepare(sensor.reader, list(number), f"reading {modality}", cache=bool(options["cache"]))
+    prepared = prepare(
+        sensor.reader, list(number), f"reading {modality}", cache=bool(options["cache"])
+    )
     notes = check_faults(prepared, where, modality, str(options["bad"]))
     usable = ~np.isin(index, list(prepared.faults))
     rows = cut(frames.recording, frames.position, usable, window=window, stride=stride)
@@ -136,6 +160,8 @@ def _splits(frames: Frames, seed: int, options: Mapping[str, Any]) -> NDArray[np
     test, validation = float(options["test"]), float(options["validation"])
     code = assign_splits(groups, seed, test=test, validation=validation)
     if not (code == SPLITS.index("train")).any():
-        raise ConfigError(f"data.options: test {test} and validation {validation} take all of the {len(groups)} groups")
+        raise ConfigError(
+            f"data.options: test {test} and validation {validation} take all of the {len(groups)} groups"
+        )
     result: NDArray[np.uint8] = code[np.searchsorted(groups, frames.group)]
     return result

@@ -30,9 +30,16 @@ def read_idx(folder: Path, name: str, axes: int) -> NDArray[np.uint8]:
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
     start = 4 + 4 * axes
-    if len(content) < start or content[:2] != b"\0\0" or content[2] != _UNSIGNED_BYTE or content[3] != axes:
+    if (
+        len(content) < start
+        or content[:2] != b"\0\0"
+        or content[2] != _UNSIGNED_BYTE
+        or content[3] != axes
+    ):
         raise DataError(f"{path} is no IDX file of unsigned bytes with {axes} axes")
     shape = struct.unpack(f">{axes}I", content[4:start])
     if len(content) != start + math.prod(shape):
-        raise DataError(f"{path} should hold {math.prod(shape)} values after its header; it has {len(content) - start}")
+        raise DataError(
+            f"{path} should hold {math.prod(shape)} values after its header; it has {len(content) - start}"
+        )
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)

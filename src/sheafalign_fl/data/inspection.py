@@ -75,7 +75,9 @@ _PRESENT: Mapping[str, Callable[[Path], list[str]]] = {
 """Source -> the modalities that a folder has for it."""
 
 
-def inspect(folder: Path, options: Mapping[str, Any], source: str | None = None, seed: int = 0) -> Inspection:
+def inspect(
+    folder: Path, options: Mapping[str, Any], source: str | None = None, seed: int = 0
+) -> Inspection:
     """Load everything in `folder` that some source knows.
 
     Parameters
@@ -137,7 +139,9 @@ def _recognised(folder: Path) -> tuple[str, list[str]]:
 def _modalities(folder: Path, source: str) -> list[str]:
     source_info(source)
     if source not in _PRESENT:
-        raise UserError(f"the source '{source}' reads no folder of yours; these do: {', '.join(_PRESENT)}")
+        raise UserError(
+            f"the source '{source}' reads no folder of yours; these do: {', '.join(_PRESENT)}"
+        )
     return _PRESENT[source](folder)
 
 
@@ -148,7 +152,9 @@ def _pair(one: str, other: str, modalities: Mapping[str, ModalityData]) -> Pair:
         return Pair(one, other, nothing, 0, "event ids are text in one and numbers in the other")
     _, here, there = np.intersect1d(first.event_ids, second.event_ids, return_indices=True)
     split = first.split[here]
-    shared: dict[str, int] = {name: int((split == index).sum()) for index, name in enumerate(SPLITS)}
+    shared: dict[str, int] = {
+        name: int((split == index).sum()) for index, name in enumerate(SPLITS)
+    }
     disagree = int((split != second.split[there]).sum())
     return Pair(one, other, shared, disagree, _problem(first, second, len(here), disagree, shared))
 
@@ -157,7 +163,9 @@ def _problem(
     first: ModalityData, second: ModalityData, count: int, disagree: int, shared: Mapping[str, int]
 ) -> str | None:
     if count == 0:
-        (low, high), (least, most) = (np.sort(data.event_ids)[[0, -1]].tolist() for data in (first, second))
+        (low, high), (least, most) = (
+            np.sort(data.event_ids)[[0, -1]].tolist() for data in (first, second)
+        )
         ranges, apart = f"{low} to {high} and {least} to {most}", high < least or most < low
         return f"no event in common: ids (or clocks) {'never overlap' if apart else 'interleave'}, {ranges}"
     if disagree:

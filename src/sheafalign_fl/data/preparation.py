@@ -100,7 +100,9 @@ def prepare(reader: Reader, frames: Sequence[Files], what: str, *, cache: bool =
     if folder is not None and old is not None:
         stale = _changed(entries, stale, frames)
     arrays = _read(reader, frames, stale, what)
-    if old is not None and any(array is not None and array.shape != old.shape[1:] for _, array in arrays.values()):
+    if old is not None and any(
+        array is not None and array.shape != old.shape[1:] for _, array in arrays.values()
+    ):
         # Most frames may now have another shape, which those in the cache do not tell.
         old, stale = None, list(range(len(frames)))
         arrays = _read(reader, frames, stale, what)
@@ -108,7 +110,9 @@ def prepare(reader: Reader, frames: Sequence[Files], what: str, *, cache: bool =
     prepared = _prepared(x, entries, len(stale))
     if len(prepared.faults) == len(frames):
         fault = prepared.faults[0]
-        raise DataError(f"{fault.file}: {fault.reason}; not one of {len(frames)} frames could be read")
+        raise DataError(
+            f"{fault.file}: {fault.reason}; not one of {len(frames)} frames could be read"
+        )
     return prepared if folder is None else replace(prepared, x=_keep(folder, x, entries))
 
 
@@ -125,7 +129,9 @@ def _folder(reader: Reader, frames: Sequence[Files]) -> Path:
     return cache_folder() / key.hexdigest()[:32]
 
 
-def _cached(folder: Path | None, count: int) -> tuple[list[_Entry | None], NDArray[np.float32] | None]:
+def _cached(
+    folder: Path | None, count: int
+) -> tuple[list[_Entry | None], NDArray[np.float32] | None]:
     """Return the entries and the array in the cache, or nothing if they are absent or damaged."""
     nothing: tuple[list[_Entry | None], None] = ([None] * count, None)
     if folder is None:
@@ -136,7 +142,9 @@ def _cached(folder: Path | None, count: int) -> tuple[list[_Entry | None], NDArr
     except (OSError, ValueError, TypeError, EOFError):
         return nothing
     return (
-        (list(entries), x) if len(entries) == count and x.shape[:1] == (count,) and x.dtype == np.float32 else nothing
+        (list(entries), x)
+        if len(entries) == count and x.shape[:1] == (count,) and x.dtype == np.float32
+        else nothing
     )
 
 
@@ -178,7 +186,9 @@ def _changed(entries: list[_Entry | None], stale: list[int], frames: Sequence[Fi
     return changed
 
 
-def _read(reader: Reader, frames: Sequence[Files], rows: list[int], what: str) -> dict[int, tuple[_Entry, Any]]:
+def _read(
+    reader: Reader, frames: Sequence[Files], rows: list[int], what: str
+) -> dict[int, tuple[_Entry, Any]]:
     """Return row -> entry and array (None if faulty), read by as many threads as there are processors."""
 
     def one(row: int) -> tuple[int, _Entry, Any]:
@@ -188,8 +198,14 @@ def _read(reader: Reader, frames: Sequence[Files], rows: list[int], what: str) -
         try:
             values = reader(*frames[row])
         except BadFileError as error:
-            file = error.file or next((path for path in frames[row] if not path.is_file()), frames[row][0])
-            return row, replace(entry, fault=asdict(Fault(str(file), error.reason, error.known))), None
+            file = error.file or next(
+                (path for path in frames[row] if not path.is_file()), frames[row][0]
+            )
+            return (
+                row,
+                replace(entry, fault=asdict(Fault(str(file), error.reason, error.known))),
+                None,
+            )
         if isinstance(values, Mended):
             entry, values = replace(entry, mended=values.how), values.values
         return row, entry, np.asarray(values, dtype=np.float32)
@@ -200,7 +216,9 @@ def _read(reader: Reader, frames: Sequence[Files], rows: list[int], what: str) -
         progress.count_progress(what, len(rows), Console(stderr=True)) as done,
         ThreadPoolExecutor(os.cpu_count() or 1) as pool,
     ):
-        for start in range(0, len(rows), _CHUNK):  # in chunks, so that Ctrl-C does not wait for all that is queued
+        for start in range(
+            0, len(rows), _CHUNK
+        ):  # in chunks, so that Ctrl-C does not wait for all that is queued
             for row, entry, array in pool.map(one, rows[start : start + _CHUNK]):
                 result[row] = entry, array
             done(len(result))
@@ -243,24 +261,34 @@ def _prepared(x: NDArray[np.float32], entries: list[_Entry | None], read: int) -
     return Prepared(x, faults, mended, read)
 
 
-def _keep(folder: Path, x: NDArray[np.float32], entries: list[_Entry | None]) -> NDArray[np.float32]:
+def _keep(
+    folder: Path, x: NDArray[np.float32], entries: list[_Entry | None]
+) -> NDArray[np.float32]:
     """Write a cache entry whole or not at all; return the array as it lies there."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".new-", dir=folder.parent, ignore_cleanup_errors=True) as temporary:
+        with tempfile.TemporaryDirectory(
+            prefix=".new-", dir=folder.parent, ignore_cleanup_errors=True
+        ) as temporary:
             new, old = Path(temporary) / "new", Path(temporary) / "old"
             new.mkdir()
             np.save(new / "x.npy", x)
-            (new / "index.json").write_text(json.dumps([asdict(entry) for entry in entries if entry is not None]))
+            (new / "index.json").write_text(
+                json.dumps([asdict(entry) for entry in entries if entry is not None])
+            )
             if folder.exists():
                 folder.rename(old)
             new.rename(folder)
         return np.load(folder / "x.npy", mmap_mode="r")  # type: ignore[no-any-return]
-    except OSError:  # the disk is full, or another process was faster: the data is here all the same
+    except (
+        OSError
+    ):  # the disk is full, or another process was faster: the data is here all the same
         return x
 
 
-def check_faults(prepared: Prepared, where: Sequence[str], modality: str, policy: str) -> tuple[str, ...]:
+def check_faults(
+    prepared: Prepared, where: Sequence[str], modality: str, policy: str
+) -> tuple[str, ...]:
     """Return notes on the frames that are left out.
 
     Parameters

@@ -14,7 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sheafalign_fl.data import deepsense6g, fashion, folder, mmfi, multifeature, scenes, utd_mhad, watch
+from sheafalign_fl.data import (
+    deepsense6g,
+    fashion,
+    folder,
+    mmfi,
+    multifeature,
+    scenes,
+    utd_mhad,
+    watch,
+)
 from sheafalign_fl.data.base import DataSource, ModalityData, check_modality
 from sheafalign_fl.data.description import SourceInfo
 from sheafalign_fl.errors import ConfigError, DataError, SheafAlignError
@@ -24,7 +33,12 @@ _SOURCES: dict[str, tuple[SourceInfo, DataSource]] = {
     module.INFO.name: (module.INFO, module.load)
     for module in (scenes, fashion, multifeature, watch, deepsense6g, mmfi, utd_mhad, folder)
 }
-_KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
+_KINDS: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+    "str": (str,),
+}
 _CACHED = 32
 _cache: "OrderedDict[str, ModalityData]" = OrderedDict()
 _lock = threading.RLock()
@@ -43,7 +57,9 @@ def source_info(name: str) -> SourceInfo:
     return _SOURCES[name][0]
 
 
-def load_modality(source: str, modality: str, seed: int, options: Mapping[str, Any], where: str) -> ModalityData:
+def load_modality(
+    source: str, modality: str, seed: int, options: Mapping[str, Any], where: str
+) -> ModalityData:
     """Load and check one modality. Clients of the same modality share its arrays, which cannot be written to.
 
     Parameters
@@ -75,22 +91,30 @@ def load_modality(source: str, modality: str, seed: int, options: Mapping[str, A
         return data
 
 
-def _load(source: str, modality: str, seed: int, options: Mapping[str, Any], where: str) -> ModalityData:
+def _load(
+    source: str, modality: str, seed: int, options: Mapping[str, Any], where: str
+) -> ModalityData:
     if source in _SOURCES:
         info, load = _SOURCES[source]
         return load(_known_modality(modality, info, where), seed, **_complete(options, info))
     if ":" not in source:
-        raise ConfigError(f"data.source: unknown data source '{source}'; {_suggest(source, list(_SOURCES))}")
+        raise ConfigError(
+            f"data.source: unknown data source '{source}'; {_suggest(source, list(_SOURCES))}"
+        )
     return _call(source, modality, seed, options, where)
 
 
-def _call(source: str, modality: str, seed: int, options: Mapping[str, Any], where: str) -> ModalityData:
+def _call(
+    source: str, modality: str, seed: int, options: Mapping[str, Any], where: str
+) -> ModalityData:
     """Call the user's own factory; whatever it raises becomes one clear line."""
     factory = load_attribute(source, "data.source")
     try:
         inspect.signature(factory).bind(modality, seed, **options)
     except TypeError as error:
-        raise ConfigError(f"data.source: '{source}' cannot be called with these options: {error}") from None
+        raise ConfigError(
+            f"data.source: '{source}' cannot be called with these options: {error}"
+        ) from None
     except ValueError:  # a factory written in C may have no signature to check
         pass
     try:
@@ -98,9 +122,13 @@ def _call(source: str, modality: str, seed: int, options: Mapping[str, Any], whe
     except SheafAlignError:
         raise
     except Exception as error:  # the user's own code may raise anything
-        raise DataError(f"{where}: '{source}' failed: {type(error).__name__}: {_one_line(error)}") from error
+        raise DataError(
+            f"{where}: '{source}' failed: {type(error).__name__}: {_one_line(error)}"
+        ) from error
     if not isinstance(data, ModalityData):
-        raise ConfigError(f"data.source: '{source}' returned {type(data).__name__}, not a ModalityData")
+        raise ConfigError(
+            f"data.source: '{source}' returned {type(data).__name__}, not a ModalityData"
+        )
     return data
 
 
@@ -109,7 +137,9 @@ def _shared(data: ModalityData) -> ModalityData:
     return replace(
         data,
         x=_frozen(data.x, np.float32),
-        event_ids=_frozen(data.event_ids, np.int64 if data.event_ids.dtype.kind in "iu" else data.event_ids.dtype),
+        event_ids=_frozen(
+            data.event_ids, np.int64 if data.event_ids.dtype.kind in "iu" else data.event_ids.dtype
+        ),
         split=_frozen(data.split, np.uint8),
         labels={name: _frozen(values, np.int64) for name, values in data.labels.items()},
     )
@@ -146,7 +176,9 @@ def _complete(options: Mapping[str, Any], info: SourceInfo) -> dict[str, Any]:
     known = {option.name: option for option in info.options}
     for name, value in options.items():
         if name not in known:
-            raise ConfigError(f"data.options: '{info.name}' has no option '{name}'; {_suggest(name, list(known))}")
+            raise ConfigError(
+                f"data.options: '{info.name}' has no option '{name}'; {_suggest(name, list(known))}"
+            )
         kinds = _KINDS[known[name].kind]
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             raise ConfigError(f"data.options.{name}: must be {known[name].kind}, not {value!r}")
@@ -165,7 +197,9 @@ def _stamp(options: Mapping[str, Any]) -> list[tuple[str, int, int, int]]:
                         pending.append(entry.path)
                     else:
                         status = entry.stat()
-                        found.append((entry.path, status.st_mtime_ns, status.st_ctime_ns, status.st_size))
+                        found.append(
+                            (entry.path, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
+                        )
         except OSError:  # what is wrong with the folder is said by its source
             continue
     return sorted(found)

@@ -25,16 +25,24 @@ ACTIONS = (
 SUBJECTS, TRIALS, RECORDINGS = 8, 4, 861
 _NAME = re.compile(r"a(\d+)_s(\d+)_t(\d+)_(\w+)\.mat")
 _SENSORS = {
-    "inertial": Sensor(InertialRecording(), "inertial", shape="(6, 128)", meaning="acceleration, angular velocity"),
-    "skeleton": Sensor(SkeletonRecording(), "skeleton", "frames", "(3, 20, 48)", "20 joints in 48 frames"),
-    "depth": Sensor(DepthRecording(), "depth", shape="(8, 48, 64)", meaning="depth (m) in 8 frames"),
+    "inertial": Sensor(
+        InertialRecording(), "inertial", shape="(6, 128)", meaning="acceleration, angular velocity"
+    ),
+    "skeleton": Sensor(
+        SkeletonRecording(), "skeleton", "frames", "(3, 20, 48)", "20 joints in 48 frames"
+    ),
+    "depth": Sensor(
+        DepthRecording(), "depth", shape="(8, 48, 64)", meaning="depth (m) in 8 frames"
+    ),
 }
 
 INFO = SourceInfo(
     name="utd-mhad",
     summary="UTD-MHAD: 27 actions of 8 subjects with an inertial sensor, skeletons and depth; split by subject.",
     origin="your files, from https://personal.utdallas.edu/~kehtar/UTD-MHAD.html",
-    modalities=tuple(Modality(name, sensor.shape, sensor.meaning) for name, sensor in _SENSORS.items()),
+    modalities=tuple(
+        Modality(name, sensor.shape, sensor.meaning) for name, sensor in _SENSORS.items()
+    ),
     options=OPTIONS,
     labels=(Labels("action", ACTIONS, "what the subject does"),),
 )
@@ -57,7 +65,9 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
 
 def present(folder: Path) -> list[str]:
     """Return the modalities of which there is a recording."""
-    return [name for name in _SENSORS if next(folder.rglob(f"a*_s*_t*_{name}.mat"), None) is not None]
+    return [
+        name for name in _SENSORS if next(folder.rglob(f"a*_s*_t*_{name}.mat"), None) is not None
+    ]
 
 
 def _frames(folder: Path, modality: str) -> Frames:
@@ -70,7 +80,9 @@ def _frames(folder: Path, modality: str) -> Frames:
             continue
         key = (int(match[1]), int(match[2]), int(match[3]))
         if not (1 <= key[0] <= len(ACTIONS) and 1 <= key[1] <= SUBJECTS and 1 <= key[2] <= TRIALS):
-            raise DataError(f"{path}: UTD-MHAD has actions a1 to a27, subjects s1 to s8 and trials t1 to t4")
+            raise DataError(
+                f"{path}: UTD-MHAD has actions a1 to a27, subjects s1 to s8 and trials t1 to t4"
+            )
         if key in found:
             raise DataError(f"{path}: is there twice, also as {found[key]}")
         found[key] = path

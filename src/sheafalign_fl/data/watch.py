@@ -25,9 +25,21 @@ INFO = SourceInfo(
     summary="Smartwatch exercises: accelerometer, gyroscope and their spectrum, split by subject.",
     origin="the package seglearn (BSD-3), an extra: pip install 'sheafalign-fl[watch]'",
     modalities=(
-        Modality("accelerometer", "(3, window)", "acceleration in x, y, z; unit variance over training subjects"),
-        Modality("gyroscope", "(3, window)", "angular velocity about x, y, z; unit variance over training subjects"),
-        Modality("spectrum", "(6, window // 2)", "log power spectrum of all six channels, without the mean"),
+        Modality(
+            "accelerometer",
+            "(3, window)",
+            "acceleration in x, y, z; unit variance over training subjects",
+        ),
+        Modality(
+            "gyroscope",
+            "(3, window)",
+            "angular velocity about x, y, z; unit variance over training subjects",
+        ),
+        Modality(
+            "spectrum",
+            "(6, window // 2)",
+            "log power spectrum of all six channels, without the mean",
+        ),
     ),
     options=(
         Option("window", "int", 128, "samples of a window; 50 are a second"),
@@ -51,7 +63,9 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
     """
     window, stride = int(options["window"]), int(options["stride"])
     if window < 8 or stride < 1:
-        raise ConfigError(f"watch: window must be 8 or more and stride 1 or more, not {window} and {stride}")
+        raise ConfigError(
+            f"watch: window must be 8 or more and stride 1 or more, not {window} and {stride}"
+        )
     test, validation = float(options["test"]), float(options["validation"])
     check_fractions(test, validation)
     x, event_ids, recording = _windows(window, stride)
@@ -62,7 +76,9 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
     fit = values[split == SPLITS.index("train")]
     if not len(fit):
         count = len(np.unique(subjects))
-        raise ConfigError(f"data.options: test {test} and validation {validation} take all of the {count} subjects")
+        raise ConfigError(
+            f"data.options: test {test} and validation {validation} take all of the {count} subjects"
+        )
     mean, scale = fit.mean(axis=(0, 2), keepdims=True), fit.std(axis=(0, 2), keepdims=True)
     return ModalityData(
         ((values - mean) / scale).astype(np.float32),
@@ -70,7 +86,9 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
         split,
         {"exercise": np.asarray(content["y"], dtype=np.int64)[recording]},
         {"exercise": tuple(content["y_labels"])},
-        (f"{len(np.unique(subjects))} subjects; tested on {sorted(set(subjects[split == 2].tolist()))}",),
+        (
+            f"{len(np.unique(subjects))} subjects; tested on {sorted(set(subjects[split == 2].tolist()))}",
+        ),
     )
 
 
@@ -87,7 +105,9 @@ def _view(modality: str, x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=2)
-def _windows(window: int, stride: int) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+def _windows(
+    window: int, stride: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
     """Return windows (N, 6, window), their event ids and their recordings."""
     parts, ids, recordings = [], [], []
     for index, recording in enumerate(_recordings()["X"]):
@@ -100,14 +120,20 @@ def _windows(window: int, stride: int) -> tuple[NDArray[np.float64], NDArray[np.
         recordings.append(np.full(len(starts), index))
     if not parts:
         raise ConfigError(f"watch: no recording is as long as the window of {window} samples")
-    return np.concatenate(parts), np.concatenate(ids).astype(np.int64), np.concatenate(recordings).astype(np.int64)
+    return (
+        np.concatenate(parts),
+        np.concatenate(ids).astype(np.int64),
+        np.concatenate(recordings).astype(np.int64),
+    )
 
 
 @lru_cache(maxsize=1)
 def _recordings() -> dict[str, Any]:
     spec = importlib.util.find_spec("seglearn")
     if spec is None or not spec.submodule_search_locations:
-        raise DataError("watch: the package seglearn is not installed; pip install 'sheafalign-fl[watch]'")
+        raise DataError(
+            "watch: the package seglearn is not installed; pip install 'sheafalign-fl[watch]'"
+        )
     path = Path(next(iter(spec.submodule_search_locations))) / "data" / "watch_dataset.npy"
     if not path.is_file():
         raise DataError(f"watch: seglearn is installed but lacks {path}")

@@ -11,7 +11,9 @@ from sheafalign_fl.errors import ConfigError
 Array = NDArray[Any]
 
 
-def cut(recording: Array, position: Array, usable: NDArray[np.bool_], *, window: int, stride: int) -> NDArray[np.intp]:
+def cut(
+    recording: Array, position: Array, usable: NDArray[np.bool_], *, window: int, stride: int
+) -> NDArray[np.intp]:
     """Return the rows of every window, (windows, window), each in order of time.
 
     A window is `window` usable frames of one recording at consecutive positions, from a position that `stride` divides.
@@ -47,7 +49,9 @@ def check_window(window: int, stride: int) -> None:
             raise ConfigError(f"data.options.{name}: must be 1 or more, not {value}")
 
 
-def any_ahead(values: NDArray[np.int64], recording: Array, position: Array, horizon: int) -> NDArray[np.int64]:
+def any_ahead(
+    values: NDArray[np.int64], recording: Array, position: Array, horizon: int
+) -> NDArray[np.int64]:
     """Return for each frame whether any of the next `horizon` frames of its recording has the value 1.
 
     `UNLABELLED` where none of them is known to be 1 and some are absent or not labelled.

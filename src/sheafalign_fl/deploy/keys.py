@@ -81,7 +81,9 @@ class RelayKeys:
 # ---- making ----------------------------------------------------------------------------------------------------------
 
 
-def init_keys(folder: Path, clients: Sequence[str], hosts: Sequence[str], days: int = RELAY_DAYS) -> None:
+def init_keys(
+    folder: Path, clients: Sequence[str], hosts: Sequence[str], days: int = RELAY_DAYS
+) -> None:
     """Make a certificate authority, the relay's certificate and every client's keys in the new `folder`.
 
     Parameters
@@ -100,12 +102,16 @@ def init_keys(folder: Path, clients: Sequence[str], hosts: Sequence[str], days: 
     """
     _check_names(clients, hosts)
     if not 0 <= days <= _CA_DAYS:
-        raise UserError(f"the relay's certificate cannot be valid for {days} days; the authority's is for {_CA_DAYS}")
+        raise UserError(
+            f"the relay's certificate cannot be valid for {days} days; the authority's is for {_CA_DAYS}"
+        )
     folder = folder.resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists already; keys are never overwritten, give another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))  # nobody else can read it
+    made = Path(
+        tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.")
+    )  # nobody else can read it
     try:
         _write(made / ".gitignore", b"*\n", private=False)
         _make(made, clients, hosts, days)
@@ -126,7 +132,11 @@ def _check_names(clients: Sequence[str], hosts: Sequence[str]) -> None:
         if clients.count(name) > 1:
             raise UserError(f"the client '{name}' is named twice")
     for host in hosts:
-        named = _HOST.fullmatch(host) and len(host) <= _LONGEST_HOST and not host.rpartition(".")[2].isdigit()
+        named = (
+            _HOST.fullmatch(host)
+            and len(host) <= _LONGEST_HOST
+            and not host.rpartition(".")[2].isdigit()
+        )
         if _address(host) is None and not named:
             raise UserError(f"'{host}' is no host name and no address; give it without a port")
 
@@ -153,12 +163,18 @@ def _make(folder: Path, clients: Sequence[str], hosts: Sequence[str], days: int)
         _write(own / "node.key", private, private=True)
         _write(own / "node.pub", public, private=False)
         _write(own / "seal.key", _pem(seals[name]), private=True)
-        _write(own / "peers.json", json.dumps({"name": name, "peers": peers}, indent=1).encode(), private=False)
+        _write(
+            own / "peers.json",
+            json.dumps({"name": name, "peers": peers}, indent=1).encode(),
+            private=False,
+        )
         _write(folder / "relay" / "clients" / f"{name}.pub", public, private=False)
 
 
 def _authority_certificate(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "SheafAlign-FL certificate authority")])
+    name = x509.Name(
+        [x509.NameAttribute(NameOID.COMMON_NAME, "SheafAlign-FL certificate authority")]
+    )
     usage = x509.KeyUsage(
         digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
         key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
@@ -189,7 +205,10 @@ def _relay_certificate(
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key()),
+            critical=False,
+        )
         .sign(authority, SHA256())
     )
 
@@ -225,7 +244,9 @@ def _text(key: X25519PublicKey) -> str:
 
 
 def _write(path: Path, content: bytes, *, private: bool) -> None:
-    for folder in reversed(path.parents):  # `parents=True` would give the outer ones the default mode
+    for folder in reversed(
+        path.parents
+    ):  # `parents=True` would give the outer ones the default mode
         folder.mkdir(exist_ok=True, mode=0o700)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "wb") as file:
@@ -244,7 +265,9 @@ def load_client_keys(folder: Path, name: str | None = None) -> ClientKeys:
     UserError
         Something is missing, readable by others, of the wrong kind, or belongs to another client.
     """
-    own = folder / "clients" / name if name is not None and (folder / "clients").is_dir() else folder
+    own = (
+        folder / "clients" / name if name is not None and (folder / "clients").is_dir() else folder
+    )
     own = own.resolve()
     content = _read(own / "peers.json")
     try:
@@ -256,7 +279,11 @@ def load_client_keys(folder: Path, name: str | None = None) -> ClientKeys:
             str(peer): X25519PublicKey.from_public_bytes(base64.b64decode(key, validate=True))
             for peer, key in facts["peers"].items()
         }
-        if not peers or owner in peers or len({key.public_bytes_raw() for key in peers.values()}) < len(peers):
+        if (
+            not peers
+            or owner in peers
+            or len({key.public_bytes_raw() for key in peers.values()}) < len(peers)
+        ):
             raise ValueError("the peers are not some other clients, each with a key of its own")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{own / 'peers.json'} is damaged ({error}); copy it again") from None
@@ -295,7 +322,9 @@ def load_relay_keys(folder: Path) -> RelayKeys:
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise UserError(f"{own / 'relay.key'} is no private key; copy it again") from None
     if key.public_key() != certificate.public_key():
-        raise UserError(f"{own / 'relay.key'} does not belong to {own / 'relay.crt'}; take both from one `keys init`")
+        raise UserError(
+            f"{own / 'relay.key'} does not belong to {own / 'relay.crt'}; take both from one `keys init`"
+        )
     clients = {path.stem: path for path in sorted((own / "clients").glob("*.pub"))}
     if not clients:
         raise UserError(f"{own / 'clients'} has no client's public key (NAME.pub)")
@@ -312,9 +341,15 @@ def _check_public_keys(clients: Mapping[str, Path]) -> None:
             key = load_ssh_public_key(content)
         except (ValueError, TypeError, UnsupportedAlgorithm):
             key = None
-        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
+        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(
+            key.curve, ec.SECP384R1
+        ):
             raise UserError(f"{path} is no public node key (ecdsa-sha2-nistp384); copy it again")
-        if (other := owners.setdefault(key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH), client)) != client:
+        if (
+            other := owners.setdefault(
+                key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH), client
+            )
+        ) != client:
             raise UserError(f"{path} is the key of client '{other}' too; every client has its own")
 
 
@@ -331,7 +366,9 @@ def _private(path: Path) -> bytes:
     """Return the content of a private file; refuse one that others can read."""
     content = _read(path)
     if path.stat().st_mode & 0o077:
-        raise UserError(f"others can read the private key {path}; make it yours alone: chmod 600 {path}")
+        raise UserError(
+            f"others can read the private key {path}; make it yours alone: chmod 600 {path}"
+        )
     return content
 
 
@@ -354,7 +391,9 @@ def _certificate(path: Path) -> x509.Certificate:
         raise UserError(f"{path} is no certificate; copy it again") from None
     now = datetime.now(UTC)
     if certificate.not_valid_after_utc < now:
-        raise UserError(f"the certificate {path} expired on {certificate.not_valid_after_utc:%Y-%m-%d}; make new keys")
+        raise UserError(
+            f"the certificate {path} expired on {certificate.not_valid_after_utc:%Y-%m-%d}; make new keys"
+        )
     if certificate.not_valid_before_utc > now:
         raise UserError(
             f"the certificate {path} is valid from {certificate.not_valid_before_utc:%Y-%m-%d} on; is the clock right?"

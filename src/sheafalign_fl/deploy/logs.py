@@ -41,7 +41,9 @@ def log_to(path: Path, *, terminal: bool = True) -> logging.Handler:
     if terminal:
         screen = logging.StreamHandler()
         screen.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-        screen.addFilter(lambda record: not hasattr(record, "facts"))  # the many lines of single exchanges
+        screen.addFilter(
+            lambda record: not hasattr(record, "facts")
+        )  # the many lines of single exchanges
         logger.addHandler(screen)
         logger.propagate = False
     return handler

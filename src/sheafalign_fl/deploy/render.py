@@ -61,7 +61,9 @@ def render(folder: Path, clients: Sequence[str], relay: str) -> list[Path]:
         raise UserError(f"{folder} exists already; give another folder")
     for client in clients:
         if not all(char.isalnum() or char in "._-" for char in client):
-            raise UserError(f"the client '{client}' cannot name a service; use letters, digits, '.', '_' and '-'")
+            raise UserError(
+                f"the client '{client}' cannot name a service; use letters, digits, '.', '_' and '-'"
+            )
     port = relay.rpartition(":")[2]
     state = "/var/lib/sheafalign"
     files = {
@@ -74,7 +76,9 @@ def render(folder: Path, clients: Sequence[str], relay: str) -> list[Path]:
     }
     for client in clients:
         command = _NODE.format(client=client, relay=relay, state=f"{state}/{client}")
-        files[f"systemd/sheafalign-node-{client}.service"] = _UNIT.format(what=f"node {client}", command=command)
+        files[f"systemd/sheafalign-node-{client}.service"] = _UNIT.format(
+            what=f"node {client}", command=command
+        )
     for name, text in files.items():
         write_atomically(folder / name, text.encode())
     return [folder / name for name in files]
@@ -86,7 +90,17 @@ def _compose(clients: Sequence[str], port: str) -> dict[str, object]:
     services: dict[str, object] = {
         "relay": {
             "image": "sheafalign-fl",
-            "command": ["relay", "--keys", "/keys", "--host", everywhere, "--port", port, "--state", "/state"],
+            "command": [
+                "relay",
+                "--keys",
+                "/keys",
+                "--host",
+                everywhere,
+                "--port",
+                port,
+                "--state",
+                "/state",
+            ],
             "volumes": ["./keys/relay:/keys:ro", "relay-state:/state", "./runs:/runs"],
             "ports": [f"{port}:{port}"],
             "restart": "on-failure",
@@ -102,5 +116,8 @@ def _compose(clients: Sequence[str], port: str) -> dict[str, object]:
             "depends_on": ["relay"],
             "restart": "on-failure",
         }  # fmt: skip
-    volumes: dict[str, object] = {"relay-state": {}, **{f"{client}-state": {} for client in clients}}
+    volumes: dict[str, object] = {
+        "relay-state": {},
+        **{f"{client}-state": {} for client in clients},
+    }
     return {"services": services, "volumes": volumes}

@@ -56,9 +56,18 @@ def _nodes(where: Deployment, state: Path) -> list[Cells]:
         told = " ".join(str(answer.get("error-message")).split())[-300:]
         raise RunError(f"the relay at {where.relay} does not answer: {told}")
     path = state / "registered.json"
-    known = {str(node): client for client, node in json.loads(path.read_text()).items()} if path.is_file() else {}
+    known = (
+        {str(node): client for client, node in json.loads(path.read_text()).items()}
+        if path.is_file()
+        else {}
+    )
     return [
-        (known.get(number := str(node["node-id"]), "?"), number, str(node["status"]), str(node["online-elapsed"]))
+        (
+            known.get(number := str(node["node-id"]), "?"),
+            number,
+            str(node["status"]),
+            str(node["online-elapsed"]),
+        )
         for node in answer.get("nodes", [])
     ]
 
@@ -66,7 +75,11 @@ def _nodes(where: Deployment, state: Path) -> list[Cells]:
 def _render(run: Path | None, nodes: Sequence[Cells]) -> list[RenderableType]:
     parts: list[RenderableType] = []
     if nodes:
-        parts.append(rich_table(Table("Nodes", ("client", "node", "status", "since"), tuple(nodes), text_columns=4)))
+        parts.append(
+            rich_table(
+                Table("Nodes", ("client", "node", "status", "since"), tuple(nodes), text_columns=4)
+            )
+        )
     if run is not None:
         parts += _run_parts(RunFolder(run))
     return parts or ["no node has connected yet"]
@@ -86,7 +99,10 @@ def _run_parts(folder: RunFolder) -> list[RenderableType]:
     return [
         f"{settings.name}: {status['state']}{reason}, {done}{pace}",
         rich_table(_client_table(folder, settings, exchanges[-1] if exchanges else None)),
-        *(f"exchange {row['exchange']}: {row['client']} {row['event']}: {row['reason']}" for row in absences[-5:]),
+        *(
+            f"exchange {row['exchange']}: {row['client']} {row['event']}: {row['reason']}"
+            for row in absences[-5:]
+        ),
     ]
 
 
@@ -110,5 +126,12 @@ def _client_table(folder: RunFolder, settings: Settings, last: Mapping[str, Any]
         )
         for name, client in settings.clients.items()
     )
-    columns = ("client", "modality", "last exchange", *(f"{part} ms" for part in _PARTS), "up", "down")
+    columns = (
+        "client",
+        "modality",
+        "last exchange",
+        *(f"{part} ms" for part in _PARTS),
+        "up",
+        "down",
+    )
     return Table("Clients", columns, rows, text_columns=3)

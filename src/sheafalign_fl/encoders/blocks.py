@@ -48,12 +48,20 @@ def shrink(what: str, sizes: Sequence[int], strides: Sequence[Sequence[int]]) ->
     least = [size + 1 if size > 1 else 1 for size in least]
     if any(size < smallest for size, smallest in zip(sizes, least, strict=True)):
         needed, given = (" x ".join(map(str, numbers)) for numbers in (least, sizes))
-        raise ValueError(f"{what} inputs must be {needed} or larger, not {given}; fewer widths need less")
+        raise ValueError(
+            f"{what} inputs must be {needed} or larger, not {given}; fewer widths need less"
+        )
     return left
 
 
 def conv(
-    inputs: int, outputs: int, kernel: Sequence[int], stride: Sequence[int], *, groups: int = 1, padding: str = "zeros"
+    inputs: int,
+    outputs: int,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    *,
+    groups: int = 1,
+    padding: str = "zeros",
 ) -> nn.Module:
     """Return a convolution along as many axes as `kernel` has entries; size -> ceil(size / stride).
 
@@ -66,7 +74,9 @@ def conv(
         raise ValueError(f"kernels must be odd, not {' x '.join(map(str, kernel))}")
     margins = tuple(size // 2 for size in kernel)
     kind = _CONVOLUTIONS[len(kernel)]
-    return kind(inputs, outputs, tuple(kernel), tuple(stride), margins, groups=groups, padding_mode=padding)
+    return kind(
+        inputs, outputs, tuple(kernel), tuple(stride), margins, groups=groups, padding_mode=padding
+    )
 
 
 class Residual(nn.Module):
@@ -90,7 +100,12 @@ class Residual(nn.Module):
 
 
 def separable(
-    inputs: int, outputs: int, kernel: Sequence[int], stride: Sequence[int], *, padding: str = "zeros"
+    inputs: int,
+    outputs: int,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    *,
+    padding: str = "zeros",
 ) -> Residual:
     """Return a residual block that mixes places channel by channel, then channels place by place."""
     ones = [1] * len(kernel)
@@ -167,11 +182,16 @@ class ConvEncoder(nn.Module):
         channels, *sizes = input_shape
         left = shrink(what, sizes, strides)
         self.register_buffer("places", _places(sizes) if coordinates else None, persistent=False)
-        layers = [conv(channels + coordinates * len(sizes), widths[0], kernel, strides[0], **padding)]
+        layers = [
+            conv(channels + coordinates * len(sizes), widths[0], kernel, strides[0], **padding)
+        ]
         layers += [norm(widths[0]), nn.GELU()]
         for (inputs, outputs), stride in zip(pairwise(widths), strides[1:], strict=True):
             layers.append(block(inputs, outputs, kernel, stride, **padding))
-            layers += [block(outputs, outputs, kernel, [1] * len(sizes), **padding) for _ in range(blocks - 1)]
+            layers += [
+                block(outputs, outputs, kernel, [1] * len(sizes), **padding)
+                for _ in range(blocks - 1)
+            ]
         self.layers = nn.Sequential(*layers, norm(widths[-1]), nn.GELU())
         self.head = CellsHead(widths[-1], left, grid, dim)
 

@@ -43,9 +43,13 @@ class PointsEncoder(nn.Module):
         for inputs, outputs in pairwise([features + _COORDINATES, *widths]):
             layers += [nn.Linear(inputs, outputs), nn.LayerNorm(outputs), nn.ReLU()]
         self.point = nn.Sequential(*layers)
-        self.frame = nn.Sequential(nn.Linear(2 * widths[-1], hidden), nn.LayerNorm(hidden), nn.GELU())
+        self.frame = nn.Sequential(
+            nn.Linear(2 * widths[-1], hidden), nn.LayerNorm(hidden), nn.GELU()
+        )
         # One frame alone is normalised already, and a group norm over one place could leave nothing of it.
-        mixing = [separable(hidden, hidden, (3,), (1,)), norm(hidden), nn.GELU()] if frames > 1 else []
+        mixing = (
+            [separable(hidden, hidden, (3,), (1,)), norm(hidden), nn.GELU()] if frames > 1 else []
+        )
         self.frames = nn.Sequential(*mixing)
         self.head = CellsHead(hidden, (frames,), (grid,), dim)
 

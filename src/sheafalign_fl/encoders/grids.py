@@ -5,7 +5,15 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from sheafalign_fl.encoders.blocks import CellsHead, ConvEncoder, Residual, conv, norm, separable, shrink
+from sheafalign_fl.encoders.blocks import (
+    CellsHead,
+    ConvEncoder,
+    Residual,
+    conv,
+    norm,
+    separable,
+    shrink,
+)
 
 
 class CameraEncoder(ConvEncoder):
@@ -23,7 +31,14 @@ class CameraEncoder(ConvEncoder):
         """Halve both sides once for each entry of `widths`; pool to at most `grid` x `grid` cells."""
         strides = [(2, 2)] * len(widths)
         super().__init__(
-            "camera", input_shape, dim, widths=widths, strides=strides, kernel=(3, 3), grid=(grid, grid), blocks=blocks
+            "camera",
+            input_shape,
+            dim,
+            widths=widths,
+            strides=strides,
+            kernel=(3, 3),
+            grid=(grid, grid),
+            blocks=blocks,
         )
 
 
@@ -45,7 +60,14 @@ class DepthEncoder(ConvEncoder):
         """Halve both sides once for each entry of `widths`; pool to at most `grid` x `grid` cells."""
         strides = [(2, 2)] * len(widths)
         super().__init__(
-            "depth", input_shape, dim, widths=widths, strides=strides, kernel=(3, 3), grid=(grid, grid), blocks=blocks
+            "depth",
+            input_shape,
+            dim,
+            widths=widths,
+            strides=strides,
+            kernel=(3, 3),
+            grid=(grid, grid),
+            blocks=blocks,
         )
 
 
@@ -130,7 +152,14 @@ class CsiEncoder(ConvEncoder):
         """
         strides = _towards_square(input_shape[1:], len(widths))
         super().__init__(
-            "csi", input_shape, dim, widths=widths, strides=strides, kernel=(3, 3), grid=(grid, grid), blocks=blocks
+            "csi",
+            input_shape,
+            dim,
+            widths=widths,
+            strides=strides,
+            kernel=(3, 3),
+            grid=(grid, grid),
+            blocks=blocks,
         )
 
 
@@ -174,7 +203,10 @@ class SkeletonEncoder(nn.Module):
         layers: list[nn.Module] = [conv(coordinates, widths[0], window, halve)]
         for inputs, outputs in pairwise(widths):
             mix = nn.Sequential(norm(inputs), _MixJoints(joints, joints), nn.GELU())
-            layers += [Residual(mix, inputs, inputs, (1, 1)), separable(inputs, outputs, window, halve)]
+            layers += [
+                Residual(mix, inputs, inputs, (1, 1)),
+                separable(inputs, outputs, window, halve),
+            ]
         self.layers = nn.Sequential(*layers, _MixJoints(joints, parts), norm(widths[-1]), nn.GELU())
         self.head = CellsHead(widths[-1], (parts, left), (parts, grid), dim)
 

@@ -15,7 +15,9 @@ from sheafalign_fl.encoders.blocks import norm, positive
 class VectorEncoder(nn.Module):
     """Multilayer perceptron: (B, F) -> (B, dim)."""
 
-    def __init__(self, input_shape: Sequence[int], dim: int, *, hidden: int = 256, depth: int = 2) -> None:
+    def __init__(
+        self, input_shape: Sequence[int], dim: int, *, hidden: int = 256, depth: int = 2
+    ) -> None:
         """Make `depth` hidden layers of `hidden` units, each with LayerNorm and GELU."""
         super().__init__()
         widths = [input_shape[0], *[hidden] * depth]
@@ -49,7 +51,11 @@ class SignalEncoder(nn.Module):
         layers: list[nn.Module] = []
         length = input_shape[1]
         for inputs, outputs in pairwise([input_shape[0], *widths]):
-            layers += [nn.Conv1d(inputs, outputs, kernel, stride=2, padding=kernel // 2), norm(outputs), nn.GELU()]
+            layers += [
+                nn.Conv1d(inputs, outputs, kernel, stride=2, padding=kernel // 2),
+                norm(outputs),
+                nn.GELU(),
+            ]
             length = (length + 1) // 2
         cells = min(positive(grid), length)
         self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool1d(cells), nn.Flatten())
@@ -64,7 +70,12 @@ class ImageEncoder(nn.Module):
     """2-D convolutional network: (B, C, H, W) -> (B, dim), for H and W of 4 or more."""
 
     def __init__(
-        self, input_shape: Sequence[int], dim: int, *, widths: Sequence[int] = (16, 32, 64), grid: int = 4
+        self,
+        input_shape: Sequence[int],
+        dim: int,
+        *,
+        widths: Sequence[int] = (16, 32, 64),
+        grid: int = 4,
     ) -> None:
         """Make one strided convolution for each entry of `widths`, then pool to at most `grid` x `grid` cells.
 

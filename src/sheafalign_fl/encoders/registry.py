@@ -65,15 +65,31 @@ ENCODERS: dict[str, EncoderInfo] = {
         EncoderInfo("image", ImageEncoder, ("(C, H, W)",), "any small image", (3, 32, 32)),
         EncoderInfo("camera", CameraEncoder, ("(C, H, W)",), "camera pictures", (3, 64, 64)),
         EncoderInfo("depth", DepthEncoder, ("(C, H, W)",), "depth cameras", (1, 64, 64)),
-        EncoderInfo("range-image", RangeImageEncoder, ("(C, H, W)",), "LiDAR range images", (2, 16, 512)),
-        EncoderInfo("points", PointsEncoder, ("(F, N)", "(T, F, N)"), "LiDAR or radar point clouds", (4, 5, 128)),
+        EncoderInfo(
+            "range-image", RangeImageEncoder, ("(C, H, W)",), "LiDAR range images", (2, 16, 512)
+        ),
+        EncoderInfo(
+            "points",
+            PointsEncoder,
+            ("(F, N)", "(T, F, N)"),
+            "LiDAR or radar point clouds",
+            (4, 5, 128),
+        ),
         EncoderInfo("scan", ScanEncoder, ("(C, A)",), "LiDAR scans of one ring", (1, 360)),
-        EncoderInfo("radar", RadarEncoder, ("(C, H, W)",), "range-angle or range-Doppler maps", (1, 64, 64)),
+        EncoderInfo(
+            "radar", RadarEncoder, ("(C, H, W)",), "range-angle or range-Doppler maps", (1, 64, 64)
+        ),
         EncoderInfo("beam", BeamEncoder, ("(B,)", "(T, B)"), "power of radio beams", (64,)),
-        EncoderInfo("inertial", InertialEncoder, ("(C, T)",), "accelerometers, gyroscopes", (6, 128)),
-        EncoderInfo("skeleton", SkeletonEncoder, ("(D, J, T)",), "joints of a body in time", (3, 20, 64)),
+        EncoderInfo(
+            "inertial", InertialEncoder, ("(C, T)",), "accelerometers, gyroscopes", (6, 128)
+        ),
+        EncoderInfo(
+            "skeleton", SkeletonEncoder, ("(D, J, T)",), "joints of a body in time", (3, 20, 64)
+        ),
         EncoderInfo("csi", CsiEncoder, ("(L, S, T)",), "Wi-Fi channel state", (3, 114, 10)),
-        EncoderInfo("linear", LinearEncoder, ("(F,)",), "features of a frozen foundation model", (768,)),
+        EncoderInfo(
+            "linear", LinearEncoder, ("(F,)",), "features of a frozen foundation model", (768,)
+        ),
     )
 }
 """The built-in encoders by name."""
@@ -102,9 +118,13 @@ def build_encoder(
     try:
         encoder = factory(tuple(input_shape), settings.dim, **settings.encoder_options)
     except Exception as error:  # whatever the user's own code raises
-        raise ConfigError(f"{where}: cannot be made with options {settings.encoder_options}: {error}") from None
+        raise ConfigError(
+            f"{where}: cannot be made with options {settings.encoder_options}: {error}"
+        ) from None
     if not isinstance(encoder, nn.Module):
-        raise ConfigError(f"{where}: the factory returned {type(encoder).__name__}, not a torch.nn.Module")
+        raise ConfigError(
+            f"{where}: the factory returned {type(encoder).__name__}, not a torch.nn.Module"
+        )
     if any(isinstance(module, _BatchNorm) for module in encoder.modules()):
         raise ConfigError(
             f"{where}: uses batch norm, which a repeated forward pass would change; use GroupNorm instead"
@@ -116,18 +136,26 @@ def build_encoder(
 def _factory(where: str, name: str, input_shape: tuple[int, ...]) -> EncoderFactory:
     if name == "auto":
         if len(input_shape) not in _BY_AXES:
-            raise ConfigError(f"{where}: no built-in encoder takes inputs of shape {input_shape}; give one of your own")
+            raise ConfigError(
+                f"{where}: no built-in encoder takes inputs of shape {input_shape}; give one of your own"
+            )
         name = _BY_AXES[len(input_shape)]
     if name in ENCODERS:
         info = ENCODERS[name]
         if not info.takes(len(input_shape)):
             shapes = " or ".join(info.shapes)
-            raise ConfigError(f"{where}: takes inputs {shapes}, but the data has shape {input_shape}")
+            raise ConfigError(
+                f"{where}: takes inputs {shapes}, but the data has shape {input_shape}"
+            )
         return info.factory
     if ":" in name:
         return load_attribute(name, where)  # type: ignore[no-any-return]
     close = difflib.get_close_matches(name, ["auto", *ENCODERS], n=1)
-    hint = f"did you mean '{close[0]}'?" if close else f"known: auto, {', '.join(ENCODERS)}, or package.module:factory"
+    hint = (
+        f"did you mean '{close[0]}'?"
+        if close
+        else f"known: auto, {', '.join(ENCODERS)}, or package.module:factory"
+    )
     raise ConfigError(f"{where}: unknown encoder; {hint}")
 
 
@@ -140,7 +168,9 @@ def _check_output(where: str, encoder: nn.Module, input_shape: tuple[int, ...], 
     except Exception as error:  # whatever the user's own code raises
         raise ConfigError(f"{where}: fails on inputs of shape {input_shape}: {error}") from None
     if any(not torch.equal(value, before[name]) for name, value in encoder.state_dict().items()):
-        raise ConfigError(f"{where}: a forward pass changes its state, which a repeated one would change again")
+        raise ConfigError(
+            f"{where}: a forward pass changes its state, which a repeated one would change again"
+        )
     if not isinstance(output, torch.Tensor) or tuple(output.shape) != (2, dim):
         shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
         raise ConfigError(f"{where}: must return (B, {dim}) but for B = 2 returned {shape}")

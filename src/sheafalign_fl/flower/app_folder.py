@@ -57,6 +57,8 @@ def make_app_folder(destination: Path) -> Path:
         for file in sorted(source.glob("*.py")):
             shutil.copy(file, destination / package / file.name)
     (destination / "LICENSE").write_text("Apache-2.0\n", encoding="ascii")
-    text = _PYPROJECT.format(version=__version__, flwr=flwr.__version__, server=SERVER_APP, client=CLIENT_APP)
+    text = _PYPROJECT.format(
+        version=__version__, flwr=flwr.__version__, server=SERVER_APP, client=CLIENT_APP
+    )
     (destination / "pyproject.toml").write_text(text, encoding="ascii")
     return destination

@@ -41,10 +41,14 @@ def find_ca(keys: Path) -> Path:
     for path in (keys / "ca.crt", keys / "relay" / "ca.crt", keys / "ca" / "ca.crt"):
         if path.is_file():
             return path
-    raise UserError(f"there is no ca.crt in {keys}; give --keys a folder that `sheafalign keys init` made")
+    raise UserError(
+        f"there is no ca.crt in {keys}; give --keys a folder that `sheafalign keys init` made"
+    )
 
 
-def run_deployed(settings: Settings, folder: RunFolder, deployment: Deployment, *, resume: bool = False) -> None:
+def run_deployed(
+    settings: Settings, folder: RunFolder, deployment: Deployment, *, resume: bool = False
+) -> None:
     """Run a federation to its end on a relay.
 
     The run folder is the relay's: on this machine, if the relay is. If it is not, this raises `ElsewhereError` at the
@@ -64,4 +68,6 @@ def run_deployed(settings: Settings, folder: RunFolder, deployment: Deployment, 
             link.flwr("stop", run_id)
             raise
     if not folder.summary.is_file():
-        raise ElsewhereError(f"the run has completed; its folder is {folder.path.resolve()} on the relay's machine")
+        raise ElsewhereError(
+            f"the run has completed; its folder is {folder.path.resolve()} on the relay's machine"
+        )

@@ -144,7 +144,10 @@ class FleetConnection:
         answer = self._call(self._client.PullMessages, PullMessagesRequest(node=self._node))
         if not answer.messages_list:
             return None
-        described, tree = message_from_proto(answer.messages_list[0]), answer.message_object_trees[0]
+        described, tree = (
+            message_from_proto(answer.messages_list[0]),
+            answer.message_object_trees[0],
+        )
         run_id, message_id = described.metadata.run_id, described.metadata.message_id
         pull = make_pull_object_fn_protobuf(
             lambda request: self._persist(self._client.PullObject, request), self._node, run_id
@@ -157,7 +160,9 @@ class FleetConnection:
             backoff_cap=0.5,
         )
         confirm = make_confirm_message_received_fn_protobuf(
-            lambda request: self._persist(self._client.ConfirmMessageReceived, request), self._node, run_id
+            lambda request: self._persist(self._client.ConfirmMessageReceived, request),
+            self._node,
+            run_id,
         )
         confirm(message_id)
         message = inflate_object_from_contents(message_id, contents)
@@ -182,7 +187,10 @@ class FleetConnection:
                 ),
             )
             push = make_push_object_fn_protobuf(
-                lambda request: self._persist(self._client.PushObject, request), self._node, run_id, answer.session_id
+                lambda request: self._persist(self._client.PushObject, request),
+                self._node,
+                run_id,
+                answer.session_id,
             )
             for object_id in answer.objects_to_push:
                 push(object_id, objects[object_id].deflate())
@@ -221,7 +229,11 @@ class FleetConnection:
         if status in (502, 503, 504):
             return RelayUnreachableError(f"the relay at {self._address} answers {status}")
         told = FlowerError.from_json(error.response.text)
-        reason = told.message + (f" ({told.public_details})" if told and told.public_details else "") if told else ""
+        reason = (
+            told.message + (f" ({told.public_details})" if told and told.public_details else "")
+            if told
+            else ""
+        )
         reason = reason or error.response.text[:200] or f"HTTP {status}"
         return FleetError(status, " ".join(reason.split()))
 
@@ -241,7 +253,9 @@ class FleetConnection:
             cause = cause.__cause__ or cause.__context__
         hint = "" if self._known else "; a relay with keys takes nodes with --keys only"
         told = str(error) or type(error).__name__
-        return RelayUnreachableError(f"the relay at {self._address} cannot be reached: {told}{hint}")
+        return RelayUnreachableError(
+            f"the relay at {self._address} cannot be reached: {told}{hint}"
+        )
 
 
 class FleetError(RunError):

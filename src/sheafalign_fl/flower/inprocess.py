@@ -36,10 +36,14 @@ _run_ids = itertools.count(1)
 class InProcessGrid(Grid):
     """A Grid whose nodes are contexts in this process."""
 
-    def __init__(self, client_app: ClientApp, contexts: Mapping[int, Context], workers: int) -> None:
+    def __init__(
+        self, client_app: ClientApp, contexts: Mapping[int, Context], workers: int
+    ) -> None:
         """Serve `contexts` (node id -> context), at most `workers` of them at the same time."""
         self._app, self._contexts = client_app, dict(contexts)
-        self._threads = {node: ThreadPoolExecutor(1, thread_name_prefix=f"client-{node}") for node in contexts}
+        self._threads = {
+            node: ThreadPoolExecutor(1, thread_name_prefix=f"client-{node}") for node in contexts
+        }
         self._at_work = threading.BoundedSemaphore(workers)
         self._futures: dict[str, Future[Message]] = {}
         self._ids = itertools.count(1)
@@ -55,7 +59,12 @@ class InProcessGrid(Grid):
         return self._run
 
     def create_message(
-        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
     ) -> Message:
         """Make a message; Flower deprecates this in favour of `Message`."""
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
@@ -70,24 +79,38 @@ class InProcessGrid(Grid):
         for message in messages:
             message_id = str(next(self._ids))
             message.metadata.__dict__["_message_id"] = message_id
-            self._futures[message_id] = self._threads[message.metadata.dst_node_id].submit(self._serve, message)
+            self._futures[message_id] = self._threads[message.metadata.dst_node_id].submit(
+                self._serve, message
+            )
             ids.append(message_id)
         return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Return the replies that are there, after waiting a moment for the first one."""
-        wanted = {message_id: self._futures[message_id] for message_id in message_ids if message_id in self._futures}
+        wanted = {
+            message_id: self._futures[message_id]
+            for message_id in message_ids
+            if message_id in self._futures
+        }
         if not wanted:
             return []
         wait_for(wanted.values(), timeout=_LONG_POLL, return_when="FIRST_COMPLETED")
         ready = [message_id for message_id, future in wanted.items() if future.done()]
         return [self._futures.pop(message_id).result() for message_id in ready]
 
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
         """Push `messages` and wait for all replies, at most `timeout` seconds."""
-        waiting = {message_id: self._futures[message_id] for message_id in self.push_messages(messages)}
+        waiting = {
+            message_id: self._futures[message_id] for message_id in self.push_messages(messages)
+        }
         wait_for(waiting.values(), timeout=timeout)
-        return [self._futures.pop(message_id).result() for message_id, future in waiting.items() if future.done()]
+        return [
+            self._futures.pop(message_id).result()
+            for message_id, future in waiting.items()
+            if future.done()
+        ]
 
     def close(self) -> None:
         """Let the threads finish what they are doing, drop what they have not begun, and end them."""
@@ -98,7 +121,9 @@ class InProcessGrid(Grid):
         with self._at_work:
             try:
                 return self._app(message, self._contexts[message.metadata.dst_node_id])
-            except Exception as error:  # a client that raises must not end the federation; Flower does the same
+            except (
+                Exception
+            ) as error:  # a client that raises must not end the federation; Flower does the same
                 return raised(error, message)
 
 
@@ -129,9 +154,15 @@ def run_inprocess(
     """
     run_id = next(_run_ids)
     act_as(run_id, 1)
-    config: UserConfig = {"config": encode(settings), "run-dir": str(folder.path.resolve()), "resume": resume}
+    config: UserConfig = {
+        "config": encode(settings),
+        "run-dir": str(folder.path.resolve()),
+        "resume": resume,
+    }
     contexts = {
-        index + 2: Context(run_id, index + 2, {"client": client, "resident": True}, RecordDict(), dict(config))
+        index + 2: Context(
+            run_id, index + 2, {"client": client, "resident": True}, RecordDict(), dict(config)
+        )
         for index, client in enumerate(settings.clients)
     }
     app: ClientApp = client_app or load_attribute(CLIENT_APP, "the client app")
@@ -149,9 +180,13 @@ def check_resources(settings: Settings) -> None:
     """Raise `ConfigError` if this machine cannot give a single client the resources that it is to have."""
     resources, gpus = settings.resources, torch.cuda.device_count()
     if resources.cpus > processors():
-        raise ConfigError(f"resources.cpus is {resources.cpus} but there are only {processors()} processors; lower it")
+        raise ConfigError(
+            f"resources.cpus is {resources.cpus} but there are only {processors()} processors; lower it"
+        )
     if resources.gpus > gpus:
-        raise ConfigError(f"resources.gpus is {resources.gpus:g} but torch finds {gpus} CUDA devices; lower it")
+        raise ConfigError(
+            f"resources.gpus is {resources.gpus:g} but torch finds {gpus} CUDA devices; lower it"
+        )
 
 
 def worker_count(settings: Settings) -> int:
@@ -166,7 +201,9 @@ def worker_count(settings: Settings) -> int:
 def processors() -> int:
     """Return the number of processors that this process may use, which a container limits below the machine's."""
     limit = Path("/sys/fs/cgroup/cpu.max")
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    available = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     if limit.is_file():
         quota, period = limit.read_text(encoding="ascii").split()[:2]
         if quota != "max":

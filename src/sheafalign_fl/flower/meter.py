@@ -45,7 +45,10 @@ class TrafficMeter:
         if method == "PullMessages" and len(response.content) > _EMPTY_PULL:
             kind = "messages"
         up_head, up_body = _head(context.request), len(context.request.content)
-        down_head, down_body = _head(response), int(response.headers.get("content-length", len(response.content)))
+        down_head, down_body = (
+            _head(response),
+            int(response.headers.get("content-length", len(response.content))),
+        )
         with self._lock:
             self._counts[f"{kind} up"] += up_head + up_body
             self._counts[f"{kind} down"] += down_head + down_body

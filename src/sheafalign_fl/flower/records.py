@@ -21,7 +21,9 @@ _CLIENT_RAISED = 3
 """Flower's ErrorCode.CLIENT_APP_RAISED_EXCEPTION, which has no public name."""
 
 
-def pack(fields: Mapping[str, Scalar] | None = None, frames: Mapping[str, bytes] | None = None) -> RecordDict:
+def pack(
+    fields: Mapping[str, Scalar] | None = None, frames: Mapping[str, bytes] | None = None
+) -> RecordDict:
     """Return a content with scalar `fields` and one frame for each client name in `frames`."""
     content: dict[str, Scalar] = dict(fields or {})
     content.update({_FRAME + name: frame for name, frame in (frames or {}).items()})
@@ -70,7 +72,9 @@ def wire_bytes(message: Message) -> int:
 
     It is counted by serialising, not by a formula. What HTTP and TLS add is not part of it.
     """
-    with no_object_id_recompute():  # every object's hash is part of its parent's bytes; once is enough
+    with (
+        no_object_id_recompute()
+    ):  # every object's hash is part of its parent's bytes; once is enough
         size = len(message.deflate())
         if message.has_content():
             size += len(message.content.deflate())

@@ -40,7 +40,15 @@ class RelaySettings:
 
     def command(self) -> list[str]:
         """Return the flower-superlink command that the relay is."""
-        words = ["flower-superlink", "--host", self.host, "--port", str(self.port), "--isolation", "subprocess"]
+        words = [
+            "flower-superlink",
+            "--host",
+            self.host,
+            "--port",
+            str(self.port),
+            "--isolation",
+            "subprocess",
+        ]
         words += ["--disable-runtime-dependency-installation"]
         if self.database is not None:
             words += ["--database", str(self.database)]
@@ -74,7 +82,9 @@ def relay(settings: RelaySettings) -> Iterator[subprocess.Popen[bytes]]:
         host = "127.0.0.1" if settings.host in _EVERYWHERE else settings.host
         process = start_superlink(settings.command(), host, settings.port, environment, log)
         if settings.keys is not None:
-            link = SuperLink.at(f"{host}:{settings.port}", state / "control", settings.keys.ca, environment)
+            link = SuperLink.at(
+                f"{host}:{settings.port}", state / "control", settings.keys.ca, environment
+            )
             save_registered(registered, _register(settings.keys, link))
         yield process
 

@@ -77,7 +77,9 @@ class NodeSettings:
         else:
             words += ["--root-certificates", str(self.credentials.ca)]
             words += ["--auth-supernode-private-key", str(self.credentials.key_path)]
-        config = " ".join(f"{name}={json.dumps(value)}" for name, value in self.node_config().items())
+        config = " ".join(
+            f"{name}={json.dumps(value)}" for name, value in self.node_config().items()
+        )
         return [*words, "--node-config", config]
 
 
@@ -143,7 +145,12 @@ class ResidentNode:
             return
         write_atomically(self._mark, str(node_id).encode())
         self._told_unreachable = False
-        _log.info("connected to %s as client '%s' (node %d)", self._settings.relay, self._settings.client, node_id)
+        _log.info(
+            "connected to %s as client '%s' (node %d)",
+            self._settings.relay,
+            self._settings.client,
+            node_id,
+        )
 
     def _forget_predecessor(self) -> None:
         """Take down the connection of a process that was killed: only that leaves a mark in the locked folder."""
@@ -195,8 +202,12 @@ class ResidentNode:
                 self._stop.wait(_RETRY_SECONDS)
                 continue
             except FleetError as error:
-                if error.status == _UNAUTHORISED:  # the relay was started anew and knows this node by another number
-                    _log.warning("the relay does not know this connection any more; connecting again")
+                if (
+                    error.status == _UNAUTHORISED
+                ):  # the relay was started anew and knows this node by another number
+                    _log.warning(
+                        "the relay does not know this connection any more; connecting again"
+                    )
                     self._mark.unlink(missing_ok=True)
                     self._connect()
                 else:  # the run has ended meanwhile, or the message is gone: not this node's affair
@@ -220,12 +231,18 @@ class ResidentNode:
         begun = time.perf_counter()
         try:
             reply = self._app(message, context)
-        except Exception as error:  # a client that raises must not end the node; Flower does the same
+        except (
+            Exception
+        ) as error:  # a client that raises must not end the node; Flower does the same
             _log.exception("%s failed", kind)
             reply = raised(error, message)
         worked = time.perf_counter() - begun
         self._connection.reply(reply)
-        facts = {"run": run_id, "client": self._settings.client, "exchange": message.metadata.group_id}
+        facts = {
+            "run": run_id,
+            "client": self._settings.client,
+            "exchange": message.metadata.group_id,
+        }
         _log.info("%s", kind, extra={"facts": facts | {"worked": round(worked, 6)}})
         if kind == "query.finish":
             self._contexts.pop(run_id, None)
@@ -252,5 +269,7 @@ def _locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UserError(f"another node is at work in {folder}; one node serves one client") from None
+            raise UserError(
+                f"another node is at work in {folder}; one node serves one client"
+            ) from None
         yield

@@ -72,7 +72,13 @@ def _superlink(home: Path, environment: dict[str, str], folder: RunFolder) -> It
     (home / "ray").mkdir()
     log = home / "superlink.log"
     command = ["flower-superlink", "--insecure", "--simulation", "--isolation", "subprocess"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--disable-runtime-dependency-installation"]
+    command += [
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--disable-runtime-dependency-installation",
+    ]
     try:
         start_superlink(command, "127.0.0.1", port, environment, log)
         yield f"127.0.0.1:{port}"

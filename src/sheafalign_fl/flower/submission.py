@@ -20,7 +20,12 @@ _TOLERATED = 3
 
 
 def submit(
-    settings: Settings, folder: RunFolder, link: SuperLink, *, resume: bool, options: tuple[str, ...] = ()
+    settings: Settings,
+    folder: RunFolder,
+    link: SuperLink,
+    *,
+    resume: bool,
+    options: tuple[str, ...] = (),
 ) -> str:
     """Submit a run and return Flower's id of it; raise `RunError` if Flower does not take it."""
     app = link.home / "app"
@@ -39,7 +44,9 @@ def submit(
     return str(answer["run-id"])
 
 
-def wait(run_id: str, folder: RunFolder, link: SuperLink, log: str = "flower.log", most: float = 30.0) -> None:
+def wait(
+    run_id: str, folder: RunFolder, link: SuperLink, log: str = "flower.log", most: float = 30.0
+) -> None:
     """Wait until the run has ended; raise if it did not end well, by its own account and by Flower's.
 
     Flower is asked every `most` seconds at least, in case the run's end does not come to the run folder.
@@ -65,9 +72,13 @@ def wait(run_id: str, folder: RunFolder, link: SuperLink, log: str = "flower.log
         error = SheafAlignError(status["reason"])
         error.exit_code = int(status.get("exit_code", 1))
         raise error
-    elsewhere = status["state"] == "new"  # the relay is another machine, and so is the run folder that it wrote
+    elsewhere = (
+        status["state"] == "new"
+    )  # the relay is another machine, and so is the run folder that it wrote
     if flower != "finished:completed" or not (elsewhere or status["state"] == "completed"):
-        raise RunError(f"Flower says that the run is {flower} ({details or 'no reason given'}); see {log}")
+        raise RunError(
+            f"Flower says that the run is {flower} ({details or 'no reason given'}); see {log}"
+        )
 
 
 def flower_status(run_id: str, link: SuperLink) -> tuple[str, str]:

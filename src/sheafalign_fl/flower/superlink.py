@@ -28,14 +28,20 @@ class SuperLink:
     environment: Mapping[str, str]
 
     @classmethod
-    def at(cls, address: str, home: Path, ca: Path | None, environment: Mapping[str, str] | None = None) -> "SuperLink":
+    def at(
+        cls, address: str, home: Path, ca: Path | None, environment: Mapping[str, str] | None = None
+    ) -> "SuperLink":
         """Write the connection to `address` (host:port) into `home`; without `ca` it is insecure.
 
         `environment` is the one of Flower's programs, by default this process's own.
         """
         flower = home / "flwr"
         flower.mkdir(parents=True, exist_ok=True)
-        trust = "insecure = true" if ca is None else f"root-certificates = {json.dumps(str(ca.resolve()))}"
+        trust = (
+            "insecure = true"
+            if ca is None
+            else f"root-certificates = {json.dumps(str(ca.resolve()))}"
+        )
         (flower / "config.toml").write_text(
             f'[superlink]\ndefault = "{_CONNECTION}"\n\n[superlink.{_CONNECTION}]\naddress = "{address}"\n{trust}\n',
             encoding="utf-8",
@@ -46,10 +52,18 @@ class SuperLink:
         """Run ``flwr WORDS CONNECTION OPTIONS --format json`` and return its answer."""
         command = [program("flwr"), *words, _CONNECTION, *options, "--format", "json"]
         done = subprocess.run(
-            command, env=dict(self.environment), cwd=self.home, capture_output=True, text=True, check=False
+            command,
+            env=dict(self.environment),
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         found = _json_in(done.stdout)
-        return found or {"success": False, "error-message": " ".join((done.stdout + done.stderr).split())[-500:]}
+        return found or {
+            "success": False,
+            "error-message": " ".join((done.stdout + done.stderr).split())[-500:],
+        }
 
 
 def start_superlink(

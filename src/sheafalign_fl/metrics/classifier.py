@@ -39,7 +39,9 @@ class LinearClassifier:
 
     def share(self, values: NDArray[np.floating], columns: slice) -> NDArray[np.float64]:
         """Return what `columns`, with `values` (N, width) in them, add to the scores (N, K)."""
-        share: NDArray[np.float64] = ((values - self.mean[columns]) / self.scale[columns]) @ self.weights[columns]
+        share: NDArray[np.float64] = (
+            (values - self.mean[columns]) / self.scale[columns]
+        ) @ self.weights[columns]
         return share
 
     def answer(self, shares: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -52,7 +54,9 @@ class LinearClassifier:
         return self.answer(self.share(values, slice(None)))
 
 
-def fit_classifier(values: NDArray[np.float64], labels: NDArray[np.int64], what: str) -> LinearClassifier:
+def fit_classifier(
+    values: NDArray[np.float64], labels: NDArray[np.int64], what: str
+) -> LinearClassifier:
     """Fit standardisation and logistic regression (L2, C = 1, L-BFGS) on (M, d) `values`; deterministic.
 
     A fit that has not converged after 500 iterations is used as it is, quietly: it is the same for every method.

@@ -7,7 +7,9 @@ from sheafalign_fl.metrics.vectors import paired
 from sheafalign_fl.run.results import Consistency
 
 
-def consistency(source: str, target: str, z_ij: NDArray[np.floating], z_ji: NDArray[np.floating]) -> Consistency:
+def consistency(
+    source: str, target: str, z_ij: NDArray[np.floating], z_ji: NDArray[np.floating]
+) -> Consistency:
     """Return the mean over events of ||z_ij - z_ji||^2 / (||z_ij||^2 + ||z_ji||^2): how far the ends disagree.
 
     The numerator is the edge's share of the sheaf Laplacian's quadratic form h^T L h (arXiv 2510.20540); dividing by
@@ -34,4 +36,6 @@ def consistency(source: str, target: str, z_ij: NDArray[np.floating], z_ji: NDAr
     alive = largest[:, 0] > 0
     a, b = a[alive] / largest[alive], b[alive] / largest[alive]
     ratios = np.square(a - b).sum(axis=1) / (np.square(a).sum(axis=1) + np.square(b).sum(axis=1))
-    return Consistency(source=source, target=target, events=len(z_ij), value=float(ratios.sum() / len(z_ij)))
+    return Consistency(
+        source=source, target=target, events=len(z_ij), value=float(ratios.sum() / len(z_ij))
+    )

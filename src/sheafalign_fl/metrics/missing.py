@@ -65,17 +65,22 @@ def missing_modalities(
     clients = list(train_h)
     _check(clients, train_h, train_labels, test_h, test_labels, imputed, shared_space=shared_space)
     train, fit_labels = labelled(
-        np.concatenate([train_h[client] for client in clients], axis=1), train_labels, f"{_WHAT}, training events"
+        np.concatenate([train_h[client] for client in clients], axis=1),
+        train_labels,
+        f"{_WHAT}, training events",
     )
     if not (tested := test_labels >= 0).any():
-        raise DataError(f"{_WHAT}: none of {len(test_labels)} test events has a label, and this metric needs labels")
+        raise DataError(
+            f"{_WHAT}: none of {len(test_labels)} test events has a label, and this metric needs labels"
+        )
     probe = _FusedProbe(fit_classifier(train, fit_labels, _WHAT), clients, train_h)
     sources = _shared_sources(test_h) if shared_space else imputed
     present = {client: probe.share(client, test_h[client][tested]) for client in clients}
     by_peer = {(i, j): probe.share(j, values[tested]) for (i, j), values in sources.items()}
     largest = len(clients) - 1 if most is None else min(most, len(clients) - 1)
     return tuple(
-        _measure(probe, present, by_peer, test_labels[tested].astype(np.int64), count) for count in range(largest + 1)
+        _measure(probe, present, by_peer, test_labels[tested].astype(np.int64), count)
+        for count in range(largest + 1)
     )
 
 
@@ -86,16 +91,21 @@ class _FusedProbe:
     ever put together again.
     """
 
-    def __init__(self, classifier: LinearClassifier, clients: Sequence[str], train_h: Embeddings) -> None:
+    def __init__(
+        self, classifier: LinearClassifier, clients: Sequence[str], train_h: Embeddings
+    ) -> None:
         self.classifier = classifier
         ends = np.cumsum([train_h[client].shape[1] for client in clients]).tolist()
         self.columns = {
-            client: slice(end - train_h[client].shape[1], end) for client, end in zip(clients, ends, strict=True)
+            client: slice(end - train_h[client].shape[1], end)
+            for client, end in zip(clients, ends, strict=True)
         }
 
     def share(self, client: str, values: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return what h of `client` = `values` (N, d_i) adds to the scores (N, K)."""
-        return self.classifier.share(embeddings(values, f"{_WHAT}, '{client}'"), self.columns[client])
+        return self.classifier.share(
+            embeddings(values, f"{_WHAT}, '{client}'"), self.columns[client]
+        )
 
     def zero(self, client: str) -> NDArray[np.float64]:
         """Return what h of `client` = 0 adds to the scores (1, K)."""
@@ -126,7 +136,9 @@ def _measure(
         by_mean = np.sum([present[client] for client in here], axis=0)
         mean_fills.append(score(by_mean))
         zero_fills.append(score(by_mean + sum(probe.zero(client) for client in missing)))
-        imputations.append(score(by_mean + sum(_imputed_share(client, here, by_peer) for client in missing)))
+        imputations.append(
+            score(by_mean + sum(_imputed_share(client, here, by_peer) for client in missing))
+        )
     return Missing(
         missing=count,
         subsets=len(imputations),
@@ -158,7 +170,9 @@ def _subsets(size: int, count: int) -> Iterator[tuple[int, ...]]:
     wanted = max(_LEAST_SUBSETS, min(_MOST_SUBSETS, _MOST_IN_ALL // size))
     if total <= wanted:
         return combinations(range(size), count)
-    return (_subset_of_rank(size, count, (2 * k + 1) * total // (2 * wanted)) for k in range(wanted))
+    return (
+        _subset_of_rank(size, count, (2 * k + 1) * total // (2 * wanted)) for k in range(wanted)
+    )
 
 
 def _subset_of_rank(size: int, count: int, rank: int) -> tuple[int, ...]:
@@ -186,17 +200,23 @@ def _check(
     shared_space: bool,
 ) -> None:
     if not clients or set(clients) != set(test_h):
-        raise ValueError(f"{_WHAT}: clients {sorted(train_h)} in training but {sorted(test_h)} in the test")
+        raise ValueError(
+            f"{_WHAT}: clients {sorted(train_h)} in training but {sorted(test_h)} in the test"
+        )
     dims = {client: train_h[client].shape[-1] for client in clients}
     if shared_space and len(set(dims.values())) > 1:
         raise ValueError(f"{_WHAT}: in a shared space all clients have one dimension, not {dims}")
     for client, dim in dims.items():
-        _check_shape(train_h[client], (len(train_labels), dim), f"training embeddings of '{client}'")
+        _check_shape(
+            train_h[client], (len(train_labels), dim), f"training embeddings of '{client}'"
+        )
         _check_shape(test_h[client], (len(test_labels), dim), f"test embeddings of '{client}'")
     for (source, target), values in {} if shared_space else imputed.items():
         if not {source, target} <= set(clients):
             raise ValueError(f"{_WHAT}: imputed {source} -> {target} names an unknown client")
-        _check_shape(values, (len(test_labels), dims[target]), f"'{target}' imputed from '{source}'")
+        _check_shape(
+            values, (len(test_labels), dims[target]), f"'{target}' imputed from '{source}'"
+        )
 
 
 def _check_shape(values: NDArray[np.floating], expected: tuple[int, int], what: str) -> None:

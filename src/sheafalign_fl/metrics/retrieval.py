@@ -49,7 +49,9 @@ def retrieval(
     """
     a, b = paired(queries, gallery, f"retrieval {source} -> {target}")
     if labels is not None and labels.shape != (len(a),):
-        raise ValueError(f"retrieval {source} -> {target}: labels have shape {labels.shape} for {len(a)} events")
+        raise ValueError(
+            f"retrieval {source} -> {target}: labels have shape {labels.shape} for {len(a)} events"
+        )
     a, b = unit_rows(a), unit_rows(b)
     dead_a, dead_b = np.flatnonzero(~np.any(a, axis=1)), np.flatnonzero(~np.any(b, axis=1))
     ranks = np.empty(len(a), dtype=np.int64)

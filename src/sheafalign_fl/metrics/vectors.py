@@ -17,9 +17,13 @@ def embeddings(values: NDArray[np.floating], what: str) -> NDArray[np.float64]:
         A value is NaN or infinite. No score is made up for a client that diverged.
     """
     if values.ndim != 2 or len(values) == 0:
-        raise ValueError(f"{what}: embeddings must have shape (events, dimension) and not be empty, not {values.shape}")
+        raise ValueError(
+            f"{what}: embeddings must have shape (events, dimension) and not be empty, not {values.shape}"
+        )
     if not np.isfinite(values).all():
-        raise RunError(f"{what}: embeddings hold NaN or infinity; training has diverged (try a lower learning rate)")
+        raise RunError(
+            f"{what}: embeddings hold NaN or infinity; training has diverged (try a lower learning rate)"
+        )
     return values.astype(np.float64)
 
 
@@ -28,7 +32,9 @@ def paired(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return two sets of `embeddings` of the same events in the same space; raise `ValueError` if shapes differ."""
     if a.shape != b.shape:
-        raise ValueError(f"{what}: the two ends must have the same shape, not {a.shape} and {b.shape}")
+        raise ValueError(
+            f"{what}: the two ends must have the same shape, not {a.shape} and {b.shape}"
+        )
     return embeddings(a, what), embeddings(b, what)
 
 
@@ -52,10 +58,14 @@ def labelled(
         No row has a label.
     """
     if labels.shape != values.shape[:1]:
-        raise ValueError(f"{what}: labels have shape {labels.shape} for embeddings of shape {values.shape}")
+        raise ValueError(
+            f"{what}: labels have shape {labels.shape} for embeddings of shape {values.shape}"
+        )
     known = labels >= 0
     if not known.any():
-        raise DataError(f"{what}: none of {len(labels)} events has a label, and this metric needs labels")
+        raise DataError(
+            f"{what}: none of {len(labels)} events has a label, and this metric needs labels"
+        )
     return embeddings(values[known], what), labels[known].astype(np.int64)
 
 

@@ -8,7 +8,15 @@ from typing import Any
 
 from sheafalign_fl.report import comparison_plots
 from sheafalign_fl.report.content import Cells, Table, training_payload
-from sheafalign_fl.report.numbers import NONE, count_of, duration, human_bytes, mean, percent, percent_with_spread
+from sheafalign_fl.report.numbers import (
+    NONE,
+    count_of,
+    duration,
+    human_bytes,
+    mean,
+    percent,
+    percent_with_spread,
+)
 from sheafalign_fl.report.page import Html, details, facts, paragraph, section, table, tag
 from sheafalign_fl.report.run_data import RunData
 from sheafalign_fl.report.sections import draw, reproduce_facts
@@ -25,7 +33,10 @@ _SCORES: tuple[tuple[str, Callable[[Quality], float | None]], ...] = (
     ("R@1", lambda quality: mean(row.recall_at_1 for row in quality.retrieval)),
     ("R@10", lambda quality: mean(row.recall_at_10 for row in quality.retrieval)),
     ("mAP", lambda quality: mean(row.mean_average_precision for row in quality.retrieval)),
-    ("transfer, prototypes", lambda quality: mean(row.prototype_accuracy for row in quality.transfer)),
+    (
+        "transfer, prototypes",
+        lambda quality: mean(row.prototype_accuracy for row in quality.transfer),
+    ),
     ("transfer, probe", lambda quality: mean(row.probe_accuracy for row in quality.transfer)),
     ("linear probe", lambda quality: mean(row.accuracy for row in quality.probe)),
     ("1 missing", lambda quality: _imputed(quality, 1)),
@@ -37,7 +48,9 @@ def group_runs(runs: Sequence[RunData]) -> dict[str, list[RunData]]:
     """Return method -> its runs, in the order given. Methods of one name get a number."""
     methods: dict[str, list[RunData]] = {}
     for run in runs:
-        methods.setdefault(repr(run.settings.model_dump(mode="json", exclude=_NOT_THE_METHOD)), []).append(run)
+        methods.setdefault(
+            repr(run.settings.model_dump(mode="json", exclude=_NOT_THE_METHOD)), []
+        ).append(run)
     groups: dict[str, list[RunData]] = {}
     for members in methods.values():
         name, number = members[0].name, 2
@@ -50,7 +63,11 @@ def group_runs(runs: Sequence[RunData]) -> dict[str, list[RunData]]:
 def header(groups: Groups) -> Html:
     """Return title and what is compared."""
     count = sum(map(len, groups.values()))
-    few = [name for name, runs in groups.items() if len({run.settings.seed for run in runs}) < _ENOUGH_SEEDS]
+    few = [
+        name
+        for name, runs in groups.items()
+        if len({run.settings.seed for run in runs}) < _ENOUGH_SEEDS
+    ]
     parts = [
         paragraph("SheafAlign-FL comparison", class_="eyebrow"),
         tag("h1", " · ".join(groups) if len(groups) <= 4 else count_of(len(groups), "method")),
@@ -63,7 +80,9 @@ def header(groups: Groups) -> Html:
     if few:
         text = f"Fewer than {_ENOUGH_SEEDS} seeds, so no claim can rest on it: {', '.join(few)}."
         parts.append(paragraph(text, class_="notice"))
-    if unfinished := [str(run.path) for runs in groups.values() for run in runs if run.summary is None]:
+    if unfinished := [
+        str(run.path) for runs in groups.values() for run in runs if run.summary is None
+    ]:
         text = f"Interrupted, so without test results: {', '.join(unfinished)}."
         parts.append(paragraph(text, class_="notice"))
     return tag("header", *parts)
@@ -78,7 +97,9 @@ def sections(groups: Groups) -> list[tuple[str, str, Html]]:
         ("settings", "What differs", _differences),
         ("runs", "Runs", _runs),
     )
-    found = ((anchor, title, section(anchor, title, *build(groups))) for anchor, title, build in builders)
+    found = (
+        (anchor, title, section(anchor, title, *build(groups))) for anchor, title, build in builders
+    )
     return [(anchor, title, content) for anchor, title, content in found if content is not None]
 
 
@@ -121,7 +142,10 @@ def _learning(groups: Groups) -> list[Html | None]:
 
 def _bytes_to_quality(groups: Groups) -> Html | None:
     """Return the table of DESIGN section 5.6: payload of training until R@10 first reaches a target."""
-    best = max((value for runs in groups.values() for run in runs for _, value in _validation(run)), default=0.0)
+    best = max(
+        (value for runs in groups.values() for run in runs for _, value in _validation(run)),
+        default=0.0,
+    )
     if best <= 0:
         return None
     targets = [fraction * best for fraction in _TARGETS]
@@ -156,15 +180,24 @@ def _differences(groups: Groups) -> list[Html | None]:
         for name, runs in groups.items()
     }
     keys = sorted({key for flat in settings.values() for key in flat})
-    differing = [key for key in keys if len({flat.get(key, _MISSING) for flat in settings.values()}) > 1]
+    differing = [
+        key for key in keys if len({flat.get(key, _MISSING) for flat in settings.values()}) > 1
+    ]
     if not differing:
-        return [paragraph("Nothing but seed, name, engine or resources differs between these runs.")]
+        return [
+            paragraph("Nothing but seed, name, engine or resources differs between these runs.")
+        ]
     rows: tuple[Cells, ...] = tuple(
         (key, *(flat.get(key, _MISSING) for flat in settings.values())) for key in differing
     )
-    shown = Table("Settings that are not the same", ("setting", *groups), rows, text_columns=1 + len(groups))
+    shown = Table(
+        "Settings that are not the same", ("setting", *groups), rows, text_columns=1 + len(groups)
+    )
     return [
-        table(shown, "All other settings are equal, so differences in the results come from these and from the seed.")
+        table(
+            shown,
+            "All other settings are equal, so differences in the results come from these and from the seed.",
+        )
     ]
 
 
@@ -185,7 +218,11 @@ def _runs(groups: Groups) -> list[Html | None]:
     columns = ("method", "folder", "state", "seed", "absences", "exchanges", "wall time")
     return [
         table(Table("All runs", columns, rows, text_columns=3, wide=frozenset({1}))),
-        *(details(f"{run.path}", facts(reproduce_facts(run))) for runs in groups.values() for run in runs),
+        *(
+            details(f"{run.path}", facts(reproduce_facts(run)))
+            for runs in groups.values()
+            for run in runs
+        ),
     ]
 
 
@@ -216,7 +253,11 @@ def _bytes_reached(values: Sequence[int | None]) -> str:
 
 def _without_empty(content: Table) -> Table:
     """Return the table without the columns in which no row has a value."""
-    kept = [index for index in range(len(content.columns)) if any(row[index] != NONE for row in content.rows)]
+    kept = [
+        index
+        for index in range(len(content.columns))
+        if any(row[index] != NONE for row in content.rows)
+    ]
     rows = tuple(tuple(row[index] for index in kept) for row in content.rows)
     return Table(content.title, tuple(content.columns[index] for index in kept), rows)
 
@@ -230,4 +271,6 @@ def _flat(value: object, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _plain(value: Any) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return (
+        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    )

@@ -32,7 +32,12 @@ def retrieval_comparison(groups: Groups) -> Figure | None:
                 **_look(number),
             }
             for axes, column in zip(panels, (0, 1), strict=True):
-                axes.plot([row[column] for row in curve], [row[2] for row in curve], markersize=3.5, **style)
+                axes.plot(
+                    [row[column] for row in curve],
+                    [row[2] for row in curve],
+                    markersize=3.5,
+                    **style,
+                )
     _finish(figure, panels, "R@10 on validation events, %")
     panels[0].set_xlabel("exchanges")
     panels[1].set_xlabel("training payload, all edges and directions")
@@ -49,14 +54,25 @@ def missing_comparison(groups: Groups) -> Figure | None:
     drawn = False
     for number, (name, runs) in enumerate(groups.items()):
         tables = [
-            run.summary.quality.missing for run in runs if run.summary is not None and run.summary.quality.missing
+            run.summary.quality.missing
+            for run in runs
+            if run.summary is not None and run.summary.quality.missing
         ]
         if not tables:
             continue
         drawn = True
         counts = range(min(len(table) for table in tables))
-        values = [100 * float(np.mean([table[count].imputed for table in tables])) for count in counts]
-        axes.plot(counts, values, marker=_MARKS[number % len(_MARKS)], markersize=5, label=name, **_look(number))
+        values = [
+            100 * float(np.mean([table[count].imputed for table in tables])) for count in counts
+        ]
+        axes.plot(
+            counts,
+            values,
+            marker=_MARKS[number % len(_MARKS)],
+            markersize=5,
+            label=name,
+            **_look(number),
+        )
     if not drawn:
         return None
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -68,14 +84,21 @@ def missing_comparison(groups: Groups) -> Figure | None:
 def _curve(run: RunData) -> list[tuple[int, int, float]]:
     """Return (exchanges, payload bytes, mean R@10 in %) of every validation."""
     return [
-        (row.exchange, row.payload_bytes, 100 * (mean(item.recall_at_10 for item in row.quality.retrieval) or 0))
+        (
+            row.exchange,
+            row.payload_bytes,
+            100 * (mean(item.recall_at_10 for item in row.quality.retrieval) or 0),
+        )
         for row in run.evaluations
         if row.quality.split == "validation" and row.quality.retrieval
     ]
 
 
 def _look(number: int) -> dict[str, Any]:
-    return {"color": CYCLE[number % len(CYCLE)], "linestyle": _DASHES[number // len(CYCLE) % len(_DASHES)]}
+    return {
+        "color": CYCLE[number % len(CYCLE)],
+        "linestyle": _DASHES[number // len(CYCLE) % len(_DASHES)],
+    }
 
 
 def _finish(figure: Figure, panels: Sequence[Axes], label: str) -> None:

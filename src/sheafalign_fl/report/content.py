@@ -100,7 +100,9 @@ def retrieval_table(quality: Quality, most: int = MOST_ROWS) -> Table | None:
         "",
     )
     columns = ("direction", "events", "R@1 %", "R@5 %", "R@10 %", "median rank", "mAP %")
-    return _cut("Retrieval", columns, rows, cells, lambda row: row.recall_at_10, (average, chance), most)
+    return _cut(
+        "Retrieval", columns, rows, cells, lambda row: row.recall_at_10, (average, chance), most
+    )
 
 
 def transfer_table(quality: Quality, most: int = MOST_ROWS) -> Table | None:
@@ -130,7 +132,12 @@ def probe_table(quality: Quality, most: int = MOST_ROWS) -> Table | None:
         return (row.client, exact(row.events), percent(row.accuracy), percent(row.majority))
 
     rows = quality.probe
-    average = ("mean", "", percent(mean(row.accuracy for row in rows)), percent(mean(row.majority for row in rows)))
+    average = (
+        "mean",
+        "",
+        percent(mean(row.accuracy for row in rows)),
+        percent(mean(row.majority for row in rows)),
+    )
     columns = ("client", "events", "accuracy %", "majority %")
     title = f"Linear probe{_label(quality)}"
     return _cut(title, columns, rows, cells, lambda row: row.accuracy, (average,), most)
@@ -188,10 +195,15 @@ def purpose_table(rows: Sequence[EdgeBytes]) -> Table:
 
 
 def edge_table(
-    rows: Sequence[EdgeBytes], clients: Sequence[str], purpose: Purpose = "train", most: int = MOST_ROWS
+    rows: Sequence[EdgeBytes],
+    clients: Sequence[str],
+    purpose: Purpose = "train",
+    most: int = MOST_ROWS,
 ) -> Table | None:
     """Return the bytes of every directed edge for one purpose, ordered as `clients` are; of very many the extremes."""
-    edges = in_order([row for row in rows if row.purpose == purpose and not is_control(row)], clients)
+    edges = in_order(
+        [row for row in rows if row.purpose == purpose and not is_control(row)], clients
+    )
 
     def cells(row: EdgeBytes) -> Cells:
         return (
@@ -215,7 +227,14 @@ def edge_table(
     names = {"train": "training", "setup": "setup", "evaluate": "evaluation"}
     title = f"Bytes by directed edge, {names[purpose]}"
     return _cut(
-        title, columns, edges, cells, lambda row: row.payload_bytes, (total,), most, extremes=("smallest", "largest")
+        title,
+        columns,
+        edges,
+        cells,
+        lambda row: row.payload_bytes,
+        (total,),
+        most,
+        extremes=("smallest", "largest"),
     )
 
 

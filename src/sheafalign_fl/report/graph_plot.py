@@ -59,7 +59,9 @@ def _frame(axes: Axes, spots: NDArray[np.float64], margin: float) -> None:
 def _draw_edges(axes: Axes, graph: "nx.Graph[str]", places: Positions) -> None:
     many = graph.number_of_edges()
     width, alpha = (1.6, 1.0) if many <= 45 else (0.6, max(0.06, min(0.6, 150 / many)))
-    lines = nx.draw_networkx_edges(graph, places, ax=axes, edge_color=GREY, width=width, alpha=alpha)
+    lines = nx.draw_networkx_edges(
+        graph, places, ax=axes, edge_color=GREY, width=width, alpha=alpha
+    )
     lines.set_zorder(1)
     if many > 400:
         # Thousands of paths would make the page heavy; as a picture they are one.
@@ -76,12 +78,21 @@ def _draw_edges(axes: Axes, graph: "nx.Graph[str]", places: Positions) -> None:
             font_color=INK,
             rotate=False,
             ax=axes,
-            bbox={"boxstyle": "round,pad=0.22", "facecolor": "white", "edgecolor": "#d9dee4", "linewidth": 0.7},
+            bbox={
+                "boxstyle": "round,pad=0.22",
+                "facecolor": "white",
+                "edgecolor": "#d9dee4",
+                "linewidth": 0.7,
+            },
         )
 
 
 def _draw_clients(
-    axes: Axes, settings: Settings, clients: Sequence[str], modalities: Sequence[str], places: Positions
+    axes: Axes,
+    settings: Settings,
+    clients: Sequence[str],
+    modalities: Sequence[str],
+    places: Positions,
 ) -> None:
     count = len(clients)
     kinds = sorted(set(modalities), key=modalities.index)
@@ -89,7 +100,9 @@ def _draw_clients(
     colours = [CYCLE[kinds.index(kind)] if shared else CYCLE[0] for kind in modalities]
     size = 620 if count <= _LARGE else 150 if count <= _MOST_NAMES else 55
     spots = np.array([places[name] for name in clients])
-    axes.scatter(spots[:, 0], spots[:, 1], s=size, c=colours, edgecolors="white", linewidths=1.5, zorder=3)
+    axes.scatter(
+        spots[:, 0], spots[:, 1], s=size, c=colours, edgecolors="white", linewidths=1.5, zorder=3
+    )
     if shared:
         for kind, colour in zip(kinds, CYCLE, strict=False):
             axes.scatter([], [], s=60, c=colour, label=kind)
@@ -103,7 +116,9 @@ def _draw_clients(
             _name(axes, name, spot, spot - centre, 9.5 if count <= _LARGE else 7)
 
 
-def _name(axes: Axes, name: str, spot: NDArray[np.float64], outward: NDArray[np.float64], size: float) -> None:
+def _name(
+    axes: Axes, name: str, spot: NDArray[np.float64], outward: NDArray[np.float64], size: float
+) -> None:
     """Write a client's name beside its disc, on the side that faces away from the others."""
     length = float(np.linalg.norm(outward))
     way = outward / length if length > 1e-6 else np.array([0.7, -0.7])
@@ -142,4 +157,7 @@ def _places(graph: "nx.Graph[str]") -> Positions:
 
 def _circle(names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
     angles = np.pi / 2 - 2 * np.pi * np.arange(len(names)) / len(names)
-    return {name: np.array([np.cos(angle), np.sin(angle)]) for name, angle in zip(names, angles, strict=True)}
+    return {
+        name: np.array([np.cos(angle), np.sin(angle)])
+        for name, angle in zip(names, angles, strict=True)
+    }

@@ -43,7 +43,9 @@ def _single(run: RunData) -> str:
     from sheafalign_fl.report.style import figure_style
 
     with figure_style():
-        return page(f"{run.name}: SheafAlign-FL report", sections.header(run), sections.sections(run))
+        return page(
+            f"{run.name}: SheafAlign-FL report", sections.header(run), sections.sections(run)
+        )
 
 
 def _several(runs: Sequence[RunData]) -> str:
@@ -52,4 +54,6 @@ def _several(runs: Sequence[RunData]) -> str:
 
     groups = comparison.group_runs(runs)
     with figure_style():
-        return page("SheafAlign-FL comparison", comparison.header(groups), comparison.sections(groups))
+        return page(
+            "SheafAlign-FL comparison", comparison.header(groups), comparison.sections(groups)
+        )

@@ -36,11 +36,16 @@ def print_checked(checked: Checked, console: Console) -> None:
         (
             f"{edge.source} – {edge.target}",
             str(edge.dim),
-            *(exact(int(checked.agreement.shared(edge, name).sum())) for name in ("train", "validation", "test")),
+            *(
+                exact(int(checked.agreement.shared(edge, name).sum()))
+                for name in ("train", "validation", "test")
+            ),
         )
         for edge in topology.edges
     )
-    print_table(_first(Table("Edges", ("edge", "d_e", "train", "validation", "test"), edges)), console)
+    print_table(
+        _first(Table("Edges", ("edge", "d_e", "train", "validation", "test"), edges)), console
+    )
     exchanges, each = settings.training.exchanges, checked.payload_per_exchange
     console.print(
         Text(
@@ -85,13 +90,17 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
         )
         print_table(Table("Events that both have", ("pair", *SPLITS), rows), console)
     if labels := _labels_seen(inspection):
-        print_table(Table("Labels", ("label", "events of each class"), labels, text_columns=2), console)
+        print_table(
+            Table("Labels", ("label", "events of each class"), labels, text_columns=2), console
+        )
     notes: dict[str, list[str]] = {}
     for name, data in inspection.modalities.items():
         for note in data.notes:
             notes.setdefault(note, []).append(name)
     wrong = [f"{name}: {problem}" for name, problem in inspection.problems.items()]
-    wrong += [f"{pair.first} – {pair.second}: {pair.problem}" for pair in inspection.pairs if pair.problem]
+    wrong += [
+        f"{pair.first} – {pair.second}: {pair.problem}" for pair in inspection.pairs if pair.problem
+    ]
     for note, names in notes.items():
         console.print(Text(f"note: {', '.join(names)}: {note}"))
     for line in wrong:
@@ -113,7 +122,12 @@ def _modalities_seen(inspection: Inspection, total: int) -> Table:
         )
         for name, data in inspection.modalities.items()
     )
-    return Table("Modalities", ("modality", "encoder", "input", "events", "missing %", *SPLITS), rows, text_columns=3)
+    return Table(
+        "Modalities",
+        ("modality", "encoder", "input", "events", "missing %", *SPLITS),
+        rows,
+        text_columns=3,
+    )
 
 
 def _labels_seen(inspection: Inspection) -> tuple[Cells, ...]:
@@ -122,10 +136,14 @@ def _labels_seen(inspection: Inspection) -> tuple[Cells, ...]:
     names = dict.fromkeys(name for data in inspection.modalities.values() for name in data.labels)
     for name in names:
         holders = [data for data in inspection.modalities.values() if name in data.labels]
-        counts = label_counts(max(holders, key=lambda data: int((data.labels[name] >= 0).sum())), name)
+        counts = label_counts(
+            max(holders, key=lambda data: int((data.labels[name] >= 0).sum())), name
+        )
         shown = [f"{kind} {exact(count)}" for kind, count in counts.items()]
         if len(shown) > MOST_ROWS:
-            shown = [f"{len(counts)} classes of {min(counts.values())} to {max(counts.values())} events"]
+            shown = [
+                f"{len(counts)} classes of {min(counts.values())} to {max(counts.values())} events"
+            ]
         rows.append((name, ", ".join(shown)))
     return tuple(rows)
 
@@ -142,7 +160,10 @@ def print_sources(console: Console) -> None:
     """Print the built-in data sources."""
     rows = tuple((info.name, info.summary) for info in sources().values())
     print_table(Table("Data sources", ("source", "what it is"), rows, text_columns=2), console)
-    console.print("Your own: a dotted path, package.module:factory. More: sheafalign data describe NAME", markup=False)
+    console.print(
+        "Your own: a dotted path, package.module:factory. More: sheafalign data describe NAME",
+        markup=False,
+    )
 
 
 def print_source(name: str, console: Console) -> None:
@@ -165,7 +186,12 @@ def _source_tables(info: SourceInfo) -> tuple[Table, ...]:
     modalities = tuple((item.name, item.shape, item.meaning) for item in info.modalities)
     labels = tuple((item.name, ", ".join(item.classes), item.meaning) for item in info.labels)
     options = tuple(
-        (item.name, item.kind, "must be given" if item.default is None else str(item.default), item.meaning)
+        (
+            item.name,
+            item.kind,
+            "must be given" if item.default is None else str(item.default),
+            item.meaning,
+        )
         for item in info.options
     )
     return (
@@ -180,4 +206,6 @@ def _first(table: Table) -> Table:
     if len(table.rows) <= 2 * MOST_ROWS:
         return table
     note = f"the first {MOST_ROWS} of {exact(len(table.rows))} rows"
-    return Table(table.title, table.columns, table.rows[:MOST_ROWS], table.summary, table.text_columns, note)
+    return Table(
+        table.title, table.columns, table.rows[:MOST_ROWS], table.summary, table.text_columns, note
+    )

@@ -27,7 +27,10 @@ def join(parts: Iterable[Html | str], separator: str = "\n") -> Html:
 
 def tag(name: str, *content: Html | str, **attributes: str) -> Html:
     """Return an element; ``class_`` stands for the attribute class, and an underscore for a hyphen."""
-    given = "".join(f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"' for key, value in attributes.items())
+    given = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"'
+        for key, value in attributes.items()
+    )
     return Html(f"<{name}{given}>{join(content, '')}</{name}>")
 
 
@@ -45,7 +48,9 @@ def section(anchor: str, title: str, *content: Html | str | None) -> Html | None
 def figure(svg: str, title: str, caption: str) -> Html:
     """Return a drawn figure with a sentence that says what it shows and what good looks like."""
     image = Html(svg.replace("<svg ", f'<svg aria-label="{escape(title)}" ', 1))
-    return tag("figure", tag("h3", title), tag("div", image, class_="plot"), tag("figcaption", caption))
+    return tag(
+        "figure", tag("h3", title), tag("div", image, class_="plot"), tag("figcaption", caption)
+    )
 
 
 def picture(png: bytes, title: str) -> Html:
@@ -57,7 +62,9 @@ def picture(png: bytes, title: str) -> Html:
 
 def table(content: Table, explanation: str = "") -> Html:
     """Return a table with its title, an explanation, and its note."""
-    head = tag("tr", *(_cell("th", name, index, content) for index, name in enumerate(content.columns)))
+    head = tag(
+        "tr", *(_cell("th", name, index, content) for index, name in enumerate(content.columns))
+    )
     body = [_row(cells, content) for cells in content.rows]
     foot = [_row(cells, content) for cells in content.summary]
     parts = [tag("thead", head), tag("tbody", *body), *([tag("tfoot", *foot)] if foot else [])]
@@ -84,7 +91,11 @@ def details(summary: str, content: Html) -> Html:
 
 def facts(pairs: Sequence[tuple[str, Html | str]]) -> Html:
     """Return names and values, one pair a line."""
-    return tag("dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in pairs), class_="facts")
+    return tag(
+        "dl",
+        *(tag("div", tag("dt", name), tag("dd", value)) for name, value in pairs),
+        class_="facts",
+    )
 
 
 def cards(items: Sequence[tuple[str, str, str]]) -> Html:
@@ -135,11 +146,14 @@ def _row(cells: tuple[str, ...], content: Table) -> Html:
 def _cell(name: str, content: str, index: int, whole: Table) -> Html:
     if index >= whole.text_columns:
         first, *more = content.split("\n")
-        return tag(name, first, *(tag("span", line, class_="second") for line in more), class_="number")
+        return tag(
+            name, first, *(tag("span", line, class_="second") for line in more), class_="number"
+        )
     return tag(name, content, **({"class_": "long"} if index in whole.wide else {}))
 
 
 def _footer() -> Html:
     return tag(
-        "footer", f"Written by sheafalign-fl {__version__}. This file needs nothing but itself: no network, no scripts."
+        "footer",
+        f"Written by sheafalign-fl {__version__}. This file needs nothing but itself: no network, no scripts.",
     )

@@ -16,7 +16,18 @@ from numpy.typing import NDArray
 from sheafalign_fl.report.content import direction, in_order, is_edge
 from sheafalign_fl.report.numbers import human_bytes, mean
 from sheafalign_fl.report.run_data import ExchangePoint, Projection
-from sheafalign_fl.report.style import BLUE, CYCLE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, VERMILION, new_figure
+from sheafalign_fl.report.style import (
+    BLUE,
+    CYCLE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PALE,
+    PURPLE,
+    VERMILION,
+    new_figure,
+)
 from sheafalign_fl.run.results import EdgeBytes, EvaluationRow, Missing, Probe, Retrieval
 
 _TERMS = {
@@ -87,7 +98,9 @@ def bytes_bars(rows: Sequence[EdgeBytes], clients: Sequence[str]) -> Figure | No
     bars = range(len(parts))
     figure, (axes,) = new_figure(9.2, 1.1 + 0.24 * len(parts) if len(parts) <= _MOST_BARS else 5.5)
     start = np.zeros(len(parts))
-    for part, (label, colour) in enumerate((("payload", BLUE), ("framing", ORANGE), ("relay", PALE))):
+    for part, (label, colour) in enumerate(
+        (("payload", BLUE), ("framing", ORANGE), ("relay", PALE))
+    ):
         axes.barh(bars, parts[:, part], left=start, color=colour, label=label, height=0.72)
         start = start + parts[:, part]
     axes.set_yticks(bars, list(totals) if len(parts) <= _MOST_BARS else [""] * len(parts))
@@ -97,7 +110,11 @@ def bytes_bars(rows: Sequence[EdgeBytes], clients: Sequence[str]) -> Figure | No
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_formatter(BYTES_AXIS)
-    axes.set_xlabel("bytes of training, by sending client" if by_client else "bytes of training, by directed edge")
+    axes.set_xlabel(
+        "bytes of training, by sending client"
+        if by_client
+        else "bytes of training, by directed edge"
+    )
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=3)
     return figure
 
@@ -110,14 +127,32 @@ def missing_curve(rows: Sequence[Missing], probes: Sequence[Probe]) -> Figure | 
     x = [row.missing for row in rows]
     marks: dict[str, Any] = {"markersize": 5.5 if len(x) <= 20 else 0}
     axes.plot(
-        x, [100 * row.imputed for row in rows], "o-", color=BLUE, label="imputed from neighbours", zorder=3, **marks
+        x,
+        [100 * row.imputed for row in rows],
+        "o-",
+        color=BLUE,
+        label="imputed from neighbours",
+        zorder=3,
+        **marks,
     )
     worst, best = [100 * row.worst_imputed for row in rows], [100 * row.imputed for row in rows]
-    axes.fill_between(x, worst, best, color=BLUE, alpha=0.12, linewidth=0, label="down to the worst subset")
-    axes.plot(x, [100 * row.mean_fill for row in rows], "s--", color=ORANGE, label="mean-fill", **marks)
-    axes.plot(x, [100 * row.zero_fill for row in rows], "^:", color=VERMILION, label="zero-fill", **marks)
+    axes.fill_between(
+        x, worst, best, color=BLUE, alpha=0.12, linewidth=0, label="down to the worst subset"
+    )
+    axes.plot(
+        x, [100 * row.mean_fill for row in rows], "s--", color=ORANGE, label="mean-fill", **marks
+    )
+    axes.plot(
+        x, [100 * row.zero_fill for row in rows], "^:", color=VERMILION, label="zero-fill", **marks
+    )
     if (majority := mean(probe.majority for probe in probes)) is not None:
-        axes.axhline(100 * majority, color=GREY, linewidth=1, linestyle=(0, (2, 3)), label="most frequent class")
+        axes.axhline(
+            100 * majority,
+            color=GREY,
+            linewidth=1,
+            linestyle=(0, (2, 3)),
+            label="most frequent class",
+        )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("missing clients")
     axes.set_ylabel("accuracy, %")
@@ -143,7 +178,9 @@ def recall_matrix(rows: Sequence[Retrieval], clients: Sequence[str]) -> Figure |
             axes.text(target, source, text, ha="center", va="center", color=colour, fontsize=9)
     names = list(clients) if len(clients) <= 40 else [""] * len(clients)
     font = 8.5 if len(clients) <= 20 else 6
-    axes.set_xticks(range(len(clients)), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=font)
+    axes.set_xticks(
+        range(len(clients)), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=font
+    )
     axes.set_yticks(range(len(clients)), names, fontsize=font)
     axes.tick_params(length=0)
     axes.grid(visible=False)
@@ -166,9 +203,22 @@ def projection_plot(projection: Projection) -> Figure:
     figure, (left, right) = new_figure(9.2, 4.3, 2)
     # A thin line for some events joins the two ends: short lines are good.
     for start, end in zip(a[:_MOST_LINKS], b[:_MOST_LINKS], strict=True):
-        left.plot([start[0], end[0]], [start[1], end[1]], color=GREY, linewidth=0.6, alpha=0.6, zorder=1)
-    left.scatter(a[:, 0], a[:, 1], s=15, color=BLUE, label=projection.source, linewidths=0, alpha=0.85)
-    left.scatter(b[:, 0], b[:, 1], s=17, color=ORANGE, label=projection.target, marker="^", linewidths=0, alpha=0.85)
+        left.plot(
+            [start[0], end[0]], [start[1], end[1]], color=GREY, linewidth=0.6, alpha=0.6, zorder=1
+        )
+    left.scatter(
+        a[:, 0], a[:, 1], s=15, color=BLUE, label=projection.source, linewidths=0, alpha=0.85
+    )
+    left.scatter(
+        b[:, 0],
+        b[:, 1],
+        s=17,
+        color=ORANGE,
+        label=projection.target,
+        marker="^",
+        linewidths=0,
+        alpha=0.85,
+    )
     left.set_title("By client; a line joins one event")
     left.legend(loc="best", markerscale=1.4, frameon=True, framealpha=0.85, edgecolor="none")
     _by_label(right, a, b, labels, projection.classes)
@@ -183,7 +233,9 @@ def projection_plot(projection: Projection) -> Figure:
     return figure
 
 
-def _curve(axes: Axes, x: NDArray[np.int64], y: NDArray[np.float64], colour: str, label: str) -> None:
+def _curve(
+    axes: Axes, x: NDArray[np.int64], y: NDArray[np.float64], colour: str, label: str
+) -> None:
     """Draw a noisy curve faintly and its running mean clearly."""
     width = max(1, len(y) // 40)
     if width == 1:
@@ -193,7 +245,9 @@ def _curve(axes: Axes, x: NDArray[np.int64], y: NDArray[np.float64], colour: str
     kernel = np.ones(width)
     known = np.where(np.isfinite(y), y, 0.0)
     # At both ends the mean is over the part of the window that exists.
-    smooth = np.convolve(known, kernel, "same") / np.maximum(np.convolve(np.isfinite(y), kernel, "same"), 1)
+    smooth = np.convolve(known, kernel, "same") / np.maximum(
+        np.convolve(np.isfinite(y), kernel, "same"), 1
+    )
     axes.plot(x, np.where(np.isfinite(y), smooth, np.nan), color=colour, label=label)
 
 
@@ -222,7 +276,9 @@ def _retrieval_panel(axes: Axes, rows: Sequence[EvaluationRow], *, by_bytes: boo
         places = [x(row) for row in validation]
         if places:
             axes.fill_between(places, low, high, color=colour, alpha=0.12, linewidth=0)
-            axes.plot(places, mid, color=colour, marker=mark, markersize=4, label=f"R@{k}, validation")
+            axes.plot(
+                places, mid, color=colour, marker=mark, markersize=4, label=f"R@{k}, validation"
+            )
         if test:
             style: dict[str, Any] = {
                 "markersize": 8,
@@ -230,7 +286,14 @@ def _retrieval_panel(axes: Axes, rows: Sequence[EvaluationRow], *, by_bytes: boo
                 "linestyle": "none",
                 "markerfacecolor": "white",
             }
-            axes.plot([x(test[0])], _recalls(test, k, _mean), marker="D", color=colour, label=f"R@{k}, test", **style)
+            axes.plot(
+                [x(test[0])],
+                _recalls(test, k, _mean),
+                marker="D",
+                color=colour,
+                label=f"R@{k}, test",
+                **style,
+            )
     last = rows[-1].quality.retrieval
     chance = 100 * _mean([min(1.0, 10 / row.events) for row in last])
     axes.axhline(chance, color=GREY, linewidth=1, linestyle=(0, (2, 3)), label="chance of R@10")
@@ -245,8 +308,13 @@ def _retrieval_panel(axes: Axes, rows: Sequence[EvaluationRow], *, by_bytes: boo
     axes.set_xlabel("payload bytes, all edges and directions" if by_bytes else "exchanges")
 
 
-def _recalls(rows: Sequence[EvaluationRow], k: int, pick: Callable[[list[float]], float]) -> list[float]:
-    return [100 * pick([getattr(item, f"recall_at_{k}") for item in row.quality.retrieval]) for row in rows]
+def _recalls(
+    rows: Sequence[EvaluationRow], k: int, pick: Callable[[list[float]], float]
+) -> list[float]:
+    return [
+        100 * pick([getattr(item, f"recall_at_{k}") for item in row.quality.retrieval])
+        for row in rows
+    ]
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -283,9 +351,20 @@ def _by_label(
         rows = labels == label if label >= 0 else labels < 0
         if not rows.any():
             continue
-        name = "no label" if label < 0 else classes[label] if label < len(classes) else f"class {label}"
+        name = (
+            "no label"
+            if label < 0
+            else classes[label]
+            if label < len(classes)
+            else f"class {label}"
+        )
         colour = PALE if label < 0 else shades[rank]
-        look: dict[str, Any] = {"color": colour, "linewidths": 0, "alpha": 0.85, "zorder": 2 if label >= 0 else 1}
+        look: dict[str, Any] = {
+            "color": colour,
+            "linewidths": 0,
+            "alpha": 0.85,
+            "zorder": 2 if label >= 0 else 1,
+        }
         axes.scatter(a[rows, 0], a[rows, 1], s=15, label=name, **look)
         axes.scatter(b[rows, 0], b[rows, 1], s=17, marker="^", **look)
     if len(known) <= 12:

@@ -16,7 +16,15 @@ from sheafalign_fl.config import Settings, load_settings
 from sheafalign_fl.errors import ConfigError, DataError
 from sheafalign_fl.ledger import COLUMNS
 from sheafalign_fl.run.folder import RunFolder
-from sheafalign_fl.run.results import AbsenceRow, EdgeBytes, EvaluationRow, ExchangeRow, Loss, Quality, Summary
+from sheafalign_fl.run.results import (
+    AbsenceRow,
+    EdgeBytes,
+    EvaluationRow,
+    ExchangeRow,
+    Loss,
+    Quality,
+    Summary,
+)
 
 LOSS_TERMS = ("laplacian", "contrastive", "reconstruction", "cross_reconstruction", "total")
 _ROW: TypeAdapter[ExchangeRow | EvaluationRow | AbsenceRow] = TypeAdapter(
@@ -95,7 +103,11 @@ class RunData:
     @property
     def seconds(self) -> float:
         """Wall time: of the whole run, or of its exchanges alone where it was interrupted."""
-        return self.summary.seconds if self.summary is not None else sum(point.seconds for point in self.exchanges)
+        return (
+            self.summary.seconds
+            if self.summary is not None
+            else sum(point.seconds for point in self.exchanges)
+        )
 
 
 def read_run(path: Path) -> RunData:
@@ -170,7 +182,13 @@ def _read_metrics(path: Path) -> tuple[list[ExchangePoint], list[EvaluationRow],
             case ExchangeRow():
                 # Losses are averaged at once: with 100 clients one row holds thousands of them.
                 exchanges.append(
-                    ExchangePoint(row.exchange, _mean_losses(row.losses), row.absent, row.payload_bytes, row.seconds)
+                    ExchangePoint(
+                        row.exchange,
+                        _mean_losses(row.losses),
+                        row.absent,
+                        row.payload_bytes,
+                        row.seconds,
+                    )
                 )
             case EvaluationRow():
                 evaluations.append(row)
@@ -193,7 +211,9 @@ def _read_ledger(path: Path) -> tuple[list[EdgeBytes], int]:
     for number, values in enumerate(reader, start=1):
         if number == 1:
             if tuple(values) != COLUMNS:
-                raise DataError(f"{path}: this is no ledger; its columns must be {', '.join(COLUMNS)}")
+                raise DataError(
+                    f"{path}: this is no ledger; its columns must be {', '.join(COLUMNS)}"
+                )
             continue
         try:
             _, source, destination, purpose, _, events, _, payload, message, relay = values
@@ -264,7 +284,11 @@ def _read_projection(path: Path) -> Projection | None:
             )
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         raise DataError(f"{path}: damaged ({error})") from None
-    if found.z_i.ndim != 2 or found.z_i.shape != found.z_j.shape or found.labels.shape != found.z_i.shape[:1]:
+    if (
+        found.z_i.ndim != 2
+        or found.z_i.shape != found.z_j.shape
+        or found.labels.shape != found.z_i.shape[:1]
+    ):
         raise DataError(f"{path}: damaged (z_i, z_j and labels do not fit together)")
     return found
 

@@ -118,7 +118,9 @@ def sections(run: RunData) -> list[tuple[str, str, Html]]:
         ("facts", "Facts to know", _facts),
         ("reproduce", "Reproduce", _reproduce),
     )
-    found = ((anchor, title, section(anchor, title, *build(run))) for anchor, title, build in builders)
+    found = (
+        (anchor, title, section(anchor, title, *build(run))) for anchor, title, build in builders
+    )
     return [(anchor, title, content) for anchor, title, content in found if content is not None]
 
 
@@ -126,14 +128,21 @@ def reproduce_facts(run: RunData) -> list[tuple[str, Html | str]]:
     """Return what names this run exactly."""
     objective = run.settings.objective
     terms = (
-        (objective.laplacian, "normalised Laplacian" if objective.normalised_laplacian else "Laplacian"),
+        (
+            objective.laplacian,
+            "normalised Laplacian" if objective.normalised_laplacian else "Laplacian",
+        ),
         (objective.contrastive, "contrastive"),
         (objective.reconstruction, "reconstruction"),
         (objective.cross_reconstruction, "cross reconstruction"),
     )
     weights = " + ".join(f"{weight:g} × {name}" for weight, name in terms if weight > 0)
     training = run.settings.training
-    versions = run.summary.versions if run.summary else {k: v for k, v in run.versions.items() if k != "commit"}
+    versions = (
+        run.summary.versions
+        if run.summary
+        else {k: v for k, v in run.versions.items() if k != "commit"}
+    )
     commit = run.summary.commit if run.summary else run.versions.get("commit")
     return [
         ("seed", str(run.settings.seed)),
@@ -141,11 +150,20 @@ def reproduce_facts(run: RunData) -> list[tuple[str, Html | str]]:
         ("started", run.summary.started if run.summary else NONE),
         ("objective", f"{weights}; temperature {objective.temperature:g}"),
         ("maps", f"{run.settings.maps.family}, initially {run.settings.maps.initial}"),
-        ("optimiser", f"{training.optimiser}, learning rate {training.learning_rate:g}, {training.dtype}"),
+        (
+            "optimiser",
+            f"{training.optimiser}, learning rate {training.learning_rate:g}, {training.dtype}",
+        ),
         ("codec", run.settings.codec),
-        ("configuration digest", tag("code", run.summary.config_digest if run.summary else run.settings.digest())),
+        (
+            "configuration digest",
+            tag("code", run.summary.config_digest if run.summary else run.settings.digest()),
+        ),
         ("commit", tag("code", commit or "unknown")),
-        ("versions", ", ".join(f"{name} {version}" for name, version in versions.items() if version)),
+        (
+            "versions",
+            ", ".join(f"{name} {version}" for name, version in versions.items() if version),
+        ),
     ]
 
 
@@ -170,18 +188,34 @@ def _key_figures(run: RunData) -> list[tuple[str, str, str]]:
         for k, name in ((1, "recall_at_1"), (10, "recall_at_10")):
             chance = mean(min(1, k / row.events) for row in rows)
             remark = f"mean over {count_of(len(rows), 'direction')}, {quality.split}; chance {percent_sign(chance)}"
-            items.append((f"Retrieval R@{k}", f"{percent_sign(mean(getattr(row, name) for row in rows))}", remark))
+            items.append(
+                (
+                    f"Retrieval R@{k}",
+                    f"{percent_sign(mean(getattr(row, name) for row in rows))}",
+                    remark,
+                )
+            )
     if quality is not None and quality.transfer:
         remark = f"probe; most frequent class {percent_sign(mean(row.majority for row in quality.transfer))}"
         items.append(
-            ("Zero-shot transfer", f"{percent_sign(mean(row.probe_accuracy for row in quality.transfer))}", remark)
+            (
+                "Zero-shot transfer",
+                f"{percent_sign(mean(row.probe_accuracy for row in quality.transfer))}",
+                remark,
+            )
         )
     if quality is not None and len(quality.missing) > 1:
         whole, one = quality.missing[:2]
         remark = f"imputed; {percent(whole.imputed)} % with all, {percent(one.mean_fill)} % with mean-fill"
         items.append(("One client missing", f"{percent_sign(one.imputed)}", remark))
     payload = training_payload(run.bytes)
-    items.append(("Training payload", human_bytes(payload), f"{exact(payload)} bytes of embeddings, all edges"))
+    items.append(
+        (
+            "Training payload",
+            human_bytes(payload),
+            f"{exact(payload)} bytes of embeddings, all edges",
+        )
+    )
     remark = f"{count_of(run.done, 'exchange')}"
     items.append(("Wall time", duration(run.seconds), remark))
     return items
@@ -306,7 +340,15 @@ def _federation(run: RunData) -> list[Html | None]:
     ]
     if run.summary is not None:
         for content in (client_table(run.summary.clients), graph_table(run.summary.edges)):
-            shown = table(Table(content.title, content.columns, content.rows[:_MOST_FOLDED], (), content.text_columns))
+            shown = table(
+                Table(
+                    content.title,
+                    content.columns,
+                    content.rows[:_MOST_FOLDED],
+                    (),
+                    content.text_columns,
+                )
+            )
             name = f"{content.title}: {count_of(len(content.rows), 'row')}"
             if len(content.rows) > _MOST_FOLDED:
                 name += f", the first {_MOST_FOLDED} here and all in summary.json"
@@ -320,9 +362,15 @@ def _samples(run: RunData) -> list[Html | None]:
     order = {client: index for index, client in enumerate(run.settings.clients)}
     samples = sorted(run.samples.items(), key=lambda item: order.get(item[0], len(order)))
     shown = samples[:_MOST_SAMPLES]
-    more = f" The first {len(shown)} of {len(run.samples)} clients." if len(shown) < len(run.samples) else ""
+    more = (
+        f" The first {len(shown)} of {len(run.samples)} clients."
+        if len(shown) < len(run.samples)
+        else ""
+    )
     return [
-        paragraph("One event as each client's own sensor sees it; no client ever sees another's." + more),
+        paragraph(
+            "One event as each client's own sensor sees it; no client ever sees another's." + more
+        ),
         tag("div", *(picture(png, name) for name, png in shown), class_="samples"),
     ]
 
@@ -333,13 +381,17 @@ def _facts(run: RunData) -> list[Html | None]:
     items: list[Html] = []
     if (partial := sum(bool(point.absent) for point in run.exchanges)) > 0:
         items.append(
-            text(f"In {exact(partial)} of {exact(len(run.exchanges))} exchanges at least one client was absent.")
+            text(
+                f"In {exact(partial)} of {exact(len(run.exchanges))} exchanges at least one client was absent."
+            )
         )
     elif away is None:
         items.append(text("No absences: every client took part in every recorded exchange."))
     if run.summary is not None and run.summary.resumed:
         items.append(
-            text(f"The run was resumed {count_of(run.summary.resumed, 'time')}; its result is that of one run.")
+            text(
+                f"The run was resumed {count_of(run.summary.resumed, 'time')}; its result is that of one run."
+            )
         )
     items.append(text(_ledger_fact(run)))
     for client in run.summary.clients if run.summary else ():
@@ -354,7 +406,9 @@ def _facts(run: RunData) -> list[Html | None]:
         if away is not None
         else None,
         paragraph(
-            "One seed is no claim: compare at least three with ", tag("code", "sheafalign report RUN RUN RUN"), "."
+            "One seed is no claim: compare at least three with ",
+            tag("code", "sheafalign report RUN RUN RUN"),
+            ".",
         ),
     ]
 
@@ -363,7 +417,11 @@ def _ledger_fact(run: RunData) -> str:
     if run.summary is None or not run.ledger_rows:
         return f"The ledger holds {exact(run.ledger_rows)} rows, one for each message."
     same = {_key(row): row for row in run.summary.bytes} == {_key(row): row for row in run.ledger}
-    verdict = "add up to exactly the totals of the summary" if same else "DO NOT add up to the totals of the summary"
+    verdict = (
+        "add up to exactly the totals of the summary"
+        if same
+        else "DO NOT add up to the totals of the summary"
+    )
     return f"The ledger's {exact(run.ledger_rows)} rows, one for each message, {verdict}."
 
 
@@ -377,8 +435,14 @@ def _reproduce(run: RunData) -> Sequence[Html | None]:
     weights = Table("Final weights", ("client", "SHA-256"), rows, text_columns=2)
     return [
         facts(reproduce_facts(run)),
-        paragraph("With the configuration below in config.yaml, the same seed gives the same weights:"),
+        paragraph(
+            "With the configuration below in config.yaml, the same seed gives the same weights:"
+        ),
         tag("pre", tag("code", "sheafalign run config.yaml")),
-        details("The resolved configuration, config.yaml", tag("pre", tag("code", run.config_text))),
-        details("Digests of the final weights: equal runs have equal digests", table(weights)) if rows else None,
+        details(
+            "The resolved configuration, config.yaml", tag("pre", tag("code", run.config_text))
+        ),
+        details("Digests of the final weights: equal runs have equal digests", table(weights))
+        if rows
+        else None,
     ]

@@ -69,7 +69,9 @@ def figure_style() -> Iterator[None]:
         yield
 
 
-def new_figure(width: float, height: float, panels: int = 1, *, share: str = "") -> tuple[Figure, list[Axes]]:
+def new_figure(
+    width: float, height: float, panels: int = 1, *, share: str = ""
+) -> tuple[Figure, list[Axes]]:
     """Return a figure of `width` x `height` inches, tied to no window, with `panels` axes side by side.
 
     `share` names the axes that the panels have in common: "", "y" or "xy".
@@ -93,4 +95,8 @@ def to_svg(figure: Figure, name: str) -> str:
     # A height in points would fix the size; the view box and the style sheet decide instead.
     width = re.search(r'\bwidth="([0-9.]+)pt"', opening)
     opening = re.sub(r'\s(width|height)="[^"]*"', "", opening)
-    return f'{opening} style="max-width: {float(width[1]) * _PIXELS:.0f}px" role="img">{rest}' if width else text
+    return (
+        f'{opening} style="max-width: {float(width[1]) * _PIXELS:.0f}px" role="img">{rest}'
+        if width
+        else text
+    )

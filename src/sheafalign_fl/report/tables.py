@@ -89,4 +89,9 @@ def _heading(summary: Summary) -> Panel:
         f"seed {summary.seed}, engine {summary.engine}, configuration {summary.config_digest[:12]}, "
         f"commit {short_commit(summary.commit)}",
     )
-    return Panel(Text("\n".join(lines)), title=Text(summary.name, style="bold"), title_align="left", expand=False)
+    return Panel(
+        Text("\n".join(lines)),
+        title=Text(summary.name, style="bold"),
+        title_align="left",
+        expand=False,
+    )

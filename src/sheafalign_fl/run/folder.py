@@ -90,7 +90,9 @@ class RunFolder:
             It exists and is not empty, or cannot be made.
         """
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise UserError(f"{self.path} exists already; give another --out, or go on with --resume {self.path}")
+            raise UserError(
+                f"{self.path} exists already; give another --out, or go on with --resume {self.path}"
+            )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -167,7 +169,11 @@ class RunFolder:
         """Return the newest complete checkpoint, or None."""
         if not (complete := sorted(self._complete())):
             return None
-        return Checkpoint(**json.loads((self.checkpoint_dir(complete[-1]) / "relay.json").read_text(encoding="utf-8")))
+        return Checkpoint(
+            **json.loads(
+                (self.checkpoint_dir(complete[-1]) / "relay.json").read_text(encoding="utf-8")
+            )
+        )
 
     def rewind(self, checkpoint: Checkpoint | None) -> None:
         """Drop what was recorded after `checkpoint`, or everything, so that it can be recorded again."""
@@ -177,7 +183,9 @@ class RunFolder:
             return
         truncate_ledger(self.ledger, checkpoint.ledger_bytes)
         if not self.metrics.is_file() or self.metrics.stat().st_size < checkpoint.metrics_bytes:
-            raise RunError(f"{self.metrics} is shorter than the checkpoint says; it has been changed since")
+            raise RunError(
+                f"{self.metrics} is shorter than the checkpoint says; it has been changed since"
+            )
         os.truncate(self.metrics, checkpoint.metrics_bytes)
 
     def _complete(self) -> Iterator[int]:
@@ -232,7 +240,11 @@ def commit() -> str | None:
 
 def _git(folder: Path, *arguments: str) -> str:
     done = subprocess.run(
-        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10
+        ["git", "-C", str(folder), *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
     )
     return done.stdout.strip()
 

@@ -18,7 +18,11 @@ from sheafalign_fl.run.folder import RunFolder
 from sheafalign_fl.run.results import Summary
 
 Engine = Callable[..., None]
-ENGINES: dict[str, Engine] = {"flower": run_simulation, "inprocess": run_inprocess, "pooled": run_pooled}
+ENGINES: dict[str, Engine] = {
+    "flower": run_simulation,
+    "inprocess": run_inprocess,
+    "pooled": run_pooled,
+}
 
 
 def default_folder(settings: Settings) -> Path:
@@ -67,12 +71,16 @@ def _check(settings: Settings, deployment: Deployment | None) -> None:
     if settings.engine not in ENGINES:
         raise UserError("a deployed run needs a relay; give --relay HOST:PORT")
     if settings.security.sealed:
-        raise UserError("security.sealed needs clients with keys, so it needs a relay; give --relay HOST:PORT")
+        raise UserError(
+            "security.sealed needs clients with keys, so it needs a relay; give --relay HOST:PORT"
+        )
     check_resources(settings)
     check(settings)
 
 
-def _run(settings: Settings, folder: RunFolder, deployment: Deployment | None, *, resume: bool) -> Summary:
+def _run(
+    settings: Settings, folder: RunFolder, deployment: Deployment | None, *, resume: bool
+) -> Summary:
     with _locked(folder):
         try:
             if deployment is not None:

@@ -7,7 +7,14 @@ from sheafalign_fl.agreement import Agreement, Manifest
 from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.data.base import SPLITS
 from sheafalign_fl.run.folder import versions
-from sheafalign_fl.run.results import AbsenceRow, ClientFacts, EdgeBytes, EdgeFacts, Quality, Summary
+from sheafalign_fl.run.results import (
+    AbsenceRow,
+    ClientFacts,
+    EdgeBytes,
+    EdgeFacts,
+    Quality,
+    Summary,
+)
 from sheafalign_fl.topology import Topology
 
 

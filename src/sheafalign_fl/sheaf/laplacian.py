@@ -25,7 +25,10 @@ def coboundary(topology: Topology, restrictions: Mapping[tuple[str, str], Tensor
     blocks = []
     for edge in topology.edges:
         block = torch.zeros(edge.dim, position, dtype=restrictions[edge.source, edge.target].dtype)
-        for client, other, sign in ((edge.source, edge.target, 1.0), (edge.target, edge.source, -1.0)):
+        for client, other, sign in (
+            (edge.source, edge.target, 1.0),
+            (edge.target, edge.source, -1.0),
+        ):
             start = offsets[client]
             block[:, start : start + columns[client]] = sign * restrictions[client, other]
         blocks.append(block)
@@ -38,6 +41,8 @@ def sheaf_laplacian(topology: Topology, restrictions: Mapping[tuple[str, str], T
     return delta.T @ delta
 
 
-def _stalk_dim(client: str, topology: Topology, restrictions: Mapping[tuple[str, str], Tensor]) -> int:
+def _stalk_dim(
+    client: str, topology: Topology, restrictions: Mapping[tuple[str, str], Tensor]
+) -> int:
     neighbour = next(iter(topology.neighbours(client)))
     return restrictions[client, neighbour].shape[1]

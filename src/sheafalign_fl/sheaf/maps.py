@@ -127,7 +127,9 @@ class IdentityMaps(EdgeMaps):
     def __init__(self, dim: int, edge_dim: int) -> None:
         """Refuse dimensions that differ."""
         if dim != edge_dim:
-            raise ConfigError(f"maps: identity maps need d_e = d_i on every edge, but d_e = {edge_dim} and d_i = {dim}")
+            raise ConfigError(
+                f"maps: identity maps need d_e = d_i on every edge, but d_e = {edge_dim} and d_i = {dim}"
+            )
         super().__init__(dim, edge_dim)
         self.register_buffer("identity", torch.eye(dim), persistent=False)
 
@@ -148,7 +150,9 @@ class IdentityMaps(EdgeMaps):
         return z
 
 
-def edge_maps(settings: MapSettings, dim: int, edge_dim: int, learnable_temperature: float | None = None) -> EdgeMaps:
+def edge_maps(
+    settings: MapSettings, dim: int, edge_dim: int, learnable_temperature: float | None = None
+) -> EdgeMaps:
     """Return new maps of the family that `settings` names, drawn from torch's global generator.
 
     Parameters

@@ -41,10 +41,14 @@ def contrastive_loss(z_ij: Tensor, z_ji: Tensor, temperature: float | Tensor) ->
     temperature
         tau > 0: smaller values punish the hardest negatives more.
     """
-    return symmetric_cross_entropy(F.normalize(z_ij, dim=1) @ F.normalize(z_ji, dim=1).T / temperature)
+    return symmetric_cross_entropy(
+        F.normalize(z_ij, dim=1) @ F.normalize(z_ji, dim=1).T / temperature
+    )
 
 
-def reconstruction_loss(maps: EdgeMaps, z_ij: Tensor, h_i: Tensor, *, stop_gradient: bool = False) -> Tensor:
+def reconstruction_loss(
+    maps: EdgeMaps, z_ij: Tensor, h_i: Tensor, *, stop_gradient: bool = False
+) -> Tensor:
     """Return MSE(Q_ij z_ij, h_i), the mean over events and dimensions of the squared error.
 
     With `stop_gradient` both are constants, so that it trains the dual map and leaves the encoder to alignment.
@@ -100,16 +104,26 @@ def edge_terms(
     z_ji = z_ji.detach()
     normalised, stop = objective.normalised_laplacian, objective.stop_gradient
     weighted: dict[str, tuple[float, Callable[[], Tensor]]] = {
-        "laplacian": (objective.laplacian, lambda: laplacian_loss(z_ij, z_ji, normalised=normalised)),
+        "laplacian": (
+            objective.laplacian,
+            lambda: laplacian_loss(z_ij, z_ji, normalised=normalised),
+        ),
         "contrastive": (
             objective.contrastive,
-            lambda: contrastive_loss(z_ij, z_ji, maps.temperature(objective.temperature)) if group is None else group,
+            lambda: (
+                contrastive_loss(z_ij, z_ji, maps.temperature(objective.temperature))
+                if group is None
+                else group
+            ),
         ),
         "reconstruction": (
             objective.reconstruction,
             lambda: reconstruction_loss(maps, z_ij, h_i, stop_gradient=stop),
         ),
-        "cross_reconstruction": (objective.cross_reconstruction, lambda: cross_reconstruction_loss(maps, z_ji, h_i)),
+        "cross_reconstruction": (
+            objective.cross_reconstruction,
+            lambda: cross_reconstruction_loss(maps, z_ji, h_i),
+        ),
     }
     terms: dict[str, Tensor] = {}
     total = h_i.new_zeros(())

@@ -138,7 +138,9 @@ def export_deepsense6g(
     wanted = _Export(variant, _check(events, frames, variant, modalities), frames, seed, light)
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise DataError(f"{folder}: exists already; give a folder that does not, or an empty one")
+            raise DataError(
+                f"{folder}: exists already; give a folder that does not, or an empty one"
+            )
         target = folder.resolve()
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as partial:
@@ -151,27 +153,35 @@ def export_deepsense6g(
         raise DataError(f"{folder}: cannot be written: {error.strerror or error}") from None
 
 
-def _check(events: int, frames: int, variant: str, modalities: Sequence[str] | None) -> tuple[str, ...]:
+def _check(
+    events: int, frames: int, variant: str, modalities: Sequence[str] | None
+) -> tuple[str, ...]:
     """Return the modalities to write, in the order of columns."""
     if variant not in VARIANTS:
         raise ConfigError(f"unknown variant '{variant}'; it must be one of {', '.join(VARIANTS)}")
     layout = _LAYOUTS[variant]
     for name, value in (("events", events), ("frames", frames)):
         if value < layout.least_frames:
-            raise ConfigError(f"{name}: must be {layout.least_frames} or more for variant {variant}, not {value}")
+            raise ConfigError(
+                f"{name}: must be {layout.least_frames} or more for variant {variant}, not {value}"
+            )
     if frames > _MOST_FRAMES:
         raise ConfigError(f"frames: at most {_MOST_FRAMES}, not {frames}")
     chosen = tuple(layout.files) if modalities is None else tuple(modalities)
     if not chosen or not set(chosen) <= set(layout.files):
         given = ", ".join(chosen) or "none"
-        raise ConfigError(f"modalities: variant {variant} has {', '.join(layout.files)}; given: {given}")
+        raise ConfigError(
+            f"modalities: variant {variant} has {', '.join(layout.files)}; given: {given}"
+        )
     return tuple(name for name in layout.files if name in chosen)
 
 
 def _write(root: Path, wanted: _Export, events: int, on_event: Callable[[int], None]) -> None:
     """Write all scenarios, one sequence after another, so that memory holds the raw data of few frames."""
     options = {option.name: option.default for option in INFO.options}
-    settings: dict[str, Any] = {name: options[name] for name in ("horizon", "night", "fog", "traffic", "trees")}
+    settings: dict[str, Any] = {
+        name: options[name] for name in ("horizon", "night", "fog", "traffic", "trees")
+    }
     world = build_world(wanted.seed, events=events, frames=wanted.frames, **settings)
     faults = _draw_faults(wanted.seed, events)
     sequences = np.arange(int(world.sequence[-1]) + 1)
@@ -185,7 +195,9 @@ def _write(root: Path, wanted: _Export, events: int, on_event: Callable[[int], N
         for number, sequence in enumerate(share.tolist(), start=1):
             rows = slice(sequence * wanted.frames, min((sequence + 1) * wanted.frames, events))
             found = []
-            for row in _write_frames(place, wanted, _part(world, rows), faults[rows], done - first, number):
+            for row in _write_frames(
+                place, wanted, _part(world, rows), faults[rows], done - first, number
+            ):
                 found.append(row)
                 done += 1
                 on_event(done)
@@ -207,11 +219,15 @@ def _part(world: World, rows: slice) -> World:
     return World(**{field.name: getattr(world, field.name)[rows] for field in fields(World)})
 
 
-def _write_frames(place: Path, wanted: _Export, world: World, faults: Array, before: int, number: int) -> Iterator[Row]:
+def _write_frames(
+    place: Path, wanted: _Export, world: World, faults: Array, before: int, number: int
+) -> Iterator[Row]:
     """Write the files of a scenario's sequence `number`, after `before` frames; yield a row for each frame."""
     sequence = int(world.sequence[0])
     measured, beams = _beams(wanted, world, faults)
-    alone = replace(world, sequence=np.zeros_like(world.sequence))  # the receiver draws a bias for each sequence
+    alone = replace(
+        world, sequence=np.zeros_like(world.sequence)
+    )  # the receiver draws a bias for each sequence
     places, velocity, dilution = raw.positions(alone, wanted.generator("gps", sequence))
     clouds = raw.scans if wanted.variant == "authors" else raw.point_clouds
     contents: dict[str, Iterator[bytes]] = {
@@ -228,13 +244,17 @@ def _write_frames(place: Path, wanted: _Export, world: World, faults: Array, bef
             row["unit1_max_pwr"] = f"{np.nanmax(measured[frame]):.9e}"
         row |= {"time_stamp": _time_stamp(sequence, frame, wanted.frames), "seq_index": number}
         if "gps" in wanted.modalities:
-            row |= _quality(float(velocity[frame]), float(dilution[frame]), float(world.trees[frame]))
+            row |= _quality(
+                float(velocity[frame]), float(dilution[frame]), float(world.trees[frame])
+            )
         if wanted.layout.blockage is not None:
             row[wanted.layout.blockage] = int(world.blocked[frame])
         yield row
 
 
-def _write_files(place: Path, wanted: _Export, contents: dict[str, Iterator[bytes]], number: int) -> Row:
+def _write_files(
+    place: Path, wanted: _Export, contents: dict[str, Iterator[bytes]], number: int
+) -> Row:
     """Write the next file of each modality, with `number` in its name; return columns and paths."""
     row: Row = {}
     for modality in wanted.modalities:

@@ -18,7 +18,10 @@ PICTURE, PICTURE_LIGHT = (960, 540), (96, 54)
 """Width and height in pixels."""
 _JPEG_QUALITY = 90
 
-_RINGS, _AZIMUTHS = np.radians(np.linspace(3.0, -15.0, 37)), np.radians(np.linspace(-65.0, 65.0, 500))
+_RINGS, _AZIMUTHS = (
+    np.radians(np.linspace(3.0, -15.0, 37)),
+    np.radians(np.linspace(-65.0, 65.0, 500)),
+)
 _SCAN = 512
 INTENSITY = 1000
 """Intensity in a point cloud of a surface that reflects everything."""
@@ -55,7 +58,9 @@ def pictures(world: World, rng: np.random.Generator, *, light: bool) -> Iterator
     bright = camera.render(world, rng) * camera.SCALE + camera.MEAN
     pixels = np.rint(255 * np.clip(bright, 0, 1)).astype(np.uint8).transpose(0, 2, 3, 1)
     for picture in pixels:
-        image = Image.fromarray(np.ascontiguousarray(picture)).resize(size, Image.Resampling.BICUBIC)
+        image = Image.fromarray(np.ascontiguousarray(picture)).resize(
+            size, Image.Resampling.BICUBIC
+        )
         with io.BytesIO() as file:
             image.save(file, "JPEG", quality=_JPEG_QUALITY)
             yield file.getvalue()
@@ -65,7 +70,9 @@ def point_clouds(world: World, rng: np.random.Generator, *, light: bool) -> Iter
     """Yield ASCII PLY files: x, y, z from the sensor (m, axes of the world) and intensity; only rays that return."""
     rays = lidar.directions() if light else lidar.directions(_RINGS, _AZIMUTHS)
     for event in range(len(world)):
-        distance, shine = (values[0] for values in lidar.returns(world, slice(event, event + 1), rays, rng))
+        distance, shine = (
+            values[0] for values in lidar.returns(world, slice(event, event + 1), rays, rng)
+        )
         there = distance < lidar.MAX_RANGE
         intensity = np.rint(INTENSITY * np.clip(shine[there], 0, 1))
         points = np.column_stack([rays[there] * distance[there, None], intensity])
@@ -101,10 +108,16 @@ def beat_signals(world: World, rng: np.random.Generator, *, light: bool) -> Iter
         over_antennas = _turning(found.sine[event] / 2, ANTENNAS)
         over_samples = _turning(found.distance[event] / MAX_DISTANCE, samples)
         over_chirps = _turning(found.radial[event] / (2 * MAX_SPEED), chirps)
-        first = (over_antennas[:, None] * over_samples * start).reshape(-1, len(start)).astype(np.complex64)
+        first = (
+            (over_antennas[:, None] * over_samples * start)
+            .reshape(-1, len(start))
+            .astype(np.complex64)
+        )
         cube = (first @ over_chirps.T.astype(np.complex64)).reshape(ANTENNAS, samples, chirps)
         parts = rng.standard_normal((*cube.shape, 2), dtype=np.float32)
-        cube = np.float32(_RADAR_GAIN) * (cube + np.float32(noise) * parts.view(np.complex64)[..., 0])
+        cube = np.float32(_RADAR_GAIN) * (
+            cube + np.float32(noise) * parts.view(np.complex64)[..., 0]
+        )
         with io.BytesIO() as file:
             np.save(file, cube)
             yield file.getvalue()
@@ -129,7 +142,9 @@ def sweeps(world: World, rng: np.random.Generator) -> tuple[Array, Array]:
 
 def numbers(values: Array) -> bytes:
     """Return a text file of numbers, one a line."""
-    return "".join(f"{value:.9e}\n" for value in values.tolist()).replace("nan", "NaN").encode("ascii")
+    return (
+        "".join(f"{value:.9e}\n" for value in values.tolist()).replace("nan", "NaN").encode("ascii")
+    )
 
 
 def positions(world: World, rng: np.random.Generator) -> tuple[Array, Array, Array]:
@@ -141,7 +156,10 @@ def positions(world: World, rng: np.random.Generator) -> tuple[Array, Array, Arr
 def degrees(position: Array) -> Array:
     """Return latitude and longitude, (..., 2), of x and y in metres."""
     east = METRES_PER_DEGREE * np.cos(np.radians(LATITUDE))
-    return np.stack([LATITUDE + position[..., 1] / METRES_PER_DEGREE, LONGITUDE + position[..., 0] / east], axis=-1)
+    return np.stack(
+        [LATITUDE + position[..., 1] / METRES_PER_DEGREE, LONGITUDE + position[..., 0] / east],
+        axis=-1,
+    )
 
 
 def location(place: Array) -> bytes:

@@ -82,7 +82,9 @@ def read_npy(path: Path, axes: int, *, kinds: str = "fiu") -> Array:
         values = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise BadFileError("does not exist") from None
-    except Exception as error:  # a damaged header is parsed as Python, which raises a dozen kinds of error
+    except (
+        Exception
+    ) as error:  # a damaged header is parsed as Python, which raises a dozen kinds of error
         raise BadFileError(f"is no readable .npy file ({_one_line(error)})") from None
     if not isinstance(values, np.ndarray):
         raise BadFileError("is an archive, not one array")
@@ -113,15 +115,21 @@ def finite(values: Array, what: str) -> Array:
     """Return real `values`; raise `BadFileError` where some are NaN, infinite or beyond what float32 holds."""
     bad = int((~(np.abs(values) <= _LARGEST)).sum())
     if bad:
-        raise BadFileError(f"holds NaN or infinity (or beyond float32) in {bad} of {values.size} {what}")
+        raise BadFileError(
+            f"holds NaN or infinity (or beyond float32) in {bad} of {values.size} {what}"
+        )
     return values
 
 
 def _checked(values: Array, name: str, axes: int, kinds: str = "fiu") -> Array:
     if values.dtype.kind not in kinds:
-        raise BadFileError(f"{name} has dtype {values.dtype}; it must be {'complex ' if kinds == 'c' else ''}numbers")
+        raise BadFileError(
+            f"{name} has dtype {values.dtype}; it must be {'complex ' if kinds == 'c' else ''}numbers"
+        )
     if values.ndim != axes or 0 in values.shape:
-        raise BadFileError(f"{name} has shape {values.shape}; it must have {axes} axes and not be empty")
+        raise BadFileError(
+            f"{name} has shape {values.shape}; it must have {axes} axes and not be empty"
+        )
     return values
 
 

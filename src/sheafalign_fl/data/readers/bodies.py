@@ -6,7 +6,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sheafalign_fl.data.readers.base import Array, BadFileError, finite, read_bytes, read_mat, read_npy
+from sheafalign_fl.data.readers.base import (
+    Array,
+    BadFileError,
+    finite,
+    read_bytes,
+    read_mat,
+    read_npy,
+)
 from sheafalign_fl.data.readers.clouds import even_points
 from sheafalign_fl.data.readers.pictures import shrunk_depth
 
@@ -29,13 +36,19 @@ class BinaryPoints:
         """Read one `.bin` file."""
         content = read_bytes(files[0])
         if len(content) % (8 * self.columns):
-            raise BadFileError(f"has {len(content)} bytes; it must be float64, {self.columns} numbers for each point")
+            raise BadFileError(
+                f"has {len(content)} bytes; it must be float64, {self.columns} numbers for each point"
+            )
         if not content:
             return np.zeros((self.columns, self.points), dtype=np.float32)
         cloud = finite(np.frombuffer(content, dtype="<f8").reshape(-1, self.columns), "values")
         size = np.abs(cloud[cloud != 0])
-        if size.max(initial=0.0) > _LARGEST or size.min(initial=1.0) < _SMALLEST:  # text, or another order of bytes
-            raise BadFileError("holds numbers that nothing measures; it must be little-endian float64")
+        if (
+            size.max(initial=0.0) > _LARGEST or size.min(initial=1.0) < _SMALLEST
+        ):  # text, or another order of bytes
+            raise BadFileError(
+                "holds numbers that nothing measures; it must be little-endian float64"
+            )
         return even_points(cloud, self.points)
 
 
@@ -76,7 +89,9 @@ class InertialRecording:
         """Read `d_iner` (T, 6) of one `.mat` file."""
         values = finite(read_mat(files[0], "d_iner", 2).astype(np.float64), "samples")
         if values.shape[1] != 6 or len(values) < 2:
-            raise BadFileError(f"d_iner has shape {values.shape}; it must be samples (2 or more), 6 channels")
+            raise BadFileError(
+                f"d_iner has shape {values.shape}; it must be samples (2 or more), 6 channels"
+            )
         return resampled(values.T, self.samples)
 
 
@@ -92,9 +107,13 @@ class SkeletonRecording:
         """Read `d_skel` (20, 3, T) of one `.mat` file."""
         values = finite(read_mat(files[0], "d_skel", 3).astype(np.float64), "coordinates")
         if values.shape[:2] != (self.joints, 3):
-            raise BadFileError(f"d_skel has shape {values.shape}; it must be {self.joints} joints, 3, frames")
+            raise BadFileError(
+                f"d_skel has shape {values.shape}; it must be {self.joints} joints, 3, frames"
+            )
         body = np.moveaxis(values, 1, 0)
-        centre = body.mean(axis=(1, 2), keepdims=True)  # of the whole recording: steps and jumps stay in it
+        centre = body.mean(
+            axis=(1, 2), keepdims=True
+        )  # of the whole recording: steps and jumps stay in it
         size = np.sqrt(np.square(body - body.mean(axis=1, keepdims=True)).sum(axis=0).mean())
         return resampled((body - centre) / max(float(size), 1e-9), self.frames)
 
@@ -112,7 +131,9 @@ class DepthRecording:
         """Read `d_depth` (240, 320, T) of one `.mat` file, in millimetres."""
         values = read_mat(files[0], "d_depth", 3)
         chosen = np.arange(self.frames) * (values.shape[2] - 1) // max(self.frames - 1, 1)
-        frames = [finite(values[:, :, index].astype(np.float64), "pixels") / 1000.0 for index in chosen]
+        frames = [
+            finite(values[:, :, index].astype(np.float64), "pixels") / 1000.0 for index in chosen
+        ]
         return np.stack([shrunk_depth(frame, self.height, self.width) for frame in frames])
 
 

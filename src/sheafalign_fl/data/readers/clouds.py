@@ -30,7 +30,9 @@ def read_ply(path: Path) -> Array:
     except ValueError:
         raise BadFileError("holds something else than numbers after its header") from None
     if len(values) != count * len(names):
-        raise BadFileError(f"holds {len(values)} numbers but its header says {count} points of {len(names)}")
+        raise BadFileError(
+            f"holds {len(values)} numbers but its header says {count} points of {len(names)}"
+        )
     table = values.reshape(count, len(names))
     intensity = table[:, names.index("intensity")] if "intensity" in names else np.zeros(count)
     points = np.stack([*(table[:, names.index(axis)] for axis in "xyz"), intensity], axis=1)
@@ -45,7 +47,12 @@ def _ply_header(lines: list[str], *, ended: bool) -> tuple[list[str], int]:
     if ["format", "ascii", "1.0"] not in words:
         raise BadFileError("is a binary .ply file; only ASCII ones are read")
     elements = [entry for entry in words if entry[0] == "element"]
-    if len(elements) != 1 or len(elements[0]) != 3 or elements[0][1] != "vertex" or not elements[0][2].isdigit():
+    if (
+        len(elements) != 1
+        or len(elements[0]) != 3
+        or elements[0][1] != "vertex"
+        or not elements[0][2].isdigit()
+    ):
         raise BadFileError("must have the one element 'vertex'")
     properties = [entry for entry in words if entry[0] == "property"]
     if any(len(entry) != 3 or entry[1] not in _PLY_TYPES for entry in properties):
@@ -104,8 +111,12 @@ class RangeImage:
         cloud, distance = cloud[distance > 0], distance[distance > 0]
         azimuth = np.arctan2(cloud[:, 1], cloud[:, 0])
         elevation = np.degrees(np.arcsin(cloud[:, 2] / distance))
-        column = np.floor((azimuth + np.pi) / (2 * np.pi) * self.columns).astype(np.int64) % self.columns
-        row = np.floor((self.highest - elevation) / (self.highest - self.lowest) * self.rows).astype(np.int64)
+        column = (
+            np.floor((azimuth + np.pi) / (2 * np.pi) * self.columns).astype(np.int64) % self.columns
+        )
+        row = np.floor(
+            (self.highest - elevation) / (self.highest - self.lowest) * self.rows
+        ).astype(np.int64)
         row = np.clip(row, 0, self.rows - 1)  # what is above or below belongs to the outermost ring
         image = np.zeros((2, self.rows, self.columns), dtype=np.float32)
         far_to_near = np.argsort(-distance, kind="stable")  # the nearest point is written last
@@ -129,7 +140,9 @@ class AngleScan:
         """Read one `.mat` file."""
         data = finite(read_mat(files[0], "data", 2).astype(np.float64), "values")
         if data.shape[1] != 2:
-            raise BadFileError(f"data has shape {data.shape}; it must have two columns, range and angle")
+            raise BadFileError(
+                f"data has shape {data.shape}; it must have two columns, range and angle"
+            )
         distance, angle = data[data[:, 0] > 0].T
         cell = np.floor((angle + np.pi) / (2 * np.pi) * self.angles).astype(np.int64) % self.angles
         nearest = np.full(self.angles, np.inf)

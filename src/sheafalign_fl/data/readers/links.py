@@ -23,7 +23,9 @@ class BeamPower:
         """Read one text file; sweeps with NaN are a known fault of DeepSense 6G."""
         power = _numbers(files[0])
         if len(power) != self.beams:
-            raise BadFileError(f"has {len(power)} lines; it must have {self.beams}, one for each beam")
+            raise BadFileError(
+                f"has {len(power)} lines; it must have {self.beams}, one for each beam"
+            )
         missing = int(np.isnan(power).sum())
         if missing:
             raise BadFileError(f"has no power (NaN) in {missing} of {self.beams} beams", known=True)
@@ -45,9 +47,15 @@ class Position:
     def __call__(self, *files: Path) -> NDArray[np.float32]:
         """Read text files with latitude and longitude in degrees."""
         latitude, longitude = _coordinates(files[0])
-        origin, meridian = _coordinates(files[1]) if len(files) > 1 else (np.floor(latitude), np.floor(longitude))
+        origin, meridian = (
+            _coordinates(files[1]) if len(files) > 1 else (np.floor(latitude), np.floor(longitude))
+        )
         north = np.radians(latitude - origin) * _EARTH_RADIUS
-        east = np.radians((longitude - meridian + 180) % 360 - 180) * _EARTH_RADIUS * np.cos(np.radians(origin))
+        east = (
+            np.radians((longitude - meridian + 180) % 360 - 180)
+            * _EARTH_RADIUS
+            * np.cos(np.radians(origin))
+        )
         return np.array([east, north], dtype=np.float32)
 
 
@@ -72,7 +80,9 @@ class ChannelState:
             raise BadFileError(f"CSIamp has shape {amplitude.shape}; it must be {wanted}")
         bad = ~np.isfinite(amplitude)
         if bad.mean() > 0.2:
-            raise BadFileError(f"has NaN or infinity in {bad.mean():.0%} of its amplitudes", known=True)
+            raise BadFileError(
+                f"has NaN or infinity in {bad.mean():.0%} of its amplitudes", known=True
+            )
         whole = interpolated(amplitude, bad) if bad.any() else amplitude
         result = finite(whole, "amplitudes").astype(np.float32)
         return Mended(result, "NaN and infinite amplitudes interpolated") if bad.any() else result
@@ -87,7 +97,9 @@ def interpolated(values: Array, bad: NDArray[np.bool_]) -> Array:
         missing = bad[link, :, sample]
         line = values[link, :, sample]
         good = ~missing
-        result[link, missing, sample] = np.interp(places[missing], places[good], line[good]) if good.any() else median
+        result[link, missing, sample] = (
+            np.interp(places[missing], places[good], line[good]) if good.any() else median
+        )
     return result
 
 
@@ -103,6 +115,11 @@ def _coordinates(path: Path) -> tuple[float, float]:
         values = _numbers(path)
     except BadFileError as error:
         raise BadFileError(error.reason, file=path) from None
-    if len(values) != 2 or not np.isfinite(values).all() or abs(values[0]) > 90 or abs(values[1]) > 360:
+    if (
+        len(values) != 2
+        or not np.isfinite(values).all()
+        or abs(values[0]) > 90
+        or abs(values[1]) > 360
+    ):
         raise BadFileError("must hold two lines: latitude and longitude in degrees", file=path)
     return float(values[0]), float(values[1])

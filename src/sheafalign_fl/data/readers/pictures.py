@@ -24,12 +24,24 @@ class CameraPicture:
         mode = "L" if self.grey else "RGB"
         try:
             with Image.open(files[0]) as picture:
-                picture.draft(mode, (2 * self.width, 2 * self.height))  # JPEG: decoded at a fraction of its size
-                small = picture.convert(mode).resize((self.width, self.height), Image.Resampling.BOX)
+                picture.draft(
+                    mode, (2 * self.width, 2 * self.height)
+                )  # JPEG: decoded at a fraction of its size
+                small = picture.convert(mode).resize(
+                    (self.width, self.height), Image.Resampling.BOX
+                )
         except FileNotFoundError:
             raise BadFileError("does not exist") from None
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise BadFileError(f"is no picture that can be read ({' '.join(str(error).split())})") from None
+        except (
+            UnidentifiedImageError,
+            OSError,
+            ValueError,
+            SyntaxError,
+            Image.DecompressionBombError,
+        ) as error:
+            raise BadFileError(
+                f"is no picture that can be read ({' '.join(str(error).split())})"
+            ) from None
         values = np.asarray(small, dtype=np.float32) / 255.0
         return values[None] if self.grey else np.ascontiguousarray(np.moveaxis(values, -1, 0))
 
@@ -47,12 +59,22 @@ class DepthPicture:
         try:
             with Image.open(files[0]) as picture:
                 if picture.mode not in ("I;16", "I;16B", "I"):
-                    raise BadFileError(f"is a picture of mode {picture.mode}; depth must be one channel of 16 bits")
+                    raise BadFileError(
+                        f"is a picture of mode {picture.mode}; depth must be one channel of 16 bits"
+                    )
                 values = np.asarray(picture, dtype=np.float32)
         except FileNotFoundError:
             raise BadFileError("does not exist") from None
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise BadFileError(f"is no picture that can be read ({' '.join(str(error).split())})") from None
+        except (
+            UnidentifiedImageError,
+            OSError,
+            ValueError,
+            SyntaxError,
+            Image.DecompressionBombError,
+        ) as error:
+            raise BadFileError(
+                f"is no picture that can be read ({' '.join(str(error).split())})"
+            ) from None
         return shrunk_depth(values / 1000.0, self.height, self.width)[None]
 
 

@@ -26,7 +26,9 @@ class RadarMaps:
         """Read one `.npy` file."""
         cube = read_npy(files[0], 3, kinds="c")
         if cube.shape[0] > cube.shape[1] or cube.shape[0] < 2:
-            raise BadFileError(f"it has shape {cube.shape}; it must be antennas (2 or more), samples, chirps")
+            raise BadFileError(
+                f"it has shape {cube.shape}; it must be antennas (2 or more), samples, chirps"
+            )
         if not np.isfinite(cube).all():
             raise BadFileError("holds NaN or infinity")
         return maps(cube, self.ranges, self.bins)
@@ -40,13 +42,19 @@ def maps(cube: Array, ranges: int, bins: int) -> NDArray[np.float32]:
     """
     _, samples, chirps = cube.shape
     peak = float(max(np.abs(cube.real).max(), np.abs(cube.imag).max()))
-    cube = cube / (peak or 1.0)  # the square of a large single-precision number is infinite, of a small one 0
+    cube = cube / (
+        peak or 1.0
+    )  # the square of a large single-precision number is infinite, of a small one 0
     window = _hann(samples)[None, :, None] * _hann(chirps)[None, None, :]
     along = np.fft.fft(cube * window, axis=1)[:, : min(ranges, samples)]
     doppler = np.square(np.abs(np.fft.fftshift(np.fft.fft(along, axis=2), axes=2))).sum(axis=0)
-    angle = np.square(np.abs(np.fft.fftshift(np.fft.fft(along, n=bins, axis=0), axes=0))).sum(axis=2).T
+    angle = (
+        np.square(np.abs(np.fft.fftshift(np.fft.fft(along, n=bins, axis=0), axes=0))).sum(axis=2).T
+    )
     missing = ((0, ranges - len(doppler)), (0, 0))  # ranges past the last are noise
-    return np.stack([np.pad(_decibels(_fitted(power, bins)), missing) for power in (angle, doppler)])
+    return np.stack(
+        [np.pad(_decibels(_fitted(power, bins)), missing) for power in (angle, doppler)]
+    )
 
 
 def _fitted(power: Array, bins: int) -> Array:

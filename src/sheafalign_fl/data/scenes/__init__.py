@@ -70,7 +70,11 @@ INFO = SourceInfo(
         Modality("lidar", "(2, 6, 64)", "range and reflectivity of 6 rings of 64 rays"),
         Modality("radar", "(2, 32, 24)", "range-Doppler map and range-angle map, dB"),
         Modality("beam", "(64,)", "received power in 64 beams at 60 GHz, dB"),
-        Modality("gps", "(5,)", "the user's x, y, velocity, speed, and the accuracy that the receiver reports"),
+        Modality(
+            "gps",
+            "(5,)",
+            "the user's x, y, velocity, speed, and the accuracy that the receiver reports",
+        ),
     ),
     options=(
         Option("events", "int", 10000, "number of events"),
@@ -79,15 +83,31 @@ INFO = SourceInfo(
         Option("night", "float", 0.25, "fraction of sequences at night"),
         Option("fog", "float", 0.2, "fraction of sequences in fog"),
         Option("traffic", "float", 0.75, "probability of each of eleven other vehicles"),
-        Option("trees", "float", 0.5, "fraction of sequences with trees, whose leaves make the user's GPS worse"),
-        Option("dropout", "float", 1.0, "factor on how often sensors miss an event (camera 2 %, gps 8 %, ...)"),
+        Option(
+            "trees",
+            "float",
+            0.5,
+            "fraction of sequences with trees, whose leaves make the user's GPS worse",
+        ),
+        Option(
+            "dropout",
+            "float",
+            1.0,
+            "factor on how often sensors miss an event (camera 2 %, gps 8 %, ...)",
+        ),
         Option("test", "float", 0.2, "fraction of sequences for testing"),
         Option("validation", "float", 0.1, "fraction of sequences for validation"),
     ),
     labels=(
-        Labels("blockage", ("clear", "blocked"), "a vehicle cuts the line from the unit to the user"),
+        Labels(
+            "blockage", ("clear", "blocked"), "a vehicle cuts the line from the unit to the user"
+        ),
         Labels("blockage_ahead", ("clear", "blocked"), "... in any of the next `horizon` frames"),
-        Labels("beam_sector", tuple(f"sector {k}" for k in range(beam.SECTORS)), "eighth of the beams with the best"),
+        Labels(
+            "beam_sector",
+            tuple(f"sector {k}" for k in range(beam.SECTORS)),
+            "eighth of the beams with the best",
+        ),
     ),
 )
 
@@ -104,7 +124,9 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
     keys = ("events", "frames", "horizon", "night", "fog", "traffic", "trees")
     world = _world(seed, *(options[key] for key in keys))
     x = _SENSORS[modality](world, numpy_generator(seed, "scenes", modality))
-    split = assign_splits(world.sequence, seed, test=float(options["test"]), validation=float(options["validation"]))
+    split = assign_splits(
+        world.sequence, seed, test=float(options["test"]), validation=float(options["validation"])
+    )
     labels = {
         "blockage": world.blocked.astype(np.int64),
         "blockage_ahead": world.blocked_ahead.astype(np.int64),
@@ -120,10 +142,24 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
 
 @lru_cache(maxsize=2)
 def _world(
-    seed: int, events: int, frames: int, horizon: int, night: float, fog: float, traffic: float, trees: float
+    seed: int,
+    events: int,
+    frames: int,
+    horizon: int,
+    night: float,
+    fog: float,
+    traffic: float,
+    trees: float,
 ) -> World:
     return build_world(
-        seed, events=events, frames=frames, horizon=horizon, night=night, fog=fog, traffic=traffic, trees=trees
+        seed,
+        events=events,
+        frames=frames,
+        horizon=horizon,
+        night=night,
+        fog=fog,
+        traffic=traffic,
+        trees=trees,
     )
 
 
@@ -138,5 +174,7 @@ def _check(options: dict[str, Any]) -> None:
             raise ConfigError(f"data.options.{name}: must be between 0 and 1, not {options[name]}")
     most = 1 / max(_DROPOUT.values())
     if not 0 <= options["dropout"] <= most:
-        raise ConfigError(f"data.options.dropout: must be between 0 and {most:g}, not {options['dropout']}")
+        raise ConfigError(
+            f"data.options.dropout: must be between 0 and {most:g}, not {options['dropout']}"
+        )
     check_fractions(float(options["test"]), float(options["validation"]))

@@ -51,7 +51,9 @@ def paths(world: World) -> tuple[Array, Array]:
     others = world.centre[:, 1:].astype(np.float64)
     to_vehicle = np.hypot(others[..., 0], others[..., 1])
     onward = np.hypot(others[..., 0] - x[:, None], others[..., 1] - y[:, None])
-    vehicle_gain = _free_space(to_vehicle + onward) * 10 ** (-_VEHICLE_LOSS_DB / 10) * world.exists[:, 1:]
+    vehicle_gain = (
+        _free_space(to_vehicle + onward) * 10 ** (-_VEHICLE_LOSS_DB / 10) * world.exists[:, 1:]
+    )
     sign_x = np.nan_to_num(world.reflector[:, 0].astype(np.float64))
     to_sign = np.hypot(sign_x, WALL)
     sign_gain = _free_space(to_sign + np.hypot(sign_x - x, WALL - y)) * 10 ** (-_SIGN_LOSS_DB / 10)
@@ -78,7 +80,9 @@ def array_gain(sine: Array) -> Array:
     """Return the gain of every beam for a wave from `sine`: |sum of phasors|^2 / antennas, (..., 64)."""
     phase = np.pi * (sine - SINES)
     half = np.sin(phase / 2)
-    ratio = np.where(np.abs(half) < 1e-9, ANTENNAS, np.sin(ANTENNAS * phase / 2) / np.where(half == 0, 1.0, half))
+    ratio = np.where(
+        np.abs(half) < 1e-9, ANTENNAS, np.sin(ANTENNAS * phase / 2) / np.where(half == 0, 1.0, half)
+    )
     return np.square(ratio) / ANTENNAS
 
 

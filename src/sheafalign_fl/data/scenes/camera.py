@@ -2,7 +2,16 @@
 
 import numpy as np
 
-from sheafalign_fl.data.scenes.world import CROWN, LANES, TREES, UNIT_HEIGHT, VEHICLES, WALL, Array, World
+from sheafalign_fl.data.scenes.world import (
+    CROWN,
+    LANES,
+    TREES,
+    UNIT_HEIGHT,
+    VEHICLES,
+    WALL,
+    Array,
+    World,
+)
 
 HEIGHT, WIDTH = 24, 48
 FOCAL = WIDTH / 2 / np.tan(np.radians(50.0))
@@ -24,7 +33,9 @@ def render(world: World, rng: np.random.Generator) -> Array:
     """Return pictures (E, 3, HEIGHT, WIDTH), about zero mean and unit scale."""
     pictures = np.empty((len(world), 3, HEIGHT, WIDTH), dtype=np.float32)
     noise = np.where(world.night, 0.05, 0.02).astype(np.float32)[:, None, None, None]
-    for start in range(0, len(world), _CHUNK):  # some pictures at a time keep memory at one copy of them
+    for start in range(
+        0, len(world), _CHUNK
+    ):  # some pictures at a time keep memory at one copy of them
         rows = slice(start, start + _CHUNK)
         painted = _paint(world, rows)
         painted += noise[rows] * rng.standard_normal(painted.shape, dtype=np.float32)
@@ -66,16 +77,43 @@ def _paint_vehicle(picture: Array, world: World, events: Array, vehicle: Array) 
     rightwards = centre[:, 1] < (LANES[1] + LANES[2]) / 2
     low, high = top + 0.6 * (bottom - top), top + 0.85 * (bottom - top)
     lamp = np.maximum(1.0, 0.1 * (right - left))
-    ends = {"front": np.where(rightwards, right - lamp, left), "back": np.where(rightwards, left, right - lamp)}
+    ends = {
+        "front": np.where(rightwards, right - lamp, left),
+        "back": np.where(rightwards, left, right - lamp),
+    }
     bright = np.zeros_like(night)
     white = np.tile(np.array([1.0, 1.0, 0.85], dtype=np.float32), (len(events), 1))
     red = np.tile(np.array([1.0, 0.1, 0.05], dtype=np.float32), (len(events), 1))
-    _fill(picture, ends["front"], ends["front"] + lamp, low, high, white, exists & night, bright, fog, distance)
+    _fill(
+        picture,
+        ends["front"],
+        ends["front"] + lamp,
+        low,
+        high,
+        white,
+        exists & night,
+        bright,
+        fog,
+        distance,
+    )
     braking = exists & world.braking[events, vehicle]
-    _fill(picture, ends["back"], ends["back"] + lamp, low, high, red, braking, bright, fog, distance)
+    _fill(
+        picture, ends["back"], ends["back"] + lamp, low, high, red, braking, bright, fog, distance
+    )
     middle = (left + right) / 2
     yellow = np.tile(np.array([1.0, 0.9, 0.1], dtype=np.float32), (len(events), 1))
-    _fill(picture, middle - 0.8, middle + 0.8, top - 1.6, top, yellow, exists & is_user, night, fog, distance)
+    _fill(
+        picture,
+        middle - 0.8,
+        middle + 0.8,
+        top - 1.6,
+        top,
+        yellow,
+        exists & is_user,
+        night,
+        fog,
+        distance,
+    )
 
 
 def _span(low: Array, high: Array, near: Array, far: Array) -> tuple[Array, Array]:
@@ -98,9 +136,13 @@ def _fill(
 ) -> None:
     """Paint a rectangle in every picture of `where`, each pixel by how much of it is covered."""
     columns, rows = np.arange(WIDTH, dtype=np.float32), np.arange(HEIGHT, dtype=np.float32)
-    across = np.clip(np.minimum(right[:, None], columns + 1) - np.maximum(left[:, None], columns), 0, 1)
+    across = np.clip(
+        np.minimum(right[:, None], columns + 1) - np.maximum(left[:, None], columns), 0, 1
+    )
     down = np.clip(np.minimum(bottom[:, None], rows + 1) - np.maximum(top[:, None], rows), 0, 1)
-    cover = (down[:, :, None] * across[:, None, :] * where[:, None, None])[:, None].astype(np.float32)
+    cover = (down[:, :, None] * across[:, None, :] * where[:, None, None])[:, None].astype(
+        np.float32
+    )
     lit = _light(colour[:, :, None, None], night)
     seen = _fogged(lit, fog, distance[:, None, None, None])
     picture += cover * (seen - picture)
@@ -128,7 +170,9 @@ def _background() -> Array:
     for channel in range(3):
         facade = np.where(windows, 0.25, wall[channel])
         ground = np.where((rows.astype(int) == 13) | (rows.astype(int) == 16), 0.6, road[channel])
-        picture[channel] = np.where(rows < roof, sky[channel], np.where(rows < foot, facade, ground))
+        picture[channel] = np.where(
+            rows < roof, sky[channel], np.where(rows < foot, facade, ground)
+        )
     return picture
 
 

@@ -19,7 +19,9 @@ def slab(origin: float, direction: Array, low: Array, high: Array) -> tuple[Arra
     return np.minimum(first, second), np.maximum(first, second)
 
 
-def clearance(antenna: Array, centre: Array, size: Array, height: float) -> tuple[Array, NDArray[np.bool_]]:
+def clearance(
+    antenna: Array, centre: Array, size: Array, height: float
+) -> tuple[Array, NDArray[np.bool_]]:
     """Return how far each vehicle's roof reaches above the line from the unit to the antenna, and whether it is there.
 
     Parameters
@@ -74,7 +76,10 @@ def cast(
     nearest = np.full((len(centre), len(directions)), np.inf, dtype=np.float32)
     hit = np.zeros(nearest.shape, dtype=np.int64)
     for vehicle in range(centre.shape[1]):
-        low, high = centre[:, vehicle] - size[:, vehicle, :2] / 2, centre[:, vehicle] + size[:, vehicle, :2] / 2
+        low, high = (
+            centre[:, vehicle] - size[:, vehicle, :2] / 2,
+            centre[:, vehicle] + size[:, vehicle, :2] / 2,
+        )
         enter, leave = slab(0.0, directions[None, :, 0], low[:, None, 0], high[:, None, 0])
         for axis, bottom, top in (
             (1, low[:, None, 1], high[:, None, 1]),

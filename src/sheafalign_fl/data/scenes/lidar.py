@@ -33,7 +33,9 @@ def scan(world: World, rng: np.random.Generator) -> Array:
     return images
 
 
-def returns(world: World, rows: slice, rays: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+def returns(
+    world: World, rows: slice, rays: Array, rng: np.random.Generator
+) -> tuple[Array, Array]:
     """Return measured distance (m) and reflectivity (0 to 1, and a little beyond) of rays (R, 3), each (events, R).
 
     Dropped and out-of-range returns read as the maximum range with reflectivity 0. Fog swallows far returns and gives
@@ -47,12 +49,16 @@ def returns(world: World, rows: slice, rays: Array, rng: np.random.Generator) ->
     false = rng.random(distance.shape) < 0.6 * world.fog[rows, None]
     lost |= distance >= MAX_RANGE
     distance = np.where(lost, MAX_RANGE, distance)
-    distance = np.where(false, np.minimum(distance, rng.uniform(1.0, 8.0, distance.shape)), distance)
+    distance = np.where(
+        false, np.minimum(distance, rng.uniform(1.0, 8.0, distance.shape)), distance
+    )
     return distance, np.where(lost | false, 0.0, shine)
 
 
 def _first_returns(world: World, rows: slice, rays: Array) -> tuple[Array, Array]:
-    distance, hit = cast(rays, world.centre[rows], world.size[rows], world.exists[rows], UNIT_HEIGHT)
+    distance, hit = cast(
+        rays, world.centre[rows], world.size[rows], world.exists[rows], UNIT_HEIGHT
+    )
     brightness = world.colour[rows].mean(axis=-1)
     shine = np.take_along_axis(brightness, hit, axis=1)
     with np.errstate(divide="ignore"):
@@ -61,13 +67,19 @@ def _first_returns(world: World, rows: slice, rays: Array) -> tuple[Array, Array
     behind = np.minimum(wall, ground)[None].astype(np.float32)
     background = np.where(ground < wall, 0.15, _WALL_REFLECTIVITY)[None]
     nearer = distance < behind
-    return np.where(nearer, distance, behind), np.where(nearer, shine, background).astype(np.float32)
+    return np.where(nearer, distance, behind), np.where(nearer, shine, background).astype(
+        np.float32
+    )
 
 
-def _cover_with_leaves(distance: Array, shine: Array, rays: Array, trees: Array, rng: np.random.Generator) -> None:
+def _cover_with_leaves(
+    distance: Array, shine: Array, rays: Array, trees: Array, rng: np.random.Generator
+) -> None:
     """Let crowns return the rays that reach them, in place; the denser they are the fewer rays pass through."""
     reach = TREES / rays[:, 1]
     high = reach * rays[:, 2] + UNIT_HEIGHT > CROWN
-    leaf = high & (distance > reach) & (rng.random(distance.shape, dtype=np.float32) < trees[:, None])
+    leaf = (
+        high & (distance > reach) & (rng.random(distance.shape, dtype=np.float32) < trees[:, None])
+    )
     distance[:] = np.where(leaf, reach, distance)
     shine[:] = np.where(leaf, _LEAF_REFLECTIVITY, shine)

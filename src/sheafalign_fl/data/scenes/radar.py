@@ -34,10 +34,14 @@ class Targets(NamedTuple):
 def measure(world: World, rng: np.random.Generator) -> Array:
     """Return maps (E, 2, ranges, dopplers): range-Doppler, and range-angle; dB, about zero mean and unit scale."""
     found = targets(world)
-    along = _response(found.distance, RANGES, _RANGE_WIDTH) * found.power[..., None].astype(np.float32)
+    along = _response(found.distance, RANGES, _RANGE_WIDTH) * found.power[..., None].astype(
+        np.float32
+    )
     doppler = _response(found.radial, DOPPLERS, _DOPPLER_WIDTH)
     angle = _response(found.sine, ANGLES, _ANGLE_WIDTH)
-    maps = np.stack([np.einsum("evr,evd->erd", along, doppler), np.einsum("evr,eva->era", along, angle)], axis=1)
+    maps = np.stack(
+        [np.einsum("evr,evd->erd", along, doppler), np.einsum("evr,eva->era", along, angle)], axis=1
+    )
     floor = 10 ** (FLOOR_DB / 10) * rng.exponential(1.0, maps.shape).astype(np.float32)
     return np.asarray((10 * np.log10(maps + floor) + 55.0) / 10.0, dtype=np.float32)
 

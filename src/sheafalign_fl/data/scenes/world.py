@@ -84,7 +84,15 @@ class World:
 
 
 def build_world(
-    seed: int, *, events: int, frames: int, horizon: int, night: float, fog: float, traffic: float, trees: float
+    seed: int,
+    *,
+    events: int,
+    frames: int,
+    horizon: int,
+    night: float,
+    fog: float,
+    traffic: float,
+    trees: float,
 ) -> World:
     """Let sequences of `frames` frames happen until there are `events` events.
 
@@ -114,12 +122,18 @@ def build_world(
 
     index = np.arange(count)
     is_night = rng.random(count) < night
-    extinction = np.where(rng.random(count) < fog, rng.uniform(0.02, 0.06, count), 0.0).astype(np.float32)
+    extinction = np.where(rng.random(count) < fog, rng.uniform(0.02, 0.06, count), 0.0).astype(
+        np.float32
+    )
     sign = np.stack([rng.uniform(-18, 18, count), np.full(count, WALL)], axis=1).astype(np.float32)
     sign[rng.random(count) < 0.5] = np.nan
-    crowns = np.where(rng.random(count) < trees, rng.uniform(0.5, 0.9, count), 0.0).astype(np.float32)
+    crowns = np.where(rng.random(count) < trees, rng.uniform(0.5, 0.9, count), 0.0).astype(
+        np.float32
+    )
     return World(
-        event_ids=(np.repeat(index, frames) * 1000 + np.tile(np.arange(frames), count))[:events].astype(np.int64),
+        event_ids=(np.repeat(index, frames) * 1000 + np.tile(np.arange(frames), count))[
+            :events
+        ].astype(np.int64),
         sequence=per_event(index),
         exists=per_event(road["exists"]),
         centre=centre[:, :frames].reshape(-1, VEHICLES, 2)[:events],
@@ -147,7 +161,11 @@ def _road(rng: np.random.Generator, count: int, traffic: float) -> dict[str, Arr
     speed = rng.uniform(4.0, 18.0, (count, len(LANES)))
     speed[rng.random((count, len(LANES))) < 0.2] = 0.0  # a lane that stands still
     offset = rng.uniform(-_CELL / 2, _CELL / 2, (count, len(LANES)))
-    x = (cell - (_CELLS - 1) / 2) * _CELL + np.take_along_axis(offset, lane, 1) + rng.uniform(-0.5, 0.5, cell.shape)
+    x = (
+        (cell - (_CELLS - 1) / 2) * _CELL
+        + np.take_along_axis(offset, lane, 1)
+        + rng.uniform(-0.5, 0.5, cell.shape)
+    )
     exists = rng.random((count, VEHICLES)) < traffic
     exists[:, 0] = True
     colour = rng.uniform(0.1, 0.95, (count, VEHICLES, 3))
@@ -158,7 +176,9 @@ def _road(rng: np.random.Generator, count: int, traffic: float) -> dict[str, Arr
         "y": LANES[lane] + rng.uniform(-0.3, 0.3, lane.shape),
         "velocity": (np.take_along_axis(speed, lane, 1) * DIRECTIONS[lane]).astype(np.float32),
         "kind": kind.astype(np.int64),
-        "size": (table[kind, :3] * rng.uniform(0.93, 1.07, (count, VEHICLES, 1))).astype(np.float32),
+        "size": (table[kind, :3] * rng.uniform(0.93, 1.07, (count, VEHICLES, 1))).astype(
+            np.float32
+        ),
         "colour": colour.astype(np.float32),
         "cross_section": (table[kind, 3] * rng.uniform(0.5, 2.0, kind.shape)).astype(np.float32),
         "exists": exists,
@@ -168,7 +188,9 @@ def _road(rng: np.random.Generator, count: int, traffic: float) -> dict[str, Arr
 def _places(rng: np.random.Generator, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw a lane and a place in it for every vehicle, no place twice; the user is in mid-lane, not in the nearest."""
     places = rng.permuted(np.tile(np.arange(len(LANES) * _CELLS), (count, 1)), axis=1)
-    wanted = rng.choice(np.arange(1, len(LANES)), size=count, p=[0.2, 0.35, 0.45]) * _CELLS + _CELLS // 2
+    wanted = (
+        rng.choice(np.arange(1, len(LANES)), size=count, p=[0.2, 0.35, 0.45]) * _CELLS + _CELLS // 2
+    )
     # Whoever drew the user's place gets the one that the user drew.
     holder = np.argmax(places == wanted[:, None], axis=1)
     places[np.arange(count), holder] = places[:, 0]
