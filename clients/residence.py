@@ -22,8 +22,8 @@ from sheafalign_fl.agreement import ClientAgreement
 from sheafalign_fl.config import Settings, decode
 from sheafalign_fl.deploy.keys import ClientKeys, load_client_keys
 from sheafalign_fl.errors import ConfigError, ProtocolError
-from sheafalign_fl.manifest import client_data
-from sheafalign_fl.node import Node
+from sheafalign_fl.learner.manifest import client_data
+from sheafalign_fl.learner.node import Node
 from sheafalign_fl.run.folder import RunFolder
 from sheafalign_fl.seal import SealedEdges
 

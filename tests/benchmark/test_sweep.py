@@ -20,7 +20,7 @@ from sheafalign_fl.benchmark.plan import Plan
 from sheafalign_fl.benchmark.results import Benchmark, load_benchmark
 from sheafalign_fl.benchmark.sweep import Sweep
 from sheafalign_fl.errors import ConfigError, RunError, UserError
-from sheafalign_fl.node import Node
+from sheafalign_fl.learner.node import Node
 from sheafalign_fl.progress import SweepProgress, sweep_progress
 from sheafalign_fl.run import launch
 from sheafalign_fl.run.folder import RunFolder, read_rows

@@ -13,8 +13,8 @@ from clients.session import Session
 from sheafalign_fl.agreement import agree
 from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import ProtocolError, RunError
-from sheafalign_fl.manifest import client_data, describe
-from sheafalign_fl.node import Node
+from sheafalign_fl.learner.manifest import client_data, describe
+from sheafalign_fl.learner.node import Node
 from sheafalign_fl.protocol import Frame
 from sheafalign_fl.run.folder import RunFolder
 from sheafalign_fl.seal import SealedEdges

@@ -17,7 +17,7 @@ from sheafalign_fl.agreement import Agreement, agree
 from sheafalign_fl.check import check
 from sheafalign_fl.config import Settings
 from sheafalign_fl.flower.inprocess import run_inprocess
-from sheafalign_fl.manifest import client_data
+from sheafalign_fl.learner.manifest import client_data
 from sheafalign_fl.run.folder import RunFolder
 from sheafalign_fl.run.results import Quality
 from tests.conftest import toy_settings

@@ -10,8 +10,8 @@ from sheafalign_fl import agreement, metrics
 from sheafalign_fl.check import check
 from sheafalign_fl.config import Settings
 from sheafalign_fl.flower.inprocess import run_inprocess
-from sheafalign_fl.manifest import client_data
-from sheafalign_fl.node import Node
+from sheafalign_fl.learner.manifest import client_data
+from sheafalign_fl.learner.node import Node
 from sheafalign_fl.run.folder import RunFolder
 from sheafalign_fl.topology import build_topology
 from tests.conftest import toy_settings

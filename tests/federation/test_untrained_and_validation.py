@@ -10,9 +10,9 @@ from sheafalign_fl.check import check
 from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import DataError
 from sheafalign_fl.flower.inprocess import run_inprocess
+from sheafalign_fl.learner.manifest import client_data
+from sheafalign_fl.learner.node import Node
 from sheafalign_fl.ledger import read_ledger
-from sheafalign_fl.manifest import client_data
-from sheafalign_fl.node import Node
 from sheafalign_fl.protocol import EXCHANGE
 from sheafalign_fl.run.folder import RunFolder, read_rows
 from sheafalign_fl.run.launch import resume, start

@@ -24,7 +24,7 @@ from sheafalign_fl.agreement import (
 )
 from sheafalign_fl.config import Settings, parse_settings
 from sheafalign_fl.errors import DataError, HandshakeError
-from sheafalign_fl.manifest import client_data, describe
+from sheafalign_fl.learner.manifest import client_data, describe
 from sheafalign_fl.protocol import PROTOCOL_VERSION
 from sheafalign_fl.topology import Topology, build_topology
 from tests.conftest import toy_settings
