@@ -10,6 +10,7 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
 from clients import evaluation, frames, residence
+from sheafalign_fl.config.policy import under
 from sheafalign_fl.errors import ProtocolError, RunError, SheafAlignError
 from sheafalign_fl.flower.records import Scalar, pack, unpack
 from sheafalign_fl.manifest import client_data, describe
@@ -35,8 +36,9 @@ def _answering(handler: Handler) -> Handler:
     @wraps(handler)
     def answer(message: Message, context: Context) -> Message:
         try:
-            limit_threads(residence.settings_of(context).resources.threads)
-            return handler(message, context)
+            with under(residence.policy_of(context)):
+                limit_threads(residence.settings_of(context).resources.threads)
+                return handler(message, context)
         except SheafAlignError as error:
             return Message(
                 pack({"failed": str(error), "exit_code": error.exit_code}), reply_to=message

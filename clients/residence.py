@@ -10,6 +10,7 @@ A deployed client has a folder of its own (node configuration ``state-dir``). If
 the newest checkpoint in there are where it goes on.
 """
 
+import re
 import secrets
 from functools import lru_cache
 from pathlib import Path
@@ -19,24 +20,54 @@ from flwr.app import ConfigRecord, Context
 from clients import session
 from clients.session import Session
 from sheafalign_fl.config import Settings, decode
+from sheafalign_fl.config.admission import admit
+from sheafalign_fl.config.policy import Policy
+from sheafalign_fl.data.base import SPLITS
 from sheafalign_fl.deploy.keys import ClientKeys, load_client_keys
 from sheafalign_fl.errors import ConfigError, ProtocolError
+from sheafalign_fl.flower.place import client_policy
 from sheafalign_fl.manifest import client_data
 from sheafalign_fl.node import Node
+from sheafalign_fl.protocol.acceptance import accept
 from sheafalign_fl.protocol.agreement import ClientAgreement
 from sheafalign_fl.protocol.seal import SealedEdges
 from sheafalign_fl.run.folder import RunFolder
 
 _RECORD = "node"
+_RUN = re.compile(r"[0-9a-f]{32}|none")
 _NONCE = "nonce"
 _residents: dict[tuple[int, int], tuple[int, Node]] = {}
 _seals: dict[tuple[int, int], SealedEdges] = {}
 
 
 @lru_cache(maxsize=8)
-def _decoded(text: str, data: str | None) -> Settings:
-    settings = decode(text, base=Path(__file__).resolve().parents[1])
+def _decoded(text: str, data: str | None, policy: Policy) -> Settings:
+    app_folder = Path(__file__).resolve().parents[1] if policy.own_machine else None
+    settings = decode(text, app_folder)
+    admit(settings, policy)
+    return with_own_paths(settings, data, policy)
+
+
+def with_own_paths(settings: Settings, data: str | None, policy: Policy) -> Settings:
+    """Return the settings with `data`, the node's own path, in place of every path that they name.
+
+    Raises
+    ------
+    ConfigError
+        They came over the wire and name a path, and the node was started without one of its own.
+    """
     if data is None:
+        named = [] if settings.data.options.get("path") is None else ["data.options.path"]
+        named += [
+            f"clients.{name}.features"
+            for name, client in settings.clients.items()
+            if client.features is not None
+        ]
+        if named and not policy.own_machine:
+            raise ConfigError(
+                f"{named[0]} is set, but a node reads no path that a configuration names; "
+                "start it with --data"
+            )
         return settings
     options = {**settings.data.options, "path": data}
     clients = {
@@ -49,10 +80,19 @@ def _decoded(text: str, data: str | None) -> Settings:
     return settings.model_copy(update={"data": own, "clients": clients})
 
 
+def policy_of(context: Context) -> Policy:
+    """Return what a configuration may ask of this client's machine."""
+    return client_policy(context.node_config)
+
+
 def settings_of(context: Context) -> Settings:
-    """Return the run's settings; where its data lies is the node's own affair (node configuration ``data``)."""
+    """Return the run's settings, admitted by the node's policy.
+
+    Where its data lies is the node's own affair (node configuration ``data``).
+    """
     data = context.node_config.get("data")
-    return _decoded(str(context.run_config["config"]), None if data is None else str(data))
+    text = str(context.run_config["config"])
+    return _decoded(text, None if data is None else str(data), policy_of(context))
 
 
 def client_of(context: Context) -> str | None:
@@ -127,10 +167,40 @@ def _keys_of(context: Context) -> ClientKeys:
 
 
 def settle(context: Context, agreement: bytes, folder: str, run: str) -> None:
-    """Remember what the relay told this client: the agreement, its run folder, and that folder's identity."""
+    """Remember what the relay told this client: the agreement, its run folder, and its identity.
+
+    There is one agreement a run. To hear the same one again, as when an answer was lost, changes
+    nothing; another one would make new weights, for which old frames would do.
+
+    Raises
+    ------
+    ProtocolError
+        The client has agreed to something else, or the agreement contradicts what it knows.
+    """
+    if (record := _told(context)) is not None:
+        if (_bytes(record, "agreement"), str(record["run"])) != (agreement, run):
+            raise ProtocolError("this client has agreed already; there is one handshake a run")
+        return
+    own = _state_dir(context)
+    if own is None and not policy_of(context).own_machine:
+        raise ConfigError("a deployed node needs a folder of its own; start it with --state")
+    if not _RUN.fullmatch(run):
+        raise ProtocolError(f"a run that is called {run[:40]!a}, not by 32 hexadecimal digits")
+    _accept(context, ClientAgreement.from_bytes(agreement))
     _remember(context, agreement, folder, run)
-    if (own := _state_dir(context)) is not None:
+    if own is not None:
         session.save(own, context.run_id, Session(run, agreement.hex()))
+
+
+def _accept(context: Context, agreement: ClientAgreement) -> None:
+    """Refuse an agreement that contradicts the client's own events, settings and keys."""
+    name, settings = client_of(context), settings_of(context)
+    if name is None:
+        raise ProtocolError("a spare node was asked to take part")
+    data = client_data(name, settings)
+    own = {split: data.ids_of(split) for split in SPLITS}
+    pinned = set(_keys_of(context).peers) if "keys" in context.node_config else None
+    accept(agreement, name, settings, own, pinned)
 
 
 def folder_of(context: Context) -> Path:
@@ -222,6 +292,15 @@ def _remember(
 
 
 def _record(context: Context) -> ConfigRecord:
+    if (record := _told(context)) is None:
+        raise ProtocolError(
+            "this client has not been told the agreement; it must come before anything else"
+        )
+    return record
+
+
+def _told(context: Context) -> ConfigRecord | None:
+    """Return what the client was told in this run, by its own disk if its process was killed."""
     own = _state_dir(context)
     told = _RECORD in context.state.config_records
     if not told and own is not None and (saved := session.load(own, context.run_id)) is not None:
@@ -229,11 +308,7 @@ def _record(context: Context) -> ConfigRecord:
         _remember(context, agreement, "", saved.run, restored=True)
         if nonce := ClientAgreement.from_bytes(agreement).nonces.get(str(client_of(context))):
             context.state[_NONCE] = ConfigRecord({"nonce": nonce})
-    if _RECORD not in context.state.config_records:
-        raise ProtocolError(
-            "this client has not been told the agreement; it must come before anything else"
-        )
-    return context.state.config_records[_RECORD]
+    return context.state.config_records.get(_RECORD)
 
 
 def _bytes(record: ConfigRecord, name: str) -> bytes:

@@ -171,7 +171,7 @@ class JointTraining:
         common = np.logical_and.reduce(list(has.values()))
         if self.settings.objective.contrast != "pairs" and common.sum() >= MIN_SHARED:
             together = [h[client][torch.from_numpy(common[has[client]])] for client in self.nodes]
-            group = GROUP_LOSSES[self.settings.objective.contrast](
+            group = GROUP_LOSSES.resolve(self.settings.objective.contrast)(
                 together, self.settings.objective.temperature
             )
             terms.append(self.settings.objective.contrastive * group)

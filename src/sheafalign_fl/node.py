@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from sheafalign_fl.codecs import codec
+from sheafalign_fl.config.registry import Registry
 from sheafalign_fl.config.schema import Settings, TrainingSettings
 from sheafalign_fl.data.base import ModalityData
 from sheafalign_fl.encoders import build_encoder
@@ -261,7 +262,7 @@ class Node:
         for neighbour, z in received.items():
             embeddings[neighbour] = z[_rows(common[forward.masks[neighbour]], self.device)]
         ordered = [embeddings[client] for client in self.settings.clients if client in embeddings]
-        return GROUP_LOSSES[self.settings.objective.contrast](
+        return GROUP_LOSSES.resolve(self.settings.objective.contrast)(
             ordered, self.settings.objective.temperature
         )
 
@@ -521,6 +522,13 @@ def new_maps(client: str, neighbour: str, edge_dim: int, settings: Settings) -> 
         return edge_maps(settings.maps, settings.clients[client].dim, edge_dim, learnt)
 
 
+OPTIMISERS: Registry[Callable[..., torch.optim.Optimizer]] = Registry(
+    "optimiser",
+    {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD},
+    lambda path, factory: cast(Callable[..., torch.optim.Optimizer], factory),
+)
+
+
 def new_optimiser(
     parameters: list[nn.Parameter], settings: TrainingSettings
 ) -> torch.optim.Optimizer:
@@ -533,10 +541,8 @@ def new_optimiser(
     groups: list[dict[str, Any]] = [{"params": arrays, "weight_decay": settings.weight_decay}]
     if scalars:
         groups.append({"params": scalars, "weight_decay": 0.0})
-    if settings.optimiser == "sgd":
-        return torch.optim.SGD(groups, lr=settings.learning_rate)
-    kind = torch.optim.AdamW if settings.optimiser == "adamw" else torch.optim.Adam
-    return kind(groups, lr=settings.learning_rate)
+    make = OPTIMISERS.resolve(settings.optimiser, "training.optimiser")
+    return make(groups, lr=settings.learning_rate)
 
 
 def learning_rate(settings: TrainingSettings, exchange: int) -> float:
