@@ -14,11 +14,13 @@ import re
 import secrets
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from flwr.app import ConfigRecord, Context
+from numpy.typing import NDArray
 
 from clients import session
-from clients.session import Session
+from clients.session import Phase, Session
 from sheafalign_fl.config import Settings, decode
 from sheafalign_fl.config.admission import admit
 from sheafalign_fl.config.policy import Policy
@@ -198,7 +200,7 @@ def _accept(context: Context, agreement: ClientAgreement) -> None:
     if name is None:
         raise ProtocolError("a spare node was asked to take part")
     data = client_data(name, settings)
-    own = {split: data.ids_of(split) for split in SPLITS}
+    own: dict[str, NDArray[Any]] = {split: data.ids_of(split) for split in SPLITS}
     pinned = set(_keys_of(context).peers) if "keys" in context.node_config else None
     accept(agreement, name, settings, own, pinned)
 
@@ -238,7 +240,8 @@ def node_of(context: Context) -> Node:
         node.load_state(state)
     elif saved := _saved_state(context, name):
         node.restored, state = saved
-        node.load_state(state)
+        if state:
+            node.load_state(state)
     _residents[_key(context)] = (_token(record), node)
     return node
 
@@ -253,9 +256,43 @@ def keep(context: Context, node: Node) -> None:
 
 
 def leave(context: Context) -> None:
-    """Let go of the node; its run is over."""
+    """Let go of the node in this process; its record stays."""
     _residents.pop(_key(context), None)
     _seals.pop(_key(context), None)
+
+
+def begin(context: Context) -> None:
+    """Note that a step has been taken in this run: its state is not set back after that."""
+    if _record(context)["phase"] == "agreed":
+        _go_on(context, "trained")
+
+
+def check_restore(context: Context) -> None:
+    """Raise `ProtocolError` if this run has been trained on: old frames would do again then."""
+    if _record(context)["phase"] != "agreed":
+        raise ProtocolError("this client has trained in this run; it is not set back any more")
+
+
+def end(context: Context, digest: str = "") -> None:
+    """Let go of the node for good; `digest` is that of its final weights."""
+    if (record := _told(context)) is not None:
+        record["digest"] = digest
+        _go_on(context, "over")
+    leave(context)
+
+
+def digest_of(context: Context) -> str | None:
+    """Return the digest of the final weights if the run is over for this client, else None."""
+    record = _told(context)
+    return str(record["digest"]) if record is not None and record["phase"] == "over" else None
+
+
+def _go_on(context: Context, phase: Phase) -> None:
+    record = context.state.config_records[_RECORD]
+    record["phase"] = phase
+    if (own := _state_dir(context)) is not None:
+        told = _bytes(record, "agreement").hex(), phase, str(record["digest"])
+        session.save(own, context.run_id, Session(str(record["run"]), *told))
 
 
 def _key(context: Context) -> tuple[int, int]:
@@ -268,15 +305,19 @@ def _state_dir(context: Context) -> Path | None:
 
 
 def _saved_state(context: Context, name: str) -> tuple[int, bytes] | None:
-    """Return the newest state on the client's own disk, if the process that had it in memory is gone."""
+    """Return the newest state on the client's own disk, if the process that had it in memory is gone.
+
+    A client that has trained and finds none has lost it: it is where it began, after 0 exchanges.
+    """
     record = _record(context)
     if _state_dir(context) is None or not (record["restored"] or _token(record)):
         return None
-    return session.newest_state(RunFolder(folder_of(context)), name)
+    found = session.newest_state(RunFolder(folder_of(context)), name)
+    return (0, b"") if found is None and record["phase"] != "agreed" else found
 
 
 def _remember(
-    context: Context, agreement: bytes, folder: str, run: str, *, restored: bool = False
+    context: Context, agreement: bytes, folder: str, run: str, saved: Session | None = None
 ) -> None:
     context.state[_RECORD] = ConfigRecord(
         {
@@ -285,7 +326,9 @@ def _remember(
             "run": run,
             "token": 0,
             "state": b"",
-            "restored": restored,
+            "restored": saved is not None,
+            "phase": saved.phase if saved else "agreed",
+            "digest": saved.digest if saved else "",
         }
     )
     leave(context)
@@ -296,6 +339,8 @@ def _record(context: Context) -> ConfigRecord:
         raise ProtocolError(
             "this client has not been told the agreement; it must come before anything else"
         )
+    if record["phase"] == "over":
+        raise ProtocolError("the run is over for this client")
     return record
 
 
@@ -305,7 +350,7 @@ def _told(context: Context) -> ConfigRecord | None:
     told = _RECORD in context.state.config_records
     if not told and own is not None and (saved := session.load(own, context.run_id)) is not None:
         agreement = bytes.fromhex(saved.agreement)
-        _remember(context, agreement, "", saved.run, restored=True)
+        _remember(context, agreement, "", saved.run, saved)
         if nonce := ClientAgreement.from_bytes(agreement).nonces.get(str(client_of(context))):
             context.state[_NONCE] = ConfigRecord({"nonce": nonce})
     return context.state.config_records.get(_RECORD)

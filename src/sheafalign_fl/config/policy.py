@@ -9,6 +9,7 @@ or one run. So two clients in one process can have two policies, and no layer in
 a parameter that it does not use. Outside the apps `LOCAL` is in force.
 """
 
+import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -108,6 +109,15 @@ class Policy(_Strict):
             first = error.errors()[0]
             name = ".".join(str(part) for part in first["loc"])
             raise ConfigError(f"{where}: '{name}': {first['msg'].lower()}") from None
+
+    def to_text(self) -> str:
+        """Return the policy as one word, for Flower's node configuration and the environment."""
+        return base64.urlsafe_b64encode(self.model_dump_json().encode()).decode()
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """Return the policy that `to_text` made `text` from."""
+        return cls.model_validate_json(base64.urlsafe_b64decode(text))
 
     def check_code(self, path: str, where: str) -> None:
         """Raise `ConfigError` unless a configuration may name the dotted `path` here.

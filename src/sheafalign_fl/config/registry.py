@@ -119,7 +119,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
         """Return the error for a name that means nothing here, with a suggestion."""
         known = [*self._entries, *self._also]
         close = difflib.get_close_matches(name, known, n=1)
-        listed = f"known: {', '.join(known)}, or your own as package.module:attribute"
+        listed = f"known: {', '.join(known)}, or package.module:attribute"
         mend = f"did you mean '{close[0]}'?" if close else listed
         return ConfigError(f"{f'{where}: ' if where else ''}unknown {self.what} '{name}'; {mend}")
 

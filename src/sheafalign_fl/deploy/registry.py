@@ -13,7 +13,7 @@ VARIABLE = "SHEAFALIGN_REGISTERED_NODES"
 RUNS = "SHEAFALIGN_RUNS"
 """Environment variable of the relay's processes: the folder that all run folders lie in."""
 POLICY = "SHEAFALIGN_POLICY"
-"""Environment variable of the relay's processes: its policy as JSON."""
+"""Environment variable of the relay's processes: its policy as `Policy.to_text`."""
 
 
 def save_registered(path: Path, nodes: Mapping[str, int]) -> None:
@@ -38,4 +38,4 @@ def runs_folder() -> Path:
 def given_policy() -> Policy | None:
     """Return the policy that the relay was started with; None without."""
     given = os.environ.get(POLICY)
-    return Policy.model_validate_json(given) if given else None
+    return Policy.from_text(given) if given else None

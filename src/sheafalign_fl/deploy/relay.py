@@ -82,7 +82,7 @@ def relay(settings: RelaySettings) -> Iterator[subprocess.Popen[bytes]]:
     registered.unlink(missing_ok=True)
     environment = flower_environment() | {MARK: uuid.uuid4().hex, "FLWR_HOME": str(state / "flwr")}
     environment[RUNS] = str(settings.runs.resolve())
-    environment[POLICY] = settings.policy.model_dump_json()
+    environment[POLICY] = settings.policy.to_text()
     if settings.keys is not None:
         environment[VARIABLE] = str(registered)
     with guarded(environment[MARK]):

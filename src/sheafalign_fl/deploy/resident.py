@@ -67,7 +67,7 @@ class NodeSettings:
     def node_config(self) -> UserConfig:
         """Return the node configuration that the ClientApp reads."""
         config: UserConfig = {"client": self.client, "state-dir": str(self.state_dir.resolve())}
-        config[POLICY] = self.policy.model_dump_json()
+        config[POLICY] = self.policy.to_text()
         if self.data is not None:
             config["data"] = str(self.data.resolve())
         if self.keys is not None:

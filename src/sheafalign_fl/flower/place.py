@@ -13,7 +13,7 @@ from flwr.superlink.grid import InMemoryGrid
 from sheafalign_fl.config.policy import LOCAL, STRICT, Policy
 
 POLICY = "policy"
-"""Key of a node's configuration: `OWN_MACHINE`, or the policy as JSON."""
+"""Key of a node's configuration: `OWN_MACHINE`, or the policy as text."""
 OWN_MACHINE = "own-machine"
 
 
@@ -23,7 +23,7 @@ def client_policy(node_config: Mapping[str, object]) -> Policy:
     In a simulation, which runs in a worker of Ray, everything is one's own.
     """
     if (given := node_config.get(POLICY)) is not None:
-        return LOCAL if given == OWN_MACHINE else Policy.model_validate_json(str(given))
+        return LOCAL if given == OWN_MACHINE else Policy.from_text(str(given))
     return LOCAL if "partition-id" in node_config and _in_ray() else STRICT
 
 
