@@ -17,6 +17,7 @@ from pathlib import Path
 from flwr.app import ConfigRecord, Context
 
 from clients import session
+from clients.consent import check_agreement
 from clients.session import Session
 from sheafalign_fl.config import Settings, decode
 from sheafalign_fl.deploy.keys import ClientKeys, load_client_keys
@@ -49,10 +50,24 @@ def _decoded(text: str, data: str | None) -> Settings:
     return settings.model_copy(update={"data": own, "clients": clients})
 
 
+@lru_cache(maxsize=8)
+def _digest(text: str, data: str | None) -> str:
+    return _decoded(text, data).digest()
+
+
 def settings_of(context: Context) -> Settings:
     """Return the run's settings; where its data lies is the node's own affair (node configuration ``data``)."""
+    return _decoded(*_source(context))
+
+
+def digest_of(context: Context) -> str:
+    """Return the digest of the run's settings."""
+    return _digest(*_source(context))
+
+
+def _source(context: Context) -> tuple[str, str | None]:
     data = context.node_config.get("data")
-    return _decoded(str(context.run_config["config"]), None if data is None else str(data))
+    return str(context.run_config["config"]), None if data is None else str(data)
 
 
 def client_of(context: Context) -> str | None:
@@ -127,10 +142,26 @@ def _keys_of(context: Context) -> ClientKeys:
 
 
 def settle(context: Context, agreement: bytes, folder: str, run: str) -> None:
-    """Remember what the relay told this client: the agreement, its run folder, and that folder's identity."""
+    """Remember what the relay told this client: the agreement, its run folder, and that folder's identity.
+
+    The same may be told again, to a client that was restarted, and changes nothing.
+
+    Raises
+    ------
+    ProtocolError
+        Another agreement was told before: it would set weights back, and let old frames open again.
+    """
+    if _is_told(context):
+        record = _record(context)
+        if (record["agreement"], record["run"]) != (agreement, run):
+            raise ProtocolError(
+                f"client '{client_of(context)}' is told a second agreement in one run"
+            )
+        return
     _remember(context, agreement, folder, run)
     if (own := _state_dir(context)) is not None:
-        session.save(own, context.run_id, Session(run, agreement.hex()))
+        digest = digest_of(context)
+        session.save(own, context.run_id, Session(run, agreement.hex(), digest))
 
 
 def folder_of(context: Context) -> Path:
@@ -163,7 +194,9 @@ def node_of(context: Context) -> Node:
     if name is None:
         raise ProtocolError("a spare node was asked to take part")
     agreement = ClientAgreement.from_bytes(_bytes(record, "agreement"))
-    node = Node(name, settings, client_data(name, settings), agreement)
+    data = client_data(name, settings)
+    check_agreement(agreement, name, settings, data)
+    node = Node(name, settings, data, agreement)
     if state := _bytes(record, "state"):
         node.load_state(state)
     elif saved := _saved_state(context, name):
@@ -206,11 +239,18 @@ def _saved_state(context: Context, name: str) -> tuple[int, bytes] | None:
 
 
 def _remember(
-    context: Context, agreement: bytes, folder: str, run: str, *, restored: bool = False
+    context: Context,
+    agreement: bytes,
+    folder: str,
+    run: str,
+    *,
+    digest: str = "",
+    restored: bool = False,
 ) -> None:
     context.state[_RECORD] = ConfigRecord(
         {
             "agreement": agreement,
+            "digest": digest or digest_of(context),
             "folder": folder,
             "run": run,
             "token": 0,
@@ -221,19 +261,29 @@ def _remember(
     leave(context)
 
 
-def _record(context: Context) -> ConfigRecord:
+def _is_told(context: Context) -> bool:
+    """Return whether this client has been told the agreement; a restarted one reads it again."""
     own = _state_dir(context)
     told = _RECORD in context.state.config_records
     if not told and own is not None and (saved := session.load(own, context.run_id)) is not None:
         agreement = bytes.fromhex(saved.agreement)
-        _remember(context, agreement, "", saved.run, restored=True)
+        _remember(context, agreement, "", saved.run, digest=saved.digest, restored=True)
         if nonce := ClientAgreement.from_bytes(agreement).nonces.get(str(client_of(context))):
             context.state[_NONCE] = ConfigRecord({"nonce": nonce})
-    if _RECORD not in context.state.config_records:
+    return _RECORD in context.state.config_records
+
+
+def _record(context: Context) -> ConfigRecord:
+    if not _is_told(context):
         raise ProtocolError(
             "this client has not been told the agreement; it must come before anything else"
         )
-    return context.state.config_records[_RECORD]
+    record = context.state.config_records[_RECORD]
+    if record["digest"] != digest_of(context):
+        raise ProtocolError(
+            f"the configuration that client '{client_of(context)}' agreed to is another one"
+        )
+    return record
 
 
 def _bytes(record: ConfigRecord, name: str) -> bytes:

@@ -28,6 +28,8 @@ class Session:
     run: str
     agreement: str
     """Hexadecimal."""
+    digest: str
+    """Of the settings that were agreed on."""
 
 
 def save(state_dir: Path, run_id: int, session: Session) -> None:
