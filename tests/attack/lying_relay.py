@@ -117,7 +117,11 @@ class LyingRelay:
 
     def tell(self, client: str, agreement: ClientAgreement, run: str = "run") -> Answer:
         """Return what a client says to an agreement."""
-        fields = {"agreement": agreement.to_bytes(), "folder": "/nowhere", "run": run}
+        fields: dict[str, Scalar] = {
+            "agreement": agreement.to_bytes(),
+            "folder": "/nowhere",
+            "run": run,
+        }
         return self.ask(client, AGREE, fields)
 
     def everybody(

@@ -67,7 +67,7 @@ def test_a_message_that_asks_for_embeddings_gets_scores_that_were_agreed_on(
 def test_nothing_unsealed_leaves_in_a_whole_run_but_scores_losses_and_times(
     relay: LyingRelay,
 ) -> None:
-    allowed = {
+    allowed: dict[str, set[str]] = {
         EXCHANGE: {"timing", "loss.m0", "loss.m1", "loss.m2"},
         EVALUATE_EMBED: set(),
         EVALUATE_SCORE: {"scores"},
@@ -140,7 +140,8 @@ def test_a_node_with_keys_does_nothing_for_a_run_without_seals(tmp_path: Path, v
     agreement = relay.handshake().for_client("m0", relay.topology)
     relay.configure(sealed_settings(security={"sealed": False}))
     fields: dict[str, Scalar] = {"agreement": agreement.to_bytes(), "folder": "x", "run": "run"}
-    fields |= {"embed": 0} if verb == EXCHANGE else {"exchange": 2, "final": False}
+    when: dict[str, Scalar] = {"exchange": 2, "final": False}
+    fields |= {"embed": 0} if verb == EXCHANGE else when
     assert "sealed runs only" in refusal(relay.ask("m0", verb, fields))
 
 
