@@ -24,7 +24,7 @@ ALLOWED = {
 }
 """Package -> the packages of this repository that it may import: library <- clients, strategies <- experiments."""
 FLOORS = (
-    {"version", "errors", "seeding", "files", "inflation", "threads", "progress", "inflation"},
+    {"version", "errors", "seeding", "files", "inflation", "threads", "progress"},
     {"config"},
     {"codecs", "encoders", "sheaf", "data"},
     {"protocol"},
