@@ -242,12 +242,10 @@ def receive(
 def _check_numbers(fields: Mapping[str, Scalar], node: Node) -> None:
     """Refuse numbers of exchanges that the run does not have, and embeddings of a past one."""
     total = node.settings.training.exchanges
-    if any(_number(fields, name) < -1 for name in ("restore", "step", "checkpoint", "embed")):
-        raise ProtocolError("the number of an exchange that is below -1")
     last = {"restore": total, "step": total - 1, "checkpoint": total, "embed": total - 1}
     for name, most in last.items():
-        if _number(fields, name) > most:
-            raise ProtocolError(f"'{name}' is {fields[name]!r}, but the run has {total} exchanges")
+        if not -1 <= _number(fields, name) <= most:
+            raise ProtocolError(f"the field '{name}' is beyond the run's {total} exchanges")
     if -1 < _number(fields, "embed") < max(node.done - 1, _number(fields, "step")):
         raise ProtocolError(
             f"client '{node.name}' is to embed exchange {fields['embed']!r}, which is past"
