@@ -28,12 +28,12 @@ from sheafalign_fl.data.base import SPLITS
 from sheafalign_fl.deploy.keys import ClientKeys, load_client_keys
 from sheafalign_fl.errors import ConfigError, ProtocolError
 from sheafalign_fl.flower.place import client_policy
-from sheafalign_fl.manifest import client_data
-from sheafalign_fl.node import Node
+from sheafalign_fl.learner.manifest import client_data
+from sheafalign_fl.learner.node import Node
 from sheafalign_fl.protocol.acceptance import accept
 from sheafalign_fl.protocol.agreement import ClientAgreement
 from sheafalign_fl.protocol.seal import SealedEdges
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder
 
 _RECORD = "node"
 _RUN = re.compile(r"[0-9a-f]{32}|none")

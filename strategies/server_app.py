@@ -17,7 +17,8 @@ from sheafalign_fl.deploy.registry import given_policy, registered_nodes, runs_f
 from sheafalign_fl.errors import SheafAlignError, UserError
 from sheafalign_fl.flower.fetching import fetch_without_delay
 from sheafalign_fl.flower.place import relay_policy
-from sheafalign_fl.run.folder import RunFolder, check_run_name
+from sheafalign_fl.report import draw_report
+from sheafalign_fl.runs.folder import RunFolder, check_run_name
 from sheafalign_fl.threads import limit_threads
 from strategies.peer_to_peer import PeerToPeer
 
@@ -43,6 +44,7 @@ def main(grid: Grid, context: Context) -> None:
     try:
         with under(policy), _logged(folder, context.run_id):
             PeerToPeer(settings, grid, folder, registered_nodes()).run(resume=resume)
+            draw_report(folder)
     except SheafAlignError as error:
         folder.set_status("failed", str(error), exit_code=error.exit_code)
         raise

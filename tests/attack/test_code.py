@@ -15,7 +15,7 @@ from sheafalign_fl.deploy.registry import RUNS
 from sheafalign_fl.errors import ConfigError, ProtocolError, SheafAlignError, UserError
 from sheafalign_fl.protocol.frame import Frame
 from sheafalign_fl.protocol.verbs import DESCRIBE
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder
 from tests.attack.deployment import ALLOWED, Client, deployed, policy_of, run_on_relay
 from tests.toy import source
 
@@ -131,7 +131,7 @@ def test_what_the_owner_allows_runs(tmp_path: Path, runs: Path) -> None:
 @pytest.fixture
 def secret(tmp_path: Path) -> Path:
     path = tmp_path / "secret.yaml"
-    path.write_text("password_is_hunter2: true\n", encoding="utf-8")
+    path.write_text("name: hunter2 is the password\n", encoding="utf-8")
     return path
 
 

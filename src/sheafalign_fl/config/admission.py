@@ -5,7 +5,7 @@ schema, so a new setting that names code is checked without a line here.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -52,8 +52,16 @@ def named_code(model: BaseModel, place: str = "") -> Iterator[tuple[str, str, Ex
         axes = [item for item in info.metadata if isinstance(item, Extension)]
         if axes:
             yield where, value, axes[0]
+        for axis in _key_axes(info.annotation):
+            yield from ((where, name, axis) for name in value)
         for name, inner in _models(value):
             yield from named_code(inner, f"{where}.{name}." if name else f"{where}.")
+
+
+def _key_axes(annotation: Any) -> list[Extension]:
+    """Return the marks of a mapping's keys."""
+    key = get_args(annotation)[0] if get_origin(annotation) is dict else None
+    return [item for item in getattr(key, "__metadata__", ()) if isinstance(item, Extension)]
 
 
 def _models(value: object) -> Iterator[tuple[str, BaseModel]]:

@@ -24,7 +24,7 @@ from sheafalign_fl.config.registry import load_attribute
 from sheafalign_fl.errors import ConfigError
 from sheafalign_fl.flower.place import OWN_MACHINE, POLICY
 from sheafalign_fl.flower.records import Run, act_as, raised
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder
 
 CLIENT_APP = "clients.client_app:app"
 SERVER_APP = "strategies.server_app:app"
