@@ -1,10 +1,14 @@
-"""Sequential change detection on one statistic (Page, *Continuous inspection schemes*, Biometrika 1954).
+"""Sequential change detection on one statistic.
 
-A CUSUM adds up by how much a statistic exceeds its forecast, in units of its own scatter, less an allowance; an alarm
-is raised when the sum passes a threshold. The forecast has to follow training, which moves every statistic for good
-reasons, and must not follow a fault. So a statistic is *free* (it may move either way: level and trend are forecast,
-after Holt, and a jump counts in both directions) or *improving* (training lowers it; the level follows down at once and
-up only very slowly, and only a rise counts), which is what finds a slow drift.
+A CUSUM (Page, *Continuous inspection schemes*, Biometrika 1954) adds up by how much a statistic
+exceeds its forecast, in units of its own scatter, less an allowance; an alarm is raised when the
+sum passes a threshold. The forecast has to follow training, which moves every statistic for good
+reasons, and must not follow a fault. Of a *free* statistic level and trend are forecast (after
+Holt), and a jump counts in both directions; of a *rising* one upwards only. An *improving*
+statistic is one that training lowers: its level follows down at once and up only very slowly, and
+only a rise counts, which is what finds a slow drift; its scatter is that of successive differences
+(von Neumann et al., 1941), which a drift does not add to. That of the others is of what the
+forecast missed.
 """
 
 from dataclasses import dataclass, fields
@@ -15,15 +19,21 @@ from numpy.typing import NDArray
 
 WARM_UP = 20
 """Looks before the first verdict: the scatter is not known before."""
-ALLOWANCE = 1.5
-"""In units of scatter; changes smaller than this never raise an alarm."""
+ALLOWANCE = 2.0
+"""In units of scatter; smaller changes never raise an alarm."""
 THRESHOLD = 12.0
-"""On clean runs the sums stay below 4 (`experiments/faults.py` measures it again)."""
-CLIP = 6.0
-"""Of one look, so that no single batch raises an alarm: it takes three in a row."""
+"""In units of scatter; `experiments/faults.py` measures how near clean runs come to it."""
+CLIP = 8.0
+"""Of one look, in units of scatter, so that no single batch raises an alarm: it takes two."""
+LEAST_LOOKS = 3
+"""Looks in a row that have to exceed, so that no two do either."""
 _LEVEL, _TREND, _SCATTER = 0.15, 0.02, 0.05
 _RISE = 0.002
 """How fast the level of an improving statistic follows a rise: a tenth of it in 50 looks."""
+_OF_DIFFERENCES = 0.886
+"""Standard deviation over mean absolute successive difference, of independent normal values."""
+_OF_ERRORS = 1.2533
+"""Standard deviation over mean absolute value, of normal values."""
 
 Kind = Literal["free", "rising", "improving"]
 
@@ -47,7 +57,9 @@ class Detector:
     floor: float
     """Scatter is never taken for less: a smaller change is of no interest, however sure."""
     count: float = 0.0
+    last: float = 0.0
     level: float = 0.0
+    smooth: float = 0.0
     trend: float = 0.0
     scatter: float = 0.0
     above: float = 0.0
@@ -58,47 +70,47 @@ class Detector:
     def look(self, value: float) -> Change | None:
         """Take in the next value; return the change if it proves one. The detector then begins anew."""
         if self.count == 0:
-            self.level, self.scatter, self.count = value, self.floor, 1
+            self.level = self.smooth = self.last = value
+            self.scatter, self.count = self.floor, 1
             return None
         expected = self.level + self.trend
         scatter = max(self.scatter, self.floor)
-        excess = float(np.clip((value - expected) / scatter, -CLIP, CLIP))
-        change = self._judge(value, expected, scatter, excess)
+        change = self._judge(value, expected, scatter) if self.count >= WARM_UP else None
         if change is None:
             self._follow(value, expected, scatter)
         return change
 
-    def _judge(
-        self, value: float, expected: float, scatter: float, excess: float
-    ) -> Change | None:
-        if self.count < WARM_UP:
-            return None
+    def _judge(self, value: float, expected: float, scatter: float) -> Change | None:
+        excess = float(np.clip((value - expected) / scatter, -CLIP, CLIP))
         self.above = max(0.0, self.above + excess - ALLOWANCE)
         self.above_for = self.above_for + 1 if self.above else 0
         if self.kind == "free":
             self.below = max(0.0, self.below - excess - ALLOWANCE)
             self.below_for = self.below_for + 1 if self.below else 0
-        if max(self.above, self.below) < THRESHOLD:
-            return None
-        looks = self.above_for if self.above >= THRESHOLD else self.below_for
-        self.load(np.zeros(len(fields(self)) - 2))
-        return Change(value, expected, scatter, int(looks))
+        for total, looks in ((self.above, self.above_for), (self.below, self.below_for)):
+            if total >= THRESHOLD and looks >= LEAST_LOOKS:
+                self.load(np.zeros(len(fields(self)) - 2))
+                return Change(value, expected, scatter, int(looks))
+        return None
 
     def _follow(self, value: float, expected: float, scatter: float) -> None:
-        """Move level, trend and scatter; once warm, by no more than an ordinary deviation at a time."""
+        """Move level and scatter; once warm, by no more than an ordinary deviation at a time."""
         warm = self.count >= WARM_UP
-        error = value - expected
-        if warm:
-            error = float(np.clip(error, -2 * scatter, 2 * scatter))
+        most = 2 * scatter if warm else np.inf
         rate = max(_LEVEL, 1 / (self.count + 1))
         if self.kind == "improving":
-            rising = warm and error > 0
-            self.level += (_RISE if rising else rate) * error
+            self.smooth += rate * float(np.clip(value - self.smooth, -most, most))
+            above = warm and self.smooth > self.level
+            self.level += (_RISE if above else 1.0) * (self.smooth - self.level)
+            size = _OF_DIFFERENCES * abs(value - self.last)
         else:
+            error = float(np.clip(value - expected, -most, most))
             self.level = expected + rate * error
             self.trend += _TREND * error if warm else 0.0
-        size = 1.4826 * 0.845 * abs(error)  # the median of |error| from its mean, both of a normal distribution
+            size = _OF_ERRORS * abs(error)
+        size = min(size, most)
         self.scatter += max(_SCATTER, 1 / (self.count + 1)) * (size - self.scatter)
+        self.last = value
         self.count += 1
 
     def state(self) -> NDArray[np.float64]:

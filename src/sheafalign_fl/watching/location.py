@@ -1,8 +1,9 @@
-"""Whose fault it is: one client's shows on its edges with all neighbours, one edge's on that edge alone."""
+"""Whose fault it is: a client's shows on its edges with all neighbours, an edge's on that edge."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from sheafalign_fl.watching.watch import OF_BOTH_ENDS
 
 TOGETHER = 30
 """Exchanges within which what begins is taken for one fault."""
@@ -24,7 +25,7 @@ class Sign:
 
     @property
     def of_the_sender(self) -> bool:
-        """Whether it follows from what was sent alone, and not from how it compares with the receiver's own."""
+        """Whether it follows from what was sent alone, whatever the receiver's own is like."""
         return self.check not in OF_BOTH_ENDS
 
 

@@ -51,12 +51,13 @@ def measure(sent: NDArray[np.floating], received: NDArray[np.floating]) -> Measu
     if sent.shape != received.shape or sent.ndim != 2 or len(sent) < 2:
         raise ValueError(f"batches of shape {sent.shape} and {received.shape} cannot be compared")
     own, theirs = sent.astype(np.float64), received.astype(np.float64)
-    norms = np.linalg.norm(theirs, axis=1)
-    square = max(float(np.mean(norms**2)), FLOOR**2)
-    mean, variance = theirs.mean(axis=0), theirs.var(axis=0)
+    norms = np.sqrt(np.square(theirs).sum(axis=1))
+    square = max(float(np.square(norms).mean()), FLOOR**2)
+    mean = theirs.mean(axis=0)
+    variance = np.square(theirs - mean).mean(axis=0)
     return Measures(
         events=len(theirs),
-        size=float(np.log(max(float(np.median(norms)), FLOOR))),
+        size=float(np.log(max(float(np.sort(norms)[(len(norms) - 1) // 2]), FLOOR))),
         spread=float(np.log(max(float(variance.sum()) / square, FLOOR))),
         distinct=len(np.unique(row_hashes(received))) / len(received),
         profile=np.concatenate([mean, np.sqrt(variance)]) / np.sqrt(square),
@@ -97,5 +98,6 @@ def _rank(own: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:
 
 
 def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.maximum(norms, FLOOR)
+    norms = np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
+    units: NDArray[np.float64] = rows / np.maximum(norms, FLOOR)
+    return units

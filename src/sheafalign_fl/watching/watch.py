@@ -52,13 +52,13 @@ class EdgeWatch:
     """Looks at every batch that one neighbour sends, and says when something about it has changed."""
 
     def __init__(self) -> None:
-        self._detectors = {name: Detector(kind, floor) for name, (kind, floor) in _DETECTORS.items()}
+        self._detectors = {
+            name: Detector(kind, floor) for name, (kind, floor) in _DETECTORS.items()
+        }
         self._profile: NDArray[np.float64] | None = None
         self._alike = 0
 
-    def look(
-        self, sent: NDArray[np.floating], received: NDArray[np.floating]
-    ) -> tuple[Alarm, ...]:
+    def look(self, sent: NDArray[np.floating], received: NDArray[np.floating]) -> tuple[Alarm, ...]:
         """Take in one batch of both ends, shape (B, d_e), row by row the same events; return what it proves.
 
         Values have to be finite (`sheafalign_fl.watching.receipt` sees to that before).
