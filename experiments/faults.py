@@ -154,8 +154,9 @@ class OpenGate(Gate):
         """Let everything in."""
         return True
 
-    def look(self, *_: object) -> None:
+    def look(self, *_: object) -> set[str]:
         """See nothing."""
+        return set()
 
 
 @dataclass
@@ -203,8 +204,11 @@ def run(
             positions = node.schedule.positions(exchange)
             inbound = {i: z for i, z in inbound.items() if gate.admits(i, z, positions[masks[i]])}
             import torch
-            gate.look({j: torch.from_numpy(z) for (i, j), z in sent.items() if i == client},
-                      {i: torch.from_numpy(z) for i, z in inbound.items()})
+            for n in gate.look(
+                {j: torch.from_numpy(z) for (i, j), z in sent.items() if i == client},
+                {i: torch.from_numpy(z) for i, z in inbound.items()},
+            ):
+                del inbound[n]
             try:
                 node.step(exchange, inbound)
             except RunError:

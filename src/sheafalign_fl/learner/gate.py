@@ -60,21 +60,30 @@ class Gate:
         """Note that this client's own step was not taken."""
         self._note(self._client, "not stepped", check, 0.0, 0.0, self._exchange)
 
-    def look(self, sent: Mapping[str, Tensor], received: Mapping[str, Tensor]) -> None:
-        """Show the watches one batch of each edge: what this client embedded, what it received.
+    def look(self, sent: Mapping[str, Tensor], received: Mapping[str, Tensor]) -> set[str]:
+        """Show the watches one batch of each edge; return the neighbours to leave out.
 
-        Both neighbour -> shape (B, d_e), on any device; `sent` may hold more edges.
+        Parameters
+        ----------
+        sent, received
+            Neighbour -> what this client embedded for it and what came, shape (B, d_e); `sent` may
+            hold more edges.
         """
+        refused = set()
         for neighbour, values in received.items():
             own = sent[neighbour].detach()
             if not torch.isfinite(own).all():
                 continue
-            alarms = self._watches[neighbour].look(own.cpu().numpy(), values.cpu().numpy())
-            for alarm in alarms:
+            look = self._watches[neighbour].look(own.cpu().numpy(), values.cpu().numpy())
+            for alarm in look.alarms:
                 since = max(0, self._exchange - alarm.looks + 1)
                 self._note(
                     neighbour, "changed", alarm.statistic, alarm.value, alarm.expected, since
                 )
+            if look.refusal is not None:
+                refused.add(neighbour)
+                self.refuse(neighbour, look.refusal.fault, look.refusal.value, look.refusal.bound)
+        return refused
 
     def _note(
         self, sender: str, event: Event, check: Check, value: float, bound: float, since: int

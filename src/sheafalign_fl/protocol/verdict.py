@@ -13,7 +13,7 @@ from sheafalign_fl.errors import ProtocolError
 from sheafalign_fl.protocol.rows import Row
 
 Check = Literal[
-    "frame", "finite", "norm", "repetition", "constant", "loss", "gradient", "weights",
+    "frame", "finite", "norm", "repetition", "constant", "unrelated", "loss", "gradient", "weights",
     "size", "spread", "profile", "alike", "disagreement", "rank",
 ]  # fmt: skip
 """What was checked. frame: it could not be read; finite, norm, repetition, constant: on receipt; loss, gradient,
@@ -52,6 +52,8 @@ _WORDS: dict[Check, str] = {
     "norm": "{who} sent embeddings of norm {value:.3g}, where at most {bound:.3g} is believed",
     "repetition": "{who} sent the embeddings of exchange {value:.0f} again, for other events",
     "constant": "{who} sent the same embedding for every event",
+    "unrelated": "what {who} sent is not about the events that are due: {value:.0%} of other events "
+    "are more alike than the true one, where at most {bound:.0%} is believed",
     "loss": "the loss with {who} is not finite",
     "gradient": "the gradient of {who} is not finite, so its step was not taken",
     "weights": "the step of {who} made weights that are not finite; it was taken back",

@@ -35,7 +35,7 @@ _MOST_ALIKE = 0.02
 _LEAST = 8
 """Rows below which neither repetition nor constancy proves anything."""
 
-Fault = Literal["finite", "norm", "repetition", "constant"]
+Fault = Literal["finite", "norm", "repetition", "constant", "unrelated"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class Refusal:
     fault: Fault
     value: float
     bound: float
-    """norm: the norm and its bound; repetition: the exchange that is repeated; constant: distinct rows, usual share."""
+    """norm: the norm and its bound; repetition: the exchange that is repeated; constant: distinct rows, usual share;
+    unrelated: the rank and its bound."""
 
 
 class Receipt:

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sheafalign_fl.watching.changes import Change, Detector, Kind
+from sheafalign_fl.watching.receipt import Refusal
+from sheafalign_fl.watching.relation import Relation
 from sheafalign_fl.watching.statistics import FLOOR, Measures, measure
 
 MIN_EVENTS = 8
@@ -23,7 +25,7 @@ _PROFILE_RATE = 0.1
 
 Statistic = Literal["size", "spread", "profile", "alike", "disagreement", "rank"]
 STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
-OF_BOTH_ENDS: frozenset[str] = frozenset({"disagreement", "rank"})
+OF_BOTH_ENDS: frozenset[str] = frozenset({"disagreement", "rank", "unrelated"})
 """What depends on both ends; the rest depends on the sender alone."""
 
 _DETECTORS: Mapping[Statistic, tuple[Kind, float]] = {
@@ -48,6 +50,15 @@ class Alarm:
     """How many looks ago the change seems to have begun; 1 is the present one."""
 
 
+@dataclass(frozen=True)
+class Look:
+    """What one batch shows."""
+
+    alarms: tuple[Alarm, ...] = ()
+    refusal: Refusal | None = None
+    """Why the batch should not be trained on: its two ends are not about the same events."""
+
+
 class EdgeWatch:
     """Looks at every batch that one neighbour sends, and says when something about it has changed."""
 
@@ -55,16 +66,17 @@ class EdgeWatch:
         self._detectors = {
             name: Detector(kind, floor) for name, (kind, floor) in _DETECTORS.items()
         }
+        self._relation = Relation()
         self._profile: NDArray[np.float64] | None = None
         self._alike = 0
 
-    def look(self, sent: NDArray[np.floating], received: NDArray[np.floating]) -> tuple[Alarm, ...]:
+    def look(self, sent: NDArray[np.floating], received: NDArray[np.floating]) -> Look:
         """Take in one batch of both ends, shape (B, d_e), row by row the same events; return what it proves.
 
         Values have to be finite (`sheafalign_fl.watching.receipt` sees to that before).
         """
         if len(received) < MIN_EVENTS:
-            return ()
+            return Look()
         seen = measure(sent, received)
         alarms = [
             _alarm(name, change)
@@ -74,7 +86,7 @@ class EdgeWatch:
         self._alike = self._alike + 1 if seen.distinct * seen.events <= 1 else 0
         if self._alike == ALIKE_LOOKS:
             alarms.append(Alarm("alike", 1.0, 0.0, ALIKE_LOOKS))
-        return tuple(alarms)
+        return Look(tuple(alarms), self._relation.check(seen.rank, seen.events))
 
     def _values(self, seen: Measures) -> dict[Statistic, float]:
         values: dict[Statistic, float] = {
@@ -94,11 +106,12 @@ class EdgeWatch:
         """Return all that changes as one vector; a watch that loads it goes on as this one would."""
         parts = [detector.state() for detector in self._detectors.values()]
         profile = np.empty(0) if self._profile is None else self._profile
-        return np.concatenate([[float(self._alike)], *parts, profile])
+        return np.concatenate([[float(self._alike)], self._relation.state(), *parts, profile])
 
     def load(self, state: NDArray[np.float64]) -> None:
         """Restore what `state` returned."""
-        self._alike, rest = int(state[0]), state[1:]
+        self._alike, rest = int(state[0]), state[3:]
+        self._relation.load(state[1:3])
         for detector in self._detectors.values():
             size = len(detector.state())
             detector.load(rest[:size])
