@@ -46,6 +46,15 @@ class Verdict(Row):
         )
 
 
+class WatchRow(Verdict):
+    """One line of metrics.jsonl for each verdict."""
+
+    kind: Literal["watch"] = "watch"
+    exchange: int
+    receiver: str
+    """Who said it."""
+
+
 _WORDS: dict[Check, str] = {
     "frame": "what {who} sent cannot be read, its seal is broken, or it is not what was due",
     "finite": "{who} sent {value:.0f} values that are not finite",

@@ -43,6 +43,7 @@ class Suspect:
     edges: tuple[tuple[str, str], ...]
     """(sender, receiver) of the signs."""
     checks: tuple[str, ...]
+    signs: tuple[Sign, ...]
 
 
 def locate(signs: Iterable[Sign], edges: Iterable[tuple[str, str]]) -> tuple[Suspect, ...]:
@@ -97,6 +98,8 @@ def _explains(client: str, sign: Sign, signs: Sequence[Sign]) -> bool:
 
 def _most_suspect(signs: Sequence[Sign], graph: Sequence[frozenset[str]]) -> str | None:
     """Return the client that explains the most edges and the most of what senders alone can cause, if it is enough."""
+    if confessed := [sign.sender for sign in signs if sign.sender == sign.receiver]:
+        return confessed[0]
     best: tuple[tuple[int, int, int], str] | None = None
     for client in sorted({name for sign in signs for name in (sign.sender, sign.receiver)}):
         explained = [sign for sign in signs if _explains(client, sign, signs)]
@@ -132,4 +135,5 @@ def _suspect(clients: tuple[str, ...], signs: Sequence[Sign], *, directed: bool)
         found=min(sign.exchange for sign in signs),
         edges=tuple(sorted({(sign.sender, sign.receiver) for sign in signs})),
         checks=tuple(sorted({sign.check for sign in signs})),
+        signs=tuple(signs),
     )
