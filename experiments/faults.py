@@ -15,16 +15,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sheafalign_fl import metrics
-from sheafalign_fl.engines.check import check
-from sheafalign_fl.config import Settings, parse_settings
-from sheafalign_fl.data.base import ModalityData
-from sheafalign_fl.errors import RunError
-from sheafalign_fl.learner.gate import Gate
 from sheafalign_fl.manifest import client_data
 from sheafalign_fl.node import Node
-from sheafalign_fl.seeding import numpy_generator
+
+from sheafalign_fl import metrics
+from sheafalign_fl.config import Settings, parse_settings
+from sheafalign_fl.data.base import ModalityData
+from sheafalign_fl.engines.check import check
+from sheafalign_fl.errors import RunError
+from sheafalign_fl.learner.gate import Gate
 from sheafalign_fl.protocol.topology import Topology, build_topology
+from sheafalign_fl.seeding import numpy_generator
 from sheafalign_fl.watching.location import Sign, Suspect, locate
 
 Values = NDArray[np.floating]

@@ -26,7 +26,7 @@ ALLOWED = {
 FLOORS = (
     {"version", "errors", "seeding", "files", "threads", "progress"},
     {"config", "plugins"},
-    {"codecs", "encoders", "sheaf", "data"},
+    {"codecs", "encoders", "sheaf", "data", "watching"},
     {"protocol"},
     {"learner"},
     {"metrics"},

@@ -57,7 +57,9 @@ class Gate:
         self._note(neighbour, "refused", check, value, bound, self._exchange)
 
     def step_not_taken(self, check: Check) -> None:
-        """Note that this client's own step was not taken."""
+        """Note that this client's own step was not taken; of several in an exchange, once."""
+        if any(verdict.check == check for verdict in self.verdicts):
+            return
         self._note(self._client, "not stepped", check, 0.0, 0.0, self._exchange)
 
     def look(self, sent: Mapping[str, Tensor], received: Mapping[str, Tensor]) -> set[str]:

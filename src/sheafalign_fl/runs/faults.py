@@ -29,7 +29,7 @@ class FaultFacts(Row):
         if len(self.clients) == 1:
             return f"client '{self.clients[0]}'"
         sender, receiver = self.clients
-        directed = {edge for edge in self.edges} == {(sender, receiver)}
+        directed = set(self.edges) == {(sender, receiver)}
         return f"edge '{sender}' {'->' if directed else '-'} '{receiver}'"
 
 
