@@ -2,11 +2,11 @@
 
 import argparse
 import asyncio
-import logging
 import ssl
 from pathlib import Path
 
 from sheafalign_fl.deploy.keys import RelayKeys, load_relay_keys
+from sheafalign_fl.deploy.logs import log_to
 from sheafalign_fl.deploy.members import Members, is_local
 from sheafalign_fl.flower.gate import Doors, Gate
 from sheafalign_fl.flower.listening import Certificates, Port
@@ -59,8 +59,9 @@ async def _watch(members: Members, tls: ssl.SSLContext | None) -> None:
 
 def main() -> None:
     """Run the program."""
-    logging.getLogger("sheafalign").setLevel(logging.INFO)
-    asyncio.run(run(parser().parse_args()))
+    words = parser().parse_args()
+    log_to(words.registered.parent / "relay.log")
+    asyncio.run(run(words))
 
 
 if __name__ == "__main__":
