@@ -33,10 +33,12 @@ def act(control: Control, verb: str) -> object:
         with tempfile.TemporaryDirectory() as name:
             app = make_app_folder(Path(name) / "app")
             where = str(Path(sys.argv[4]).resolve())
-            config = {"config": encode(toy_settings()), "run-dir": where, "resume": False}
-            return control.start(app, config)
+            return control.start(
+                app, {"config": encode(toy_settings()), "run-dir": where, "resume": False}
+            )
     if verb == "stop":
-        return control.stop(sys.argv[4])
+        control.stop(sys.argv[4])
+        return None
     return {run.run_id: run.status for run in control.runs()}
 
 

@@ -57,7 +57,9 @@ def _nodes(where: Deployment, state: Path) -> list[Cells]:
         if path.is_file()
         else {}
     )
-    return [(known.get(str(node), "?"), str(node), status, since[:19]) for node, status, since in nodes]
+    return [
+        (known.get(str(node), "?"), str(node), status, since[:19]) for node, status, since in nodes
+    ]
 
 
 def _render(run: Path | None, nodes: Sequence[Cells]) -> list[RenderableType]:

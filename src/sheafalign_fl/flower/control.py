@@ -181,7 +181,11 @@ class Control:
                     "have to come from one `sheafalign keys init`, and must not have expired"
                 )
             cause = cause.__cause__ or cause.__context__
-        return SuperLinkGoneError(f"{self._name} cannot be reached: {error or type(error)}")
+        told = str(error) or type(error).__name__
+        if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError):
+            # In TLS 1.3 a server learns whose certificate it was after the client has begun.
+            told += "; a relay hangs up on certificates of another authority than its own"
+        return SuperLinkGoneError(f"{self._name} cannot be reached: {told}")
 
 
 def _version() -> RuntimeVersionHttpInterceptor:

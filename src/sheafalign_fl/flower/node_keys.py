@@ -14,7 +14,7 @@ from flwr.common.constant import (
     TIMESTAMP_HEADER,
     TIMESTAMP_TOLERANCE,
 )
-from flwr.server.superlink.linkstate import LinkState as LinkState
+from flwr.server.superlink.linkstate import LinkState
 from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIGNATURE_HEADER
 from flwr.supercore.date import now
 from flwr.supercore.primitives.asymmetric import (
@@ -22,6 +22,8 @@ from flwr.supercore.primitives.asymmetric import (
     public_key_to_bytes,
     verify_signature,
 )
+
+__all__ = ["LinkState", "forget", "register", "signature_check"]
 
 
 def register(state: LinkState, key: ec.EllipticCurvePublicKey) -> int:
