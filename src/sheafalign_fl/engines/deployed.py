@@ -6,7 +6,7 @@ from sheafalign_fl.config import Settings
 from sheafalign_fl.engines.submission import submit, wait
 from sheafalign_fl.errors import SheafAlignError
 from sheafalign_fl.flower.control import Control, OperatorFiles
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder
 
 
 class ElsewhereError(SheafAlignError):

@@ -26,7 +26,7 @@ from sheafalign_fl.flower.superlink import (
     socket_listens,
     start_superlink,
 )
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder
 
 
 def run_simulation(settings: Settings, folder: RunFolder, *, resume: bool = False) -> None:

@@ -9,7 +9,7 @@ from sheafalign_fl.config import Settings, encode
 from sheafalign_fl.engines.app_folder import make_app_folder
 from sheafalign_fl.errors import RunError, SheafAlignError
 from sheafalign_fl.flower.control import Control, SuperLinkGoneError
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder
 
 _POLL_SECONDS = 0.2
 _ASK_SECONDS = 1.0
