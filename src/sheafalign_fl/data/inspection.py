@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from sheafalign_fl.data import deepsense6g, mmfi, utd_mhad
+from sheafalign_fl.data import deepsense6g, folder, mmfi, utd_mhad
 from sheafalign_fl.data.base import SPLITS, UNLABELLED, ModalityData
-from sheafalign_fl.data.registry import load_modality, source_info
+from sheafalign_fl.data.clocks import Clock
+from sheafalign_fl.data.oddities import oddities
+from sheafalign_fl.data.own.proposals import Proposal, propose
+from sheafalign_fl.data.registry import complete_options, load_modality, source_info
 from sheafalign_fl.errors import DataError, UserError
 
 
@@ -37,13 +40,21 @@ class Inspection:
     source
         The data source that reads it.
     options
-        Its options, the folder among them.
+        Its options, the folder and what its files suggest among them.
     modalities
         What could be loaded, by name.
     problems
         Modality -> why it could not be loaded.
     pairs
         All pairs of what could be loaded.
+    clocks
+        Modality -> how its times lie, where it has times.
+    notes
+        Why options were added to those that were given.
+    warnings
+        What would be learnt or measured wrongly, though it can be loaded.
+    seed
+        Of the splits.
     """
 
     source: str
@@ -51,6 +62,10 @@ class Inspection:
     modalities: Mapping[str, ModalityData]
     problems: Mapping[str, str]
     pairs: tuple[Pair, ...]
+    clocks: Mapping[str, Clock]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    seed: int
 
     @property
     def events(self) -> int:
@@ -67,7 +82,7 @@ class Inspection:
 
 
 _PRESENT: Mapping[str, Callable[[Path], list[str]]] = {
-    "folder": lambda folder: sorted(path.stem for path in folder.glob("*.npz")),
+    "folder": folder.present,
     "mmfi": mmfi.present,
     "utd-mhad": utd_mhad.present,
     "deepsense6g": lambda folder: deepsense6g.present(folder) if any(_tables(folder)) else [],
@@ -76,9 +91,9 @@ _PRESENT: Mapping[str, Callable[[Path], list[str]]] = {
 
 
 def inspect(
-    folder: Path, options: Mapping[str, Any], source: str | None = None, seed: int = 0
+    place: Path, options: Mapping[str, Any], source: str | None = None, seed: int = 0
 ) -> Inspection:
-    """Load everything in `folder` that some source knows.
+    """Load everything in the folder `place` that some source knows.
 
     Parameters
     ----------
@@ -92,12 +107,16 @@ def inspect(
     DataError
         There is no such folder, or nothing in it that a source reads.
     """
-    if not folder.is_dir():
-        raise DataError(f"there is no folder {folder}")
-    source, names = _recognised(folder) if source is None else (source, _modalities(folder, source))
+    if not place.is_dir():
+        raise DataError(f"there is no folder {place}")
+    source, names = _recognised(place) if source is None else (source, _modalities(place, source))
     if not names:
-        raise DataError(f"{folder}: has nothing that the source '{source}' reads")
-    given = {"path": str(folder.resolve()), **options}
+        raise DataError(f"{place}: has nothing that the source '{source}' reads")
+    given = {"path": str(place.resolve()), **options}
+    proposal = Proposal()
+    if source == "folder":
+        proposal = propose(place, names, complete_options(given, source_info(source)))
+    given |= proposal.options
     modalities: dict[str, ModalityData] = {}
     problems: dict[str, str] = {}
     for name in names:
@@ -105,8 +124,17 @@ def inspect(
             modalities[name] = load_modality(source, name, seed, given, name)
         except DataError as error:
             problems[name] = str(error)
-    pairs = tuple(_pair(one, other, modalities) for one, other in combinations(modalities, 2))
-    return Inspection(source, given, modalities, problems, pairs)
+    return Inspection(
+        source,
+        given,
+        modalities,
+        problems,
+        tuple(_pair(one, other, modalities) for one, other in combinations(modalities, 2)),
+        proposal.clocks,
+        proposal.notes,
+        tuple(oddities(modalities)),
+        seed,
+    )
 
 
 def label_counts(data: ModalityData, label: str) -> dict[str, int]:
@@ -171,4 +199,7 @@ def _problem(
     if disagree:
         return f"{disagree} shared events are in different splits"
     lacking = [name for name in ("train", "test") if shared[name] < 2]
-    return f"fewer than 2 shared events for {' and '.join(lacking)}" if lacking else None
+    if not lacking:
+        return None
+    why = {note for data in (first, second) for note in data.notes if note.startswith("no ")}
+    return "; ".join([f"fewer than 2 shared events for {' and '.join(lacking)}", *sorted(why)])

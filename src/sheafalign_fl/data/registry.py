@@ -38,6 +38,8 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "float": (int, float),
     "bool": (bool,),
     "str": (str,),
+    "mapping": (dict,),
+    "str or mapping": (str, dict),
 }
 _CACHED = 32
 _cache: "OrderedDict[str, ModalityData]" = OrderedDict()
@@ -96,7 +98,7 @@ def _load(
 ) -> ModalityData:
     if source in _SOURCES:
         info, load = _SOURCES[source]
-        return load(_known_modality(modality, info, where), seed, **_complete(options, info))
+        return load(_known_modality(modality, info, where), seed, **complete_options(options, info))
     if ":" not in source:
         raise ConfigError(
             f"data.source: unknown data source '{source}'; {_suggest(source, list(_SOURCES))}"
@@ -172,7 +174,14 @@ def _known_modality(modality: str, info: SourceInfo, where: str) -> str:
     return modality
 
 
-def _complete(options: Mapping[str, Any], info: SourceInfo) -> dict[str, Any]:
+def complete_options(options: Mapping[str, Any], info: SourceInfo) -> dict[str, Any]:
+    """Return the options of a source with defaults for those that are not given.
+
+    Raises
+    ------
+    ConfigError
+        An option is unknown or has the wrong type.
+    """
     known = {option.name: option for option in info.options}
     for name, value in options.items():
         if name not in known:
@@ -210,4 +219,4 @@ def _suggest(name: str, known: list[str]) -> str:
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
 
 
-__all__ = ["load_modality", "source_info", "sources"]
+__all__ = ["complete_options", "load_modality", "source_info", "sources"]
