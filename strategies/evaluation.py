@@ -54,9 +54,12 @@ class Evaluation:
         `evaluation.split` may say that the final measurement too is made on validation events.
         """
         name: ListName = self._settings.evaluation.split if final else "validation"
-        wanted = [
-            metric for metric in self._settings.evaluation.metrics if final or metric in _PERIODIC
-        ]
+        asked = self._settings.evaluation.metrics
+        measured = self._agreement.measured(asked)
+        wanted = [metric for metric in measured if final or metric in _PERIODIC]
+        if final and len(measured) < len(asked):
+            left_out = ", ".join(metric for metric in asked if metric not in measured)
+            _log.warning("no client has labels, so these are not measured: %s", left_out)
         parcels = self._embeddings(name, exchange)
         orders = {
             client: self._order(client, name, exchange, wanted, final, parcels)

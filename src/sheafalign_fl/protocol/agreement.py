@@ -25,6 +25,8 @@ from sheafalign_fl.version import __version__
 ListName = Literal["train", "validation", "test", "probe"]
 MOST_COMPARED = 16
 """In a space that all clients share, pairs that are no neighbours are measured too up to so many clients."""
+NEED_LABELS = ("transfer", "probe", "missing")
+"""Metrics that are left out where no client has labels."""
 LISTS: tuple[ListName, ...] = ("train", "validation", "test", "probe")
 """The agreed lists of events; probe is the part of train on which probes and prototypes are fitted."""
 
@@ -153,6 +155,10 @@ class Agreement:
     def all_labels(self) -> tuple[str, ...]:
         """Return the labels that the evaluation uses."""
         return tuple(sorted({label for labels in self.labels.values() for label in labels}))
+
+    def measured(self, metrics: Sequence[str]) -> tuple[str, ...]:
+        """Return those of `metrics` that can be measured: without labels not those that need them."""
+        return tuple(name for name in metrics if self.all_labels() or name not in NEED_LABELS)
 
     def edge_label(self, source: str, target: str) -> str | None:
         """Return the label that direction source -> target is scored by: one that both ends have, else the source's."""
@@ -376,11 +382,7 @@ def _resolve_labels(
     by_name: Mapping[str, Manifest], settings: Settings, pairs: Sequence[Edge]
 ) -> tuple[str, ...]:
     """Return the labels that the evaluation uses: the one asked for, else one for all clients, else one per pair."""
-    needing = [
-        metric
-        for metric in settings.evaluation.metrics
-        if metric in ("transfer", "probe", "missing")
-    ]
+    needing = [metric for metric in settings.evaluation.metrics if metric in NEED_LABELS]
     known = [label for manifest in by_name.values() for label in manifest.labels]
     wanted = settings.evaluation.label
     if wanted is not None and wanted not in known:
@@ -388,7 +390,7 @@ def _resolve_labels(
             f"the data has {', '.join(dict.fromkeys(known))}" if known else "the data has no labels"
         )
         raise DataError(f"evaluation.label: no client has a label '{wanted}'; {has}")
-    if wanted is None and not known and needing:
+    if wanted is None and not known and len(needing) == len(settings.evaluation.metrics):
         raise DataError(
             f"evaluation.metrics: {', '.join(needing)} need labels but no client has any; "
             "set evaluation.metrics: [retrieval, consistency]"
@@ -418,6 +420,17 @@ def _check_classes(by_name: Mapping[str, Manifest], label: str) -> None:
             )
 
 
+def _why_none(edge: Edge, by_name: Mapping[str, Manifest], split: str) -> str:
+    """Return what the clients themselves say of having no events of a split."""
+    reasons = [
+        f"{client}: {note}"
+        for client in (edge.source, edge.target)
+        for note in by_name[client].notes
+        if note.startswith(f"no {split} events")
+    ]
+    return f" ({'; '.join(reasons)})" if reasons else ""
+
+
 def _check_edge(
     edge: Edge, agreement: Agreement, by_name: Mapping[str, Manifest], settings: Settings
 ) -> None:
@@ -439,7 +452,8 @@ def _check_edge(
         )
         if held < 2:
             raise DataError(
-                f"the edge {name} shares fewer than 2 {split} events, so nothing can be measured on it"
+                f"the edge {name} shares fewer than 2 {split} events, so nothing can be measured on"
+                f" it{_why_none(edge, by_name, split)}"
             )
         raise DataError(
             f"evaluation.events: {settings.evaluation.events} samples only {sampled} of the {held} {split} events that "

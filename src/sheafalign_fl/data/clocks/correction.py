@@ -39,11 +39,13 @@ def corrected(
 def _entry(name: str, value: object) -> dict[str, float]:
     where = f"data.options.clocks.{name}"
     given = value if isinstance(value, Mapping) else {"offset": value}
+    entry = dict.fromkeys(_KEYS, 0.0)
     for key, number in given.items():
         if key not in _KEYS:
             raise ConfigError(f"{where}: unknown key '{key}'; known: {', '.join(_KEYS)}")
         if isinstance(number, bool) or not isinstance(number, int | float):
             raise ConfigError(f"{where}.{key}: must be a number, not {number!r}")
-    if float(given.get("drift", 0.0)) <= -1e6:
+        entry[key] = float(number)
+    if entry["drift"] <= -1e6:
         raise ConfigError(f"{where}.drift: must be above -1000000 parts per million")
-    return {key: float(given.get(key, 0.0)) for key in _KEYS}
+    return entry

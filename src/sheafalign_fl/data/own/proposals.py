@@ -90,7 +90,7 @@ def propose(folder: Path, modalities: list[str], options: Mapping[str, Any]) -> 
     clocks = {name: describe_clock(sensor.times) for name, sensor in sensors.items()}
     if without_ids and clocks:
         found |= _grid(clocks, options, notes)
-        found |= _corrections(sensors, clocks, options | found, notes)
+        found |= _corrections(sensors, clocks, {**options, **found}, notes)
     notes += _odd_units(clocks)
     return Proposal(found, clocks, tuple(notes))
 
