@@ -167,7 +167,7 @@ class JointTraining:
             client: node.encode(positions[has[client]], exchange)
             for client, node in self.nodes.items()
         }
-        terms = [self._edge(edge, h, has) for edge in self.topology.edges]
+        terms = [self._edge(edge, h, has, positions) for edge in self.topology.edges]
         common = np.logical_and.reduce(list(has.values()))
         if self.settings.objective.contrast != "pairs" and common.sum() >= MIN_SHARED:
             together = [h[client][torch.from_numpy(common[has[client]])] for client in self.nodes]
@@ -178,7 +178,11 @@ class JointTraining:
         return torch.stack(terms).sum()
 
     def _edge(
-        self, edge: Edge, h: Mapping[str, Tensor], has: Mapping[str, NDArray[np.bool_]]
+        self,
+        edge: Edge,
+        h: Mapping[str, Tensor],
+        has: Mapping[str, NDArray[np.bool_]],
+        positions: NDArray[np.intp],
     ) -> Tensor:
         i, j, weights = edge.source, edge.target, self.settings.objective
         both = has[i] & has[j]
@@ -191,12 +195,9 @@ class JointTraining:
             (weights.laplacian, laplacian_loss(z_i, z_j, normalised=weights.normalised_laplacian))
         ]
         if weights.contrast == "pairs":
-            terms.append(
-                (
-                    weights.contrastive,
-                    contrastive_loss(z_i, z_j, maps_i.temperature(weights.temperature)),
-                )
-            )
+            same = self.nodes[i].same_events(positions[both])
+            tau = maps_i.temperature(weights.temperature)
+            terms.append((weights.contrastive, contrastive_loss(z_i, z_j, tau, same)))
         for maps, h_own, z_own, z_other in ((maps_i, h_i, z_i, z_j), (maps_j, h_j, z_j, z_i)):
             own = reconstruction_loss(maps, z_own, h_own, stop_gradient=weights.stop_gradient)
             terms.append((weights.reconstruction, own))

@@ -32,6 +32,7 @@ from sheafalign_fl.schedule import MIN_SHARED, BatchSchedule
 from sheafalign_fl.seeding import torch_seeded
 from sheafalign_fl.sheaf.group import GROUP_LOSSES
 from sheafalign_fl.sheaf.maps import EdgeMaps, edge_maps
+from sheafalign_fl.sheaf.negatives import false_negatives
 from sheafalign_fl.sheaf.objective import edge_terms
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -53,6 +54,8 @@ class _Forward:
     """Neighbour -> mask over the events of the pass."""
     union: NDArray[np.bool_]
     """Mask over the events of the pass: those that h has rows for."""
+    positions: NDArray[np.intp]
+    """Of the events of the pass in the agreed list."""
 
 
 class _MeanTerms:
@@ -237,13 +240,28 @@ class Node:
             rows = forward.rows[neighbour]
             h = forward.h if rows is None else forward.h[rows]
             terms = edge_terms(
-                objective, self.maps[neighbour], h, forward.z[neighbour], received[neighbour], group
+                objective,
+                self.maps[neighbour],
+                h,
+                forward.z[neighbour],
+                received[neighbour],
+                group,
+                self.same_events(forward.positions[forward.masks[neighbour]]),
             )
             total = total + terms.total
             seen.note(
                 neighbour, torch.stack([getattr(terms, term) for term in LOSS_TERMS]).tolist()
             )
         return total
+
+    def same_events(self, positions: NDArray[np.intp]) -> Tensor | None:
+        """Return which events at `positions` of the agreed list are no negatives of each other."""
+        codes = self.agreement.codes
+        if codes is None:
+            return None
+        ids = self.agreement.lists["train"][positions]
+        mask = false_negatives(codes[positions], ids, self.agreement.span)
+        return None if mask is None else torch.from_numpy(mask).to(self.device)
 
     def _group_term(self, forward: _Forward, received: Mapping[str, Tensor]) -> Tensor:
         """Return the contrastive term over all clients that are there, on the events that all of them have.
@@ -323,7 +341,7 @@ class Node:
             z[neighbour] = self.maps[neighbour].restrict(
                 h if rows[neighbour] is None else h[rows[neighbour]]
             )
-        return _Forward(exchange, h, z, rows, masks, union)
+        return _Forward(exchange, h, z, rows, masks, union, positions)
 
     def encode(self, positions: NDArray[np.intp], exchange: int) -> Tensor:
         """Return h, shape (N, d_i), of the training events at `positions` of the agreed list; the client has them.
@@ -415,6 +433,7 @@ class Node:
         """Return weights and optimiser as safetensors bytes. The node's generators have no state to save."""
         tensors = dict(self._weights())
         tensors["done"] = torch.tensor(self.done)
+        tensors["inputs"] = torch.frombuffer(bytearray(self._data.digest), dtype=torch.uint8)
         for loss in self.last:
             terms = [float(loss.events), *(getattr(loss, term) for term in LOSS_TERMS)]
             tensors[f"losses.{loss.target}"] = torch.tensor(terms, dtype=torch.float64)
@@ -433,7 +452,7 @@ class Node:
         return save_tensors({key: value.contiguous().clone() for key, value in tensors.items()})
 
     def load_state(self, data: bytes) -> None:
-        """Restore what `state` returned; raise `RunError` if it is of another model."""
+        """Restore what `state` returned; raise `RunError` if it is of another model or other data."""
         try:
             tensors = load_tensors(data)
             for prefix, module in self._modules():
@@ -445,6 +464,11 @@ class Node:
             raise RunError(
                 f"the saved state of client '{self.name}' does not fit its model: {error}"
             ) from error
+        if "inputs" in tensors and bytes(tensors["inputs"].tolist()) != self._data.digest:
+            raise RunError(
+                f"the data of client '{self.name}' is not what it was when the run was saved (inputs, "
+                "splits or labels have changed); bring it back, or start a new run"
+            )
         self.optimiser = new_optimiser(self.parameters(), self.settings.training)
         for index, parameter in enumerate(self.parameters()):
             prefix = f"optimiser.{index}."

@@ -143,8 +143,7 @@ def test_windows_stay_within_a_split_or_sequence(tmp_path: Path, given: str) -> 
         assert data.split.tolist() == [alone[tick] for tick in data.event_ids.tolist()]
     else:
         pairs = {
-            (alone[t], s)
-            for t, s in zip(data.event_ids.tolist(), data.split.tolist(), strict=True)
+            (alone[t], s) for t, s in zip(data.event_ids.tolist(), data.split.tolist(), strict=True)
         }
         assert len(pairs) == len({k for k, _ in pairs})
 

@@ -166,6 +166,7 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
         {name: values[samples.row[last]] for name, values in labels.items()},
         classes,
         (*left_out, *samples.notes, *_layout_note(x.shape[1:], modality), *lost, *short),
+        span=rows.shape[1],
     )
 
 
@@ -192,9 +193,7 @@ def _file(folder: Path, modality: str) -> Path:
 
 def present(folder: Path) -> list[str]:
     """Return the modalities that a folder has, sorted."""
-    return sorted(
-        path.stem for path in folder.glob("*.npz") if not path.name.startswith(".")
-    )
+    return sorted(path.stem for path in folder.glob("*.npz") if not path.name.startswith("."))
 
 
 def _check_modalities(path: Path, modality: str, options: Mapping[str, Any]) -> None:
@@ -256,7 +255,8 @@ def _splits(
         if len(names) > 1:
             codes = sequence_split(names, seed, test, validation)
             split = codes[np.searchsorted(names, samples.sequence)]
-            return split, samples.sequence, _lacking(split, options, _few(names, samples))
+            few = _few(names, samples.sequence)
+            return split, samples.sequence, _lacking(split, options, few)
     period = float(options["period"]) if samples.timed else 1.0
     length = block_ticks(
         period,
@@ -299,9 +299,8 @@ def _sequences(own: NDArray[Any], path: Path, named: str) -> NDArray[Any]:
     return np.unique(np.concatenate(found))
 
 
-def _few(names: NDArray[Any], samples: Samples) -> str:
-    assert samples.sequence is not None
-    mine = len(np.unique(samples.sequence))
+def _few(names: NDArray[Any], own: NDArray[Any]) -> str:
+    mine = len(np.unique(own))
     return f"there are {len(names)} sequences, of which it has {mine}, and each is in one split"
 
 

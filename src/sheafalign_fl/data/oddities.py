@@ -57,7 +57,7 @@ def _equal(data: ModalityData) -> list[str]:
     if (double := int(counts[counts > 1].sum())) and not _is_constant(code):
         found.append(
             f"{double} of {int(train.sum())} training events are equal to another one; in a batch "
-            "they are taken for different: objective.equal_events: mask leaves them out"
+            "they are taken for different: objective.false_negatives: mask leaves them out"
         )
     return found
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any, Literal
 
+import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,17 +53,26 @@ class Manifest:
     """Split -> sorted event ids."""
     nonce: str = ""
     """What the client contributes to the keys of sealed edges; empty where edges are not sealed."""
+    twins: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """event, first: training events that are equal to earlier ones, if these are to be masked."""
+    span: int = 1
+    """Events whose ids differ by less share samples."""
     boot: str = ""
     """Identity of the client's process, if it is a deployed one that stays."""
 
     def to_bytes(self) -> bytes:
         """Return the manifest as bytes for the wire."""
         facts = {
-            name: getattr(self, name) for name in self.__dataclass_fields__ if name != "events"
+            name: getattr(self, name)
+            for name in self.__dataclass_fields__
+            if name not in ("events", "twins")
         }
-        events = {split: encode_ids(ids).hex() for split, ids in self.events.items()}
+        lists = {
+            what: {name: encode_ids(ids).hex() for name, ids in getattr(self, what).items()}
+            for what in ("events", "twins")
+        }
         return zlib.compress(
-            json.dumps({**facts, "classes": dict(self.classes), "events": events}).encode(), 1
+            json.dumps({**facts, "classes": dict(self.classes), **lists}).encode(), 1
         )
 
     @classmethod
@@ -70,9 +80,10 @@ class Manifest:
         """Return the manifest that `data` holds; raise `HandshakeError` if it holds none."""
         try:
             facts = json.loads(zlib.decompress(data))
-            facts["events"] = {
-                split: decode_ids(bytes.fromhex(ids)) for split, ids in facts["events"].items()
-            }
+            for what in ("events", "twins"):
+                facts[what] = {
+                    name: decode_ids(bytes.fromhex(ids)) for name, ids in facts[what].items()
+                }
             facts["classes"] = {name: tuple(classes) for name, classes in facts["classes"].items()}
             for name in ("input_shape", "notes", "labels"):
                 facts[name] = tuple(facts[name])
@@ -87,12 +98,14 @@ class Manifest:
         for name in ("name", "modality", "encoder", "device", "version", "digest", "nonce", "boot"):
             if not isinstance(getattr(self, name), str):
                 raise TypeError(f"{name} is no text")
-        for name in ("dim", "parameters", "protocol"):
+        for name in ("dim", "parameters", "protocol", "span"):
             if not isinstance(getattr(self, name), int):
                 raise TypeError(f"{name} is no integer")
         for split in SPLITS:
             if self.events[split].ndim != 1:
                 raise TypeError(f"the ids of {split} are no plain list")
+        if self.twins and self.twins["event"].shape != self.twins["first"].shape:
+            raise TypeError("the equal events are not in pairs")
 
 
 @dataclass(frozen=True)
@@ -108,11 +121,17 @@ class ClientAgreement:
     evaluation compares this one with in a space that all share."""
     nonces: Mapping[str, str] = field(default_factory=dict)
     """Client -> what it contributes to the keys of sealed edges: this client and the clients in `shared`."""
+    codes: NDArray[np.int64] | None = None
+    """Of the agreed training events: those with one code are equal to some client; None: not masked."""
+    span: int = 1
+    """Agreed events whose ids differ by less share samples."""
 
     def to_bytes(self) -> bytes:
         """Return the agreement as bytes for the wire."""
         content = {
             "nonces": dict(self.nonces),
+            "codes": None if self.codes is None else self.codes.astype("<i8").tobytes().hex(),
+            "span": self.span,
             "neighbours": dict(self.neighbours),
             "lists": {name: encode_ids(ids).hex() for name, ids in self.lists.items()},
             "shared": {
@@ -131,7 +150,10 @@ class ClientAgreement:
             neighbour: {name: _unpack_mask(text, len(lists[name])) for name, text in masks.items()}
             for neighbour, masks in content["shared"].items()
         }
-        return cls(content["neighbours"], lists, shared, content["nonces"])
+        codes = content["codes"]
+        if codes is not None:
+            codes = np.frombuffer(bytes.fromhex(codes), dtype="<i8").astype(np.int64)
+        return cls(content["neighbours"], lists, shared, content["nonces"], codes, content["span"])
 
 
 @dataclass(frozen=True)
@@ -146,6 +168,9 @@ class Agreement:
     """Pairs of clients that are no neighbours, but whose embeddings lie in one space, so that they are measured too."""
     nonces: Mapping[str, str] = field(default_factory=dict)
     """Client -> what it contributes to the keys of sealed edges; empty where edges are not sealed."""
+    codes: NDArray[np.int64] | None = None
+    """As in `ClientAgreement`."""
+    span: int = 1
 
     @property
     def label(self) -> str | None:
@@ -186,6 +211,8 @@ class Agreement:
                 for name in (client, *self.peers(client, topology))
                 if name in self.nonces
             },
+            self.codes,
+            self.span,
         )
 
     def peers(self, client: str, topology: Topology) -> list[str]:
@@ -265,9 +292,31 @@ def agree(manifests: Sequence[Manifest], settings: Settings, topology: Topology)
         else {}
     )
     agreement = replace(agreement, labels=theirs, nonces=nonces)
+    if settings.objective.false_negatives == "mask":
+        agreement = replace(
+            agreement,
+            codes=_equal_codes(by_name, lists["train"]),
+            span=max(manifest.span for manifest in by_name.values()),
+        )
     for edge in topology.edges:
         _check_edge(edge, agreement, by_name, settings)
     return agreement
+
+
+def _equal_codes(by_name: Mapping[str, Manifest], ids: NDArray[Any]) -> NDArray[np.int64]:
+    """Return a code for each of `ids`, one for all that are equal to some client, also by way of others."""
+    pairs = nx.Graph()
+    pairs.add_nodes_from(ids.tolist())
+    for manifest in by_name.values():
+        if manifest.twins:
+            twins = (manifest.twins[name].tolist() for name in ("event", "first"))
+            pairs.add_edges_from(zip(*twins, strict=True))
+    code = {
+        event: number
+        for number, group in enumerate(nx.connected_components(pairs))
+        for event in group
+    }
+    return np.array([code[event] for event in ids.tolist()], dtype=np.int64)
 
 
 def _strangers(agreement: Agreement, settings: Settings, topology: Topology) -> tuple[Edge, ...]:

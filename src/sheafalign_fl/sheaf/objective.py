@@ -31,7 +31,9 @@ def laplacian_loss(z_ij: Tensor, z_ji: Tensor, *, normalised: bool = False) -> T
     return (z_ij - z_ji).square().sum(dim=1).mean()
 
 
-def contrastive_loss(z_ij: Tensor, z_ji: Tensor, temperature: float | Tensor) -> Tensor:
+def contrastive_loss(
+    z_ij: Tensor, z_ji: Tensor, temperature: float | Tensor, same: Tensor | None = None
+) -> Tensor:
     """Return the symmetric InfoNCE over the B x B cosine similarities / tau, positives on the diagonal.
 
     Parameters
@@ -40,10 +42,14 @@ def contrastive_loss(z_ij: Tensor, z_ji: Tensor, temperature: float | Tensor) ->
         Comparison embeddings, shape (B, d_e); row b of both is the same event.
     temperature
         tau > 0: smaller values punish the hardest negatives more.
+    same
+        (B, B), symmetric and false on the diagonal: pairs that are the same event twice, which are
+        left out of the negatives; None: all others are negatives.
     """
-    return symmetric_cross_entropy(
-        F.normalize(z_ij, dim=1) @ F.normalize(z_ji, dim=1).T / temperature
-    )
+    logits = F.normalize(z_ij, dim=1) @ F.normalize(z_ji, dim=1).T / temperature
+    if same is not None:
+        logits = logits.masked_fill(same, -torch.inf)
+    return symmetric_cross_entropy(logits)
 
 
 def reconstruction_loss(
@@ -84,6 +90,7 @@ def edge_terms(
     z_ij: Tensor,
     z_ji: Tensor,
     group: Tensor | None = None,
+    same: Tensor | None = None,
 ) -> EdgeTerms:
     """Return all terms of one edge and their weighted sum.
 
@@ -96,6 +103,8 @@ def edge_terms(
     group
         The edge's share of a contrastive term that compares all clients at once (`sheafalign_fl.sheaf.group`), which
         then stands for the edge's own.
+    same
+        Pairs of events that are no negatives of each other; see `contrastive_loss`.
 
     Notes
     -----
@@ -111,7 +120,7 @@ def edge_terms(
         "contrastive": (
             objective.contrastive,
             lambda: (
-                contrastive_loss(z_ij, z_ji, maps.temperature(objective.temperature))
+                contrastive_loss(z_ij, z_ji, maps.temperature(objective.temperature), same)
                 if group is None
                 else group
             ),

@@ -74,9 +74,7 @@ def estimate_lag(
     if step is None:
         return None
     count = int((end - start) / step)
-    one, other = (
-        _envelope(t, x, start, step, count) for t, x in zip(times, values, strict=True)
-    )
+    one, other = (_envelope(t, x, start, step, count) for t, x in zip(times, values, strict=True))
     reach = min(int(_MOST_LAG / step), count // 4)
     whole = _peak(one, other, reach)
     pieces = _pieces(one, other, reach, step)
@@ -261,7 +259,9 @@ def _line(
     """
     pairs = np.array(list(combinations(range(len(lag)), 2)))
     slope = float(
-        np.median((lag[pairs[:, 1]] - lag[pairs[:, 0]]) / (middle[pairs[:, 1]] - middle[pairs[:, 0]]))
+        np.median(
+            (lag[pairs[:, 1]] - lag[pairs[:, 0]]) / (middle[pairs[:, 1]] - middle[pairs[:, 0]])
+        )
     )
     residual = lag - slope * middle
     residual -= np.median(residual)

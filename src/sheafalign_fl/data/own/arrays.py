@@ -35,9 +35,7 @@ def read_modality(path: Path) -> dict[str, NDArray[Any]]:
     arrays = read_arrays(path, ())
     check_names(arrays, path)
     if "x" not in arrays:
-        raise DataError(
-            f"{path}: lacks the array 'x'; it has {', '.join(arrays) or 'nothing'}"
-        )
+        raise DataError(f"{path}: lacks the array 'x'; it has {', '.join(arrays) or 'nothing'}")
     return {name: values for name, values in arrays.items() if not name.startswith(_PRIVATE)}
 
 

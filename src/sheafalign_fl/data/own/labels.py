@@ -45,9 +45,7 @@ def labels_of(
             continue
         label = name.removeprefix("label_")
         if label in labels:
-            raise DataError(
-                f"{path}: 'label' and 'label_label' would have one name; rename one"
-            )
+            raise DataError(f"{path}: 'label' and 'label_label' would have one name; rename one")
         check_length(name, values, count, path)
         if values.dtype.kind == "U":
             classes[label] = _class_names(name, path)

@@ -121,8 +121,7 @@ def block_split(
 def _shares(names: NDArray[Any], seed: int) -> NDArray[np.float64]:
     return np.array(
         [
-            int.from_bytes(hashlib.sha256(f"{seed}\x1f{name}".encode()).digest()[:8], "big")
-            / 2**64
+            int.from_bytes(hashlib.sha256(f"{seed}\x1f{name}".encode()).digest()[:8], "big") / 2**64
             for name in names.tolist()
         ],
         dtype=np.float64,
