@@ -82,8 +82,6 @@ class Grid:
     period: float
     tolerance: float
     """0: half the period, which is enough."""
-    overlap: float
-    """For how long all of them record."""
 
 
 def describe_clock(times: NDArray[np.float64]) -> Clock:
@@ -127,7 +125,6 @@ def propose_grid(clocks: Iterable[Clock]) -> Grid | None:
     return Grid(
         period=period,
         tolerance=0.0 if needed <= period / 2 * 1.02 else rounded(needed, up=True),
-        overlap=min(c.end for c in known) - max(c.start for c in known),
     )
 
 

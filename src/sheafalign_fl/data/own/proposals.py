@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sheafalign_fl.data.clocks import (
     Clock,
     Lag,
+    corrected,
     describe_clock,
     estimate_lag,
     lags_to_reference,
@@ -91,6 +92,11 @@ def propose(folder: Path, modalities: list[str], options: Mapping[str, Any]) -> 
     if without_ids and clocks:
         found |= _grid(clocks, options, notes)
         found |= _corrections(sensors, clocks, {**options, **found}, notes)
+        right = [
+            describe_clock(corrected(sensors[name].times, name, found.get("clocks", {})))
+            for name in clocks
+        ]
+        found |= _block(right, {**options, **found}, notes)
     notes += _odd_units(clocks)
     return Proposal(found, clocks, tuple(notes))
 
@@ -109,15 +115,15 @@ def _grid(
         f"period: {grid.period:g} s, as {slowest} has a sample each "
         f"{clocks[slowest].interval:.4g} s; a longer one makes fewer events"
     )
-    if float(options["block"]) == 0 and grid.overlap > 0:
-        found |= _block(grid.period, grid.overlap, options, notes)
     return found
 
 
-def _block(
-    period: float, overlap: float, options: Mapping[str, Any], notes: list[str]
-) -> dict[str, Any]:
+def _block(clocks: list[Clock], options: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
     """Return a shorter block than the usual one where the recordings are shorter than that."""
+    overlap = min(clock.end for clock in clocks) - max(clock.start for clock in clocks)
+    period = float(options["period"])
+    if float(options["block"]) != 0 or period <= 0 or overlap <= 0:
+        return {}
     window, stride = int(options["window"]), int(options["stride"])
     test, validation = float(options["test"]), float(options["validation"])
     usual = block_ticks(period, 0.0, window, stride, test, validation) * period

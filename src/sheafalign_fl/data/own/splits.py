@@ -64,8 +64,9 @@ def sequence_split(names: NDArray[Any], seed: int, test: float, validation: floa
         if wanted <= 0 or (codes == split).any():
             continue
         # The largest share is furthest from testing, the smallest the next that would be tested.
+        # A split's only sequence stays, but for that of validation, which matters least.
         for row in order[::-1] if split == _TRAIN else order:
-            if (codes == codes[row]).sum() > 1:
+            if (codes == codes[row]).sum() > 1 or codes[row] == _VALIDATION:
                 codes[row] = split
                 break
     return codes
