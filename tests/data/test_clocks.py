@@ -91,7 +91,7 @@ def test_iso_8601_with_any_offset_is_the_same_moment(
 @pytest.mark.parametrize("turn", [datetime(2024, 3, 31), datetime(2024, 10, 27)])
 def test_local_times_across_a_change_of_hour_are_in_order(turn: datetime) -> None:
     start = turn.replace(tzinfo=UTC).timestamp()
-    moments = start + np.arange(0, 6 * 3600, 60)
+    moments = (start + np.arange(0, 6 * 3600, 60)).astype(np.float64)
     zone = ZoneInfo("Europe/Berlin")
     local = [datetime.fromtimestamp(m, zone).replace(tzinfo=None) for m in moments.tolist()]
     for times in (iso(local), np.array(local, dtype="datetime64[s]")):

@@ -15,11 +15,11 @@ from sheafalign_fl.errors import ConfigError, DataError
 IDS = np.arange(120)
 
 
-def load(path: Path, modality: str = "a", **options: Any) -> Any:
+def load(path: Path, modality: Any = "a", **options: Any) -> Any:
     return load_modality("folder", modality, 0, {"path": str(path), **options}, "test")
 
 
-def save(folder: Path, x: Any = None, name: str = "a", **arrays: Any) -> None:
+def save(folder: Path, x: Any = None, name: Any = "a", **arrays: Any) -> None:
     x = np.random.default_rng(0).normal(size=(120, 3)) if x is None else x
     np.savez(folder / f"{name}.npz", **{"x": x, "event_id": IDS, **arrays})
 

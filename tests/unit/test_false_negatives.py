@@ -64,7 +64,7 @@ def test_masked_events_are_left_out_of_the_negatives_as_a_slow_loop_does(
 
     expected = (one_way(z_i, z_j) + one_way(z_j, z_i)) / 2
     tensors = [torch.from_numpy(z).requires_grad_() for z in (z_i, z_j)]
-    loss = contrastive_loss(*tensors, tau, torch.from_numpy(same))
+    loss = contrastive_loss(tensors[0], tensors[1], tau, torch.from_numpy(same))
     assert loss.item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
     loss.backward()  # type: ignore[no-untyped-call]
     assert all(tensor.grad is not None and tensor.grad.isfinite().all() for tensor in tensors)

@@ -52,6 +52,8 @@ def print_checked(checked: Checked, console: Console) -> None:
         console.print(
             Text(f"note: no client has labels, so {', '.join(left_out)} are not measured")
         )
+    for line in checked.warnings:
+        console.print(Text(f"careful: {line}", style="yellow"))
     exchanges, each = settings.training.exchanges, checked.payload_per_exchange
     console.print(
         Text(
