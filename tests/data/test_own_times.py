@@ -245,3 +245,20 @@ def test_what_is_missing_or_wrong_is_named(
     with pytest.raises((DataError, ConfigError), match=re.escape(message)) as caught:
         load(tmp_path, **options)
     assert "\n" not in str(caught.value)
+
+
+def test_a_sensor_slower_than_the_clock_is_told_what_would_help(tmp_path: Path) -> None:
+    save(tmp_path, "a", np.arange(3000) / 10)
+    told = re.escape("a sample each 0.1 s, but a tick each 0.02 s: 11,996 ticks have none")
+    with pytest.raises(DataError, match=f"no 64 samples follow each other, at most 1 do .{told}"):
+        load(tmp_path, period=0.02, window=64)
+    assert any(re.match(told, note) for note in load(tmp_path, period=0.02).notes)
+    filled = load(tmp_path, period=0.02, window=64, tolerance=0.05)
+    assert filled.input_shape == (2, 64)
+    assert load(tmp_path, period=0.1, window=64).input_shape == (2, 64)
+
+
+def test_times_too_fine_for_the_clock_are_refused(tmp_path: Path) -> None:
+    save(tmp_path, "a", np.arange(300) + 1e15)
+    with pytest.raises(DataError, match=r"time is up to 1e\+15 s, which"):
+        load(tmp_path, period=1e-6, time_unit="s")

@@ -12,6 +12,7 @@ from sheafalign_fl.data.clocks import Clock, corrected, describe_clock, seconds,
 from sheafalign_fl.data.npz_file import check_length
 from sheafalign_fl.errors import DataError
 
+_MOST_TICKS = 2.0**52
 _FEW = 0.9
 """Fewer of a sensor's samples in use are worth a note."""
 
@@ -122,6 +123,11 @@ def _by_time(
 ) -> Samples:
     period = float(options["period"])
     times = times_of(arrays, modality, count, path, options)
+    if period > 0 and float(np.abs(times).max()) / period >= _MOST_TICKS:
+        raise DataError(
+            f"{path}: time is up to {np.abs(times).max():g} s, which is too far from 0 to count in "
+            f"ticks of {period:g} s; is its unit right (data.options.time_unit)?"
+        )
     row, tick = ticks(times, period, float(options["tolerance"]) or period / 2)
     if not len(row):
         raise DataError(
