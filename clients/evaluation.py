@@ -20,7 +20,7 @@ from sheafalign_fl.data.pictures import event_picture
 from sheafalign_fl.errors import ProtocolError
 from sheafalign_fl.files import write_atomically
 from sheafalign_fl.flower.records import Scalar
-from sheafalign_fl.node import Node
+from sheafalign_fl.learner.node import Node
 from sheafalign_fl.protocol.agreement import ListName
 from sheafalign_fl.protocol.frame import Frame
 from sheafalign_fl.protocol.seal import SealedEdges

@@ -12,14 +12,14 @@ from clients import client_app, session
 from clients.session import Session
 from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import ProtocolError, RunError
-from sheafalign_fl.manifest import client_data, describe
-from sheafalign_fl.node import Node
+from sheafalign_fl.learner.manifest import client_data, describe
+from sheafalign_fl.learner.node import Node
 from sheafalign_fl.protocol.agreement import agree
 from sheafalign_fl.protocol.frame import Frame
 from sheafalign_fl.protocol.seal import SealedEdges
 from sheafalign_fl.protocol.timing import PARTS, StopWatch, read_times
 from sheafalign_fl.protocol.topology import build_topology
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder
 from tests.conftest import toy_settings
 
 

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from sheafalign_fl.config import Settings
 from sheafalign_fl.protocol.verbs import EXCHANGE
-from sheafalign_fl.run.folder import RunFolder
-from sheafalign_fl.run.ledger import read_ledger
+from sheafalign_fl.runs.folder import RunFolder
+from sheafalign_fl.runs.ledger import read_ledger
 from strategies.evaluation import Evaluation
 from strategies.messenger import Messenger
 
-_NO_WEIGHTS = ("optimiser.", "feedback.", "outbound.", "losses.", "done", "inputs")
+_NO_WEIGHTS = ("optimiser.", "feedback.", "outbound.", "losses", "done", "inputs")
 SMALL: dict[str, Any] = {"dim": 8, "encoder_options": {"hidden": 24, "depth": 1}}
 """A client that is quickly trained."""
 

@@ -14,7 +14,7 @@ from sheafalign_fl.config.schema import METRICS
 from sheafalign_fl.engines.check import check
 from sheafalign_fl.engines.inprocess import run_inprocess
 from sheafalign_fl.report.tables import print_summary
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder
 from tests.conftest import toy_settings
 from tests.federation.runs import SMALL
 

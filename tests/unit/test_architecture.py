@@ -28,15 +28,15 @@ FLOORS = (
     {"config", "plugins"},
     {"codecs", "encoders", "sheaf", "data"},
     {"protocol"},
-    {"learner", "node", "manifest", "schedule", "feedback"},
+    {"learner"},
     {"metrics"},
-    {"run"},
+    {"runs"},
     {"report"},
     {"flower"},
-    {"engines", "joint"},
+    {"engines"},
     {"deploy"},
     {"benchmark"},
-    {"cli"},
+    {"cli", "api"},
 )
 """The rooms of the library from the ground up; a room knows itself and the floors below it."""
 FILES = {package: sorted((folder / package).rglob("*.py")) for package, folder in FOLDERS.items()}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import ConfigError
-from sheafalign_fl.manifest import client_data, describe
+from sheafalign_fl.learner.manifest import client_data, describe
 from sheafalign_fl.protocol.agreement import ClientAgreement, Manifest, agree
 from sheafalign_fl.protocol.topology import build_topology
 from sheafalign_fl.sheaf import contrastive_loss

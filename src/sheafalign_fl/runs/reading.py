@@ -1,16 +1,16 @@
-"""Reading a run folder for its report, whether the run has ended or not."""
+"""Reading a run folder, whether the run has ended or not."""
 
 import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from sheafalign_fl.config import Settings, load_settings
 from sheafalign_fl.errors import ConfigError, DataError
@@ -22,14 +22,12 @@ from sheafalign_fl.protocol.rows import (
     Loss,
     Quality,
 )
-from sheafalign_fl.run.folder import RunFolder
-from sheafalign_fl.run.ledger import COLUMNS
-from sheafalign_fl.run.summary import Summary
+from sheafalign_fl.runs.folder import RunFolder
+from sheafalign_fl.runs.ledger import COLUMNS
+from sheafalign_fl.runs.rows import parse_row
+from sheafalign_fl.runs.summary import Summary
+from sheafalign_fl.runs.tables import ledger_table, loss_table, quality_table, shown
 
-LOSS_TERMS = ("laplacian", "contrastive", "reconstruction", "cross_reconstruction", "total")
-_ROW: TypeAdapter[ExchangeRow | EvaluationRow | AbsenceRow] = TypeAdapter(
-    Annotated[ExchangeRow | EvaluationRow | AbsenceRow, Field(discriminator="kind")]
-)
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -39,7 +37,7 @@ class ExchangePoint:
 
     exchange: int
     losses: Mapping[str, float]
-    """Term of `LOSS_TERMS` -> mean; empty where no edge took part."""
+    """Name of a term, and total -> mean; empty where no edge took part."""
     absent: tuple[str, ...]
     payload_bytes: int
     seconds: float
@@ -58,8 +56,8 @@ class Projection:
 
 
 @dataclass(frozen=True)
-class RunData:
-    """All that is in a run folder and goes into a report."""
+class Run:
+    """All that is in a run folder: what the report draws, and tables for a notebook."""
 
     path: Path
     settings: Settings
@@ -67,7 +65,7 @@ class RunData:
     exchanges: Sequence[ExchangePoint]
     evaluations: Sequence[EvaluationRow]
     absences: Sequence[AbsenceRow]
-    ledger: Sequence[EdgeBytes]
+    traffic: Sequence[EdgeBytes]
     """Totals added up from the rows of ledger.csv."""
     ledger_rows: int
     summary: Summary | None
@@ -98,7 +96,31 @@ class RunData:
     @property
     def bytes(self) -> Sequence[EdgeBytes]:
         """Bytes by directed edge and purpose."""
-        return self.summary.bytes if self.summary is not None else self.ledger
+        return self.summary.bytes if self.summary is not None else self.traffic
+
+    @property
+    def report(self) -> Path:
+        """The HTML report."""
+        return self.path / "report.html"
+
+    @property
+    def metrics(self) -> Any:
+        """Everything measured, one number a row: a `pandas.DataFrame` if installed, else a `Table`.
+
+        Validation events by exchange, and at the end the result on test events.
+        """
+        return shown(quality_table(self.evaluations))
+
+    @property
+    def losses(self) -> Any:
+        """Every term of the objective by exchange and directed edge, as `metrics` are given."""
+        lines = (parse_row(line) for _, line in _complete_lines(self.path / "metrics.jsonl"))
+        return shown(loss_table(row for row in lines if isinstance(row, ExchangeRow)))
+
+    @property
+    def ledger(self) -> Any:
+        """Every message with its bytes (DESIGN section 4), as `metrics` are given."""
+        return shown(ledger_table(self.path / "ledger.csv"))
 
     @property
     def seconds(self) -> float:
@@ -110,7 +132,7 @@ class RunData:
         )
 
 
-def read_run(path: Path) -> RunData:
+def read_run(path: Path) -> Run:
     """Read the run folder `path`; only config.yaml has to be there.
 
     Raises
@@ -127,15 +149,15 @@ def read_run(path: Path) -> RunData:
     except ConfigError as error:
         raise DataError(f"damaged run folder: {error}") from None
     exchanges, evaluations, absences = _read_metrics(folder.metrics)
-    ledger, count = _read_ledger(folder.ledger)
-    return RunData(
+    traffic, count = _read_ledger(folder.ledger)
+    return Run(
         path=path,
         settings=settings,
         config_text=_text(folder.config),
         exchanges=exchanges,
         evaluations=evaluations,
         absences=absences,
-        ledger=ledger,
+        traffic=traffic,
         ledger_rows=count,
         summary=_read_summary(folder.summary),
         status=_read_object(folder.status_file),
@@ -175,7 +197,7 @@ def _read_metrics(path: Path) -> tuple[list[ExchangePoint], list[EvaluationRow],
     absences: list[AbsenceRow] = []
     for number, line in _complete_lines(path):
         try:
-            row = _ROW.validate_json(line)
+            row = parse_row(line)
         except ValidationError as error:
             raise DataError(f"{path}, line {number}: damaged ({_first_problem(error)})") from None
         match row:
@@ -198,9 +220,11 @@ def _read_metrics(path: Path) -> tuple[list[ExchangePoint], list[EvaluationRow],
 
 
 def _mean_losses(losses: Sequence[Loss]) -> dict[str, float]:
-    if not losses:
-        return {}
-    return {term: sum(getattr(loss, term) for loss in losses) / len(losses) for term in LOSS_TERMS}
+    values: dict[str, list[float]] = {}
+    for loss in losses:
+        for term, value in loss.terms.items():
+            values.setdefault(term, []).append(value)
+    return {term: sum(found) / len(found) for term, found in values.items()}
 
 
 def _read_ledger(path: Path) -> tuple[list[EdgeBytes], int]:
