@@ -116,6 +116,8 @@ def test_times_that_are_none_are_named() -> None:
     with pytest.raises(ConfigError, match="no zone 'Berlin' is known here"):
         seconds(np.array([good]), HERE, zone="Berlin")
     np.testing.assert_array_equal(seconds(np.array(["1.5", "2.5"]), HERE), [1.5, 2.5])
+    spans = np.array([1500, 2500], dtype="m8[ms]")
+    np.testing.assert_array_equal(seconds(spans, HERE), [1.5, 2.5])
 
 
 # ---- rates -------------------------------------------------------------------------------------

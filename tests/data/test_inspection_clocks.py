@@ -196,3 +196,38 @@ def test_labels_of_one_class_and_labels_that_differ_are_named(tmp_path: Path) ->
         "c: here: all labelled events are of one class, so nothing is told apart",
         "a – b: label: 3 of 299 events are labelled differently (first: 5)",
     ]
+
+
+def test_a_label_that_is_text_here_and_numbers_there_is_named(tmp_path: Path) -> None:
+    save(tmp_path, "a", noise(300, 3), event_id=np.arange(300), label=np.array(["u", "v"] * 150))
+    save(tmp_path, "b", noise(300, 3, seed=1), event_id=np.arange(300), label=np.arange(300) % 2)
+    assert oddities(tmp_path) == ["a – b: label: is text in one and numbers in the other"]
+
+
+@pytest.mark.parametrize("form", [" {}", "{:04d}", "E{}"])
+def test_ids_that_nearly_agree_are_told(tmp_path: Path, form: str) -> None:
+    plain = "e{}" if form.startswith("E") else "{}"
+    for name, text in (("a", form), ("b", plain)):
+        ids = np.array([text.format(event) for event in range(1, 100)])
+        save(tmp_path, name, noise(99, 3), event_id=ids)
+    (pair,) = inspect(tmp_path, {}).pairs
+    assert str(pair.problem).endswith("; 99 would agree but for spaces, leading zeros or capitals")
+
+
+def test_a_sensor_whose_samples_have_one_time_is_refused(tmp_path: Path) -> None:
+    save(tmp_path, "a", noise(300, 3), time=np.full(300, 5.0))
+    save(tmp_path, "b", noise(300, 3), time=np.arange(300) / 10)
+    assert inspect(tmp_path, {}).problems["a"].endswith("all 300 samples have one time, 5 s")
+
+
+def test_sequences_that_a_sensor_lacks_are_named_for_machines_of_their_own(tmp_path: Path) -> None:
+    sequence = np.repeat([4, 7, 9], 100)
+    save(tmp_path, "a", noise(300, 3), event_id=np.arange(300), sequence=sequence)
+    save(tmp_path, "b", noise(200, 3), event_id=np.arange(200), sequence=sequence[:200])
+    for seed in range(6):
+        _, output = data_check(str(tmp_path), "--seed", str(seed))
+        if "this configuration runs" in output:
+            assert runs(output)["data"]["options"]["sequences"] == "4, 7, 9"
+        assert "note: sequences: some sensors lack some" in output
+    save(tmp_path, "b", noise(300, 3), event_id=np.arange(300), sequence=sequence)
+    assert "sequences" not in inspect(tmp_path, {}).options

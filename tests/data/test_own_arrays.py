@@ -250,3 +250,26 @@ def test_arrays_of_another_kind_are_named(
     save(tmp_path, **arrays)
     with pytest.raises(DataError, match=re.escape(message)):
         load(tmp_path)
+
+
+def test_text_as_other_programs_write_it_is_text(tmp_path: Path) -> None:
+    text = {"event_id": IDS.astype(str), "label": np.array(["é", "b"] * 60)}
+    save(tmp_path, **text)
+    save(tmp_path, name="b", **{name: np.char.encode(v, "utf-8") for name, v in text.items()})
+    one, other = load(tmp_path), load(tmp_path, "b")
+    assert one.event_ids.tolist() == other.event_ids.tolist()
+    assert one.classes == other.classes == {"label": ("b", "é")}
+
+
+def test_a_number_that_stands_for_missing_is_named(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(120, 3))
+    save(tmp_path, x)
+    assert load(tmp_path).notes == ()
+    x[::10, 1] = -9999
+    save(tmp_path, x)
+    (note,) = load(tmp_path).notes
+    assert note.startswith("x is -9999 in 12 places, far from all other values")
+    # Two levels, a heavy tail and one outlier are no stand-ins.
+    for values in (x > 0, np.where(x > 0, 500, 100), np.exp(3 * x), np.r_[x[1:2], x[1:]] * 1e3):
+        save(tmp_path, np.where(x == -9999, 0, values).astype(float))
+        assert load(tmp_path).notes == ()

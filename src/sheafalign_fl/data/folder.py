@@ -24,11 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sheafalign_fl.data.base import SPLITS, ModalityData, check_fractions
+from sheafalign_fl.data.clocks.rates import rounded
 from sheafalign_fl.data.description import Option, SourceInfo
 from sheafalign_fl.data.frames import BAD_POLICIES
 from sheafalign_fl.data.normalisation import standardised
 from sheafalign_fl.data.npz_file import read_if_there
-from sheafalign_fl.data.own.arrays import numbers, read_modality
+from sheafalign_fl.data.own.arrays import numbers, read_modality, stand_in
 from sheafalign_fl.data.own.axes import arranged, as_float32, layout_of, suspected, understood
 from sheafalign_fl.data.own.labels import labels_of
 from sheafalign_fl.data.own.samples import Samples, samples_of
@@ -37,6 +38,7 @@ from sheafalign_fl.data.own.splits import (
     block_ticks,
     given_split,
     hashed_split,
+    least_ticks,
     sequence_split,
 )
 from sheafalign_fl.data.windows import cut, stack
@@ -46,6 +48,7 @@ _JOIN = {2: "time", 3: "samples", 4: "channels"}
 """Axes of x -> where a window's samples go: vectors become signals, signals longer, images deeper.
 """
 _LOST = 0.01
+_ROUNDED = 0.9
 
 INFO = SourceInfo(
     name="folder",
@@ -156,6 +159,7 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
     rows = _windows(samples, recording, split, path, options)
     last = rows[:, -1]
     split = split[last]
+    notes = (*left_out, *samples.notes, *_layout_note(x.shape[1:], modality), *_stand_in_note(x))
     x, lost = _scaled(x, samples.row[np.unique(rows[split == 0])], options)
     return ModalityData(
         stack(x, samples.row[rows], _JOIN.get(x.ndim, "frames"))
@@ -165,7 +169,7 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
         split,
         {name: values[samples.row[last]] for name, values in labels.items()},
         classes,
-        (*left_out, *samples.notes, *_layout_note(x.shape[1:], modality), *lost, *short),
+        (*notes, *lost, *short),
         span=rows.shape[1],
     )
 
@@ -258,21 +262,19 @@ def _splits(
             few = _few(names, samples.sequence)
             return split, samples.sequence, _lacking(split, options, few)
     period = float(options["period"]) if samples.timed else 1.0
-    length = block_ticks(
-        period,
-        float(options["block"]),
-        int(options["window"]),
-        int(options["stride"]),
-        test,
-        validation,
-    )
+    cuts = (int(options["window"]), int(options["stride"]), test, validation)
+    length = block_ticks(period, float(options["block"]), *cuts)
     split = block_split(samples.position, length, seed, test, validation)
-    span = (int(samples.position.max()) - int(samples.position.min()) + 1) * period
+    span = int(samples.position.max()) - int(samples.position.min()) + 1
     unit = " s" if samples.timed else " ids"
+    mend = (
+        f"a block of {rounded(span * period, up=False):g} or less gives each its own"
+        if span * _ROUNDED >= least_ticks(*cuts)
+        else "it is too short for all of them"
+    )
     why = (
-        f"the recording is {span:.4g}{unit} long, and of each data.options.block of "
-        f"{length * period:g}{unit} every split takes a part; a block of {span:.2g} or less gives "
-        "each its own"
+        f"the recording is {span * period:.4g}{unit} long, and of each data.options.block of "
+        f"{length * period:g}{unit} every split takes a part; {mend}"
     )
     return split, whole, _lacking(split, options, why)
 
@@ -362,6 +364,16 @@ def _scaled(
     return result, (
         f"float32 rounds away {lost:.1%} of how a channel varies, as its values are large; "
         "data.options.standardise: true scales before it rounds",
+    )
+
+
+def _stand_in_note(x: NDArray[Any]) -> tuple[str, ...]:
+    if (value := stand_in(x)) is None:
+        return ()
+    count = int((x == value).sum())
+    return (
+        f"x is {value:g} in {count:,} places, far from all other values; if that stands for "
+        "missing, write NaN and set data.options.bad: drop",
     )
 
 

@@ -187,6 +187,18 @@ def _pair(one: str, other: str, modalities: Mapping[str, ModalityData]) -> Pair:
     return Pair(one, other, shared, disagree, _problem(first, second, len(here), disagree, shared))
 
 
+def _nearly(first: ModalityData, second: ModalityData) -> str:
+    """Say where text ids would agree but for spaces, leading zeros, or capitals."""
+    if first.event_ids.dtype.kind != "U":
+        return ""
+    plain = [
+        {text.strip().lower().lstrip("0") for text in data.event_ids.tolist()}
+        for data in (first, second)
+    ]
+    both = len(plain[0] & plain[1])
+    return f"; {both} would agree but for spaces, leading zeros or capitals" if both else ""
+
+
 def _problem(
     first: ModalityData, second: ModalityData, count: int, disagree: int, shared: Mapping[str, int]
 ) -> str | None:
@@ -195,7 +207,8 @@ def _problem(
             np.sort(data.event_ids)[[0, -1]].tolist() for data in (first, second)
         )
         ranges, apart = f"{low} to {high} and {least} to {most}", high < least or most < low
-        return f"no event in common: ids (or clocks) {'never overlap' if apart else 'interleave'}, {ranges}"
+        how = "never overlap" if apart else "interleave"
+        return f"no event in common: ids (or clocks) {how}, {ranges}{_nearly(first, second)}"
     if disagree:
         return f"{disagree} shared events are in different splits"
     lacking = [name for name in ("train", "test") if shared[name] < 2]

@@ -24,7 +24,7 @@ def read_arrays(path: Path, needed: Sequence[str]) -> dict[str, NDArray[Any]]:
     try:
         # Only a zip archive can be an .npz file; NumPy would also take a bare array, under any name.
         with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            arrays = {name: _text(file[name]) for name in file.files}
     except _UNREADABLE as error:
         if "pickle" in str(error).lower():
             raise DataError(
@@ -39,11 +39,16 @@ def read_arrays(path: Path, needed: Sequence[str]) -> dict[str, NDArray[Any]]:
     return arrays
 
 
+def _text(values: NDArray[Any]) -> NDArray[Any]:
+    """Return bytes, as other programs write text, as text."""
+    return np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
+
+
 def read_if_there(path: Path, name: str) -> NDArray[Any] | None:
     """Return one array of the file; None where it is absent or the file cannot be read."""
     try:
         with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
-            return np.asarray(file[name]) if name in file.files else None
+            return _text(np.asarray(file[name])) if name in file.files else None
     except _UNREADABLE:
         return None
 

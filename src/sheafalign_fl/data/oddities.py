@@ -96,6 +96,9 @@ def _disagreements(one: ModalityData, other: ModalityData) -> list[str]:
     for label in one.labels:
         if label not in other.labels:
             continue
+        if bool(one.classes.get(label)) != bool(other.classes.get(label)):
+            found.append(f"{label}: is text in one and numbers in the other")
+            continue
         first, second = one.labels[label][here], other.labels[label][there]
         both = (first != UNLABELLED) & (second != UNLABELLED)
         differ = both & (first != second)

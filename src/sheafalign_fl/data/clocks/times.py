@@ -29,7 +29,7 @@ def seconds(
     Parameters
     ----------
     times
-        Shape (N,): numbers, dates (datetime64), or text in ISO 8601.
+        Shape (N,): numbers, dates (datetime64), spans (timedelta64), or text in ISO 8601.
     path
         For messages.
     unit
@@ -52,6 +52,9 @@ def seconds(
     elif times.dtype.kind == "M":
         _check_known(np.isnat(times), path)
         result = _of_dates(times, path, place)
+    elif times.dtype.kind == "m":
+        _check_known(np.isnat(times), path)
+        result = np.asarray(times / np.timedelta64(1, "s"), dtype=np.float64)
     elif times.dtype.kind in "fiu":
         result = _of_numbers(times, path, unit)
     else:

@@ -22,6 +22,7 @@ _MEANT = {
 }
 """Array -> what people call it."""
 _PRIVATE = "_"
+_OFTEN, _FAR, _LARGE = 3, 10.0, 99.0
 
 
 def read_modality(path: Path) -> dict[str, NDArray[Any]]:
@@ -68,6 +69,24 @@ def numbers(x: NDArray[Any], path: Path) -> tuple[NDArray[Any], NDArray[np.bool_
     with np.errstate(invalid="ignore"):
         fits = np.abs(values) <= np.finfo(np.float32).max
     return values, fits.reshape(len(values), -1).all(axis=1)
+
+
+def stand_in(x: NDArray[Any]) -> float | None:
+    """Return a number that seems to stand for missing values, such as -9999; None without any.
+
+    It is the least or the largest, occurs at least three times, and is further from the next one
+    than all others together are wide.
+    """
+    for end in (float(x.min()), float(x.max())):
+        there = x == end
+        rest = x[~there]
+        if int(there.sum()) < _OFTEN or not rest.size:
+            continue
+        low, high = float(rest.min()), float(rest.max())
+        away = low - end if end < low else end - high
+        if abs(end) >= _LARGE and away > _FAR * max(high - low, 1e-12):
+            return end
+    return None
 
 
 def _suggestion(name: str) -> str:

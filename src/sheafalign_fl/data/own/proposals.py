@@ -30,6 +30,7 @@ _QUARTER = 900.0
 _FARTHEST = 14 * 3600.0
 _NEAR = 120.0
 """... and recordings of one session begin within two minutes of each other."""
+_MOST_SEQUENCES = 100
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ def propose(folder: Path, modalities: list[str], options: Mapping[str, Any]) -> 
             for name in clocks
         ]
         found |= _block(right, {**options, **found}, notes)
+    found |= _sequences(folder, modalities, options, notes)
     notes += _odd_units(clocks)
     return Proposal(found, clocks, tuple(notes))
 
@@ -138,6 +140,22 @@ def _block(clocks: list[Clock], options: Mapping[str, Any], notes: list[str]) ->
         return {}
     notes.append(f"block: {block:g} s, as the recordings share {overlap:.4g} s")
     return {"block": block}
+
+
+def _sequences(
+    folder: Path, modalities: list[str], options: Mapping[str, Any], notes: list[str]
+) -> dict[str, Any]:
+    """Return all sequences where some sensors lack some: a machine of its own cannot know them."""
+    arrays = (read_if_there(folder / f"{name}.npz", "sequence") for name in modalities)
+    seen = [set(values.ravel().tolist()) for values in arrays if values is not None]
+    every = set().union(*seen)
+    if options["sequences"] or all(one == every for one in seen):
+        return {}
+    names = sorted(map(str, every))
+    if len(names) > _MOST_SEQUENCES or any("," in name for name in names):
+        return {}
+    notes.append("sequences: some sensors lack some, so all are named for machines that do")
+    return {"sequences": ", ".join(names)}
 
 
 # ---- clocks that are apart ----------------------------------------------------------------------

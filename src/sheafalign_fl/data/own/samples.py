@@ -128,13 +128,16 @@ def _by_time(
             f"{path}: time is up to {np.abs(times).max():g} s, which is too far from 0 to count in "
             f"ticks of {period:g} s; is its unit right (data.options.time_unit)?"
         )
+    clock = describe_clock(times)
+    if count > 1 and clock.span == 0:
+        raise DataError(f"{path}: all {count} samples have one time, {times[0]:g} s")
     row, tick = ticks(times, period, float(options["tolerance"]) or period / 2)
     if not len(row):
         raise DataError(
             f"{path}: no sample lies within data.options.tolerance of a multiple of {period:g} s; "
             "make it larger"
         )
-    notes = _clock_notes(describe_clock(times), len(np.unique(row)), tick, period)
+    notes = _clock_notes(clock, len(np.unique(row)), tick, period)
     return Samples(
         row, tick, None if sequence is None else sequence[row], tick, timed=True, notes=notes
     )

@@ -72,6 +72,12 @@ def sequence_split(names: NDArray[Any], seed: int, test: float, validation: floa
     return codes
 
 
+def least_ticks(window: int, stride: int, test: float, validation: float) -> int:
+    """Return how many ticks a block needs for a whole event in its smallest part."""
+    smallest = min((part for part in (test, validation) if part > 0), default=1.0)
+    return math.ceil((window + stride - 1) / smallest - 1e-9)
+
+
 def block_ticks(
     period: float, block: float, window: int, stride: int, test: float, validation: float
 ) -> int:
@@ -87,8 +93,7 @@ def block_ticks(
     ConfigError
         The block is too short for each split to have a part of it.
     """
-    smallest = min((part for part in (test, validation) if part > 0), default=1.0)
-    needed = math.ceil((window + stride - 1) / smallest - 1e-9)
+    needed = least_ticks(window, stride, test, validation)
     if block == 0:
         return max(round(_BLOCK_SECONDS / period), _LEAST_TICKS, needed)
     if not block > 0 or not math.isfinite(block):
