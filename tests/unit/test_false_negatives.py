@@ -1,5 +1,6 @@
 """Events that are the same twice are no negatives: the mask, the loss, and what clients agree on."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sheafalign_fl.config import Settings
-from sheafalign_fl.errors import ConfigError
+from sheafalign_fl.errors import ConfigError, ProtocolError
 from sheafalign_fl.learner.manifest import client_data, describe
+from sheafalign_fl.protocol.acceptance import accept
 from sheafalign_fl.protocol.agreement import ClientAgreement, Manifest, agree
 from sheafalign_fl.protocol.topology import build_topology
 from sheafalign_fl.sheaf import contrastive_loss
@@ -119,3 +121,27 @@ def test_a_mask_needs_contrast_in_pairs() -> None:
         ConfigError, match="false_negatives: mask needs contrast: pairs, not volume"
     ):
         toy_settings(method="gram", objective={"false_negatives": "mask"}, graph={"dim": 8})
+
+
+@pytest.mark.parametrize(
+    ("masks", "lie", "problem"),
+    [
+        ("mask", {"codes": None}, "which events are equal where the settings do not, or does not"),
+        ("keep", {"codes": np.arange(4)}, "which events are equal where the settings do not"),
+        ("keep", {"span": 9}, "which events are equal where the settings do not"),
+        ("mask", {"codes": np.arange(4)}, "it has 4 codes of equal events, not one for each"),
+        ("mask", {"span": 2**40}, "its events overlap over 1099511627776 ids"),
+        ("mask", {"span": 0}, "its events overlap over 0 ids"),
+    ],
+)
+def test_a_relay_that_lies_about_equal_events_is_refused(
+    masks: str, lie: dict[str, Any], problem: str
+) -> None:
+    chosen = toy_settings(objective={"false_negatives": masks})
+    topology = build_topology(chosen)
+    sent = manifests(chosen, {"m0": [(3, 9)]} if masks == "mask" else {})
+    agreement = agree(sent, chosen, topology).for_client("m0", topology)
+    own = sent[0].events
+    accept(agreement, "m0", chosen, own, sent[0].labels)
+    with pytest.raises(ProtocolError, match=re.escape(problem)):
+        accept(replace(agreement, **lie), "m0", chosen, own, sent[0].labels)
