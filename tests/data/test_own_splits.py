@@ -1,4 +1,4 @@
-"""Splits of the user's own recordings: every part has its share, and machines agree without a word."""
+"""Splits of the user's own recordings: every part has its share, and machines agree."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Events that are the same twice are no negatives: the mask, the loss, and what clients agree on."""
+"""Events that are the same twice are no negatives: the mask, the loss, what clients agree on."""
 
 import re
 from dataclasses import replace

@@ -24,23 +24,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sheafalign_fl.data.base import SPLITS, ModalityData, check_fractions
-from sheafalign_fl.data.clocks.rates import rounded
 from sheafalign_fl.data.description import Option, SourceInfo
 from sheafalign_fl.data.frames import BAD_POLICIES
 from sheafalign_fl.data.normalisation import standardised
-from sheafalign_fl.data.npz_file import read_if_there
-from sheafalign_fl.data.own.arrays import numbers, read_modality, stand_in
+from sheafalign_fl.data.own.arrays import numbers, present, read_modality, stand_in
 from sheafalign_fl.data.own.axes import arranged, as_float32, layout_of, suspected, understood
+from sheafalign_fl.data.own.division import splits_of
 from sheafalign_fl.data.own.labels import labels_of
 from sheafalign_fl.data.own.samples import Samples, samples_of
-from sheafalign_fl.data.own.splits import (
-    block_split,
-    block_ticks,
-    given_split,
-    hashed_split,
-    least_ticks,
-    sequence_split,
-)
 from sheafalign_fl.data.windows import cut, stack
 from sheafalign_fl.errors import ConfigError, DataError
 
@@ -48,7 +39,6 @@ _JOIN = {2: "time", 3: "samples", 4: "channels"}
 """Axes of x -> where a window's samples go: vectors become signals, signals longer, images deeper.
 """
 _LOST = 0.01
-_ROUNDED = 0.9
 
 INFO = SourceInfo(
     name="folder",
@@ -155,7 +145,7 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
     samples = samples_of(arrays, modality, len(x), path, options)
     labels, classes = labels_of(arrays, len(x), path, str(options["minus_one"]))
     samples, left_out = _without_bad(samples, finite, path, options)
-    split, recording, short = _splits(arrays, samples, seed, path, options)
+    split, recording, short = splits_of(arrays, samples, seed, path, options)
     rows = _windows(samples, recording, split, path, options)
     last = rows[:, -1]
     split = split[last]
@@ -197,11 +187,6 @@ def _file(folder: Path, modality: str) -> Path:
     return path
 
 
-def present(folder: Path) -> list[str]:
-    """Return the modalities that a folder has, sorted."""
-    return sorted(path.stem for path in folder.glob("*.npz") if not path.name.startswith("."))
-
-
 def _check_modalities(path: Path, modality: str, options: Mapping[str, Any]) -> None:
     """Refuse an option for a modality that a folder with several of them does not have."""
     known = present(path.parent)
@@ -239,83 +224,6 @@ def _without_bad(
     if not good.any():
         raise DataError(f"{path}: {note}; none is left")
     return samples.take(good), (note,)
-
-
-def _splits(
-    arrays: Mapping[str, NDArray[Any]],
-    samples: Samples,
-    seed: int,
-    path: Path,
-    options: Mapping[str, Any],
-) -> tuple[NDArray[np.uint8], NDArray[Any], tuple[str, ...]]:
-    """Return the split of each sample, the recording that its windows stay in, and notes."""
-    test, validation = float(options["test"]), float(options["validation"])
-    whole = np.zeros(len(samples.row), dtype=np.int64)
-    if "split" in arrays:
-        given = given_split(arrays["split"], len(arrays["x"]), path)[samples.row]
-        return given, whole if samples.sequence is None else samples.sequence, ()
-    if samples.sequence is None and not samples.timed:
-        return hashed_split(samples.event_id, seed, test, validation), whole, ()
-    if samples.sequence is not None:
-        names = _sequences(samples.sequence, path, str(options["sequences"]))
-        if len(names) > 1:
-            codes = sequence_split(names, seed, test, validation)
-            split = codes[np.searchsorted(names, samples.sequence)]
-            few = _few(names, samples.sequence)
-            return split, samples.sequence, _lacking(split, options, few)
-    period = float(options["period"]) if samples.timed else 1.0
-    cuts = (int(options["window"]), int(options["stride"]), test, validation)
-    length = block_ticks(period, float(options["block"]), *cuts)
-    split = block_split(samples.position, length, seed, test, validation)
-    span = int(samples.position.max()) - int(samples.position.min()) + 1
-    unit = " s" if samples.timed else " ids"
-    mend = (
-        f"a block of {rounded(span * period, up=False):g} or less gives each its own"
-        if span * _ROUNDED >= least_ticks(*cuts)
-        else "it is too short for all of them"
-    )
-    why = (
-        f"the recording is {span * period:.4g}{unit} long, and of each data.options.block of "
-        f"{length * period:g}{unit} every split takes a part; {mend}"
-    )
-    return split, whole, _lacking(split, options, why)
-
-
-def _sequences(own: NDArray[Any], path: Path, named: str) -> NDArray[Any]:
-    """Return all sequences that there are: those named, or those of all files of the folder."""
-    numbered = own.dtype.kind in "iu"
-    if named:
-        texts = [text.strip() for text in named.split(",")]
-        try:
-            names = np.unique(np.array([int(text) for text in texts]) if numbered else texts)
-        except ValueError:
-            raise ConfigError(
-                f"data.options.sequences: {path} numbers its sequences, so name integers"
-            ) from None
-        if len(other := np.setdiff1d(own, names)):
-            raise ConfigError(f"data.options.sequences: lacks '{other[0]}', which {path} has")
-        return names
-    found = [np.unique(own)]
-    for modality in present(path.parent):
-        values = read_if_there(path.parent / f"{modality}.npz", "sequence")
-        if values is not None and values.dtype.kind in ("iu" if numbered else "U"):
-            found.append(np.unique(values))
-    return np.unique(np.concatenate(found))
-
-
-def _few(names: NDArray[Any], own: NDArray[Any]) -> str:
-    mine = len(np.unique(own))
-    return f"there are {len(names)} sequences, of which it has {mine}, and each is in one split"
-
-
-def _lacking(split: NDArray[np.uint8], options: Mapping[str, Any], why: str) -> tuple[str, ...]:
-    """Return a note on each split that should have samples and has none."""
-    wanted = {"train": 1.0, "validation": options["validation"], "test": options["test"]}
-    return tuple(
-        f"no {name} events: {why}"
-        for code, name in enumerate(SPLITS)
-        if wanted[name] > 0 and not (split == code).any()
-    )
 
 
 def _windows(

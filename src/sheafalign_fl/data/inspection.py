@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from sheafalign_fl.data import deepsense6g, folder, mmfi, utd_mhad
+from sheafalign_fl.data import deepsense6g, mmfi, utd_mhad
 from sheafalign_fl.data.base import SPLITS, UNLABELLED, ModalityData
 from sheafalign_fl.data.clocks import Clock
 from sheafalign_fl.data.oddities import oddities
+from sheafalign_fl.data.own.arrays import present
 from sheafalign_fl.data.own.proposals import Proposal, propose
 from sheafalign_fl.data.registry import complete_options, load_modality, source_info
 from sheafalign_fl.errors import DataError, UserError
@@ -82,7 +83,7 @@ class Inspection:
 
 
 _PRESENT: Mapping[str, Callable[[Path], list[str]]] = {
-    "folder": folder.present,
+    "folder": present,
     "mmfi": mmfi.present,
     "utd-mhad": utd_mhad.present,
     "deepsense6g": lambda folder: deepsense6g.present(folder) if any(_tables(folder)) else [],
@@ -155,8 +156,8 @@ def _tables(folder: Path) -> list[Path]:
 
 
 def _recognised(folder: Path) -> tuple[str, list[str]]:
-    for source, present in _PRESENT.items():
-        if names := present(folder):
+    for source, found in _PRESENT.items():
+        if names := found(folder):
             return source, names
     raise DataError(
         f"{folder}: is no data set that is known here; looked for MODALITY.npz, the tables of DeepSense 6G "

@@ -1,4 +1,4 @@
-"""What is odd about loaded data though nothing is malformed: it would be learnt or measured wrongly."""
+"""What is odd about loaded data though nothing is malformed: it would mislead whoever learns."""
 
 import hashlib
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Clocks of sensors: times as people write them, how regular they are, and how far two of them are apart."""
+"""Clocks of sensors: times as people write them, their rates, and how far two are apart."""
 
 from sheafalign_fl.data.clocks.correction import corrected
 from sheafalign_fl.data.clocks.lags import Lag, estimate_lag, lags_to_reference

@@ -1,4 +1,4 @@
-"""How a sensor's clock runs (rate, span, gaps, jitter), and which common clock suits several of them."""
+"""How a sensor's clock runs (rate, span, gaps, jitter), and which clock suits several of them."""
 
 import math
 from collections.abc import Iterable

@@ -40,6 +40,11 @@ def read_modality(path: Path) -> dict[str, NDArray[Any]]:
     return {name: values for name, values in arrays.items() if not name.startswith(_PRIVATE)}
 
 
+def present(folder: Path) -> list[str]:
+    """Return the modalities that a folder has, sorted."""
+    return sorted(path.stem for path in folder.glob("*.npz") if not path.name.startswith("."))
+
+
 def check_names(names: Iterable[str], path: Path) -> None:
     """Raise `DataError` for the first array that means nothing here, with what may be meant."""
     for name in names:

@@ -1,4 +1,4 @@
-"""Options that a folder of recordings needs: clock, corrections of clocks, layout. From its files alone."""
+"""Options that a folder of recordings needs: its clock, corrections of clocks, layouts, sequences."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -25,7 +25,7 @@ class Samples:
     """Of the file's arrays."""
     event_id: NDArray[Any]
     sequence: NDArray[Any] | None
-    """Windows stay in one, and it is in one split; None where nothing says what belongs together."""
+    """Windows stay in one, which is in one split; None where nothing says what belongs together."""
     position: NDArray[np.int64]
     """Grows by 1 from a sample to the next."""
     timed: bool
