@@ -1,7 +1,7 @@
 """A client's state as bytes: one flat mapping of named tensors, in the safetensors format.
 
 Names: ``encoder.``, ``maps.NEIGHBOUR.`` (weights), ``optimiser.INDEX.``, ``done`` (exchanges),
-``losses`` (the last answer), ``gate.`` (what receipts and watches have learnt),
+``inputs`` (digest of the client's data), ``losses`` (the last answer), ``gate.`` (what receipts and watches have learnt),
 ``feedback.NEIGHBOUR``, ``outbound.EXCHANGE.NEIGHBOUR``. A node's generators have no state to save.
 """
 
