@@ -10,6 +10,7 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
 from clients import evaluation, frames, residence
+from sheafalign_fl.config.policy import under
 from sheafalign_fl.errors import ProtocolError, RunError, SheafAlignError
 from sheafalign_fl.flower.records import Scalar, pack, unpack
 from sheafalign_fl.learner.manifest import client_data, describe
@@ -35,8 +36,9 @@ def _answering(handler: Handler) -> Handler:
     @wraps(handler)
     def answer(message: Message, context: Context) -> Message:
         try:
-            limit_threads(residence.settings_of(context).resources.threads)
-            return handler(message, context)
+            with under(residence.policy_of(context)):
+                limit_threads(residence.settings_of(context).resources.threads)
+                return handler(message, context)
         except SheafAlignError as error:
             return Message(
                 pack({"failed": str(error), "exit_code": error.exit_code}), reply_to=message
@@ -84,7 +86,7 @@ def _refuse(message: Message, context: Context) -> Message:
     """Hear why the relay goes on without this client."""
     fields, _ = unpack(message)
     _log.error("the relay refuses run %d: %s", context.run_id, fields.get("reason"))
-    residence.leave(context)
+    residence.end(context)
     return Message(pack(), reply_to=message)
 
 
@@ -99,7 +101,9 @@ def _exchange(message: Message, context: Context) -> Message:
     """
     fields, inbound = unpack(message)
     node, seal, watch = residence.node_of(context), residence.seal_of(context), StopWatch()
+    _check_order(fields, node.settings.training.exchanges)
     if (restore := _number(fields, "restore")) >= 0:
+        residence.check_restore(context)
         node.load_state(RunFolder(residence.folder_of(context)).load_client(restore, node.name))
         node.restored = None
     losses: list[Loss] = []
@@ -110,6 +114,7 @@ def _exchange(message: Message, context: Context) -> Message:
             embeddings = node.embed(following)
     if (exchange := _number(fields, "step")) >= 0:
         losses = _step(node, exchange, inbound, seal, watch)
+        residence.begin(context)
     if (checkpoint := _number(fields, "checkpoint")) >= 0:
         with watch("save"):
             residence.save(context, node, checkpoint)
@@ -180,11 +185,13 @@ def _evaluate_score(message: Message, context: Context) -> Message:
 def _finish(message: Message, context: Context) -> Message:
     """Draw a sample of the data, tell the digest of the final weights, and let the node go."""
     fields, _ = unpack(message)
-    node = residence.node_of(context)
-    if fields.get("sample"):
-        evaluation.draw_sample(node, residence.folder_of(context))
-    digest = node.weights_digest()
-    residence.leave(context)
+    digest = residence.digest_of(context)
+    if digest is None:  # else the answer was lost
+        node = residence.node_of(context)
+        if fields.get("sample"):
+            evaluation.draw_sample(node, residence.folder_of(context))
+        digest = node.weights_digest()
+        residence.end(context, digest)
     return Message(pack({"digest": digest}), reply_to=message)
 
 
@@ -221,8 +228,20 @@ def receive(
     }
 
 
+def _check_order(fields: Mapping[str, Scalar], exchanges: int) -> None:
+    """Refuse numbers beyond the run: they name exchanges, and folders on this machine."""
+    for name, most in (
+        ("restore", exchanges),
+        ("checkpoint", exchanges),
+        ("step", exchanges - 1),
+        ("embed", exchanges - 1),
+    ):
+        if not -1 <= _number(fields, name) <= most:
+            raise ProtocolError(f"the field '{name}' is beyond the run's {exchanges} exchanges")
+
+
 def _number(fields: Mapping[str, Scalar], name: str) -> int:
     value = fields.get(name, -1)
-    if not isinstance(value, int):
+    if not isinstance(value, int) or isinstance(value, bool):
         raise ProtocolError(f"the field '{name}' is not an integer")
     return value

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from sheafalign_fl.cli.runs import runs_app
 from sheafalign_fl.errors import RunError, UserError
 
 if TYPE_CHECKING:
     from sheafalign_fl.config import Settings
+    from sheafalign_fl.config.policy import Policy
     from sheafalign_fl.engines.deployed import Deployment
 
 HOME = Path.home() / ".sheafalign"
@@ -30,10 +32,24 @@ RelayAddress = Annotated[
 ]
 
 
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MODULE:NAME",
+        help="Code that a configuration may name beside what is built in; may be given more than once.",
+    ),
+]
+PolicyFile = Annotated[
+    Path | None,
+    typer.Option(help="YAML file of what a configuration may ask of this machine.", metavar="FILE"),
+]
+
+
 def add_commands(app: typer.Typer) -> None:
     """Add these commands to `app`."""
     app.add_typer(keys_app, name="keys")
     app.add_typer(deploy_app, name="deploy")
+    app.add_typer(runs_app, name="runs")
     app.command(epilog="Example:  [bold]sheafalign relay --keys keys --host 10.0.0.1[/bold]")(relay)
     app.command(
         epilog="Example:  [bold]sheafalign node lidar --relay 10.0.0.1:9092 --keys keys/clients/lidar "
@@ -94,6 +110,11 @@ def relay(
         Path | None,
         typer.Option(help="Keep Flower's state in this SQLite file; default: in memory."),
     ] = None,
+    runs: Annotated[
+        Path, typer.Option(help="Folder that all run folders lie in; a run names one in it.")
+    ] = Path("runs"),
+    allow: Allow = None,
+    policy: PolicyFile = None,
     insecure: Insecure = False,
     show: Annotated[
         bool, typer.Option("--show", help="Print the command that the relay is and end.")
@@ -107,7 +128,13 @@ def relay(
 
     _choose(keys, insecure=insecure)
     settings = RelaySettings(
-        host, port, None if keys is None else load_relay_keys(keys), state.resolve(), database
+        host,
+        port,
+        None if keys is None else load_relay_keys(keys),
+        state.resolve(),
+        database,
+        runs,
+        _policy(allow, policy),
     )
     if show:
         typer.echo(shlex.join(settings.command()))
@@ -135,6 +162,8 @@ def node(
     unsealed: Annotated[
         bool, typer.Option("--unsealed", help="Take part in runs without sealed edges.")
     ] = False,
+    allow: Allow = None,
+    policy: PolicyFile = None,
     patience: Annotated[
         float | None,
         typer.Option(help="Seconds to go on trying to reach the relay; default: for ever.", min=0),
@@ -157,7 +186,15 @@ def node(
     own = None if keys is None else load_client_keys(keys, client)
     credentials = None if own is None else Credentials(own.ca, own.load_node_key(), own.node_key)
     settings = NodeSettings(
-        client, relay, credentials, folder, data, own.folder if own else None, unsealed, patience
+        client,
+        relay,
+        credentials,
+        folder,
+        data,
+        own.folder if own else None,
+        unsealed,
+        patience,
+        _policy(allow, policy),
     )
     if plain:
         typer.echo(shlex.join(settings.plain_command()))
@@ -249,6 +286,16 @@ def deployed_settings(
             "edges are sealed, so the metric 'missing', which the relay computes from embeddings, is left out"
         )
     return parse_settings(content, str(config))
+
+
+def _policy(allow: list[str] | None, file: Path | None) -> "Policy":
+    """Return what a configuration may ask of this machine, by the options `--allow` and `--policy`."""
+    from sheafalign_fl.config.policy import Policy
+
+    named = tuple(allow or ())
+    if file is not None:
+        return Policy.load(file, named)
+    return Policy.of({"allow": named}, "--allow")
 
 
 def _choose(keys: Path | None, *, insecure: bool) -> None:

@@ -14,9 +14,10 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sheafalign_fl.config.policy import STRICT, Policy
 from sheafalign_fl.deploy.keys import RelayKeys
 from sheafalign_fl.deploy.members import is_local
-from sheafalign_fl.deploy.registry import VARIABLE
+from sheafalign_fl.deploy.registry import POLICY, RUNS, VARIABLE
 from sheafalign_fl.engines.guardian import MARK, guarded
 from sheafalign_fl.errors import UserError
 from sheafalign_fl.flower.local_socket import SOCKET
@@ -41,6 +42,10 @@ class RelaySettings:
     state_dir: Path
     database: Path | None = None
     """Keep Flower's state in this SQLite file; None: in memory."""
+    runs: Path = Path("runs")
+    """The folder that all run folders lie in; a run names one in it, and no other."""
+    policy: Policy = STRICT
+    """What a configuration may ask of this machine."""
 
     @property
     def registered(self) -> Path:
@@ -84,6 +89,8 @@ def relay(settings: RelaySettings) -> Iterator[subprocess.Popen[bytes]]:
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     settings.registered.unlink(missing_ok=True)
     environment = flower_environment() | {MARK: uuid.uuid4().hex, "FLWR_HOME": str(state / "flwr")}
+    environment[RUNS] = str(settings.runs.resolve())
+    environment[POLICY] = settings.policy.to_text()
     if settings.keys is not None:
         environment[VARIABLE] = str(settings.registered)
     host = _EVERYWHERE.get(settings.host, settings.host)

@@ -53,10 +53,14 @@ class Doors:
     is_operator: Callable[[Scope], bool]
     is_node: Callable[[Mapping[bytes, bytes]], bool]
     """Whether a request's headers are signed with a registered key."""
+    is_own: Callable[[Scope], bool] = lambda _: False
+    """Whether a request is one for an operator's own, beside those to Flower's APIs."""
 
     def allowance(self, scope: Scope) -> Allowance | None:
         """Return what the caller of an HTTP request may send; None: nothing, it is refused."""
         path = scope["raw_path"]
+        if self.is_own(scope):
+            return STRANGER if self.is_operator(scope) else None
         if scope["method"] != "POST" or scope["path"].encode() != path:
             return None
         if path in FLEET:

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from sheafalign_fl.config.registry import own_code
 from sheafalign_fl.config.schema import ObjectiveSettings
 from sheafalign_fl.errors import ConfigError
-from sheafalign_fl.plugins import load_attribute
 from sheafalign_fl.sheaf.maps import EdgeMaps
 from sheafalign_fl.sheaf.objective import (
     contrastive_loss,
@@ -200,7 +200,7 @@ def _own_term(key: str) -> LossTerm:
             f"{where} is no term; give package.module:TERM, a class or function that takes an "
             "EdgeBatch and returns a scalar"
         )
-    made = load_attribute(key, where)
+    made = own_code(key, where)
     try:
         compute = made() if isinstance(made, type) else made
     except Exception as error:  # whatever the user's own code raises
