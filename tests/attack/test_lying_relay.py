@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from clients import residence
 from sheafalign_fl.config import Settings
 from sheafalign_fl.config.policy import LOCAL, under
-from sheafalign_fl.deploy.keys import init_keys
+from sheafalign_fl.deploy.issuing import init_keys
 from sheafalign_fl.engines.check import check
 from sheafalign_fl.errors import ProtocolError
 from sheafalign_fl.learner.schedule import BatchSchedule

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from sheafalign_fl.deploy.keys import RelayKeys, load_relay_keys
 from sheafalign_fl.deploy.logs import log_to
 from sheafalign_fl.deploy.members import Members, is_local
+from sheafalign_fl.deploy.peers_on_offer import PeersOnOffer, asks_for_peers
 from sheafalign_fl.deploy.registry import runs_folder
 from sheafalign_fl.deploy.run_files import RunFiles, names_run_file, run_folder
 from sheafalign_fl.flower.gate import Doors, Gate
@@ -43,14 +44,15 @@ async def run(words: argparse.Namespace) -> None:
     keys = None if words.keys is None else load_relay_keys(words.keys)
     app = superlink_app(simulation=False, node_keys=keys is not None, database=words.database)
     state = state_of(app)
-    answering = _answering(app, RunFiles(partial(_folder_of, state, runs_folder())))
+    files = RunFiles(partial(_folder_of, state, runs_folder()))
+    answering = _answering(app, files, None if keys is None else PeersOnOffer(keys.folder))
     if keys is None:
-        doors = Doors(is_local, lambda _: True, names_run_file)
+        doors = Doors(is_local, lambda _: True, names_run_file, lambda _: False)
         port = Port(words.host, words.port, Gate(answering, doors), None)
         await serve(app, port, nothing)
         return
     members = Members(keys, state, words.registered)
-    doors = Doors(members.is_operator, signature_check(state), names_run_file)
+    doors = Doors(members.is_operator, signature_check(state), names_run_file, asks_for_peers)
     port = Port(words.host, words.port, Gate(answering, doors), _certificates(keys))
     watching: set[asyncio.Task[None]] = set()
 
@@ -61,11 +63,16 @@ async def run(words: argparse.Namespace) -> None:
     await serve(app, port, prepare)
 
 
-def _answering(flower: ASGIApp, own: ASGIApp) -> ASGIApp:
-    """Return an application that answers requests for run files itself, and leaves others to Flower."""
+def _answering(flower: ASGIApp, files: ASGIApp, peers: ASGIApp | None) -> ASGIApp:
+    """Return an application that answers what is our own itself, and leaves the rest to Flower."""
 
     async def answering(scope: Scope, receive: Receive, send: Send) -> None:
-        await (own if names_run_file(scope) else flower)(scope, receive, send)
+        if names_run_file(scope):
+            await files(scope, receive, send)
+        elif peers is not None and asks_for_peers(scope):
+            await peers(scope, receive, send)
+        else:
+            await flower(scope, receive, send)
 
     return answering
 

@@ -1,16 +1,17 @@
 """What an operator may fetch of a run: the files of its folder that hold results, and no others."""
 
-import json
 import os
 import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from sheafalign_fl.engines.mirror import FILES, PART_BYTES, PREFIX
 from sheafalign_fl.errors import UserError
+from sheafalign_fl.runs.folder import check_run_name
 
 _PATH = re.compile(re.escape(PREFIX).encode() + rb"(\d{1,20})(?:/([a-z.]{1,32}))?")
 _OFFSET = re.compile(rb"(?:offset=(\d{1,15}))?")
@@ -40,20 +41,20 @@ class RunFiles:
         assert found is not None  # noqa: S101 - the gate has asked `names_run_file`
         assert offset is not None  # noqa: S101
         folder = self._folder_of(int(found[1]))
+        answer: Response
         if folder is None:
-            await _answer(send, 404, b"there is no such run")
+            answer = Response("there is no such run", 404)
         elif found[2] is None:
             sizes = {name: size for name in FILES if (size := _size(folder / name)) is not None}
-            await _answer(send, 200, json.dumps(sizes).encode())
+            answer = JSONResponse(sizes)
         else:
             part = _part(folder / found[2].decode(), int(offset[1] or 0))
-            await _answer(send, 404 if part is None else 200, part or b"")
+            answer = Response(part, 404 if part is None else 200)
+        await answer(scope, receive, send)
 
 
 def run_folder(runs: Path, given: object) -> Path | None:
     """Return the folder of a run that was submitted with the `run-dir` `given`; None if it has none."""
-    from sheafalign_fl.runs.folder import check_run_name
-
     try:
         return runs / check_run_name(str(given))
     except UserError:
@@ -80,9 +81,3 @@ def _part(path: Path, offset: int) -> bytes | None:
             return None
         file.seek(offset)
         return file.read(PART_BYTES)
-
-
-async def _answer(send: Send, status: int, body: bytes) -> None:
-    headers = [(b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
