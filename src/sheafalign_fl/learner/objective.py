@@ -64,6 +64,11 @@ class MeanTerms:
         """Note the values of one step."""
         self._values.setdefault(neighbour, []).append(terms)
 
+    def add(self, step: "MeanTerms") -> None:
+        """Note all that `step` noted."""
+        for neighbour, terms in step._values.items():
+            self._values.setdefault(neighbour, []).extend(terms)
+
     def losses(self, client: str, events: Mapping[str, int]) -> list[Loss]:
         """Return one row for each edge; `events` are those of the exchange."""
         return [
