@@ -47,12 +47,14 @@ def test_a_killed_submitter_leaves_the_run_alone_and_can_attach_again(deployed: 
     far = submit(deployed, "left")
     there = RunFolder(deployed.folder / "left")
     deployed.until_exchange(there, 2, "left")
+    deployed.kill("m0", signal.SIGSTOP)  # so that it does not end meanwhile
     deployed.kill("left")
     assert there.status()["state"] == "running"
     again = at_relay(deployed, "run", "--resume", "far/left")
     assert again.returncode == 2
     assert "is at work in 'left'" in " ".join(again.stderr.split())
     assert far.status()["state"] != "failed"
+    deployed.kill("m0", signal.SIGCONT)
     done = at_relay(deployed, "run", "--attach", "far/left")
     assert done.returncode == 0, done.stderr
     for name in ("summary.json", "report.html", "metrics.jsonl", "ledger.csv", "run.log"):
