@@ -97,6 +97,18 @@ def settings_of(context: Context) -> Settings:
     return _decoded(text, None if data is None else str(data), policy_of(context))
 
 
+def configuration_of(context: Context) -> str:
+    """Return the digest of the run's settings, which does not change after the handshake."""
+    data = context.node_config.get("data")
+    text = str(context.run_config["config"])
+    return _configuration(text, None if data is None else str(data), policy_of(context))
+
+
+@lru_cache(maxsize=8)
+def _configuration(text: str, data: str | None, policy: Policy) -> str:
+    return _decoded(text, data, policy).digest()
+
+
 def client_of(context: Context) -> str | None:
     """Return the client that this node is: its own ``client`` setting, else its partition; None for a spare node."""
     clients = list(settings_of(context).clients)
@@ -194,7 +206,7 @@ def settle(context: Context, agreement: bytes, folder: str, run: str) -> None:
     _accept(context, ClientAgreement.from_bytes(agreement))
     _remember(context, agreement, folder, run)
     if own is not None:
-        session.save(own, context.run_id, Session(run, agreement.hex()))
+        session.save(own, context.run_id, Session(run, agreement.hex(), configuration_of(context)))
 
 
 def _accept(context: Context, agreement: ClientAgreement) -> None:
@@ -205,7 +217,7 @@ def _accept(context: Context, agreement: ClientAgreement) -> None:
     data = client_data(name, settings)
     own: dict[str, NDArray[Any]] = {split: data.ids_of(split) for split in SPLITS}
     pinned = set(_keys_of(context).peers) if "keys" in context.node_config else None
-    accept(agreement, name, settings, own, pinned)
+    accept(agreement, name, settings, own, set(data.labels), pinned)
 
 
 def folder_of(context: Context) -> Path:
@@ -238,7 +250,8 @@ def node_of(context: Context) -> Node:
     if name is None:
         raise ProtocolError("a spare node was asked to take part")
     agreement = ClientAgreement.from_bytes(_bytes(record, "agreement"))
-    node = Node(name, settings, client_data(name, settings), agreement)
+    data = client_data(name, settings)
+    node = Node(name, settings, data, agreement)
     if state := _bytes(record, "state"):
         node.load_state(state)
     elif saved := _saved_state(context, name):
@@ -294,8 +307,9 @@ def _go_on(context: Context, phase: Phase) -> None:
     record = context.state.config_records[_RECORD]
     record["phase"] = phase
     if (own := _state_dir(context)) is not None:
-        told = _bytes(record, "agreement").hex(), phase, str(record["digest"])
-        session.save(own, context.run_id, Session(str(record["run"]), *told))
+        told = _bytes(record, "agreement").hex(), str(record["configuration"])
+        done = Session(str(record["run"]), *told, phase, str(record["digest"]))
+        session.save(own, context.run_id, done)
 
 
 def _key(context: Context) -> tuple[int, int]:
@@ -325,6 +339,7 @@ def _remember(
     context.state[_RECORD] = ConfigRecord(
         {
             "agreement": agreement,
+            "configuration": saved.configuration if saved else configuration_of(context),
             "folder": folder,
             "run": run,
             "token": 0,
@@ -344,6 +359,10 @@ def _record(context: Context) -> ConfigRecord:
         )
     if record["phase"] == "over":
         raise ProtocolError("the run is over for this client")
+    if record["configuration"] != configuration_of(context):
+        raise ProtocolError(
+            f"the configuration that client '{client_of(context)}' agreed to is another one"
+        )
     return record
 
 

@@ -33,6 +33,8 @@ class Session:
     run: str
     agreement: str
     """Hexadecimal."""
+    configuration: str
+    """Digest of the settings that were agreed on."""
     phase: Phase = "agreed"
     digest: str = ""
     """Of the final weights, once the run is over."""

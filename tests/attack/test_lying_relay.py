@@ -287,6 +287,7 @@ def test_a_run_that_is_over_stays_over(process: str, client: Client) -> None:
 def _next(frames: dict[str, bytes], exchange: int) -> dict[str, bytes]:
     """Return frames of `exchange` in the shape that the schedule has for it."""
     told, old = honest(content()), Frame.unpack(frames["m1"])
+
     schedule = BatchSchedule.of(content().training, len(told.lists["train"]), 0)
     events = int(schedule.shared(told.shared["m1"]["train"], exchange).sum())
     z = np.ones((events, old.dim), dtype=np.float32)

@@ -5,7 +5,7 @@ schema, so a new setting that names code is checked without a line here.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, get_args, get_origin
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
@@ -52,16 +52,17 @@ def named_code(model: BaseModel, place: str = "") -> Iterator[tuple[str, str, Ex
         axes = [item for item in info.metadata if isinstance(item, Extension)]
         if axes:
             yield where, value, axes[0]
-        for axis in _key_axes(info.annotation):
-            yield from ((where, name, axis) for name in value)
+        elif (axis := _axis_inside(info.annotation)) is not None:  # of the keys, or of the items
+            yield from ((where, str(name), axis) for name in value)
         for name, inner in _models(value):
             yield from named_code(inner, f"{where}.{name}." if name else f"{where}.")
 
 
-def _key_axes(annotation: Any) -> list[Extension]:
-    """Return the marks of a mapping's keys."""
-    key = get_args(annotation)[0] if get_origin(annotation) is dict else None
-    return [item for item in getattr(key, "__metadata__", ()) if isinstance(item, Extension)]
+def _axis_inside(annotation: Any) -> Extension | None:
+    """Return what the first part of a mapping's or tuple's type is marked with, if it is marked."""
+    first = next(iter(get_args(annotation)), None)
+    marks = getattr(first, "__metadata__", ())
+    return next((mark for mark in marks if isinstance(mark, Extension)), None)
 
 
 def _models(value: object) -> Iterator[tuple[str, BaseModel]]:
@@ -98,6 +99,7 @@ def _amounts(settings: Settings, limits: Limits) -> Iterator[tuple[str, float, f
     yield "training.weight_decay", training.weight_decay, limits.weight
     for term in ("laplacian", "contrastive", "reconstruction", "cross_reconstruction"):
         yield f"objective.{term}", getattr(objective, term), limits.weight
+    yield "objective.terms", _largest(objective.terms), limits.weight
     yield "graph.dim", settings.graph.dim, limits.dim
     for edge in settings.graph.edges:
         yield "graph.edges", edge.dim or 0, limits.dim

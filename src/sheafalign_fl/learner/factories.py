@@ -50,13 +50,11 @@ def new_maps(client: str, neighbour: str, edge_dim: int, settings: Settings) -> 
         return edge_maps(settings.maps, settings.clients[client].dim, edge_dim, learnt)
 
 
-MakeOptimiser = Callable[..., torch.optim.Optimizer]
-OPTIMISERS: Registry[MakeOptimiser] = Registry(
+OPTIMISERS: Registry[Callable[..., torch.optim.Optimizer]] = Registry(
     "optimiser",
     {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD},
-    lambda path, factory: cast(MakeOptimiser, factory),
+    lambda path, factory: cast(Callable[..., torch.optim.Optimizer], factory),
 )
-"""`training.optimiser` -> maker of (parameter groups, lr)."""
 
 
 def new_optimiser(

@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.data.base import SPLITS
 from sheafalign_fl.errors import ProtocolError
-from sheafalign_fl.protocol.agreement import LISTS, MOST_COMPARED, ClientAgreement, ListName
+from sheafalign_fl.protocol.agreement import (
+    LISTS,
+    ClientAgreement,
+    ListName,
+    compares_non_neighbours,
+    sampled_list,
+)
 from sheafalign_fl.protocol.topology import build_topology
 
 Ids = NDArray[Any]
@@ -27,6 +33,7 @@ def accept(
     client: str,
     settings: Settings,
     own: Mapping[str, Ids],
+    labels: Collection[str] = (),
     pinned: Collection[str] | None = None,
 ) -> None:
     """Refuse an agreement that contradicts what `client` knows.
@@ -35,6 +42,8 @@ def accept(
     ----------
     own
         Split -> ids of the client's own events.
+    labels
+        The labels that the client has.
     pinned
         The peers whose keys the client has; None where it was started without keys.
 
@@ -43,7 +52,7 @@ def accept(
     ProtocolError
         The first contradiction. Nothing has been trained, opened or sent then.
     """
-    for problem in _problems(agreement, client, settings, own, pinned):
+    for problem in _problems(agreement, client, settings, own, labels, pinned):
         raise ProtocolError(f"client '{client}' refuses the agreement: {problem}")
 
 
@@ -52,11 +61,14 @@ def _problems(
     client: str,
     settings: Settings,
     own: Mapping[str, Ids],
+    labels: Collection[str],
     pinned: Collection[str] | None,
 ) -> Iterator[str]:
     yield from _wrong_peers(agreement, client, settings, pinned)
+    yield from _wrong_labels(agreement, client, settings, labels)
     yield from _wrong_lists(agreement, settings, own)
     yield from _wrong_masks(agreement, settings, own)
+    yield from _wrong_equals(agreement, settings)
     yield from _wrong_nonces(agreement, client, settings)
 
 
@@ -68,7 +80,7 @@ def _wrong_peers(
     if list(agreement.neighbours.items()) != list(due.items()):
         yield f"its neighbours are {dict(agreement.neighbours)}, but by the settings they are {due}"
     strangers = [peer for peer in agreement.shared if peer not in due]
-    one_space = settings.maps.family == "identity" and len(settings.clients) <= MOST_COMPARED
+    one_space = compares_non_neighbours(settings)
     for peer in strangers:
         if not one_space or peer == client or peer not in settings.clients:
             yield f"it shares events with '{peer}', which is no neighbour"
@@ -76,6 +88,19 @@ def _wrong_peers(
         yield f"it says nothing of the events shared with '{missing[0]}'"
     if pinned is not None and (unknown := [peer for peer in due if peer not in pinned]):
         yield f"the neighbour '{unknown[0]}' is none of the peers whose keys this client has"
+
+
+def _wrong_labels(
+    agreement: ClientAgreement, client: str, settings: Settings, own: Collection[str]
+) -> Iterator[str]:
+    """Yield labels that the settings do not ask for, or that are not this client's."""
+    asked = settings.evaluation.label
+    allowed = set(own) if asked is None else {asked} & set(own)
+    if not set(agreement.labels) <= allowed:
+        yield f"it scores client '{client}' by {', '.join(agreement.labels)}, which it may not"
+    edges = agreement.edge_labels
+    if not set(edges.values()) <= set(agreement.labels) or not set(edges) <= set(agreement.shared):
+        yield f"it labels edges of client '{client}' that are not its own"
 
 
 def _wrong_lists(
@@ -99,6 +124,9 @@ def _wrong_lists(
         for split in SPLITS:
             if split != _split(name) and (count := int(np.isin(own[split], ids).sum())):
                 yield f"{count} of this client's {split} events are in the list '{name}'"
+        source = agreement.lists["train"] if name == "probe" else ids
+        if not np.array_equal(sampled_list(source, name, settings), ids):
+            yield f"the list '{name}' is not the sample that was agreed on"
     if not np.isin(agreement.lists["probe"], agreement.lists["train"]).all():
         yield "the list 'probe' holds events that are not in the list 'train'"
 
@@ -130,6 +158,17 @@ def _wrong_masks(
             )
         if agreement.shared[peer][settings.evaluation.split].sum() < 2:
             yield f"the edge to '{peer}' shares fewer than 2 {settings.evaluation.split} events"
+
+
+def _wrong_equals(agreement: ClientAgreement, settings: Settings) -> Iterator[str]:
+    """Yield what is wrong with the events that are to be no negatives of each other."""
+    codes, masks = agreement.codes, settings.objective.false_negatives == "mask"
+    if (codes is not None) != masks or (not masks and agreement.span != 1):
+        yield "it says which events are equal where the settings do not, or does not where they do"
+    elif codes is not None and codes.shape != agreement.lists["train"].shape:
+        yield f"it has {len(codes)} codes of equal events, not one for each training event"
+    elif not 1 <= agreement.span < 2**31:
+        yield f"its events overlap over {agreement.span} ids"
 
 
 def _wrong_nonces(agreement: ClientAgreement, client: str, settings: Settings) -> Iterator[str]:
