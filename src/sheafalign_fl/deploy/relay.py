@@ -1,8 +1,8 @@
 """The relay: a SuperLink behind doors of its own, which knows the key of every client.
 
-Its state is in memory: nothing that passes through it is left on its disk, and an exchange takes half
-as long as with a database (measured). What a run needs to go on after the relay was killed is in the
-run folder and on the clients' disks.
+Its state is in memory: nothing that passes through it is left on its disk, and an exchange takes
+half as long as with a database (measured). What a run needs to go on after the relay was killed is in
+the run folder and on the clients' disks.
 """
 
 import socket
@@ -71,8 +71,8 @@ class RelaySettings:
 def relay(settings: RelaySettings) -> Iterator[subprocess.Popen[bytes]]:
     """Run a relay while the block runs; yield its SuperLink's process once it listens.
 
-    It listens when all clients' keys are registered, so a node that comes early waits for it as for a
-    relay that is not there yet.
+    It listens when all clients' keys are registered, so a node that comes early waits for it as
+    for a relay that is not there yet.
 
     Raises
     ------

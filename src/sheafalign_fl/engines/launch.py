@@ -79,7 +79,7 @@ def _check(settings: Settings, deployment: Deployment | None) -> None:
 
 
 def attach(path: Path, deployment: Deployment) -> Summary:
-    """Wait for the end of the run that was submitted to a relay from the folder `path`; return the result.
+    """Wait for the end of the run that was submitted from the folder `path`; return the result.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """The flower engine: Flower's simulation runtime on Ray, with a SuperLink of our own.
 
-Flower's own managed SuperLink outlives the run, keeps its first environment and takes runs from every
-user of the machine. So this starts a private one, which listens at a Unix socket in a temporary folder
-alone, and ends every process that the run started, whichever way it went.
+Flower's own managed SuperLink outlives the run, keeps its first environment and takes runs from
+every user of the machine. So this starts a private one, which listens at a Unix socket in a temporary
+folder alone, and ends every process that the run started, whichever way it went.
 """
 
 import os
