@@ -130,10 +130,10 @@ def _exchange(message: Message, context: Context) -> Message:
         outbound = send(embeddings, node, following, seal)
     residence.keep(context, node)
     timing = {"timing": watch.to_bytes()} if "boot" in context.node_config else {}
-    told = {"losses": pack_losses(losses)} if losses else {}
+    said = {"losses": pack_losses(losses)} if losses else {}
     if exchange >= 0 and node.gate.verdicts:
-        told["verdicts"] = pack_verdicts(node.gate.verdicts)
-    return Message(pack(told | timing, outbound), reply_to=message)
+        said["verdicts"] = pack_verdicts(node.gate.verdicts)
+    return Message(pack(said | timing, outbound), reply_to=message)
 
 
 def _step(

@@ -12,9 +12,12 @@ from rich.live import Live
 from sheafalign_fl.config import Settings
 from sheafalign_fl.engines.deployed import Deployment
 from sheafalign_fl.errors import UserError
+from sheafalign_fl.protocol.topology import build_topology
+from sheafalign_fl.protocol.verdict import WatchRow
 from sheafalign_fl.report.content import Cells, Table
 from sheafalign_fl.report.numbers import human_bytes
 from sheafalign_fl.report.tables import rich_table
+from sheafalign_fl.runs.faults import FaultFacts, find_faults
 from sheafalign_fl.runs.folder import RunFolder, read_rows
 from sheafalign_fl.runs.ledger import read_ledger
 
@@ -93,7 +96,18 @@ def _run_parts(folder: RunFolder) -> list[RenderableType]:
             f"exchange {row['exchange']}: {row['client']} {row['event']}: {row['reason']}"
             for row in absences[-5:]
         ),
+        *(
+            f"{fault.where}, since exchange {fault.since}: {'; '.join(fault.reasons)}"
+            for fault in _faults(settings, rows)[-5:]
+        ),
     ]
+
+
+def _faults(settings: Settings, rows: Sequence[Mapping[str, Any]]) -> Sequence[FaultFacts]:
+    """Return who is suspected of what by now."""
+    watched = [WatchRow.model_validate(row) for row in rows if row["kind"] == "watch"]
+    graph = build_topology(settings).edges if watched else ()
+    return find_faults(watched, [(edge.source, edge.target) for edge in graph])
 
 
 def _client_table(folder: RunFolder, settings: Settings, last: Mapping[str, Any] | None) -> Table:

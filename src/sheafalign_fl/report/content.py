@@ -18,6 +18,7 @@ from sheafalign_fl.protocol.rows import (
     Transfer,
 )
 from sheafalign_fl.report.numbers import count_of, exact, human_bytes, mean, percent
+from sheafalign_fl.runs.faults import FaultFacts
 from sheafalign_fl.runs.summary import ClientFacts, EdgeFacts
 
 MOST_ROWS = 20
@@ -249,6 +250,24 @@ def absence_table(absences: Sequence[AbsenceRow], most: int = 2 * MOST_ROWS) -> 
     note = f"{exact(len(rows))} entries: the first {half} and the last {half} are shown; metrics.jsonl has them all"
     shown = (*rows[:half], GAP, *rows[-half:])
     return Table("Absences", columns, shown, text_columns=4, note=note, wide=frozenset({3}))
+
+
+def fault_table(faults: Sequence[FaultFacts]) -> Table | None:
+    """Return which sensors and edges were at fault, since when, and what showed it."""
+    if not faults:
+        return None
+    rows = tuple(
+        (
+            fault.where,
+            f"{fault.since}, seen {fault.found}",
+            ", ".join(f"{sender} -> {receiver}" for sender, receiver in fault.edges[:MOST_ROWS]),
+            exact(fault.refused),
+            "; ".join(fault.reasons),
+        )
+        for fault in faults
+    )
+    columns = ("suspect", "since exchange", "edges that show it", "left out", "what was seen")
+    return Table("Faults", columns, rows, text_columns=5, wide=frozenset({4}))
 
 
 def client_table(clients: Sequence[ClientFacts]) -> Table:

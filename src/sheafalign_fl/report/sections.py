@@ -14,6 +14,7 @@ from sheafalign_fl.report.content import (
     consistency_table,
     direction,
     edge_table,
+    fault_table,
     graph_table,
     missing_table,
     probe_table,
@@ -370,8 +371,10 @@ def _samples(run: Run) -> list[Html | None]:
 
 def _facts(run: Run) -> list[Html | None]:
     absences = run.summary.absences if run.summary else run.absences
-    away = absence_table(absences)
+    away, faulty = absence_table(absences), fault_table(run.faults)
     items: list[Html] = []
+    if faulty is None:
+        items.append(text("No client saw an edge change or refused what a neighbour sent."))
     if (partial := sum(bool(point.absent) for point in run.exchanges)) > 0:
         items.append(
             text(
@@ -397,6 +400,14 @@ def _facts(run: Run) -> list[Html | None]:
             "came too late and was thrown away.",
         )
         if away is not None
+        else None,
+        table(
+            faulty,
+            "Who is suspected, as far as the clients' watches can tell: a sensor's fault shows on its "
+            "edges, an edge's on that edge alone. Embeddings that were refused left their edge out "
+            "of that exchange; all other edges were trained.",
+        )
+        if faulty is not None
         else None,
         paragraph(
             "One seed is no claim: compare at least three with ",

@@ -12,6 +12,7 @@ from sheafalign_fl.report.content import (
     Table,
     absence_table,
     edge_table,
+    fault_table,
     purpose_table,
     quality_tables,
     training_payload,
@@ -46,6 +47,8 @@ def print_summary(summary: Summary, console: Console) -> None:
         console.print("Absences: none; every client took part in every exchange.\n")
     else:
         print_table(absences, console)
+    if (faults := fault_table(summary.faults)) is not None:
+        print_table(faults, console)
 
 
 def print_table(table: Table, console: Console) -> None:
