@@ -14,14 +14,14 @@ from pathlib import Path
 
 import torch
 
-from sheafalign_fl.check import check
 from sheafalign_fl.config import Settings, parse_settings
+from sheafalign_fl.engines.check import check
+from sheafalign_fl.engines.inprocess import processors
+from sheafalign_fl.engines.launch import ENGINES
 from sheafalign_fl.engines.pooled import JointTraining
-from sheafalign_fl.flower.inprocess import processors
 from sheafalign_fl.learner.manifest import client_data
-from sheafalign_fl.run.folder import RunFolder, read_rows
-from sheafalign_fl.run.launch import ENGINES
-from sheafalign_fl.topology import build_topology
+from sheafalign_fl.protocol.topology import build_topology
+from sheafalign_fl.runs.folder import RunFolder, read_rows
 
 THREE = ("camera", "lidar", "radar")
 

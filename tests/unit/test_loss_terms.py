@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sheafalign_fl.config.schema import MapSettings, ObjectiveSettings
 from sheafalign_fl.errors import ConfigError, ProtocolError
-from sheafalign_fl.run.results import ExchangeRow, Loss, pack_losses, unpack_losses
+from sheafalign_fl.protocol.rows import ExchangeRow, Loss, pack_losses, unpack_losses
 from sheafalign_fl.sheaf import (
     LOSS_TERMS,
     EdgeBatch,

@@ -9,6 +9,7 @@ import torch
 
 from sheafalign_fl.config.schema import MapSettings, ObjectiveSettings, Settings
 from sheafalign_fl.errors import ConfigError
+from sheafalign_fl.protocol.topology import build_topology
 from sheafalign_fl.sheaf import (
     EdgeBatch,
     contrastive_loss,
@@ -21,7 +22,6 @@ from sheafalign_fl.sheaf import (
     weighted_terms,
 )
 from sheafalign_fl.sheaf.laplacian import coboundary
-from sheafalign_fl.topology import build_topology
 from tests.conftest import toy_settings
 
 B, D, D_E = 7, 6, 4

@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from sheafalign_fl.errors import UserError
-from sheafalign_fl.run.folder import write_atomically
+from sheafalign_fl.files import write_atomically
 
 _UNIT = """\
 [Unit]

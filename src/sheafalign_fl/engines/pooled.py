@@ -13,23 +13,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sheafalign_fl.agreement import Agreement
-from sheafalign_fl.check import check
 from sheafalign_fl.config import Settings
 from sheafalign_fl.data.base import SPLITS, ModalityData
-from sheafalign_fl.flower.inprocess import run_inprocess
+from sheafalign_fl.engines.check import check
+from sheafalign_fl.engines.inprocess import run_inprocess
 from sheafalign_fl.learner.descent import Descent
 from sheafalign_fl.learner.manifest import client_data
 from sheafalign_fl.learner.node import Node
 from sheafalign_fl.learner.objective import take
 from sheafalign_fl.learner.schedule import MIN_SHARED, BatchSchedule
-from sheafalign_fl.ledger import Ledger, LedgerRow
-from sheafalign_fl.protocol import RELAY, Frame
-from sheafalign_fl.run.folder import Checkpoint, RunFolder
+from sheafalign_fl.protocol.agreement import Agreement
+from sheafalign_fl.protocol.frame import Frame
+from sheafalign_fl.protocol.topology import Edge, Topology, build_topology
+from sheafalign_fl.protocol.verbs import RELAY
+from sheafalign_fl.runs.folder import Checkpoint, RunFolder
+from sheafalign_fl.runs.ledger import Ledger, LedgerRow
 from sheafalign_fl.sheaf.group import GROUP_LOSSES
 from sheafalign_fl.sheaf.maps import EdgeMaps
 from sheafalign_fl.sheaf.terms import EdgeBatch, joint_edge_terms, weighted_terms
-from sheafalign_fl.topology import Edge, Topology, build_topology
 
 _FRAME_EVENTS = 1000
 _CODEC = "float32"

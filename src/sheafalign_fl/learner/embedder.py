@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sheafalign_fl.agreement import ClientAgreement, ListName
 from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.data.base import ModalityData
 from sheafalign_fl.learner.events import ClientEvents
@@ -22,6 +21,7 @@ from sheafalign_fl.learner.factories import (
 )
 from sheafalign_fl.learner.randomness import may_draw
 from sheafalign_fl.learner.schedule import BatchSchedule
+from sheafalign_fl.protocol.agreement import ClientAgreement, ListName
 
 _EMBED_CHUNK = 512
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sheafalign_fl.agreement import ClientAgreement, ListName
 from sheafalign_fl.data.base import ModalityData
 from sheafalign_fl.errors import ProtocolError
 from sheafalign_fl.learner.schedule import BatchSchedule
+from sheafalign_fl.protocol.agreement import ClientAgreement, ListName
 
 
 @dataclass(frozen=True)

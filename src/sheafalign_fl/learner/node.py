@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sheafalign_fl.agreement import ClientAgreement
 from sheafalign_fl.codecs import codec
 from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.data.base import ModalityData
@@ -25,7 +24,8 @@ from sheafalign_fl.learner.embedder import Embedder
 from sheafalign_fl.learner.factories import own_generator
 from sheafalign_fl.learner.feedback import ErrorFeedback
 from sheafalign_fl.learner.objective import Forward, MeanTerms, client_objective
-from sheafalign_fl.run.results import Loss, pack_losses, unpack_losses
+from sheafalign_fl.protocol.agreement import ClientAgreement
+from sheafalign_fl.protocol.rows import Loss, pack_losses, unpack_losses
 from sheafalign_fl.sheaf.terms import weighted_terms
 
 Embeddings = Mapping[str, NDArray[np.floating]]

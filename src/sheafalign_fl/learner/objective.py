@@ -11,7 +11,7 @@ from torch import Tensor
 from sheafalign_fl.learner.embedder import Embedder
 from sheafalign_fl.learner.events import BatchEvents
 from sheafalign_fl.learner.schedule import MIN_SHARED
-from sheafalign_fl.run.results import Loss
+from sheafalign_fl.protocol.rows import Loss
 from sheafalign_fl.sheaf.group import GROUP_LOSSES
 from sheafalign_fl.sheaf.terms import EdgeBatch, WeightedTerm, edge_terms
 
