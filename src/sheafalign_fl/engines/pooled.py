@@ -21,6 +21,7 @@ from sheafalign_fl.learner.descent import Descent
 from sheafalign_fl.learner.manifest import client_data
 from sheafalign_fl.learner.node import Node
 from sheafalign_fl.learner.objective import take
+from sheafalign_fl.learner.replay import replayed
 from sheafalign_fl.learner.schedule import MIN_SHARED, BatchSchedule
 from sheafalign_fl.protocol.agreement import Agreement
 from sheafalign_fl.protocol.frame import Frame
@@ -141,15 +142,24 @@ class JointTraining:
 
     def step(self, exchange: int) -> None:
         """Take one step on each batch of `exchange`, `training.local_steps` times over."""
+        batches = range(exchange * self._schedule.batches, (exchange + 1) * self._schedule.batches)
         for _ in range(self.settings.training.local_steps):
-            for positions in np.split(self._schedule.positions(exchange), self._schedule.batches):
+            for number in batches:
+                positions = self._schedule.batch(number)
                 self._descent.step(self.objective(positions, exchange), exchange)
+        for number in replayed(self.settings, self._schedule, exchange):
+            # Nothing has to be remembered here: everybody's embeddings of the batch are made anew.
+            positions = self._schedule.batch(number)
+            self._descent.step(self.objective(positions, exchange, "replay", number), exchange)
 
-    def objective(self, positions: NDArray[np.intp], exchange: int) -> Tensor:
-        """Return the objective of all edges on the events at `positions` of the agreed list."""
+    def objective(self, positions: NDArray[np.intp], exchange: int, *draw: int | str) -> Tensor:
+        """Return the objective of all edges on the events at `positions` of the agreed list.
+
+        `draw` tells the pass from others of the exchange, for encoders that draw random numbers.
+        """
         has = {client: self.agreement.has[client]["train"][positions] for client in self.nodes}
         h = {
-            client: node.encode(positions[has[client]], exchange)
+            client: node.encode(positions[has[client]], exchange, *draw)
             for client, node in self.nodes.items()
         }
         terms = [self._edge(edge, h, has) for edge in self.topology.edges]
@@ -157,7 +167,8 @@ class JointTraining:
         objective = self.settings.objective
         if objective.contrast != "pairs" and common.sum() >= MIN_SHARED:
             together = [take(h[client], np.flatnonzero(common[has[client]])) for client in h]
-            group = GROUP_LOSSES[objective.contrast](together, objective.temperature)
+            loss = GROUP_LOSSES[objective.contrast]
+            group = loss(together, objective.temperature, objective.label_smoothing)
             terms.append(objective.contrastive * group)
         return torch.stack(terms).sum()
 

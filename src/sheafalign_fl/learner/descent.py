@@ -55,11 +55,22 @@ class Descent:
             return
         self._optimiser.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
+        if self._settings.clip is not None:
+            self._shorten(self._settings.clip)
         for group in self._optimiser.param_groups:
             group["lr"] = learning_rate(self._settings, exchange)
         self._optimiser.step()
         for maps in self._maps:
             maps.limit_temperature()
+
+    def _shorten(self, longest: float) -> None:
+        """Shorten each client's gradient by itself, so that no client needs another's.
+
+        Scalars (a learnt temperature) neither count nor are shortened: the two ends of an edge
+        would take different steps with their copies.
+        """
+        for own in self._owned:
+            torch.nn.utils.clip_grad_norm_([p for p in own if p.ndim > 0], longest)
 
     def state(self) -> dict[str, Tensor]:
         """Return what the optimiser remembers of each parameter, as ``INDEX.NAME``."""

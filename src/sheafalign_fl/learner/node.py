@@ -6,7 +6,7 @@ forward pass that `embed` made, if the node still holds it, and otherwise makes 
 weights, same events, same generator, so the same bits.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
@@ -24,6 +24,7 @@ from sheafalign_fl.learner.embedder import Embedder
 from sheafalign_fl.learner.factories import own_generator
 from sheafalign_fl.learner.feedback import ErrorFeedback
 from sheafalign_fl.learner.objective import Forward, MeanTerms, client_objective
+from sheafalign_fl.learner.replay import ReplayMemory, remembered, replayed
 from sheafalign_fl.protocol.agreement import ClientAgreement
 from sheafalign_fl.protocol.rows import Loss, pack_losses, unpack_losses
 from sheafalign_fl.sheaf.terms import weighted_terms
@@ -62,6 +63,9 @@ class Node(Embedder):
         self.restored: int | None = None
         """After so many exchanges its state was saved, if this client was restarted and has taken
         no step since."""
+        self._memory: ReplayMemory | None = None
+        if settings.training.replay:
+            self._memory = ReplayMemory(remembered(settings, self.schedule))
         self._feedback: ErrorFeedback | None = None
         if settings.training.error_feedback:
             kind = np.float64 if self.dtype == torch.float64 else np.float32
@@ -93,7 +97,8 @@ class Node(Embedder):
     def step(self, exchange: int, inbound: Embeddings) -> list[Loss]:
         """Take the optimiser's steps on the batches of `exchange`, given the neighbours' z.
 
-        One step for each batch in turn, `training.local_steps` times over.
+        One step for each batch in turn, `training.local_steps` times over; then `training.replay`
+        steps on past batches.
 
         Parameters
         ----------
@@ -104,8 +109,8 @@ class Node(Embedder):
         Returns
         -------
         list of Loss
-            The terms of every edge that took part: each is the mean over all steps of its value
-            before the step.
+            The terms of every edge that took part: each is the mean over all steps on the
+            exchange's own batches of its value before the step.
 
         Raises
         ------
@@ -122,11 +127,28 @@ class Node(Embedder):
                 there = {n: parts[batch] for n, parts in received.items() if n in forward.z}
                 self._descend(exchange, forward, there, seen)
         self._pending = None
+        if self._memory is not None and received:
+            self._replay(exchange, received, self._memory)
         masks = self.shared_rows(exchange)
         losses = seen.losses(self.name, {n: int(masks[n].sum()) for n in received})
         if received:
             self.done, self.last = exchange + 1, losses
         return losses
+
+    def _replay(
+        self, exchange: int, received: Mapping[str, Sequence[Tensor]], memory: ReplayMemory
+    ) -> None:
+        """Take the exchange's steps on past batches, then remember its own."""
+        for number in replayed(self.settings, self.schedule, exchange):
+            if not (there := memory.recall(number)):
+                continue
+            past, batch = divmod(number, self.schedule.batches)
+            forward = Forward.of(self, past, batch, "replay", exchange)
+            self._descend(exchange, forward, there, None)
+        first = exchange * self.schedule.batches
+        for batch in range(self.schedule.batches):
+            parts = {n: parts[batch] for n, parts in received.items() if len(parts[batch])}
+            memory.keep(first + batch, parts)
 
     @property
     def _reuses_forward(self) -> bool:
@@ -181,6 +203,8 @@ class Node(Embedder):
         if self._feedback is not None:
             residuals = {n: torch.from_numpy(values) for n, values in self._feedback.state()}
             tensors |= state.under("feedback.", residuals)
+        if self._memory is not None:
+            tensors |= state.under("replay.", self._memory.state())
         tensors |= state.under("outbound.", state.outbound_tensors(self._outbound))
         return state.to_bytes(tensors)
 
@@ -201,4 +225,6 @@ class Node(Embedder):
         if self._feedback is not None:
             for neighbour, residuals in state.below("feedback.", tensors).items():
                 self._feedback.load(neighbour, residuals.numpy())
+        if self._memory is not None:
+            self._memory.load(state.below("replay.", tensors), self.device)
         self._outbound = state.outbound_of(state.below("outbound.", tensors))

@@ -125,4 +125,5 @@ def _group_term(client: Embedder, forward: Forward, received: Mapping[str, Tenso
         embeddings[neighbour] = take(z, np.flatnonzero(common[masks[neighbour]]))
     ordered = [embeddings[name] for name in client.settings.clients if name in embeddings]
     objective = client.settings.objective
-    return GROUP_LOSSES[objective.contrast](ordered, objective.temperature)
+    loss = GROUP_LOSSES[objective.contrast]
+    return loss(ordered, objective.temperature, objective.label_smoothing)

@@ -14,13 +14,25 @@ _SMALLEST_VOLUME = 1e-6
 """Squared: keeps the square root's gradient finite where embeddings coincide."""
 
 
-def symmetric_cross_entropy(logits: Tensor) -> Tensor:
-    """Return the mean of the row-wise and column-wise cross entropies of (B, B) logits, positives on the diagonal."""
+def symmetric_cross_entropy(logits: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Return the mean of the row-wise and column-wise cross entropies, positives on the diagonal.
+
+    Parameters
+    ----------
+    logits
+        Shape (B, B).
+    smoothing
+        Label smoothing: the target is 1 - smoothing on the diagonal, plus smoothing / B anywhere.
+    """
     target = torch.arange(len(logits), device=logits.device)
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    forth = F.cross_entropy(logits, target, label_smoothing=smoothing)
+    back = F.cross_entropy(logits.T, target, label_smoothing=smoothing)
+    return (forth + back) / 2
 
 
-def centroid_loss(embeddings: Sequence[Tensor], temperature: float) -> Tensor:
+def centroid_loss(
+    embeddings: Sequence[Tensor], temperature: float, smoothing: float = 0.0
+) -> Tensor:
     """Return the sum over clients of the symmetric InfoNCE between the client and the centroid (arXiv 2410.02086).
 
     Parameters
@@ -30,14 +42,16 @@ def centroid_loss(embeddings: Sequence[Tensor], temperature: float) -> Tensor:
         unit vectors.
     temperature
         tau > 0.
+    smoothing
+        Label smoothing, as in `symmetric_cross_entropy`.
     """
     units = [F.normalize(embedding, dim=1) for embedding in embeddings]
     centroid = F.normalize(torch.stack(units).mean(dim=0), dim=1)
-    losses = [symmetric_cross_entropy(centroid @ unit.T / temperature) for unit in units]
+    losses = [symmetric_cross_entropy(centroid @ unit.T / temperature, smoothing) for unit in units]
     return torch.stack(losses).sum()
 
 
-def volume_loss(embeddings: Sequence[Tensor], temperature: float) -> Tensor:
+def volume_loss(embeddings: Sequence[Tensor], temperature: float, smoothing: float = 0.0) -> Tensor:
     """Return the contrastive loss over volumes (GRAM, arXiv 2412.11959, equations 5 to 7); the first client is anchor.
 
     The logit of anchor b and the other clients' event c is minus the volume of the parallelotope that their unit
@@ -49,6 +63,8 @@ def volume_loss(embeddings: Sequence[Tensor], temperature: float) -> Tensor:
         One tensor (B, d) for each client; row b of all is the same event.
     temperature
         tau > 0.
+    smoothing
+        Label smoothing, as in `symmetric_cross_entropy`.
     """
     anchor, *others = (F.normalize(embedding, dim=1) for embedding in embeddings)
     rest = torch.stack(others, dim=1)
@@ -57,11 +73,11 @@ def volume_loss(embeddings: Sequence[Tensor], temperature: float) -> Tensor:
     first = torch.cat([torch.ones_like(towards[..., :1]), towards], dim=2).unsqueeze(2)
     gram = torch.cat([first, torch.cat([towards.unsqueeze(3), among], dim=3)], dim=2)
     volume = (torch.linalg.det(gram).clamp(min=0) + _SMALLEST_VOLUME).sqrt()
-    return symmetric_cross_entropy(-volume / temperature)
+    return symmetric_cross_entropy(-volume / temperature, smoothing)
 
 
-GROUP_LOSSES: dict[str, Callable[[Sequence[Tensor], float], Tensor]] = {
+GROUP_LOSSES: dict[str, Callable[[Sequence[Tensor], float, float], Tensor]] = {
     "centroid": centroid_loss,
     "volume": volume_loss,
 }
-"""`objective.contrast` -> loss of (embeddings of all clients in the configuration's order, tau)."""
+"""`objective.contrast` -> loss of (all clients' embeddings as configured, tau, smoothing)."""
