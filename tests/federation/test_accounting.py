@@ -115,11 +115,10 @@ def test_nothing_but_comparison_embeddings_masks_and_headers_travels(
         "restore",
         "step",
         "checkpoint",
-        "list",
         "exchange",
-        "labels",
+        "final",
+        "sample",
     }
-    allowed_down |= {"edge_labels", "metrics", "projection", "sample"}
     allowed_up = {"manifest", "losses", "scores", "digest"}
     seen = 0
     for message in spy.down:

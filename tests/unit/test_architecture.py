@@ -24,8 +24,8 @@ ALLOWED = {
 }
 """Package -> the packages of this repository that it may import: library <- clients, strategies <- experiments."""
 FLOORS = (
-    {"version", "errors", "seeding", "files", "threads", "progress"},
-    {"config", "plugins"},
+    {"version", "errors", "seeding", "files", "inflation", "threads", "progress"},
+    {"config"},
     {"codecs", "encoders", "sheaf", "data"},
     {"protocol"},
     {"learner"},

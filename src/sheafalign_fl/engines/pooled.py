@@ -29,7 +29,7 @@ from sheafalign_fl.protocol.topology import Edge, Topology, build_topology
 from sheafalign_fl.protocol.verbs import RELAY
 from sheafalign_fl.runs.folder import Checkpoint, RunFolder
 from sheafalign_fl.runs.ledger import Ledger, LedgerRow
-from sheafalign_fl.sheaf.group import GROUP_LOSSES
+from sheafalign_fl.sheaf.group import contrast_of_all
 from sheafalign_fl.sheaf.maps import EdgeMaps
 from sheafalign_fl.sheaf.terms import EdgeBatch, joint_edge_terms, weighted_terms
 
@@ -167,8 +167,7 @@ class JointTraining:
         objective = self.settings.objective
         if objective.contrast != "pairs" and common.sum() >= MIN_SHARED:
             together = [take(h[client], np.flatnonzero(common[has[client]])) for client in h]
-            loss = GROUP_LOSSES[objective.contrast]
-            group = loss(together, objective.temperature, objective.label_smoothing)
+            group = contrast_of_all(objective, together)
             terms.append(objective.contrastive * group)
         return torch.stack(terms).sum()
 

@@ -12,7 +12,7 @@ from sheafalign_fl.learner.embedder import Embedder
 from sheafalign_fl.learner.events import BatchEvents
 from sheafalign_fl.learner.schedule import MIN_SHARED
 from sheafalign_fl.protocol.rows import Loss
-from sheafalign_fl.sheaf.group import GROUP_LOSSES
+from sheafalign_fl.sheaf.group import contrast_of_all
 from sheafalign_fl.sheaf.terms import EdgeBatch, WeightedTerm, edge_terms
 
 
@@ -124,6 +124,4 @@ def _group_term(client: Embedder, forward: Forward, received: Mapping[str, Tenso
     for neighbour, z in received.items():
         embeddings[neighbour] = take(z, np.flatnonzero(common[masks[neighbour]]))
     ordered = [embeddings[name] for name in client.settings.clients if name in embeddings]
-    objective = client.settings.objective
-    loss = GROUP_LOSSES[objective.contrast]
-    return loss(ordered, objective.temperature, objective.label_smoothing)
+    return contrast_of_all(client.settings.objective, ordered)

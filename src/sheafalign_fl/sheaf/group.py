@@ -5,10 +5,14 @@ charged for sending to all others. As on an edge, a client needs only the VALUES
 """
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from sheafalign_fl.config.registry import Registry
+from sheafalign_fl.config.schema import ObjectiveSettings
 
 _SMALLEST_VOLUME = 1e-6
 """Squared: keeps the square root's gradient finite where embeddings coincide."""
@@ -76,8 +80,25 @@ def volume_loss(embeddings: Sequence[Tensor], temperature: float, smoothing: flo
     return symmetric_cross_entropy(-volume / temperature, smoothing)
 
 
-GROUP_LOSSES: dict[str, Callable[[Sequence[Tensor], float, float], Tensor]] = {
-    "centroid": centroid_loss,
-    "volume": volume_loss,
-}
-"""`objective.contrast` -> loss of (all clients' embeddings as configured, tau, smoothing)."""
+GroupLoss = Callable[..., Tensor]
+GROUP_LOSSES: Registry[GroupLoss] = Registry(
+    "contrast",
+    {"centroid": centroid_loss, "volume": volume_loss},
+    lambda path, function: cast(GroupLoss, function),
+    also=("pairs",),
+)
+"""`objective.contrast` -> loss of (embeddings of all clients in the configuration's order, tau), and
+of label smoothing where that is set."""
+
+
+def contrast_of_all(objective: ObjectiveSettings, embeddings: Sequence[Tensor]) -> Tensor:
+    """Return the contrast of all clients, unweighted, that ``objective.contrast`` names.
+
+    Parameters
+    ----------
+    embeddings
+        One tensor (B, d) for each client, in the configuration's order.
+    """
+    smoothing = [objective.label_smoothing] if objective.label_smoothing else []
+    loss = GROUP_LOSSES.resolve(objective.contrast)
+    return loss(embeddings, objective.temperature, *smoothing)
