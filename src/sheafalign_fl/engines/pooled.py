@@ -31,7 +31,7 @@ from sheafalign_fl.runs.folder import Checkpoint, RunFolder
 from sheafalign_fl.runs.ledger import Ledger, LedgerRow
 from sheafalign_fl.sheaf.group import contrast_of_all
 from sheafalign_fl.sheaf.maps import EdgeMaps
-from sheafalign_fl.sheaf.terms import EdgeBatch, joint_edge_terms, weighted_terms
+from sheafalign_fl.sheaf.terms import EdgeBatch, joint_edge_terms
 
 _FRAME_EVENTS = 1000
 _CODEC = "float32"
@@ -128,7 +128,6 @@ class JointTraining:
             # Here the two ends' copies of a learnt temperature are one parameter.
             one, other = self._maps(edge)
             other.log_temperature = one.log_temperature
-        self._terms = weighted_terms(settings.objective)
         nodes = self.nodes.values()
         self._descent = Descent(
             "joint training",
@@ -162,7 +161,9 @@ class JointTraining:
             client: node.encode(positions[has[client]], exchange, *draw)
             for client, node in self.nodes.items()
         }
-        terms = [self._edge(edge, h, has) for edge in self.topology.edges]
+        first = next(iter(self.nodes.values()))
+        with first.alignment_generator("joint", exchange, *draw):
+            terms = [self._edge(edge, h, has) for edge in self.topology.edges]
         common = np.logical_and.reduce(list(has.values()))
         objective = self.settings.objective
         if objective.contrast != "pairs" and common.sum() >= MIN_SHARED:
@@ -186,7 +187,7 @@ class JointTraining:
         group = None if objective.contrast == "pairs" else nothing  # it is added for all at once
         one = EdgeBatch(objective, maps_i, h_i, z_i, z_j, group)
         return joint_edge_terms(
-            self._terms, one, EdgeBatch(objective, maps_j, h_j, z_j, z_i, group)
+            self.nodes[edge.source].terms, one, EdgeBatch(objective, maps_j, h_j, z_j, z_i, group)
         )
 
     def _maps(self, edge: Edge) -> tuple[EdgeMaps, EdgeMaps]:

@@ -7,7 +7,6 @@ weights, same events, same generator, so the same bits.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
@@ -21,13 +20,11 @@ from sheafalign_fl.errors import RunError
 from sheafalign_fl.learner import state
 from sheafalign_fl.learner.descent import Descent
 from sheafalign_fl.learner.embedder import Embedder
-from sheafalign_fl.learner.factories import own_generator
 from sheafalign_fl.learner.feedback import ErrorFeedback
 from sheafalign_fl.learner.objective import Forward, MeanTerms, client_objective
 from sheafalign_fl.learner.replay import ReplayMemory, remembered, replayed
 from sheafalign_fl.protocol.agreement import ClientAgreement
 from sheafalign_fl.protocol.rows import Loss, pack_losses, unpack_losses
-from sheafalign_fl.sheaf.terms import weighted_terms
 
 Embeddings = Mapping[str, NDArray[np.floating]]
 """Neighbour -> comparison embeddings, shape (shared events, d_e)."""
@@ -47,8 +44,6 @@ class Node(Embedder):
             The encoder, the maps or a loss term cannot be made with these settings.
         """
         super().__init__(name, settings, data, agreement)
-        self.terms = weighted_terms(settings.objective)
-        self._random_terms = any(weighted.term.random for weighted in self.terms)
         self._descent = Descent(
             f"client '{name}'", [self.parameters()], list(self.maps.values()), settings.training
         )
@@ -182,14 +177,9 @@ class Node(Embedder):
         """Take one step on one batch, if any neighbour's embeddings of it are there."""
         if not received:
             return
-        with self._terms_generator(exchange):
-            total = client_objective(self, self.terms, forward, received, seen)
+        with self.alignment_generator("terms", exchange):
+            total = client_objective(self, forward, received, seen)
         self._descent.step(total, exchange)
-
-    def _terms_generator(self, exchange: int) -> AbstractContextManager[None]:
-        if not self._random_terms:
-            return nullcontext()
-        return own_generator(self.settings.seed, "terms", self.name, exchange)
 
     # ---- state -----------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from sheafalign_fl.learner.events import BatchEvents
 from sheafalign_fl.learner.schedule import MIN_SHARED
 from sheafalign_fl.protocol.rows import Loss
 from sheafalign_fl.sheaf.group import contrast_of_all
-from sheafalign_fl.sheaf.terms import EdgeBatch, WeightedTerm, edge_terms
+from sheafalign_fl.sheaf.terms import EdgeBatch, edge_terms
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class Forward:
         """
         events = client.events.batch(exchange, batch)
         h = client.encode(events.positions, exchange, *draw)
-        z = {n: client.maps[n].restrict(take(h, events.rows(n))) for n in events.masks}
+        with client.alignment_generator("restrict", exchange, *draw):
+            z = {n: client.maps[n].train().restrict(take(h, events.rows(n))) for n in events.masks}
         return cls(exchange, events, h, z)
 
     def h_towards(self, neighbour: str) -> Tensor:
@@ -73,7 +74,6 @@ def _means(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def client_objective(
     client: Embedder,
-    terms: Sequence[WeightedTerm],
     forward: Forward,
     received: Mapping[str, Tensor],
     seen: MeanTerms | None = None,
@@ -100,7 +100,7 @@ def client_objective(
             received[neighbour],
             group,
         )
-        found = edge_terms(terms, edge)
+        found = edge_terms(client.terms, edge)
         total = total + found.total
         if seen is not None:
             seen.note(neighbour, found.numbers())
