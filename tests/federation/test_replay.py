@@ -100,7 +100,7 @@ def test_it_costs_no_byte_and_shows_the_losses_of_new_batches_alone(
 ) -> None:
     found = []
     for replay in (0, 2):
-        settings = options({"replay": replay, "replay_from": 0.9})  # from the last exchange on
+        settings = options({"replay": replay, "replay_from": 0.85})  # in the last exchange
         run_inprocess(settings, folder := run_folder(settings))
         rows = [row["losses"] for row in read_rows(folder.metrics) if row["kind"] == "exchange"]
         found.append((training_payload(folder), rows, folder.load_summary().weights_digest))
