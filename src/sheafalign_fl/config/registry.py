@@ -109,10 +109,10 @@ class Registry(MutableMapping[str, T], Generic[T]):
         if ":" not in name or name in self._entries:
             return self.find(name, where)
         place = where or self.what
-        policy_in_force().check_code(name, place)
+        found = own_code(name, place)
         with self._lock:
             if name not in self._resolved:
-                self._resolved[name] = self._adapted(name, place)
+                self._resolved[name] = self._adapted(name, found, place)
             return self._resolved[name]
 
     def unknown(self, name: str, where: str | None = None) -> ConfigError:
@@ -123,8 +123,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
         mend = f"did you mean '{close[0]}'?" if close else listed
         return ConfigError(f"{f'{where}: ' if where else ''}unknown {self.what} '{name}'; {mend}")
 
-    def _adapted(self, path: str, where: str) -> T:
-        found = load_attribute(path, where, here=policy_in_force().own_machine)
+    def _adapted(self, path: str, found: Any, where: str) -> T:
         try:
             return self._adapt(path, found)
         except TypeError as error:
@@ -171,6 +170,19 @@ def name_of(thing: Callable[..., Any]) -> str:
     path = f"{thing.__module__}:{thing.__qualname__}".replace("<", "").replace(">", "")
     _passed[path] = thing
     return path
+
+
+def own_code(path: str, where: str) -> Any:
+    """Return the callable that a setting names by a dotted path, if the policy in force allows it.
+
+    Raises
+    ------
+    ConfigError
+        It is not allowed, in which case nothing has been imported, or `load_attribute` refuses it.
+    """
+    policy = policy_in_force()
+    policy.check_code(path, where)
+    return load_attribute(path, where, here=policy.own_machine)
 
 
 def load_attribute(path: str, where: str, *, here: bool = False) -> Any:

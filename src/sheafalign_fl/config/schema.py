@@ -172,7 +172,7 @@ class ObjectiveSettings(_Settings):
     """Learn tau for each edge; both ends keep a copy, and exact exchange keeps the copies equal."""
     normalised_laplacian: bool = True
     """Compare unit vectors in the Laplacian term, so that it cannot shrink the embeddings."""
-    terms: dict[Annotated[str, Extension("loss term")], Weight] = Field(default_factory=dict)
+    terms: dict[Annotated[str, Extension("objective term")], Weight] = Field(default_factory=dict)
     """Further terms and their weights: a dotted path ``package.module:TERM`` to a class or function
     that takes a `sheafalign_fl.sheaf.EdgeBatch` and returns a scalar."""
 

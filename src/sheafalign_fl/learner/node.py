@@ -16,15 +16,17 @@ from torch import Tensor
 from sheafalign_fl.codecs import codec
 from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.data.base import ModalityData
-from sheafalign_fl.errors import RunError
+from sheafalign_fl.errors import ProtocolError, RunError
 from sheafalign_fl.learner import state
-from sheafalign_fl.learner.descent import Descent
+from sheafalign_fl.learner.descent import Descent, StepNotTakenError
 from sheafalign_fl.learner.embedder import Embedder
 from sheafalign_fl.learner.feedback import ErrorFeedback
+from sheafalign_fl.learner.gate import Gate
 from sheafalign_fl.learner.objective import Forward, MeanTerms, client_objective
 from sheafalign_fl.learner.replay import ReplayMemory, remembered, replayed
 from sheafalign_fl.protocol.agreement import ClientAgreement
 from sheafalign_fl.protocol.rows import Loss, pack_losses, unpack_losses
+from sheafalign_fl.protocol.verdict import Check
 
 Embeddings = Mapping[str, NDArray[np.floating]]
 """Neighbour -> comparison embeddings, shape (shared events, d_e)."""
@@ -47,6 +49,7 @@ class Node(Embedder):
         self._descent = Descent(
             f"client '{name}'", [self.parameters()], list(self.maps.values()), settings.training
         )
+        self.gate = Gate(name, agreement.neighbours)
         self._pending: Forward | None = None
         self._outbound: tuple[int, Embeddings] | None = None
         """Stale schedule: embeddings that were made before the last step, and their exchange."""
@@ -89,7 +92,9 @@ class Node(Embedder):
         self._outbound = (exchange, sent) if self.settings.training.stale else None
         return sent
 
-    def step(self, exchange: int, inbound: Embeddings) -> list[Loss]:
+    def step(
+        self, exchange: int, inbound: Embeddings, unreadable: Mapping[str, Check] | None = None
+    ) -> list[Loss]:
         """Take the optimiser's steps on the batches of `exchange`, given the neighbours' z.
 
         One step for each batch in turn, `training.local_steps` times over; then `training.replay`
@@ -99,7 +104,9 @@ class Node(Embedder):
         ----------
         inbound
             Neighbour -> z_ji, shape (shared events, d_e). A neighbour that is left out was absent:
-            its edge is skipped.
+            its edge is skipped. So is one whose embeddings the gate does not admit.
+        unreadable
+            Neighbour -> why what it sent could not be read.
 
         Returns
         -------
@@ -107,26 +114,30 @@ class Node(Embedder):
             The terms of every edge that took part: each is the mean over all steps on the
             exchange's own batches of its value before the step.
 
-        Raises
-        ------
-        ProtocolError
-            An array comes from no neighbour or has the wrong shape. Nothing has changed then.
-        RunError
-            The loss is not finite. The step has not been taken then.
+        Notes
+        -----
+        What is left out, and a step that is not taken because it would not leave finite weights,
+        is in `gate.verdicts`.
         """
-        received = {n: self._by_batch(exchange, n, values) for n, values in inbound.items()}
+        self.gate.open(exchange)
+        for neighbour, check in (unreadable or {}).items():
+            self.gate.refuse(neighbour, check)
+        received = self._admitted(exchange, inbound)
         seen = MeanTerms()
-        for _ in range(self.settings.training.local_steps):
+        for turn in range(self.settings.training.local_steps):
             for batch in range(self.schedule.batches):
                 forward = self._take_pending(exchange) or Forward.of(self, exchange, batch)
                 there = {n: parts[batch] for n, parts in received.items() if n in forward.z}
+                if turn == batch == 0:
+                    for neighbour in self.gate.look(forward.z, there):
+                        del received[neighbour], there[neighbour]
                 self._descend(exchange, forward, there, seen)
         self._pending = None
         if self._memory is not None and received:
             self._replay(exchange, received, self._memory)
         masks = self.shared_rows(exchange)
         losses = seen.losses(self.name, {n: int(masks[n].sum()) for n in received})
-        if received:
+        if inbound or unreadable:
             self.done, self.last = exchange + 1, losses
         return losses
 
@@ -139,7 +150,8 @@ class Node(Embedder):
                 continue
             past, batch = divmod(number, self.schedule.batches)
             forward = Forward.of(self, past, batch, "replay", exchange)
-            self._descend(exchange, forward, there, None)
+            # Losses and verdicts are of what came; what is replayed had passed the gate then.
+            self._descend(exchange, forward, there, MeanTerms())
         first = exchange * self.schedule.batches
         for batch in range(self.schedule.batches):
             parts = {n: parts[batch] for n, parts in received.items() if len(parts[batch])}
@@ -161,25 +173,39 @@ class Node(Embedder):
         positions = self.schedule.positions(exchange)[forward.events.masks[neighbour]]
         return self._feedback.correct(neighbour, positions, z)
 
-    def _by_batch(
-        self, exchange: int, neighbour: str, values: NDArray[np.floating]
-    ) -> list[Tensor]:
-        parts = self.events.by_batch(exchange, neighbour, values)
-        return [self.tensor(part) for part in parts]
+    def _admitted(self, exchange: int, inbound: Embeddings) -> dict[str, list[Tensor]]:
+        """Return neighbour -> what it sent, batch by batch, of those that the gate admits."""
+        masks, positions = self.shared_rows(exchange), self.schedule.positions(exchange)
+        admitted = {}
+        for neighbour, values in inbound.items():
+            try:
+                parts = self.events.by_batch(exchange, neighbour, values)
+            except ProtocolError:
+                self.gate.refuse(neighbour, "frame")
+                continue
+            if self.gate.admits(neighbour, values, positions[masks[neighbour]]):
+                admitted[neighbour] = [self.tensor(part) for part in parts]
+        return admitted
 
     def _descend(
         self,
         exchange: int,
         forward: Forward,
         received: Mapping[str, Tensor],
-        seen: MeanTerms | None,
+        seen: MeanTerms,
     ) -> None:
         """Take one step on one batch, if any neighbour's embeddings of it are there."""
         if not received:
             return
+        terms = MeanTerms()
         with self.alignment_generator("terms", exchange):
-            total = client_objective(self, forward, received, seen)
-        self._descent.step(total, exchange)
+            total = client_objective(self, forward, received, terms)
+        try:
+            self._descent.step(total, exchange)
+        except StepNotTakenError as error:
+            self.gate.step_not_taken(error.check)
+        else:
+            seen.add(terms)
 
     # ---- state -----------------------------------------------------------------------------------
 
@@ -193,6 +219,7 @@ class Node(Embedder):
         if self._feedback is not None:
             residuals = {n: torch.from_numpy(values) for n, values in self._feedback.state()}
             tensors |= state.under("feedback.", residuals)
+        tensors |= state.under("gate.", self.gate.state())
         if self._memory is not None:
             tensors |= state.under("replay.", self._memory.state())
         tensors |= state.under("outbound.", state.outbound_tensors(self._outbound))
@@ -215,6 +242,7 @@ class Node(Embedder):
         if self._feedback is not None:
             for neighbour, residuals in state.below("feedback.", tensors).items():
                 self._feedback.load(neighbour, residuals.numpy())
+        self.gate.load(state.below("gate.", tensors))
         if self._memory is not None:
             self._memory.load(state.below("replay.", tensors), self.device)
         self._outbound = state.outbound_of(state.below("outbound.", tensors))

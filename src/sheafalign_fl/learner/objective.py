@@ -60,6 +60,11 @@ class MeanTerms:
         """Note the values of one step."""
         self._values.setdefault(neighbour, []).append(terms)
 
+    def add(self, step: "MeanTerms") -> None:
+        """Note all that `step` noted."""
+        for neighbour, terms in step._values.items():
+            self._values.setdefault(neighbour, []).extend(terms)
+
     def losses(self, client: str, events: Mapping[str, int]) -> list[Loss]:
         """Return one row for each edge; `events` are those of the exchange."""
         return [
@@ -76,7 +81,7 @@ def client_objective(
     client: Embedder,
     forward: Forward,
     received: Mapping[str, Tensor],
-    seen: MeanTerms | None = None,
+    seen: MeanTerms,
 ) -> Tensor:
     """Return the part of the objective in which `client` has parameters, and note its terms.
 
@@ -102,8 +107,7 @@ def client_objective(
         )
         found = edge_terms(client.terms, edge)
         total = total + found.total
-        if seen is not None:
-            seen.note(neighbour, found.numbers())
+        seen.note(neighbour, found.numbers())
     return total
 
 

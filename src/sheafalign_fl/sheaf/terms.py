@@ -181,7 +181,7 @@ def _own_term(path: str, made: Any) -> LossTerm:
 
 
 LOSS_TERMS: Registry[LossTerm] = Registry(
-    "loss term", {term.name: term for term in _BUILT_IN}, _own_term
+    "objective term", {term.name: term for term in _BUILT_IN}, _own_term
 )
 """The terms of the objective by name; others are found by their dotted path."""
 
