@@ -93,6 +93,21 @@ class World:
         )
         return embedded
 
+    def same(self, events: Sequence[object]) -> Tensor | None:
+        """Return which pairs of events are equal to some client or share samples, if masked."""
+        if self.settings.objective.false_negatives == "keep":
+            return None
+        span = int(self.settings.data.options.get("span", 1))
+        mask = torch.zeros(len(events), len(events), dtype=torch.bool)
+        for a, b in permutations(range(len(events)), 2):
+            one, other = events[a], events[b]
+            near = isinstance(one, int) and isinstance(other, int) and abs(one - other) < span
+            mask[a, b] = near or any(
+                one in seen and other in seen and torch.equal(seen[one], seen[other])
+                for seen in self.events.values()
+            )
+        return mask
+
     def neighbours(self, client: str) -> list[str]:
         return [j if i == client else i for i, j in self.edges if client in (i, j)]
 
@@ -199,10 +214,16 @@ def unit(z: Tensor) -> Tensor:
     return scaled
 
 
-def nce(similarity: Tensor, smoothing: float) -> Tensor:
-    """Return the symmetric InfoNCE of logits (B, B), positives on the diagonal, targets smoothed."""
+def nce(similarity: Tensor, smoothing: float, same: Tensor | None = None) -> Tensor:
+    """Return the symmetric InfoNCE of logits (B, B), positives on the diagonal, targets smoothed.
+
+    What is the `same` event twice is neither a negative nor a target.
+    """
     count = len(similarity)
-    wanted = (1 - smoothing) * torch.eye(count, dtype=similarity.dtype) + smoothing / count
+    there = torch.ones_like(similarity) if same is None else (~same).to(similarity.dtype)
+    wanted = (1 - smoothing) * torch.eye(count, dtype=similarity.dtype)
+    wanted = wanted + smoothing * there / there.sum(1, keepdim=True)
+    similarity = torch.where(there > 0, similarity, -1e30)
     loss = torch.zeros((), dtype=similarity.dtype)
     for logits in (similarity, similarity.T):
         surprise = logits.logsumexp(1, keepdim=True) - logits
@@ -210,15 +231,19 @@ def nce(similarity: Tensor, smoothing: float) -> Tensor:
     return loss
 
 
-def aligned(settings: Settings, z_i: Tensor, z_j: Tensor, tau: Tensor) -> Tensor:
-    """Return what the two ends of an edge share: lambda Laplacian + beta contrastive."""
+def aligned(
+    settings: Settings, z_i: Tensor, z_j: Tensor, tau: Tensor, same: Tensor | None = None
+) -> Tensor:
+    """Return what the two ends of an edge share: lambda Laplacian + beta contrastive.
+
+    `same`: pairs (B, B) that are no negatives of each other.
+    """
     w = settings.objective
     a, b = (unit(z_i), unit(z_j)) if w.normalised_laplacian else (z_i, z_j)
     total = weighted(w.laplacian, ((a - b) ** 2).sum(1).mean())
     if w.contrast == "pairs":
-        total = total + weighted(
-            w.contrastive, nce(unit(z_i) @ unit(z_j).T / tau, w.label_smoothing)
-        )
+        similarity = unit(z_i) @ unit(z_j).T / tau
+        total = total + weighted(w.contrastive, nce(similarity, w.label_smoothing, same))
     return total
 
 
@@ -319,7 +344,7 @@ def joint_objective(world: World, batch: Sequence[object]) -> Tensor:
             h_i, h_j = world.h(i, events), world.h(j, events)
             (P_ij, Q_ij), (P_ji, Q_ji) = world.matrices(i, j), world.matrices(j, i)
             z_i, z_j = h_i @ P_ij.T, h_j @ P_ji.T
-            total = total + aligned(settings, z_i, z_j, world.tau(i, j))
+            total = total + aligned(settings, z_i, z_j, world.tau(i, j), world.same(events))
             total = (
                 total
                 + rebuilt(settings, P_ij, Q_ij, h_i, z_j)
@@ -455,7 +480,8 @@ def _own_objective(
     for neighbour, z_other in theirs.items():
         h = world.h(client, world.common(batch, client, neighbour))
         P, Q = world.matrices(client, neighbour)
-        total = total + aligned(settings, h @ P.T, z_other, world.tau(client, neighbour))
+        same = world.same(world.common(batch, client, neighbour))
+        total = total + aligned(settings, h @ P.T, z_other, world.tau(client, neighbour), same)
         total = total + rebuilt(settings, P, Q, h, z_other)
     if settings.objective.contrast != "pairs" and (events := world.common(batch, *world.clients)):
         together = []

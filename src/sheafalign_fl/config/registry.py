@@ -167,8 +167,11 @@ def name_of(thing: Callable[..., Any]) -> str:
     Where it can be imported by that path, other processes find it too; in this one it is found
     either way, so a class of a notebook works with the engine that runs in process.
     """
-    path = f"{thing.__module__}:{thing.__qualname__}".replace("<", "").replace(">", "")
-    _passed[path] = thing
+    plain = f"{thing.__module__}:{thing.__qualname__}".replace("<", "").replace(">", "")
+    path, count = plain, 1
+    while _passed.setdefault(path, thing) is not thing:  # a notebook's cell that ran again
+        count += 1
+        path = f"{plain}_{count}"
     return path
 
 

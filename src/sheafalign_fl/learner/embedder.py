@@ -22,6 +22,7 @@ from sheafalign_fl.learner.factories import (
 from sheafalign_fl.learner.randomness import may_draw
 from sheafalign_fl.learner.schedule import BatchSchedule
 from sheafalign_fl.protocol.agreement import ClientAgreement, ListName
+from sheafalign_fl.sheaf.negatives import false_negatives
 from sheafalign_fl.sheaf.terms import weighted_terms
 
 _EMBED_CHUNK = 512
@@ -86,6 +87,15 @@ class Embedder:
         if not self._random_alignment:
             return nullcontext()
         return own_generator(self.settings.seed, purpose, self.name, *draw)
+
+    def same_events(self, positions: NDArray[np.intp]) -> Tensor | None:
+        """Return which events at `positions` of the agreed list are no negatives of each other."""
+        codes = self.agreement.codes
+        if codes is None:
+            return None
+        ids = self.agreement.lists["train"][positions]
+        mask = false_negatives(codes[positions], ids, self.agreement.span)
+        return None if mask is None else torch.from_numpy(mask).to(self.device)
 
     def tensor(self, values: NDArray[np.floating]) -> Tensor:
         """Copy `values` into torch's own memory: its alignment decides the last bits."""

@@ -24,14 +24,23 @@ def symmetric_cross_entropy(logits: Tensor, smoothing: float = 0.0) -> Tensor:
     Parameters
     ----------
     logits
-        Shape (B, B).
+        Shape (B, B). Minus infinity: the event is left out of its row and column's choice.
     smoothing
-        Label smoothing: the target is 1 - smoothing on the diagonal, plus smoothing / B anywhere.
+        Label smoothing: the target is 1 - smoothing on the diagonal, plus smoothing spread evenly over
+        all events that are not left out.
     """
+    if smoothing:
+        return (_smoothed(logits, smoothing) + _smoothed(logits.T, smoothing)) / 2
     target = torch.arange(len(logits), device=logits.device)
-    forth = F.cross_entropy(logits, target, label_smoothing=smoothing)
-    back = F.cross_entropy(logits.T, target, label_smoothing=smoothing)
-    return (forth + back) / 2
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+def _smoothed(logits: Tensor, smoothing: float) -> Tensor:
+    """Return the row-wise cross entropy; torch's own is infinite where a logit is left out."""
+    surprise = -F.log_softmax(logits, dim=1)
+    there = logits > -torch.inf
+    spread = surprise.masked_fill(~there, 0).sum(dim=1) / there.sum(dim=1)
+    return ((1 - smoothing) * surprise.diagonal() + smoothing * spread).mean()
 
 
 def centroid_loss(

@@ -30,7 +30,11 @@ def laplacian_loss(z_ij: Tensor, z_ji: Tensor, *, normalised: bool = False) -> T
 
 
 def contrastive_loss(
-    z_ij: Tensor, z_ji: Tensor, temperature: float | Tensor, smoothing: float = 0.0
+    z_ij: Tensor,
+    z_ji: Tensor,
+    temperature: float | Tensor,
+    same: Tensor | None = None,
+    smoothing: float = 0.0,
 ) -> Tensor:
     """Return the symmetric InfoNCE over the B x B cosine similarities / tau, positives on the diagonal.
 
@@ -40,11 +44,16 @@ def contrastive_loss(
         Comparison embeddings, shape (B, d_e); row b of both is the same event.
     temperature
         tau > 0: smaller values punish the hardest negatives more.
+    same
+        (B, B), symmetric and false on the diagonal: pairs that are the same event twice, which are
+        left out of the negatives; None: all others are negatives.
     smoothing
         Label smoothing (arXiv 1512.00567): 0 expects the positive alone.
     """
-    similarity = F.normalize(z_ij, dim=1) @ F.normalize(z_ji, dim=1).T
-    return symmetric_cross_entropy(similarity / temperature, smoothing)
+    logits = F.normalize(z_ij, dim=1) @ F.normalize(z_ji, dim=1).T / temperature
+    if same is not None:
+        logits = logits.masked_fill(same, -float("inf"))
+    return symmetric_cross_entropy(logits, smoothing)
 
 
 def reconstruction_loss(

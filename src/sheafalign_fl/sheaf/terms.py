@@ -49,6 +49,8 @@ class EdgeBatch:
     group: Tensor | None = None
     """The edge's share of a contrast of all clients at once (`sheafalign_fl.sheaf.group`), which
     then stands for the edge's own."""
+    same: Tensor | None = None
+    """Pairs of events that are no negatives of each other, (B, B), see `contrastive_loss`."""
 
 
 Compute = Callable[[EdgeBatch], Tensor]
@@ -110,7 +112,8 @@ def _contrastive(edge: EdgeBatch) -> Tensor:
     if edge.group is not None:
         return edge.group
     tau = edge.maps.temperature(edge.objective.temperature)
-    return contrastive_loss(edge.z, edge.received, tau, edge.objective.label_smoothing)
+    smoothing = edge.objective.label_smoothing
+    return contrastive_loss(edge.z, edge.received, tau, edge.same, smoothing)
 
 
 _BUILT_IN = (
