@@ -1,5 +1,6 @@
 """Contrastive terms over all clients against numpy loops and against geometry."""
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import product
 
