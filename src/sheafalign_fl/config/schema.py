@@ -169,8 +169,14 @@ class ObjectiveSettings(_Settings):
     """MSE(Q_ij z_ji, h_i), gradient to Q_ij alone: teaches the dual map to impute from a neighbour."""
     stop_gradient: bool = False
     """Reconstruction trains the dual maps alone: h_i and z_ij are constants in it."""
+    variance: Weight = 0.0
+    """Of z_ij: a hinge that keeps the deviation of every dimension at 1 or more (VICReg)."""
+    covariance: Weight = 0.0
+    """Of z_ij: the squares of the covariances between its dimensions (VICReg)."""
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.2
     """tau, or where it starts from if it is learnt."""
+    label_smoothing: Fraction = 0.0
+    """Of the contrastive term: this share of the target goes to all events of the batch alike."""
     learnable_temperature: bool = False
     """Learn tau for each edge; both ends keep a copy, and exact exchange keeps the copies equal."""
     normalised_laplacian: bool = True
@@ -207,6 +213,13 @@ class TrainingSettings(_Settings):
     """Batches of one exchange: one message carries the embeddings of them all, and a step is taken on each in turn."""
     local_steps: PositiveInt = 1
     """Passes over the batches of an exchange, with the same embeddings from the neighbours (K)."""
+    replay: Annotated[int, Field(ge=0)] = 0
+    """Further steps of an exchange on past batches, with what the neighbours sent of them then."""
+    replay_from: Fraction = 0.1
+    """Replay from this fraction of all exchanges on."""
+    replay_batches: PositiveInt | None = None
+    """At most so many past batches are remembered: events * d_e values a batch and neighbour, in
+    `dtype`; default: those of an epoch."""
     stale: bool = False
     """Embed the next batches before stepping on the last, so that messages can travel while clients compute."""
     error_feedback: bool = False
@@ -218,6 +231,10 @@ class TrainingSettings(_Settings):
     weight_decay: Weight = 0.0
     decay: Literal["none", "cosine"] = "none"
     """Of the learning rate: none, or to 0 along half a cosine over all exchanges."""
+    warmup: Fraction = 0.0
+    """Fraction of all exchanges over which the learning rate rises evenly; `decay` follows."""
+    clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Longest gradient of a client (Euclidean norm over its weights); null: none is shortened."""
     dtype: Literal["float32", "float64"] = "float32"
     deadline: Annotated[float, Field(gt=0)] | None = None
     """Seconds that the others wait for a client in one exchange; null: for ever."""
