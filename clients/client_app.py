@@ -19,7 +19,7 @@ from sheafalign_fl.protocol.measuring import Measuring
 from sheafalign_fl.protocol.rows import Loss
 from sheafalign_fl.protocol.seal import SealedEdges
 from sheafalign_fl.protocol.timing import StopWatch
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder
 from sheafalign_fl.threads import limit_threads
 
 app = ClientApp()

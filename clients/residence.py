@@ -26,7 +26,7 @@ from sheafalign_fl.manifest import client_data
 from sheafalign_fl.node import Node
 from sheafalign_fl.protocol.agreement import ClientAgreement
 from sheafalign_fl.protocol.seal import SealedEdges
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder
 
 _RECORD = "node"
 _NONCE = "nonce"

@@ -21,7 +21,7 @@ from sheafalign_fl.engines.launch import ENGINES
 from sheafalign_fl.manifest import client_data
 from sheafalign_fl.node import new_encoder, new_maps, new_optimiser
 from sheafalign_fl.protocol.topology import build_topology
-from sheafalign_fl.run.folder import RunFolder, read_rows
+from sheafalign_fl.runs.folder import RunFolder, read_rows
 from sheafalign_fl.schedule import BatchSchedule
 from sheafalign_fl.sheaf import edge_terms
 

@@ -21,9 +21,8 @@ from sheafalign_fl.protocol.rows import AbsenceRow, Loss, Quality, Timing
 from sheafalign_fl.protocol.timing import read_times
 from sheafalign_fl.protocol.topology import Topology, build_topology
 from sheafalign_fl.protocol.verbs import EXCHANGE, FINISH
-from sheafalign_fl.report import write_report
-from sheafalign_fl.run.folder import RunFolder
-from sheafalign_fl.run.summary import summarise
+from sheafalign_fl.runs.folder import RunFolder
+from sheafalign_fl.runs.summary import summarise
 from sheafalign_fl.schedule import MIN_SHARED, BatchSchedule
 from strategies import handshake
 from strategies.evaluation import Evaluation
@@ -66,7 +65,7 @@ class PeerToPeer:
         self._idle = 0
 
     def run(self, *, resume: bool = False) -> None:
-        """Handshake, all exchanges, evaluation, summary and report.
+        """Handshake, all exchanges, evaluation and summary.
 
         Parameters
         ----------
@@ -346,5 +345,4 @@ class PeerToPeer:
             resumed=resumed,
         )
         self.folder.save_summary(summary)
-        write_report([self.folder.path], self.folder.report)
         self.folder.set_status("completed")

@@ -15,8 +15,8 @@ from sheafalign_fl.protocol.rows import (
     Timing,
 )
 from sheafalign_fl.protocol.verbs import RELAY, Purpose
-from sheafalign_fl.run.folder import Checkpoint, MetricsLog, RunFolder, read_rows
-from sheafalign_fl.run.ledger import Ledger, LedgerRow
+from sheafalign_fl.runs.folder import Checkpoint, MetricsLog, RunFolder, read_rows
+from sheafalign_fl.runs.ledger import Ledger, LedgerRow
 from strategies.messenger import Order, Outcome, Reply
 
 _log = logging.getLogger("sheafalign.relay")

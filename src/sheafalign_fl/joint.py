@@ -24,8 +24,8 @@ from sheafalign_fl.protocol.agreement import Agreement
 from sheafalign_fl.protocol.frame import Frame
 from sheafalign_fl.protocol.topology import Edge, Topology, build_topology
 from sheafalign_fl.protocol.verbs import RELAY
-from sheafalign_fl.run.folder import Checkpoint, RunFolder
-from sheafalign_fl.run.ledger import Ledger, LedgerRow
+from sheafalign_fl.runs.folder import Checkpoint, RunFolder
+from sheafalign_fl.runs.ledger import Ledger, LedgerRow
 from sheafalign_fl.schedule import MIN_SHARED, BatchSchedule
 from sheafalign_fl.sheaf.group import GROUP_LOSSES
 from sheafalign_fl.sheaf.objective import (

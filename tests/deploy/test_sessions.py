@@ -19,7 +19,7 @@ from sheafalign_fl.protocol.frame import Frame
 from sheafalign_fl.protocol.seal import SealedEdges
 from sheafalign_fl.protocol.timing import PARTS, StopWatch, read_times
 from sheafalign_fl.protocol.topology import build_topology
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder
 from tests.conftest import toy_settings
 
 

@@ -15,8 +15,8 @@ from sheafalign_fl.engines.inprocess import InProcessGrid, run_inprocess
 from sheafalign_fl.flower.records import unpack, wire_bytes
 from sheafalign_fl.protocol.frame import Frame
 from sheafalign_fl.protocol.verbs import EVALUATOR, RELAY
-from sheafalign_fl.run.folder import RunFolder
-from sheafalign_fl.run.ledger import LedgerRow, read_ledger
+from sheafalign_fl.runs.folder import RunFolder
+from sheafalign_fl.runs.ledger import LedgerRow, read_ledger
 from sheafalign_fl.schedule import BatchSchedule
 from tests.conftest import toy_settings
 

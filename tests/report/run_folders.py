@@ -22,9 +22,9 @@ from sheafalign_fl.protocol.rows import (
     Transfer,
 )
 from sheafalign_fl.protocol.topology import Topology, build_topology
-from sheafalign_fl.run.folder import MetricsLog, RunFolder
-from sheafalign_fl.run.ledger import Ledger, LedgerRow
-from sheafalign_fl.run.summary import ClientFacts, EdgeFacts, Summary
+from sheafalign_fl.runs.folder import MetricsLog, RunFolder
+from sheafalign_fl.runs.ledger import Ledger, LedgerRow
+from sheafalign_fl.runs.summary import ClientFacts, EdgeFacts, Summary
 
 CLIENTS = ("camera", "lidar", "radar")
 _SPLITS = {"train": 2000, "validation": 300, "test": 600}

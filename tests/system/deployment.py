@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from sheafalign_fl.flower.superlink import free_port
-from sheafalign_fl.run.folder import RunFolder, read_rows
+from sheafalign_fl.runs.folder import RunFolder, read_rows
 from tests.system.command import ROOT, environment
 
 Process = subprocess.Popen[bytes]

@@ -30,13 +30,13 @@ FLOORS = (
     {"protocol"},
     {"learner", "node", "manifest", "schedule", "feedback"},
     {"metrics"},
-    {"run"},
+    {"runs"},
     {"report"},
     {"flower"},
     {"engines", "joint"},
     {"deploy"},
     {"benchmark"},
-    {"cli"},
+    {"cli", "api"},
 )
 """The rooms of the library from the ground up; a room knows itself and the floors below it."""
 FILES = {package: sorted((folder / package).rglob("*.py")) for package, folder in FOLDERS.items()}

@@ -101,7 +101,7 @@ def run(
     from sheafalign_fl.engines import launch
     from sheafalign_fl.progress import follow
     from sheafalign_fl.report import print_summary
-    from sheafalign_fl.run.folder import RunFolder
+    from sheafalign_fl.runs.folder import RunFolder
 
     console = Console(stderr=True, quiet=quiet)
     deployment = deploy.deployment(relay, keys, insecure=insecure)

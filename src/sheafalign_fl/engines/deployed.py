@@ -8,7 +8,7 @@ from sheafalign_fl.config import Settings
 from sheafalign_fl.engines.submission import submit, wait
 from sheafalign_fl.errors import SheafAlignError, UserError
 from sheafalign_fl.flower.superlink import SuperLink
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder
 
 _STATUS_SECONDS = 10.0
 """How soon it shows that the relay is gone."""

@@ -23,7 +23,7 @@ from sheafalign_fl.config import Settings, encode
 from sheafalign_fl.errors import ConfigError
 from sheafalign_fl.flower.records import Run, act_as, raised
 from sheafalign_fl.plugins import load_attribute
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder
 
 CLIENT_APP = "clients.client_app:app"
 SERVER_APP = "strategies.server_app:app"

@@ -13,9 +13,9 @@ from sheafalign_fl.engines.inprocess import check_resources, run_inprocess
 from sheafalign_fl.engines.simulation import run_simulation
 from sheafalign_fl.errors import SheafAlignError, UserError
 from sheafalign_fl.joint import run_pooled
-from sheafalign_fl.report import write_report
-from sheafalign_fl.run.folder import RunFolder
-from sheafalign_fl.run.summary import Summary
+from sheafalign_fl.report import draw_report
+from sheafalign_fl.runs.folder import RunFolder
+from sheafalign_fl.runs.summary import Summary
 
 Engine = Callable[..., None]
 ENGINES: dict[str, Engine] = {
@@ -89,7 +89,7 @@ def _run(
                 ENGINES[settings.engine](settings, folder, resume=resume)
         except KeyboardInterrupt:
             folder.set_status("interrupted", "stopped by the user")
-            write_report([folder.path], folder.report)
+            draw_report(folder)
             raise
         except ElsewhereError:
             folder.set_status("elsewhere", "the run folder is on the relay's machine")

@@ -19,7 +19,7 @@ from sheafalign_fl.engines.guardian import MARK, guarded
 from sheafalign_fl.engines.inprocess import worker_count
 from sheafalign_fl.engines.submission import submit, wait
 from sheafalign_fl.flower.superlink import SuperLink, flower_environment, free_port, start_superlink
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder
 
 
 def run_simulation(settings: Settings, folder: RunFolder, *, resume: bool = False) -> None:

@@ -10,7 +10,7 @@ from sheafalign_fl.config import Settings, encode
 from sheafalign_fl.engines.app_folder import make_app_folder
 from sheafalign_fl.errors import RunError, SheafAlignError
 from sheafalign_fl.flower.superlink import SuperLink
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder
 
 _NEW_SECONDS = 5.0
 """Pause between two questions to Flower, each of which costs a process; an end in the run folder is seen at once."""

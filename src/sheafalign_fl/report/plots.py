@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from sheafalign_fl.protocol.rows import EdgeBytes, EvaluationRow, Missing, Probe, Retrieval
 from sheafalign_fl.report.content import direction, in_order, is_edge
 from sheafalign_fl.report.numbers import human_bytes, mean
-from sheafalign_fl.report.run_data import ExchangePoint, Projection
 from sheafalign_fl.report.style import (
     BLUE,
     CYCLE,
@@ -29,6 +28,7 @@ from sheafalign_fl.report.style import (
     VERMILION,
     new_figure,
 )
+from sheafalign_fl.runs.reading import ExchangePoint, Projection
 
 _TERMS = {
     "laplacian": ("Laplacian", BLUE),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sheafalign_fl.errors import DataError
-from sheafalign_fl.report.run_data import read_run
+from sheafalign_fl.runs.reading import read_run
 from tests.report.run_folders import write_run
 
 
@@ -15,7 +15,7 @@ def test_ledger_totals_equal_the_summary(tmp_path: Path) -> None:
     write_run(tmp_path / "r")
     run = read_run(tmp_path / "r")
     assert run.summary is not None
-    assert set(run.ledger) == set(run.summary.bytes)
+    assert set(run.traffic) == set(run.summary.bytes)
     assert run.ledger_rows == 3 + 40 * 6
     assert run.done == len(run.exchanges) == 40
     assert set(run.samples) == {"camera", "lidar", "radar"}

@@ -1,4 +1,4 @@
-"""A benchmark's tables as Markdown, between markers in README, so that a test can compare them with the results."""
+"""A benchmark's tables as Markdown, between markers in a page, so that a test can compare them with the results."""
 
 from collections.abc import Sequence
 

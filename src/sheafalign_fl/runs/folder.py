@@ -30,9 +30,9 @@ from pydantic import BaseModel
 from sheafalign_fl.config import Settings, load_settings, to_yaml
 from sheafalign_fl.errors import RunError, UserError
 from sheafalign_fl.files import write_atomically
-from sheafalign_fl.run.ledger import truncate_ledger
-from sheafalign_fl.run.summary import Summary
-from sheafalign_fl.run.versions import versions
+from sheafalign_fl.runs.ledger import truncate_ledger
+from sheafalign_fl.runs.summary import Summary
+from sheafalign_fl.runs.versions import versions
 
 
 @dataclass(frozen=True)

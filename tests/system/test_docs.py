@@ -1,4 +1,4 @@
-"""Every command in README is run, as it stands and in its order; long ones get shorter settings appended."""
+"""Every command and code block of README and docs is run; long ones get shorter settings."""
 
 import json
 import re
@@ -16,7 +16,18 @@ from sheafalign_fl.config import parse_settings
 from sheafalign_fl.data.registry import source_info
 from tests.system.command import ROOT, environment
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = (
+    "README.md",
+    "docs/quickstart.md",
+    "docs/configuration.md",
+    "docs/own-data.md",
+    "docs/sensors.md",
+    "docs/encoders.md",
+    "docs/figures.md",
+    "docs/deployment.md",
+    "docs/benchmark.md",
+)
+"""Pages with commands, in the order in which a reader runs them."""
 SHORTER = {
     "experiments/quickstart.yaml": [
         "--set",
@@ -56,17 +67,18 @@ RUN_ELSEWHERE = {
 }
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(page: str, language: str) -> list[str]:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def commands() -> list[list[str]]:
-    lines = (line for block in blocks("sh") for line in block.splitlines())
+    lines = (line for page in PAGES for block in blocks(page, "sh") for line in block.splitlines())
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
 @pytest.mark.slow
-def test_every_command_in_readme_works(tmp_path: Path) -> None:
+def test_every_command_in_the_documentation_works(tmp_path: Path) -> None:
     """The checkout's folders are copied into an empty one, where the commands may leave what they write."""
     for name in ("experiments", "clients", "strategies", "src"):
         _copy(ROOT / name, tmp_path / name)
@@ -87,6 +99,36 @@ def test_every_command_in_readme_works(tmp_path: Path) -> None:
         done += 1
     assert done >= 10
     assert (tmp_path / "runs" / "comparison.html").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
+def test_every_piece_of_python_in_the_documentation_works(page: str, tmp_path: Path) -> None:
+    for code in blocks(page, "python"):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=240, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{code}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+
+
+def test_the_readme_is_short() -> None:
+    assert (ROOT / "README.md").stat().st_size <= 8192
+
+
+LINKED = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted(ROOT.glob("[A-Z]*.md")),
+]
+
+
+@pytest.mark.parametrize("page", sorted(set(LINKED)), ids=lambda page: str(page.name))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text)
+    local = [target for target in targets if not target.startswith(("http:", "https:", "mailto:"))]
+    assert [target for target in local if not (page.parent / target).exists()] == []
 
 
 def rows_of(program: str, *arguments: str) -> list[dict[str, Any]]:
@@ -132,17 +174,13 @@ def test_commands_that_are_run_elsewhere_are() -> None:
         assert command in text or all(f'"{word}"' in text for word in words), where
 
 
-def test_the_configurations_in_readme_are_valid() -> None:
-    first, second = [parse_settings(yaml.safe_load(text)) for text in blocks("yaml")]
-    assert list(first.clients) == ["camera", "lidar", "beam"]
-    assert set(second.data.options) <= {option.name for option in source_info("folder").options}
-
-
-def test_links_in_readme_lead_somewhere() -> None:
-    targets = re.findall(r"\]\(([^)]+)\)", README)
-    local = [target for target in targets if not target.startswith("https://")]
-    assert len(local) >= 6
-    assert all((ROOT / target).exists() for target in local)
+def test_the_configurations_in_the_documentation_are_valid() -> None:
+    (whole,) = [parse_settings(yaml.safe_load(text)) for text in blocks(PAGES[2], "yaml")]
+    assert list(whole.clients) == ["camera", "lidar", "beam"]
+    for text in blocks("docs/own-data.md", "yaml"):
+        settings = parse_settings(yaml.safe_load(text))
+        known = {option.name for option in source_info(settings.data.source).options}
+        assert set(settings.data.options) <= known
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -1,16 +1,16 @@
-"""Reading a run folder for its report, whether the run has ended or not."""
+"""Reading a run folder, whether the run has ended or not."""
 
 import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from sheafalign_fl.config import Settings, load_settings
 from sheafalign_fl.errors import ConfigError, DataError
@@ -22,14 +22,13 @@ from sheafalign_fl.protocol.rows import (
     Loss,
     Quality,
 )
-from sheafalign_fl.run.folder import RunFolder
-from sheafalign_fl.run.ledger import COLUMNS
-from sheafalign_fl.run.summary import Summary
+from sheafalign_fl.runs.folder import RunFolder
+from sheafalign_fl.runs.ledger import COLUMNS
+from sheafalign_fl.runs.rows import parse_row
+from sheafalign_fl.runs.summary import Summary
+from sheafalign_fl.runs.tables import ledger_table, loss_table, quality_table, shown
 
 LOSS_TERMS = ("laplacian", "contrastive", "reconstruction", "cross_reconstruction", "total")
-_ROW: TypeAdapter[ExchangeRow | EvaluationRow | AbsenceRow] = TypeAdapter(
-    Annotated[ExchangeRow | EvaluationRow | AbsenceRow, Field(discriminator="kind")]
-)
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -58,8 +57,8 @@ class Projection:
 
 
 @dataclass(frozen=True)
-class RunData:
-    """All that is in a run folder and goes into a report."""
+class Run:
+    """All that is in a run folder: what the report draws, and tables for a notebook."""
 
     path: Path
     settings: Settings
@@ -67,7 +66,7 @@ class RunData:
     exchanges: Sequence[ExchangePoint]
     evaluations: Sequence[EvaluationRow]
     absences: Sequence[AbsenceRow]
-    ledger: Sequence[EdgeBytes]
+    traffic: Sequence[EdgeBytes]
     """Totals added up from the rows of ledger.csv."""
     ledger_rows: int
     summary: Summary | None
@@ -98,7 +97,31 @@ class RunData:
     @property
     def bytes(self) -> Sequence[EdgeBytes]:
         """Bytes by directed edge and purpose."""
-        return self.summary.bytes if self.summary is not None else self.ledger
+        return self.summary.bytes if self.summary is not None else self.traffic
+
+    @property
+    def report(self) -> Path:
+        """The HTML report."""
+        return self.path / "report.html"
+
+    @property
+    def metrics(self) -> Any:
+        """Everything measured, one number a row: a `pandas.DataFrame` if installed, else a `Table`.
+
+        Validation events by exchange, and at the end the result on test events.
+        """
+        return shown(quality_table(self.evaluations))
+
+    @property
+    def losses(self) -> Any:
+        """Every term of the objective by exchange and directed edge, as `metrics` are given."""
+        lines = (parse_row(line) for _, line in _complete_lines(self.path / "metrics.jsonl"))
+        return shown(loss_table(row for row in lines if isinstance(row, ExchangeRow)))
+
+    @property
+    def ledger(self) -> Any:
+        """Every message with its bytes (DESIGN section 4), as `metrics` are given."""
+        return shown(ledger_table(self.path / "ledger.csv"))
 
     @property
     def seconds(self) -> float:
@@ -110,7 +133,7 @@ class RunData:
         )
 
 
-def read_run(path: Path) -> RunData:
+def read_run(path: Path) -> Run:
     """Read the run folder `path`; only config.yaml has to be there.
 
     Raises
@@ -127,15 +150,15 @@ def read_run(path: Path) -> RunData:
     except ConfigError as error:
         raise DataError(f"damaged run folder: {error}") from None
     exchanges, evaluations, absences = _read_metrics(folder.metrics)
-    ledger, count = _read_ledger(folder.ledger)
-    return RunData(
+    traffic, count = _read_ledger(folder.ledger)
+    return Run(
         path=path,
         settings=settings,
         config_text=_text(folder.config),
         exchanges=exchanges,
         evaluations=evaluations,
         absences=absences,
-        ledger=ledger,
+        traffic=traffic,
         ledger_rows=count,
         summary=_read_summary(folder.summary),
         status=_read_object(folder.status_file),
@@ -175,7 +198,7 @@ def _read_metrics(path: Path) -> tuple[list[ExchangePoint], list[EvaluationRow],
     absences: list[AbsenceRow] = []
     for number, line in _complete_lines(path):
         try:
-            row = _ROW.validate_json(line)
+            row = parse_row(line)
         except ValidationError as error:
             raise DataError(f"{path}, line {number}: damaged ({_first_problem(error)})") from None
         match row:

@@ -12,7 +12,7 @@ from sheafalign_fl.data.base import SPLITS
 from sheafalign_fl.protocol.agreement import Agreement, Manifest
 from sheafalign_fl.protocol.rows import AbsenceRow, EdgeBytes, Quality, Row
 from sheafalign_fl.protocol.topology import Topology
-from sheafalign_fl.run.versions import versions
+from sheafalign_fl.runs.versions import versions
 
 SCHEMA_VERSION: Literal[1] = 1
 
