@@ -152,10 +152,10 @@ class _Scorer:
         labels = self._tested(label)[shared]
         if metric.needs_labels and not self._enough(labels):
             return None
-        if metric.needs_fit and not self._can_fit(label):
+        if metric.needs_fit and metric.needs_labels and not self._can_fit(label):
             return None
         fit_labels = self.node.labels(label, "probe")
-        fitted = fit_labels >= 0 if metric.needs_fit else np.zeros(len(fit_labels), dtype=np.bool_)
+        fitted = self._fitted(metric, fit_labels)
         return Pair(
             self.node.name,
             neighbour,
@@ -175,7 +175,7 @@ class _Scorer:
             metric.measure(self._own_events(metric, label))
             for label in labels
             if (self._enough(self._tested(label)) or not metric.needs_labels)
-            and (self._can_fit(label) or not metric.needs_fit)
+            and (self._can_fit(label) or not (metric.needs_fit and metric.needs_labels))
         ]
         if not measured:
             return []
@@ -183,14 +183,21 @@ class _Scorer:
         return [whose | mean_over_labels(measured)]
 
     def _own_events(self, metric: ClientMetric, label: str | None) -> Own:
-        fitted = self.probe_has if metric.needs_fit else np.zeros_like(self.probe_has)
+        fit_labels = self.node.labels(label, "probe")
+        fitted = self._fitted(metric, fit_labels)
         return Own(
             self.node.name,
             self.h[self.has],
             self._tested(label)[self.has],
             self.probe_h[fitted],
-            self.node.labels(label, "probe")[fitted],
+            fit_labels[fitted],
         )
+
+    def _fitted(self, metric: Metric, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return the mask of the training events that `metric` fits something on."""
+        if not metric.needs_fit:
+            return np.zeros_like(self.probe_has)
+        return labels >= 0 if metric.needs_labels else self.probe_has
 
     def for_evaluator(self, exchange: int) -> dict[str, bytes]:
         """Return h of the fitting and the tested events, and h imputed from each neighbour, for the fused probe."""

@@ -14,10 +14,11 @@ from flwr.serverapp import Grid
 from sheafalign_fl.codecs import codec
 from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import ProtocolError, RunError
+from sheafalign_fl.metrics.quality import Quality
 from sheafalign_fl.node import LOSS_TERMS
 from sheafalign_fl.protocol.agreement import Agreement, Manifest
 from sheafalign_fl.protocol.frame import Frame
-from sheafalign_fl.protocol.rows import AbsenceRow, Loss, Quality, Timing
+from sheafalign_fl.protocol.rows import AbsenceRow, Loss, Timing
 from sheafalign_fl.protocol.timing import read_times
 from sheafalign_fl.protocol.topology import Topology, build_topology
 from sheafalign_fl.protocol.verbs import EXCHANGE, FINISH

@@ -184,7 +184,7 @@ def test_one_agreement_a_run(tmp_path: Path) -> None:
 
 def _lists(agreement: ClientAgreement, **lists: Any) -> ClientAgreement:
     """Return the agreement with other lists, all of which everybody is said to have."""
-    changed = {**agreement.lists, **lists}
+    changed: dict[Any, Any] = {**agreement.lists, **lists}
     shared = {
         peer: {name: np.ones(len(ids), dtype=np.bool_) for name, ids in changed.items()}
         for peer in agreement.shared

@@ -24,12 +24,11 @@ ALLOWED = {
 }
 """Package -> the packages of this repository that it may import: library <- clients, strategies <- experiments."""
 FLOORS = (
-    {"version", "errors", "seeding", "files", "threads", "progress"},
+    {"version", "errors", "seeding", "files", "threads", "progress", "numbers", "row"},
     {"config", "plugins"},
-    {"codecs", "encoders", "sheaf", "data"},
+    {"codecs", "encoders", "sheaf", "data", "metrics"},
     {"protocol"},
     {"learner", "node", "manifest", "schedule", "feedback"},
-    {"metrics"},
     {"runs"},
     {"report"},
     {"flower"},

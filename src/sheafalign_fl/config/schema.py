@@ -3,6 +3,7 @@
 All models are frozen, refuse unknown keys, and are strict: ``"3"`` is not an integer.
 """
 
+import difflib
 import hashlib
 import json
 from typing import Annotated, Any, Literal, Self
@@ -204,14 +205,28 @@ class TrainingSettings(_Settings):
     """Seconds that the relay waits for all clients to appear and to get ready."""
 
 
-Metric = Literal["retrieval", "transfer", "probe", "missing", "consistency"]
-METRICS: tuple[Metric, ...] = ("retrieval", "transfer", "probe", "missing", "consistency")
+METRICS = ("retrieval", "transfer", "probe", "missing", "consistency")
+"""The built-in ones; beside them there are those of the user's own, by a dotted path."""
+OPEN_METRICS = ("missing",)
+"""Those that need embeddings outside the clients, so that no run has them whose edges are sealed."""
+
+
+def _metric(name: str) -> str:
+    """Return a metric's name if it is built in or a dotted path; suggest a mend if not."""
+    if name not in METRICS and ":" not in name:
+        close = difflib.get_close_matches(name, METRICS, n=1)
+        known = f"known: {', '.join(METRICS)}, or your own as package.module:Class"
+        mend = f"did you mean '{close[0]}'?" if close else known
+        raise ValueError(f"unknown metric; {mend}")
+    return name
 
 
 class EvaluationSettings(_Settings):
     """What is measured on held-out events, and how often (DESIGN section 5)."""
 
-    metrics: Annotated[tuple[Metric, ...], BeforeValidator(_tuple)] = METRICS
+    metrics: Annotated[
+        tuple[Annotated[str, AfterValidator(_metric)], ...], BeforeValidator(_tuple)
+    ] = METRICS
     label: str | None = None
     """The label that transfer, probe, missing and mAP use; default: the source's first."""
     every: Annotated[int, Field(ge=0)] = 50
@@ -227,7 +242,7 @@ class EvaluationSettings(_Settings):
 
     @field_validator("metrics")
     @classmethod
-    def _distinct(cls, value: tuple[Metric, ...]) -> tuple[Metric, ...]:
+    def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(value)) != len(value):
             raise ValueError("a metric is named twice")
         return value
@@ -300,10 +315,11 @@ class Settings(_Settings):
 
     @model_validator(mode="after")
     def _nothing_goes_round_the_seal(self) -> Self:
-        if self.security.sealed and "missing" in self.evaluation.metrics:
+        leaving = [name for name in self.evaluation.metrics if name in OPEN_METRICS]
+        if self.security.sealed and leaving:
             raise ValueError(
-                "security.sealed: the metric 'missing' sends embeddings of held-out events to the relay, which is not "
-                "to read any; set evaluation.metrics without it, or security.sealed: false"
+                f"security.sealed: the metric '{leaving[0]}' sends embeddings of held-out events to the relay, which "
+                "is not to read any; set evaluation.metrics without it, or security.sealed: false"
             )
         return self
 

@@ -14,8 +14,8 @@ from sheafalign_fl.config import Settings
 from sheafalign_fl.engines.deployed import Deployment
 from sheafalign_fl.errors import RunError, UserError
 from sheafalign_fl.flower.superlink import SuperLink
+from sheafalign_fl.numbers import human_bytes
 from sheafalign_fl.report.content import Cells, Table
-from sheafalign_fl.report.numbers import human_bytes
 from sheafalign_fl.report.tables import rich_table
 from sheafalign_fl.runs.folder import RunFolder, read_rows
 from sheafalign_fl.runs.ledger import read_ledger

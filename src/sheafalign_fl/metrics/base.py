@@ -162,7 +162,7 @@ class Metric(ABC):
     needs_labels: ClassVar[bool] = False
     """Events without a label are of no use to it; others may use labels where there are some."""
     needs_fit: ClassVar[bool] = False
-    """It fits something on labelled training events."""
+    """It fits something on training events: labelled ones, if it needs labels."""
     periodic: ClassVar[bool] = False
     """Cheap enough to be measured between exchanges too."""
     leaves_client: ClassVar[bool] = False

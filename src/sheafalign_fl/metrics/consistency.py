@@ -24,7 +24,7 @@ class Consistency(Row):
 
 
 class ConsistencyMetric(PairMetric):
-    """Do the two ends of an edge agree about the same event?"""
+    """Whether the two ends of an edge agree about the same event."""
 
     name = "consistency"
     title = "Consistency"

@@ -51,7 +51,7 @@ def _imputed_with(count: int) -> Callable[[Rows], float | None]:
 
 
 class MissingMetric(FederationMetric):
-    """What remains when sensors fail?"""
+    """What remains when sensors fail."""
 
     name = "missing"
     title = "Missing modalities"

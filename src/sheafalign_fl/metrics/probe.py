@@ -22,7 +22,7 @@ class Probe(Row):
 
 
 class ProbeMetric(ClientMetric):
-    """How much of the label does a client's own embedding hold?"""
+    """How much of a label a client's own embedding holds."""
 
     name = "probe"
     title = "Linear probe"

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from sheafalign_fl.metrics.base import Metric, OwnRow
+from pydantic import Field
+
+from sheafalign_fl.metrics.base import OwnRow
 from sheafalign_fl.metrics.consistency import Consistency
 from sheafalign_fl.metrics.missing import Missing
 from sheafalign_fl.metrics.probe import Probe
@@ -22,7 +24,7 @@ class Quality(Row):
     probe: tuple[Probe, ...] = ()
     missing: tuple[Missing, ...] = ()
     consistency: tuple[Consistency, ...] = ()
-    own: dict[str, tuple[OwnRow, ...]] = {}
+    own: dict[str, tuple[OwnRow, ...]] = Field(default_factory=dict)
     """Metrics that are not built in: the dotted path that names one -> its rows."""
 
     @classmethod
@@ -33,8 +35,8 @@ class Quality(Row):
         rows: Mapping[str, Sequence[Mapping[str, Any]]],
     ) -> "Quality":
         """Return the quality with these rows, metric by metric, all of them checked."""
-        built_in = {name: found for name, found in rows.items() if name in cls.model_fields}
-        own = {name: found for name, found in rows.items() if name not in cls.model_fields}
+        built_in = {name: found for name, found in rows.items() if name in BUILT_IN}
+        own = {name: found for name, found in rows.items() if name not in BUILT_IN}
         return cls.model_validate({"split": split, "label": label, **built_in, "own": own})
 
     def rows(self, name: str) -> tuple[Any, ...]:
@@ -46,7 +48,5 @@ class Quality(Row):
         return [name for name in (*BUILT_IN, *self.own) if self.rows(name)]
 
 
-BUILT_IN = tuple(
-    name for name in Quality.model_fields if name not in ("split", "label", "own")
-)
+BUILT_IN = tuple(name for name in Quality.model_fields if name not in ("split", "label", "own"))
 """In the order of reports."""

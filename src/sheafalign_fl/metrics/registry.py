@@ -1,11 +1,19 @@
 """The metrics that there are, and what an evaluation measures."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.errors import ConfigError
-from sheafalign_fl.metrics.base import ClientMetric, FederationMetric, Metric, PairMetric
+from sheafalign_fl.metrics.base import (
+    ClientMetric,
+    Column,
+    FederationMetric,
+    Metric,
+    PairMetric,
+    Rows,
+    Score,
+    mean_of,
+)
 from sheafalign_fl.metrics.consistency import ConsistencyMetric
 from sheafalign_fl.metrics.missing import MissingMetric
 from sheafalign_fl.metrics.probe import ProbeMetric
@@ -27,7 +35,23 @@ METRICS: dict[str, Metric] = {
 _WHERE = "evaluation.metrics"
 
 
-@lru_cache(maxsize=64)
+_own: dict[str, Metric] = {}
+"""Those that were found by a dotted path."""
+
+
+class UnknownMetric(Metric):
+    """Stands for an own metric whose code is not here: its numbers are shown as they are."""
+
+    def __init__(self, name: str, rows: Rows) -> None:
+        """Take the numbers of the first row as columns and their means as scores."""
+        fields = [key for key, value in rows[0] if isinstance(value, float)]
+        self.title = name.rpartition(":")[2]  # type: ignore[misc]
+        self.columns = tuple(Column(field, field, "number") for field in fields)  # type: ignore[misc]
+        self.scores = tuple(  # type: ignore[misc]
+            Score(f"{self.title}, {field}", mean_of(field), percent=False) for field in fields
+        )
+
+
 def find_metric(name: str) -> Metric:
     """Return the metric that settings call `name`: a built-in one, or a dotted path to a class.
 
@@ -38,7 +62,15 @@ def find_metric(name: str) -> Metric:
     """
     if name in METRICS:
         return METRICS[name]
-    return _adapted(name, load_attribute(name, _WHERE))
+    if name not in _own:
+        _own[name] = _adapted(name, load_attribute(name, _WHERE))
+    return _own[name]
+
+
+def known_metric(name: str, rows: Rows) -> Metric:
+    """Return the metric that made `rows`, without importing what a file of results names."""
+    found = METRICS.get(name) or _own.get(name)
+    return found or UnknownMetric(name, rows)
 
 
 def _adapted(path: str, found: object) -> Metric:

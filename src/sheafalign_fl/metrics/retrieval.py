@@ -50,7 +50,7 @@ def _chance(k: int) -> Callable[[Any], float]:
 
 
 class RetrievalMetric(PairMetric):
-    """Is the true partner of an event found among the other client's events?"""
+    """Whether the true partner of an event is found among the other client's events."""
 
     name = "retrieval"
     title = "Retrieval"
@@ -63,7 +63,9 @@ class RetrievalMetric(PairMetric):
     row = Retrieval
     columns = (
         *(Column(f"R@{k} %", f"recall_at_{k}", chance=_chance(k)) for k in (1, 5, 10)),
-        Column("median rank", "median_rank", "number", "g", ".1f", lambda row: (row.events + 1) / 2),
+        Column(
+            "median rank", "median_rank", "number", "g", ".1f", lambda row: (row.events + 1) / 2
+        ),
         Column("mAP %", "mean_average_precision"),
     )
     ranked_by = "recall_at_10"

@@ -34,7 +34,7 @@ class Transfer(Row):
 
 
 class TransferMetric(PairMetric):
-    """Does a classifier of one client's events answer for another client, who saw no label?"""
+    """Whether a classifier of one client's events answers for another, who saw no label."""
 
     name = "transfer"
     title = "Zero-shot transfer"

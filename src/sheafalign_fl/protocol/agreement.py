@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.data.base import SPLITS
 from sheafalign_fl.errors import DataError, HandshakeError
+from sheafalign_fl.metrics.registry import needing_labels
 from sheafalign_fl.protocol.topology import Edge, Topology
 from sheafalign_fl.protocol.verbs import PROTOCOL_VERSION
 from sheafalign_fl.seeding import numpy_generator
@@ -418,11 +419,7 @@ def _resolve_labels(
     by_name: Mapping[str, Manifest], settings: Settings, pairs: Sequence[Edge]
 ) -> tuple[str, ...]:
     """Return the labels that the evaluation uses: the one asked for, else one for all clients, else one per pair."""
-    needing = [
-        metric
-        for metric in settings.evaluation.metrics
-        if metric in ("transfer", "probe", "missing")
-    ]
+    needing = needing_labels(settings)
     known = [label for manifest in by_name.values() for label in manifest.labels]
     wanted = settings.evaluation.label
     if wanted is not None and wanted not in known:

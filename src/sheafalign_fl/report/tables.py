@@ -6,16 +6,16 @@ from rich.panel import Panel
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from sheafalign_fl.numbers import count_of, duration, exact, human_bytes, short_commit
 from sheafalign_fl.report.content import (
     GAP,
     Table,
     absence_table,
     edge_table,
     purpose_table,
-    quality_tables,
     training_payload,
 )
-from sheafalign_fl.report.numbers import count_of, duration, exact, human_bytes, short_commit
+from sheafalign_fl.report.metric_tables import quality_tables
 from sheafalign_fl.runs.summary import Summary
 
 _FEW_ABSENCES = 10
