@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from clients import evaluation, frames, residence, told
 from sheafalign_fl.errors import ProtocolError, RunError, SheafAlignError
 from sheafalign_fl.flower.records import Scalar, pack, unpack
-from sheafalign_fl.manifest import client_data, describe
-from sheafalign_fl.node import LOSS_TERMS, Node
+from sheafalign_fl.learner.manifest import client_data, describe
+from sheafalign_fl.learner.node import Node
 from sheafalign_fl.protocol.frame import Frame
 from sheafalign_fl.protocol.measuring import Measuring
-from sheafalign_fl.protocol.rows import Loss
+from sheafalign_fl.protocol.rows import Loss, pack_losses
 from sheafalign_fl.protocol.seal import SealedEdges
 from sheafalign_fl.protocol.timing import StopWatch
 from sheafalign_fl.runs.folder import RunFolder
@@ -126,7 +126,8 @@ def _exchange(message: Message, context: Context) -> Message:
         outbound = send(embeddings, node, following, seal)
     residence.keep(context, node)
     timing = {"timing": watch.to_bytes()} if "boot" in context.node_config else {}
-    return Message(pack(_report(losses) | timing, outbound), reply_to=message)
+    told = {"losses": pack_losses(losses)} if losses else {}
+    return Message(pack(told | timing, outbound), reply_to=message)
 
 
 def _step(
@@ -230,16 +231,6 @@ def receive(
             data, "train", exchange, neighbour, node.name, node.settings.codec, seal
         )
         for neighbour, data in inbound.items()
-    }
-
-
-def _report(losses: list[Loss]) -> dict[str, Scalar]:
-    """Return the losses as one field for each edge, eight bytes a term."""
-    return {
-        f"loss.{loss.target}": np.array(
-            [loss.events, *(getattr(loss, term) for term in LOSS_TERMS)], dtype="<f8"
-        ).tobytes()
-        for loss in losses
     }
 
 

@@ -20,6 +20,7 @@ from sheafalign_fl.data.pictures import event_picture
 from sheafalign_fl.errors import ProtocolError
 from sheafalign_fl.files import write_atomically
 from sheafalign_fl.flower.records import Scalar
+from sheafalign_fl.learner.node import Node
 from sheafalign_fl.metrics.base import (
     ClientMetric,
     FederationMetric,
@@ -30,7 +31,6 @@ from sheafalign_fl.metrics.base import (
     mean_over_labels,
 )
 from sheafalign_fl.metrics.registry import measured_metrics
-from sheafalign_fl.node import Node
 from sheafalign_fl.protocol.agreement import LEAST_SEALED, ListName
 from sheafalign_fl.protocol.frame import Frame
 from sheafalign_fl.protocol.measuring import Measuring

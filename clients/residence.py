@@ -22,8 +22,8 @@ from clients.session import Session
 from sheafalign_fl.config import Settings, decode
 from sheafalign_fl.deploy.keys import ClientKeys, load_client_keys
 from sheafalign_fl.errors import ConfigError, ProtocolError
-from sheafalign_fl.manifest import client_data
-from sheafalign_fl.node import Node
+from sheafalign_fl.learner.manifest import client_data
+from sheafalign_fl.learner.node import Node
 from sheafalign_fl.protocol.agreement import ClientAgreement
 from sheafalign_fl.protocol.seal import SealedEdges
 from sheafalign_fl.runs.folder import RunFolder

@@ -12,8 +12,8 @@ from clients import client_app, session
 from clients.session import Session
 from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import ProtocolError, RunError
-from sheafalign_fl.manifest import client_data, describe
-from sheafalign_fl.node import Node
+from sheafalign_fl.learner.manifest import client_data, describe
+from sheafalign_fl.learner.node import Node
 from sheafalign_fl.protocol.agreement import agree
 from sheafalign_fl.protocol.frame import Frame
 from sheafalign_fl.protocol.seal import SealedEdges

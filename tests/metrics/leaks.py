@@ -16,7 +16,7 @@ from torch import nn
 
 from sheafalign_fl.config import Settings
 from sheafalign_fl.data.base import SPLITS, ModalityData, Split
-from sheafalign_fl.manifest import client_data
+from sheafalign_fl.learner.manifest import client_data
 from sheafalign_fl.metrics.base import Own, Pair, Together
 from sheafalign_fl.metrics.missing import MissingMetric
 from sheafalign_fl.metrics.probe import ProbeMetric

@@ -18,7 +18,7 @@ from sheafalign_fl.encoders import (
     build_encoder,
 )
 from sheafalign_fl.errors import ConfigError
-from sheafalign_fl.node import new_encoder
+from sheafalign_fl.learner.factories import new_encoder
 from sheafalign_fl.seeding import torch_seeded
 from tests.conftest import toy_settings
 

@@ -14,7 +14,7 @@ from sheafalign_fl.encoders import ENCODERS, build_encoder
 from sheafalign_fl.encoders.registry import EncoderInfo
 from sheafalign_fl.encoders.table import encoder_costs
 from sheafalign_fl.errors import ConfigError
-from sheafalign_fl.node import new_encoder
+from sheafalign_fl.learner.factories import new_encoder
 from sheafalign_fl.seeding import torch_seeded
 from tests.conftest import toy_settings
 

@@ -162,6 +162,9 @@ class ObjectiveSettings(_Settings):
     """Learn tau for each edge; both ends keep a copy, and exact exchange keeps the copies equal."""
     normalised_laplacian: bool = True
     """Compare unit vectors in the Laplacian term, so that it cannot shrink the embeddings."""
+    terms: dict[str, Weight] = Field(default_factory=dict)
+    """Further terms and their weights: a dotted path ``package.module:TERM`` to a class or function
+    that takes a `sheafalign_fl.sheaf.EdgeBatch` and returns a scalar."""
 
     @model_validator(mode="after")
     def _some_weight(self) -> Self:
