@@ -10,6 +10,7 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
 from clients import evaluation, frames, residence, told
+from sheafalign_fl.config.policy import under
 from sheafalign_fl.errors import ProtocolError, RunError, SheafAlignError
 from sheafalign_fl.flower.records import Scalar, pack, unpack
 from sheafalign_fl.learner.manifest import client_data, describe
@@ -38,11 +39,11 @@ def _answering(handler: Handler) -> Handler:
     @wraps(handler)
     def answer(message: Message, context: Context) -> Message:
         try:
-            settings = residence.settings_of(context)
-            limit_threads(settings.resources.threads)
-            if residence.client_of(context) is not None:
-                residence.check_sealing(context)
-            return handler(message, context)
+            with under(residence.policy_of(context)):
+                limit_threads(residence.settings_of(context).resources.threads)
+                if residence.client_of(context) is not None:
+                    residence.check_sealing(context)
+                return handler(message, context)
         except Exception as error:
             code = error.exit_code if isinstance(error, SheafAlignError) else 1
             content = pack({"failed": told.reason(error, context), "exit_code": code})
@@ -89,7 +90,7 @@ def _refuse(message: Message, context: Context) -> Message:
     """Hear why the relay goes on without this client."""
     fields, _ = unpack(message)
     _log.error("the relay refuses run %d: %s", context.run_id, fields.get("reason"))
-    residence.leave(context)
+    residence.end(context)
     return Message(pack(), reply_to=message)
 
 
@@ -106,6 +107,7 @@ def _exchange(message: Message, context: Context) -> Message:
     node, seal, watch = residence.node_of(context), residence.seal_of(context), StopWatch()
     _check_numbers(fields, node)
     if (restore := _number(fields, "restore")) >= 0:
+        residence.check_restore(context)
         node.load_state(RunFolder(residence.folder_of(context)).load_client(restore, node.name))
         node.restored = None
     losses: list[Loss] = []
@@ -116,6 +118,7 @@ def _exchange(message: Message, context: Context) -> Message:
             embeddings = node.embed(following)
     if (exchange := _number(fields, "step")) >= 0:
         losses = _step(node, exchange, inbound, seal, watch)
+        residence.begin(context)
     if (checkpoint := _number(fields, "checkpoint")) >= 0:
         with watch("save"):
             residence.save(context, node, checkpoint)
@@ -193,11 +196,13 @@ def _measuring(fields: Mapping[str, Scalar], node: Node) -> Measuring:
 def _finish(message: Message, context: Context) -> Message:
     """Draw a sample of the data, tell the digest of the final weights, and let the node go."""
     fields, _ = unpack(message)
-    node = residence.node_of(context)
-    if fields.get("sample"):
-        evaluation.draw_sample(node, residence.folder_of(context))
-    digest = node.weights_digest()
-    residence.leave(context)
+    digest = residence.digest_of(context)
+    if digest is None:  # else the answer was lost
+        node = residence.node_of(context)
+        if fields.get("sample"):
+            evaluation.draw_sample(node, residence.folder_of(context))
+        digest = node.weights_digest()
+        residence.end(context, digest)
     return Message(pack({"digest": digest}), reply_to=message)
 
 
@@ -239,8 +244,8 @@ def _check_numbers(fields: Mapping[str, Scalar], node: Node) -> None:
     total = node.settings.training.exchanges
     last = {"restore": total, "step": total - 1, "checkpoint": total, "embed": total - 1}
     for name, most in last.items():
-        if _number(fields, name) > most:
-            raise ProtocolError(f"'{name}' is {fields[name]!r}, but the run has {total} exchanges")
+        if not -1 <= _number(fields, name) <= most:
+            raise ProtocolError(f"the field '{name}' is beyond the run's {total} exchanges")
     if -1 < _number(fields, "embed") < max(node.done - 1, _number(fields, "step")):
         raise ProtocolError(
             f"client '{node.name}' is to embed exchange {fields['embed']!r}, which is past"

@@ -11,9 +11,11 @@ from flwr.app import Context, Message, RecordDict
 
 from clients.client_app import app
 from sheafalign_fl.config import Settings, encode
+from sheafalign_fl.config.policy import Policy
 from sheafalign_fl.data.base import ModalityData
 from sheafalign_fl.deploy.keys import init_keys
 from sheafalign_fl.errors import DataError
+from sheafalign_fl.flower.place import POLICY
 from sheafalign_fl.flower.records import Scalar, act_as, pack, unpack
 from sheafalign_fl.protocol.agreement import Agreement, ClientAgreement, Manifest, agree
 from sheafalign_fl.protocol.topology import build_topology
@@ -84,7 +86,9 @@ class LyingRelay:
     def _node(folder: Path, name: str) -> dict[str, Any]:
         keys = str(folder / "keys" / "clients" / name)
         state = str(folder / "state" / name)
-        return {"client": name, "keys": keys, "state-dir": state, "resident": True, "boot": "b"}
+        policy = Policy(allow=("tests.attack.lying_relay:private",)).to_text()
+        own = {"client": name, "keys": keys, "state-dir": state, POLICY: policy}
+        return {**own, "resident": True, "boot": "b"}
 
     def configure(self, settings: Settings) -> None:
         """Give the run, from now on, the configuration `settings`."""
@@ -115,7 +119,7 @@ class LyingRelay:
             assert self.tell(client, agreement.for_client(client, self.topology)) == ({}, {})
         return agreement
 
-    def tell(self, client: str, agreement: ClientAgreement, run: str = "run") -> Answer:
+    def tell(self, client: str, agreement: ClientAgreement, run: str = "0" * 32) -> Answer:
         """Return what a client says to an agreement."""
         fields: dict[str, Scalar] = {
             "agreement": agreement.to_bytes(),

@@ -14,10 +14,9 @@ from sheafalign_fl.config import METRICS as NAMES
 from sheafalign_fl.config.schema import OPEN_METRICS
 from sheafalign_fl.engines.inprocess import run_inprocess
 from sheafalign_fl.errors import ConfigError
-from sheafalign_fl.metrics import registry
 from sheafalign_fl.metrics.base import FederationMetric, Numbers, Pair, PairMetric, Together
 from sheafalign_fl.metrics.quality import BUILT_IN, Quality
-from sheafalign_fl.metrics.registry import METRICS, find_metric, known_metric, measured_metrics
+from sheafalign_fl.metrics.registry import METRICS, known_metric, measured_metrics
 from sheafalign_fl.numbers import with_spread
 from sheafalign_fl.report import write_report
 from sheafalign_fl.report.metric_tables import quality_tables
@@ -32,7 +31,7 @@ PATH = "own_metric:LinearCKA"
 def own_metric(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return the example as a module that settings can name."""
     monkeypatch.syspath_prepend(EXAMPLES)
-    monkeypatch.setattr(registry, "_own", {})
+    monkeypatch.setattr(METRICS, "_resolved", {})
     return importlib.import_module("own_metric")
 
 
@@ -72,10 +71,14 @@ def test_the_example_runs_to_its_end(
 
 @pytest.fixture
 def two_runs(own_metric: ModuleType, tmp_path: Path, no_reports: None) -> list[Path]:
-    """Return two finished runs of two seeds that measured retrieval and the example."""
+    """Return two finished runs of two seeds that measured retrieval and the example.
+
+    The second one was given the class itself, as in a notebook.
+    """
     paths = []
-    for seed in (0, 1):
-        settings = toy_settings(seed=seed, evaluation={"metrics": ["retrieval", PATH]})
+    for seed, metric in enumerate((PATH, own_metric.LinearCKA)):
+        settings = toy_settings(seed=seed, evaluation={"metrics": ["retrieval", metric]})
+        assert settings.evaluation.metrics == ("retrieval", PATH)
         RunFolder(tmp_path / str(seed)).create(settings)
         run_inprocess(settings, RunFolder(tmp_path / str(seed)))
         paths.append(tmp_path / str(seed))
@@ -88,8 +91,8 @@ def test_runs_are_compared_by_it(
 ) -> None:
     """Where its code is not known no file of results makes anybody import it."""
     if not here:
-        monkeypatch.setattr(registry, "_own", {})
-        monkeypatch.setattr(registry, "load_attribute", pytest.fail)
+        monkeypatch.setattr(METRICS, "_resolved", {})
+        monkeypatch.setattr("sheafalign_fl.config.registry.load_attribute", pytest.fail)
     qualities = [RunFolder(path).load_summary().quality for path in two_runs]
     values = [np.mean([row.cka for row in found.rows(PATH)]) for found in qualities]
     table = quality_tables(qualities[0])[-1]
@@ -147,7 +150,7 @@ def test_settings_results_and_registry_name_the_same_metrics() -> None:
     ("name", "reason"),
     [
         (f"{__name__}:Incomplete", "does not say its columns"),
-        (f"{__name__}:Abstract", "cannot be made"),
+        (f"{__name__}:Abstract", "abstract"),
         ("subprocess:Popen", "is no metric"),
         ("sheafalign_fl.metrics.base:mean_of", "is no metric"),
         ("no_such_module:Metric", "cannot be imported"),
@@ -155,7 +158,7 @@ def test_settings_results_and_registry_name_the_same_metrics() -> None:
 )
 def test_what_is_no_metric_is_refused_with_the_reason(name: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=rf"evaluation\.metrics: .*{reason}"):
-        find_metric(name)
+        METRICS.resolve(name, "evaluation.metrics")
 
 
 def test_a_misspelt_metric_is_mended() -> None:

@@ -293,7 +293,7 @@ def test_auto_takes_what_the_source_recommends_and_else_goes_by_shape() -> None:
     [
         (
             "rader",
-            r"'rader' \(which the data source recommends\): unknown encoder; did you mean 'radar'\?",
+            r"'rader' \(which the data source recommends\): unknown encoder 'rader'; did you mean 'radar'\?",
         ),
         (
             "scan",

@@ -237,7 +237,7 @@ def test_the_gradient_from_values_alone_is_the_gradient_of_the_joint_objective(
     dims, edges = {"a": 4, "b": 5, "c": 3}, [("a", "b", 3), ("b", "c", 2), ("c", "a", 4)]
     encoders = {name: torch.nn.Linear(6, dim).double() for name, dim in dims.items()}
     maps = {
-        (i, j): edge_maps(MapSettings(family=family), dims[i], dim).double()  # type: ignore[arg-type]
+        (i, j): edge_maps(MapSettings(family=family), dims[i], dim).double()
         for one, other, dim in edges
         for i, j in ((one, other), (other, one))
     }

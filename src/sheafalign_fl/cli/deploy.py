@@ -13,6 +13,7 @@ from sheafalign_fl.errors import RunError, UserError
 
 if TYPE_CHECKING:
     from sheafalign_fl.config import Settings
+    from sheafalign_fl.config.policy import Policy
     from sheafalign_fl.engines.deployed import Deployment
 
 HOME = Path.home() / ".sheafalign"
@@ -27,6 +28,19 @@ Insecure = Annotated[
 ]
 RelayAddress = Annotated[
     str, typer.Option("--relay", help="Where the relay is.", metavar="HOST:PORT")
+]
+
+
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MODULE:NAME",
+        help="Code that a configuration may name beside what is built in; may be given more than once.",
+    ),
+]
+PolicyFile = Annotated[
+    Path | None,
+    typer.Option(help="YAML file of what a configuration may ask of this machine.", metavar="FILE"),
 ]
 
 
@@ -93,6 +107,11 @@ def relay(
         Path | None,
         typer.Option(help="Keep Flower's state in this SQLite file; default: in memory."),
     ] = None,
+    runs: Annotated[
+        Path, typer.Option(help="Folder that all run folders lie in; a run names one in it.")
+    ] = Path("runs"),
+    allow: Allow = None,
+    policy: PolicyFile = None,
     insecure: Insecure = False,
     show: Annotated[
         bool, typer.Option("--show", help="Print the flower-superlink command and end.")
@@ -106,7 +125,13 @@ def relay(
 
     _choose(keys, insecure=insecure)
     settings = RelaySettings(
-        host, port, None if keys is None else load_relay_keys(keys), state.resolve(), database
+        host,
+        port,
+        None if keys is None else load_relay_keys(keys),
+        state.resolve(),
+        database,
+        runs,
+        _policy(allow, policy),
     )
     if show:
         typer.echo(shlex.join(settings.command()))
@@ -134,6 +159,8 @@ def node(
     unsealed: Annotated[
         bool, typer.Option("--unsealed", help="Take part in runs without sealed edges.")
     ] = False,
+    allow: Allow = None,
+    policy: PolicyFile = None,
     patience: Annotated[
         float | None,
         typer.Option(help="Seconds to go on trying to reach the relay; default: for ever.", min=0),
@@ -156,7 +183,15 @@ def node(
     own = None if keys is None else load_client_keys(keys, client)
     credentials = None if own is None else Credentials(own.ca, own.load_node_key(), own.node_key)
     settings = NodeSettings(
-        client, relay, credentials, folder, data, own.folder if own else None, unsealed, patience
+        client,
+        relay,
+        credentials,
+        folder,
+        data,
+        own.folder if own else None,
+        unsealed,
+        patience,
+        _policy(allow, policy),
     )
     if plain:
         typer.echo(shlex.join(settings.plain_command()))
@@ -249,6 +284,16 @@ def deployed_settings(
             "is left out"
         )
     return parse_settings(content, str(config))
+
+
+def _policy(allow: list[str] | None, file: Path | None) -> "Policy":
+    """Return what a configuration may ask of this machine, by the options `--allow` and `--policy`."""
+    from sheafalign_fl.config.policy import Policy
+
+    named = tuple(allow or ())
+    if file is not None:
+        return Policy.load(file, named)
+    return Policy.of({"allow": named}, "--allow")
 
 
 def _choose(keys: Path | None, *, insecure: bool) -> None:

@@ -15,8 +15,9 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sheafalign_fl.config.policy import STRICT, Policy
 from sheafalign_fl.deploy.keys import RelayKeys
-from sheafalign_fl.deploy.registry import VARIABLE, save_registered
+from sheafalign_fl.deploy.registry import POLICY, RUNS, VARIABLE, save_registered
 from sheafalign_fl.engines.guardian import MARK, guarded
 from sheafalign_fl.errors import RunError, UserError
 from sheafalign_fl.flower.superlink import SuperLink, flower_environment, start_superlink
@@ -37,6 +38,10 @@ class RelaySettings:
     state_dir: Path
     database: Path | None = None
     """Keep Flower's state in this SQLite file; None: in memory."""
+    runs: Path = Path("runs")
+    """The folder that all run folders lie in; a run names one in it, and no other."""
+    policy: Policy = STRICT
+    """What a configuration may ask of this machine."""
 
     def command(self) -> list[str]:
         """Return the flower-superlink command that the relay is."""
@@ -76,6 +81,8 @@ def relay(settings: RelaySettings) -> Iterator[subprocess.Popen[bytes]]:
     registered, log = state / "registered.json", state / "superlink.log"
     registered.unlink(missing_ok=True)
     environment = flower_environment() | {MARK: uuid.uuid4().hex, "FLWR_HOME": str(state / "flwr")}
+    environment[RUNS] = str(settings.runs.resolve())
+    environment[POLICY] = settings.policy.to_text()
     if settings.keys is not None:
         environment[VARIABLE] = str(registered)
     with guarded(environment[MARK]):

@@ -157,7 +157,7 @@ class JointTraining:
         objective = self.settings.objective
         if objective.contrast != "pairs" and common.sum() >= MIN_SHARED:
             together = [take(h[client], np.flatnonzero(common[has[client]])) for client in h]
-            group = GROUP_LOSSES[objective.contrast](together, objective.temperature)
+            group = GROUP_LOSSES.resolve(objective.contrast)(together, objective.temperature)
             terms.append(objective.contrastive * group)
         return torch.stack(terms).sum()
 

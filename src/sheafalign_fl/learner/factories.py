@@ -6,13 +6,14 @@ generator, which is borrowed for them, one client at a time.
 
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
+from sheafalign_fl.config.registry import Registry
 from sheafalign_fl.config.schema import Settings, TrainingSettings
 from sheafalign_fl.encoders import build_encoder
 from sheafalign_fl.errors import ConfigError
@@ -49,6 +50,13 @@ def new_maps(client: str, neighbour: str, edge_dim: int, settings: Settings) -> 
         return edge_maps(settings.maps, settings.clients[client].dim, edge_dim, learnt)
 
 
+OPTIMISERS: Registry[Callable[..., torch.optim.Optimizer]] = Registry(
+    "optimiser",
+    {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD},
+    lambda path, factory: cast(Callable[..., torch.optim.Optimizer], factory),
+)
+
+
 def new_optimiser(
     parameters: Sequence[nn.Parameter], settings: TrainingSettings
 ) -> torch.optim.Optimizer:
@@ -61,10 +69,8 @@ def new_optimiser(
     groups: list[dict[str, Any]] = [{"params": arrays, "weight_decay": settings.weight_decay}]
     if scalars:
         groups.append({"params": scalars, "weight_decay": 0.0})
-    if settings.optimiser == "sgd":
-        return torch.optim.SGD(groups, lr=settings.learning_rate)
-    kind = torch.optim.AdamW if settings.optimiser == "adamw" else torch.optim.Adam
-    return kind(groups, lr=settings.learning_rate)
+    make = OPTIMISERS.resolve(settings.optimiser, "training.optimiser")
+    return make(groups, lr=settings.learning_rate)
 
 
 def learning_rate(settings: TrainingSettings, exchange: int) -> float:

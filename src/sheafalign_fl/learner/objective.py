@@ -125,4 +125,4 @@ def _group_term(client: Embedder, forward: Forward, received: Mapping[str, Tenso
         embeddings[neighbour] = take(z, np.flatnonzero(common[masks[neighbour]]))
     ordered = [embeddings[name] for name in client.settings.clients if name in embeddings]
     objective = client.settings.objective
-    return GROUP_LOSSES[objective.contrast](ordered, objective.temperature)
+    return GROUP_LOSSES.resolve(objective.contrast)(ordered, objective.temperature)

@@ -1,7 +1,9 @@
 """The metrics that there are, and what an evaluation measures."""
 
 from collections.abc import Sequence
+from typing import Any
 
+from sheafalign_fl.config.registry import Registry
 from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.errors import ConfigError
 from sheafalign_fl.metrics.base import (
@@ -19,24 +21,35 @@ from sheafalign_fl.metrics.missing import MissingMetric
 from sheafalign_fl.metrics.probe import ProbeMetric
 from sheafalign_fl.metrics.retrieval import RetrievalMetric
 from sheafalign_fl.metrics.transfer import TransferMetric
-from sheafalign_fl.plugins import load_attribute
 
-METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        RetrievalMetric(),
-        TransferMetric(),
-        ProbeMetric(),
-        MissingMetric(),
-        ConsistencyMetric(),
-    )
-}
-"""The built-in ones, in the order of reports."""
-_WHERE = "evaluation.metrics"
+_KINDS = (PairMetric, ClientMetric, FederationMetric)
 
 
-_own: dict[str, Metric] = {}
-"""Those that were found by a dotted path."""
+def _adapted(path: str, found: Any) -> Metric:
+    if not (isinstance(found, type) and issubclass(found, _KINDS)):
+        kinds = " or ".join(kind.__name__ for kind in _KINDS)
+        raise TypeError(f"make it a class of {kinds} (sheafalign_fl.metrics.base)")
+    metric: Metric = found()
+    if missing := [name for name in ("title", "columns") if not getattr(metric, name, None)]:
+        raise TypeError(f"it does not say its {' and '.join(missing)}")
+    return metric
+
+
+METRICS: Registry[Metric] = Registry(
+    "metric",
+    {
+        metric.name: metric
+        for metric in (
+            RetrievalMetric(),
+            TransferMetric(),
+            ProbeMetric(),
+            MissingMetric(),
+            ConsistencyMetric(),
+        )
+    },
+    _adapted,
+)
+"""The built-in ones, in the order of reports; others are found by a dotted path to a class."""
 
 
 class UnknownMetric(Metric):
@@ -52,42 +65,12 @@ class UnknownMetric(Metric):
         )
 
 
-def find_metric(name: str) -> Metric:
-    """Return the metric that settings call `name`: a built-in one, or a dotted path to a class.
-
-    Raises
-    ------
-    ConfigError
-        There is none.
-    """
-    if name in METRICS:
-        return METRICS[name]
-    if name not in _own:
-        _own[name] = _adapted(name, load_attribute(name, _WHERE))
-    return _own[name]
-
-
 def known_metric(name: str, rows: Rows) -> Metric:
     """Return the metric that made `rows`, without importing what a file of results names."""
-    found = METRICS.get(name) or _own.get(name)
-    return found or UnknownMetric(name, rows)
-
-
-def _adapted(path: str, found: object) -> Metric:
-    kinds = (PairMetric, ClientMetric, FederationMetric)
-    if not (isinstance(found, type) and issubclass(found, kinds)):
-        raise ConfigError(
-            f"{_WHERE}: '{path}' is no metric; make it a class of PairMetric, ClientMetric or "
-            "FederationMetric (sheafalign_fl.metrics.base)"
-        )
     try:
-        metric = found()
-        missing = [name for name in ("title", "columns") if not hasattr(metric, name)]
-    except TypeError as error:  # an abstract method, or arguments
-        raise ConfigError(f"{_WHERE}: '{path}' cannot be made: {error}") from None
-    if missing or not metric.columns:
-        raise ConfigError(f"{_WHERE}: '{path}' does not say its {' and '.join(missing)}")
-    return metric
+        return METRICS.find(name)
+    except ConfigError:
+        return UnknownMetric(name, rows)
 
 
 def measured_metrics(settings: Settings, *, final: bool) -> dict[str, Metric]:
@@ -98,7 +81,7 @@ def measured_metrics(settings: Settings, *, final: bool) -> dict[str, Metric]:
     ConfigError
         There is no such metric, or one needs embeddings outside the clients where edges are sealed.
     """
-    found = {name: find_metric(name) for name in settings.evaluation.metrics}
+    found = _metrics(settings)
     if settings.security.sealed and (
         leaving := [name for name, metric in found.items() if metric.leaves_client]
     ):
@@ -112,4 +95,10 @@ def measured_metrics(settings: Settings, *, final: bool) -> dict[str, Metric]:
 
 def needing_labels(settings: Settings) -> Sequence[str]:
     """Return the names of the metrics of `settings` that are nothing without labels."""
-    return [name for name in settings.evaluation.metrics if find_metric(name).needs_labels]
+    return [name for name, metric in _metrics(settings).items() if metric.needs_labels]
+
+
+def _metrics(settings: Settings) -> dict[str, Metric]:
+    return {
+        name: METRICS.resolve(name, "evaluation.metrics") for name in settings.evaluation.metrics
+    }

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.data.base import SPLITS
-from sheafalign_fl.errors import DataError, HandshakeError
+from sheafalign_fl.errors import DataError, HandshakeError, ProtocolError
+from sheafalign_fl.inflation import inflate
 from sheafalign_fl.metrics.registry import needing_labels
 from sheafalign_fl.protocol.topology import Edge, Topology
 from sheafalign_fl.protocol.verbs import PROTOCOL_VERSION
@@ -24,6 +25,9 @@ from sheafalign_fl.seeding import numpy_generator
 from sheafalign_fl.version import __version__
 
 ListName = Literal["train", "validation", "test", "probe"]
+MOST_BYTES = 2**27
+"""Of a manifest or an agreement, uncompressed."""
+_LONGEST_ID = 256
 MOST_COMPARED = 16
 """In a space that all clients share, pairs that are no neighbours are measured too up to so many clients."""
 LEAST_OPEN, LEAST_SEALED = 2, 10
@@ -70,7 +74,7 @@ class Manifest:
     def from_bytes(cls, data: bytes) -> "Manifest":
         """Return the manifest that `data` holds; raise `HandshakeError` if it holds none."""
         try:
-            facts = json.loads(zlib.decompress(data))
+            facts = json.loads(inflate(data, MOST_BYTES))
             facts["events"] = {
                 split: decode_ids(bytes.fromhex(ids)) for split, ids in facts["events"].items()
             }
@@ -79,7 +83,7 @@ class Manifest:
                 facts[name] = tuple(facts[name])
             manifest = cls(**facts)
             manifest._check_form()
-        except (ValueError, KeyError, TypeError, AttributeError, zlib.error) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise HandshakeError(f"a client sent no readable manifest: {error}") from None
         return manifest
 
@@ -131,21 +135,27 @@ class ClientAgreement:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "ClientAgreement":
-        """Return the agreement that `data` holds."""
-        content = json.loads(zlib.decompress(data))
-        lists = {name: decode_ids(bytes.fromhex(ids)) for name, ids in content["lists"].items()}
-        shared = {
-            neighbour: {name: _unpack_mask(text, len(lists[name])) for name, text in masks.items()}
-            for neighbour, masks in content["shared"].items()
-        }
-        return cls(
-            content["neighbours"],
-            lists,
-            shared,
-            content["nonces"],
-            tuple(content["labels"]),
-            content["edge_labels"],
-        )
+        """Return the agreement that `data` holds; raise `ProtocolError` if it holds none.
+
+        Its form is checked here, and what it says in `acceptance`.
+        """
+        try:
+            content = json.loads(inflate(data, MOST_BYTES))
+            lists = {name: decode_ids(bytes.fromhex(ids)) for name, ids in content["lists"].items()}
+            shared = {
+                peer: {name: _unpack_mask(text, len(lists[name])) for name, text in masks.items()}
+                for peer, masks in content["shared"].items()
+            }
+            neighbours, nonces = dict(content["neighbours"]), dict(content["nonces"])
+            if not all(type(dim) is int for dim in neighbours.values()):
+                raise TypeError("a dimension is no integer")
+            labels, edge_labels = tuple(content["labels"]), dict(content["edge_labels"])
+            texts = [*nonces.values(), *labels, *edge_labels, *edge_labels.values()]
+            if not all(isinstance(text, str) for text in texts):
+                raise TypeError("a nonce or a label is no text")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ProtocolError(f"the relay sent no readable agreement: {error}") from None
+        return cls(neighbours, lists, shared, nonces, labels, edge_labels)
 
 
 @dataclass(frozen=True)
@@ -329,14 +339,20 @@ def encode_ids(ids: NDArray[Any]) -> bytes:
 def decode_ids(data: bytes) -> NDArray[Any]:
     """Return the ids that `encode_ids` made `data` from."""
     if data[:1] == b"U":
-        return np.array(json.loads(data[1:]), dtype=np.str_)
+        ids = json.loads(data[1:])
+        # An array of texts takes the space of its longest for each of them.
+        if not all(isinstance(item, str) and len(item) <= _LONGEST_ID for item in ids):
+            raise ValueError(f"an event id that is no text of at most {_LONGEST_ID} characters")
+        return np.array(ids, dtype=np.str_)
     return np.frombuffer(data[1:], dtype="<i8").astype(np.int64)
 
 
 def _unpack_mask(text: str, count: int) -> NDArray[np.bool_]:
-    return np.unpackbits(np.frombuffer(bytes.fromhex(text), dtype=np.uint8), count=count).astype(
-        np.bool_
-    )
+    packed = bytes.fromhex(text)
+    mask = np.unpackbits(np.frombuffer(packed, dtype=np.uint8))
+    if len(packed) != -(-count // 8) or mask[count:].any():
+        raise ValueError(f"a mask that is not over {count} events")
+    return mask[:count].astype(np.bool_)
 
 
 def _check_kinds(by_name: Mapping[str, Manifest]) -> None:

@@ -10,13 +10,14 @@ decentralised training equals joint training.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from sheafalign_fl.config.registry import Registry
 from sheafalign_fl.config.schema import ObjectiveSettings
 from sheafalign_fl.errors import ConfigError
-from sheafalign_fl.plugins import load_attribute
 from sheafalign_fl.sheaf.maps import EdgeMaps
 from sheafalign_fl.sheaf.objective import (
     contrastive_loss,
@@ -110,47 +111,65 @@ def _contrastive(edge: EdgeBatch) -> Tensor:
     return contrastive_loss(edge.z, edge.received, tau)
 
 
-LOSS_TERMS: dict[str, LossTerm] = {
-    term.name: term
-    for term in (
-        LossTerm(
-            "laplacian",
-            "Laplacian",
-            "mean_b ||z_ij - z_ji||^2 (arXiv 2510.20540, section III: h^T L h of one edge)",
-            lambda edge: laplacian_loss(
-                edge.z, edge.received, normalised=edge.objective.normalised_laplacian
-            ),
-            of_edge=True,
-            shown=True,
-            qualifier="normalised",
+_BUILT_IN = (
+    LossTerm(
+        "laplacian",
+        "Laplacian",
+        "mean_b ||z_ij - z_ji||^2 (arXiv 2510.20540, section III: h^T L h of one edge)",
+        lambda edge: laplacian_loss(
+            edge.z, edge.received, normalised=edge.objective.normalised_laplacian
         ),
-        LossTerm(
-            "contrastive",
-            "contrastive",
-            "symmetric InfoNCE over cos(z_ij, z_ji) / tau (arXiv 2510.20540, section III)",
-            _contrastive,
-            of_edge=True,
-            shown=True,
+        of_edge=True,
+        shown=True,
+        qualifier="normalised",
+    ),
+    LossTerm(
+        "contrastive",
+        "contrastive",
+        "symmetric InfoNCE over cos(z_ij, z_ji) / tau (arXiv 2510.20540, section III)",
+        _contrastive,
+        of_edge=True,
+        shown=True,
+    ),
+    LossTerm(
+        "reconstruction",
+        "reconstruction",
+        "MSE(Q_ij z_ij, h_i) (arXiv 2510.20540, section III)",
+        lambda edge: reconstruction_loss(
+            edge.maps, edge.z, edge.h, stop_gradient=edge.objective.stop_gradient
         ),
-        LossTerm(
-            "reconstruction",
-            "reconstruction",
-            "MSE(Q_ij z_ij, h_i) (arXiv 2510.20540, section III)",
-            lambda edge: reconstruction_loss(
-                edge.maps, edge.z, edge.h, stop_gradient=edge.objective.stop_gradient
-            ),
-            shown=True,
-        ),
-        LossTerm(
-            "cross_reconstruction",
-            "cross reconstruction",
-            "MSE(Q_ij z_ji, h_i), gradient to Q_ij alone",
-            lambda edge: cross_reconstruction_loss(edge.maps, edge.received, edge.h),
-            shown=True,
-        ),
-    )
-}
-"""The built-in terms in the order in which they are added up, which decides the last bits."""
+        shown=True,
+    ),
+    LossTerm(
+        "cross_reconstruction",
+        "cross reconstruction",
+        "MSE(Q_ij z_ji, h_i), gradient to Q_ij alone",
+        lambda edge: cross_reconstruction_loss(edge.maps, edge.received, edge.h),
+        shown=True,
+    ),
+)
+"""In the order in which they are added up, which decides the last bits."""
+
+
+def _own_term(path: str, made: Any) -> LossTerm:
+    """Return the term that a class or function of the user's own is."""
+    try:
+        compute = made() if isinstance(made, type) else made
+    except Exception as error:  # whatever the user's own code raises
+        raise TypeError(f"it cannot be made: {error}") from None
+    if not callable(compute):
+        raise TypeError("an object of the class cannot be called with an EdgeBatch")
+    name = str(getattr(compute, "name", path.rpartition(":")[2]))
+    if name in _TAKEN or any(name == term.name for term in _BUILT_IN):
+        raise TypeError(f"its name '{name}' is taken; give it another `name`")
+    about = " ".join((getattr(made, "__doc__", None) or "").split())
+    return LossTerm(name, name.replace("_", " "), about, _checked(compute, path), random=True)
+
+
+LOSS_TERMS: Registry[LossTerm] = Registry(
+    "loss term", {term.name: term for term in _BUILT_IN}, _own_term
+)
+"""The terms of the objective by name; others are found by their dotted path."""
 
 
 def title_of(name: str) -> str:
@@ -181,37 +200,24 @@ def weighted_terms(objective: ObjectiveSettings) -> tuple[WeightedTerm, ...]:
         if (weight := getattr(objective, term.name, 0.0)) > 0 or term.shown
     ]
     for key, weight in objective.terms.items():
-        term = _own_term(key)
+        term = _further_term(key)
         if term.name in {other.term.name for other in found}:
             raise ConfigError(f"objective.terms: two terms are named '{term.name}'")
         found.append(WeightedTerm(term, weight))
     return tuple(found)
 
 
-def _own_term(key: str) -> LossTerm:
-    """Return the term of a user's own that `key` names: an entry of `LOSS_TERMS`, or a path."""
+def _further_term(key: str) -> LossTerm:
+    """Return the term that ``objective.terms`` names: an entry of `LOSS_TERMS`, or a path."""
     where = f"objective.terms: '{key}'"
     if key in ObjectiveSettings.model_fields:
         raise ConfigError(f"{where} has a setting of its own: set objective.{key}")
-    if key in LOSS_TERMS:
-        return LOSS_TERMS[key]
-    if ":" not in key:
+    if ":" not in key and key not in LOSS_TERMS:
         raise ConfigError(
             f"{where} is no term; give package.module:TERM, a class or function that takes an "
             "EdgeBatch and returns a scalar"
         )
-    made = load_attribute(key, where)
-    try:
-        compute = made() if isinstance(made, type) else made
-    except Exception as error:  # whatever the user's own code raises
-        raise ConfigError(f"{where} cannot be made: {error}") from None
-    if not callable(compute):
-        raise ConfigError(f"{where}: an object of the class cannot be called with an EdgeBatch")
-    name = str(getattr(compute, "name", key.rpartition(":")[2]))
-    if name in _TAKEN or name in LOSS_TERMS:
-        raise ConfigError(f"{where}: its name '{name}' is taken; give it another `name`")
-    about = " ".join((getattr(made, "__doc__", None) or "").split())
-    return LossTerm(name, name.replace("_", " "), about, _checked(compute, where), random=True)
+    return LOSS_TERMS.resolve(key, "objective.terms")
 
 
 def _checked(compute: Compute, where: str) -> Compute:
