@@ -6,7 +6,7 @@ because they need the embeddings of all clients in one place; and only if one wa
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,8 +55,11 @@ class Evaluation:
         `evaluation.split` may say that the final measurement too is made on validation events.
         """
         measuring = Measuring(exchange, final)
+        wanted = measured_metrics(self._settings, final=final)
         parcels = self._embeddings(measuring)
         orders = {client: self._order(client, measuring, parcels) for client in self._available()}
+        if final and (left_out := self._unmeasured(tuple(wanted))):
+            _log.warning("no client has labels, so these are not measured: %s", left_out)
         outcome = self._ask(EVALUATE_SCORE, orders, exchange)
         self._recorder.question("evaluate", exchange, orders, outcome, parcels)
         delivered = {
@@ -66,7 +69,6 @@ class Evaluation:
             (parcel for key, parcel in parcels.items() if key not in delivered), "evaluate"
         )
         name = measuring.split(self._settings)
-        wanted = measured_metrics(self._settings, final=final)
         rows: dict[str, list[Any]] = {key: [] for key in wanted}
         for client in self._topology.clients:
             if client in outcome.replies:
@@ -76,6 +78,11 @@ class Evaluation:
         if together := {k: m for k, m in wanted.items() if isinstance(m, FederationMetric)}:
             rows |= self._together(together, name, exchange, outcome)
         return Quality.of(measuring.split(self._settings), self._agreement.label, rows)
+
+    def _unmeasured(self, wanted: Sequence[str]) -> str:
+        """Return which of the wanted metrics need labels that nobody has, for people."""
+        measured = self._agreement.measured(wanted)
+        return ", ".join(metric for metric in wanted if metric not in measured)
 
     def _available(self) -> list[str]:
         return self._messenger.available()

@@ -29,7 +29,7 @@ FLOORS = (
         *("numbers", "row"),
     },
     {"config"},
-    {"codecs", "encoders", "sheaf", "data", "metrics"},
+    {"codecs", "encoders", "sheaf", "data", "metrics", "watching"},
     {"protocol"},
     {"learner"},
     {"runs"},

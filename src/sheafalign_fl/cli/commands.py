@@ -283,10 +283,12 @@ def data_check(
     from sheafalign_fl.cli.listings import print_inspection
     from sheafalign_fl.config import parse_assignments
     from sheafalign_fl.data.inspection import inspect
+    from sheafalign_fl.engines.suggestion import suggest
 
     inspection = inspect(path, parse_assignments(overrides or []), source, seed)
-    print_inspection(inspection, Console())
-    if not inspection.usable:
+    suggestion = suggest(inspection)
+    print_inspection(inspection, suggestion, Console())
+    if not inspection.usable or suggestion.problems:
         raise typer.Exit(UserError.exit_code)
 
 

@@ -82,7 +82,7 @@ def keys_init(
 ) -> None:
     """Make a certificate authority, the relay's certificate, and every client's keys."""
     from sheafalign_fl.config import load_settings
-    from sheafalign_fl.deploy.keys import init_keys
+    from sheafalign_fl.deploy.issuing import init_keys
 
     if (clients is None) == (config is None):
         raise UserError("give --clients camera,lidar or --config FILE, and not both")
@@ -93,6 +93,7 @@ def keys_init(
     typer.echo(f"relay: copy {folder / 'relay'} to its machine")
     for name in names:
         typer.echo(f"client {name}: copy {folder / 'clients' / name} to its machine")
+    typer.echo(f"operator: keep {folder / 'operators' / 'operator'} where runs are submitted")
     typer.echo(f"keep {folder / 'ca' / 'ca.key'} where no machine of the federation can read it")
 
 
@@ -114,7 +115,7 @@ def relay(
     policy: PolicyFile = None,
     insecure: Insecure = False,
     show: Annotated[
-        bool, typer.Option("--show", help="Print the flower-superlink command and end.")
+        bool, typer.Option("--show", help="Print the command that the relay is and end.")
     ] = False,
 ) -> None:
     """Run the relay until it is told to end."""
@@ -141,7 +142,7 @@ def relay(
         clients = "any client" if settings.keys is None else ", ".join(settings.keys.clients)
         typer.echo(f"relay at {host}:{port} is ready for {clients}")
         code = process.wait()
-    raise RunError(f"flower-superlink ended with {code}; see {state / 'superlink.log'}")
+    raise RunError(f"the SuperLink ended with {code}; see {state / 'superlink.log'}")
 
 
 def node(
@@ -250,7 +251,8 @@ def deploy_render(
 
 def deployment(relay: str | None, keys: Path | None, *, insecure: bool) -> "Deployment | None":
     """Return where to run by the options `--relay`, `--keys` and `--insecure`; None: on this machine."""
-    from sheafalign_fl.engines.deployed import Deployment, find_ca
+    from sheafalign_fl.deploy.keys import load_operator_keys
+    from sheafalign_fl.engines.deployed import Deployment
 
     if relay is None:
         if keys is not None or insecure:
@@ -258,7 +260,7 @@ def deployment(relay: str | None, keys: Path | None, *, insecure: bool) -> "Depl
         return None
     _check_address(relay)
     _choose(keys, insecure=insecure)
-    return Deployment(relay, None if keys is None else find_ca(keys))
+    return Deployment(relay, None if keys is None else load_operator_keys(keys))
 
 
 def deployed_settings(

@@ -1,10 +1,13 @@
-"""Keys and certificates of a deployment.
+"""Keys and certificates of a deployment, as they lie in folders.
 
 ::
 
     DIR/
       ca/        ca.crt, ca.key             the certificate authority; stays with whoever made the keys
       relay/     ca.crt, relay.crt, relay.key, clients/NAME.pub
+                 revoked.crl                certificates that the authority has taken back
+      operators/NAME/                       what lets its owner submit, list and stop runs:
+                 ca.crt, operator.crt, operator.key
       clients/NAME/                         what NAME's machine needs, and nothing else:
                  ca.crt                     to know the relay by
                  node.key, node.pub         Flower's SuperNode authentication (ECDSA P-384, OpenSSH)
@@ -13,40 +16,26 @@
 """
 
 import base64
-import ipaddress
 import json
-import os
-import re
-import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
-    NoEncryption,
-    PrivateFormat,
     PublicFormat,
     load_pem_private_key,
     load_ssh_private_key,
     load_ssh_public_key,
 )
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from sheafalign_fl.config.schema import is_client_name
 from sheafalign_fl.errors import UserError
-
-RELAY_DAYS = 825
-_CA_DAYS = 3650
-_HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
-_LONGEST_HOST = 253
+from sheafalign_fl.flower.control import OperatorFiles
 
 
 @dataclass(frozen=True)
@@ -74,187 +63,10 @@ class RelayKeys:
     ca: Path
     certificate: Path
     key: Path
+    revoked: Path
+    """Serial numbers of certificates that the authority has taken back, signed by it."""
     clients: Mapping[str, Path]
     """Client -> its public node key."""
-
-
-# ---- making ----------------------------------------------------------------------------------------------------------
-
-
-def init_keys(
-    folder: Path, clients: Sequence[str], hosts: Sequence[str], days: int = RELAY_DAYS
-) -> None:
-    """Make a certificate authority, the relay's certificate and every client's keys in the new `folder`.
-
-    Parameters
-    ----------
-    clients
-        Names of all clients, as the configuration has them.
-    hosts
-        Names and addresses under which clients reach the relay; this machine's own are always among them.
-    days
-        How long the relay's certificate is valid.
-
-    Raises
-    ------
-    UserError
-        The folder exists and is not empty, or a name is wrong.
-    """
-    _check_names(clients, hosts)
-    if not 0 <= days <= _CA_DAYS:
-        raise UserError(
-            f"the relay's certificate cannot be valid for {days} days; the authority's is for {_CA_DAYS}"
-        )
-    folder = folder.resolve()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} exists already; keys are never overwritten, give another folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(
-        tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.")
-    )  # nobody else can read it
-    try:
-        _write(made / ".gitignore", b"*\n", private=False)
-        _make(made, clients, hosts, days)
-        if folder.exists():
-            folder.rmdir()
-        made.rename(folder)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        raise
-
-
-def _check_names(clients: Sequence[str], hosts: Sequence[str]) -> None:
-    if len(clients) < 2:
-        raise UserError("keys are for two clients at least; give --clients camera,lidar")
-    for name in clients:
-        if not is_client_name(name):
-            raise UserError(f"'{name}' cannot name a client")
-        if clients.count(name) > 1:
-            raise UserError(f"the client '{name}' is named twice")
-    for host in hosts:
-        named = (
-            _HOST.fullmatch(host)
-            and len(host) <= _LONGEST_HOST
-            and not host.rpartition(".")[2].isdigit()
-        )
-        if _address(host) is None and not named:
-            raise UserError(f"'{host}' is no host name and no address; give it without a port")
-
-
-def _make(folder: Path, clients: Sequence[str], hosts: Sequence[str], days: int) -> None:
-    authority = ec.generate_private_key(ec.SECP256R1())
-    certificate = _authority_certificate(authority)
-    root = certificate.public_bytes(Encoding.PEM)
-    _write(folder / "ca" / "ca.crt", root, private=False)
-    _write(folder / "ca" / "ca.key", _pem(authority), private=True)
-    relay = ec.generate_private_key(ec.SECP256R1())
-    signed = _relay_certificate(relay, authority, certificate, hosts, days)
-    _write(folder / "relay" / "ca.crt", root, private=False)
-    _write(folder / "relay" / "relay.crt", signed.public_bytes(Encoding.PEM), private=False)
-    _write(folder / "relay" / "relay.key", _pem(relay), private=True)
-    seals = {name: X25519PrivateKey.generate() for name in clients}
-    for name in clients:
-        own = folder / "clients" / name
-        node = ec.generate_private_key(ec.SECP384R1())
-        public = node.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH) + b"\n"
-        peers = {peer: _text(key.public_key()) for peer, key in seals.items() if peer != name}
-        _write(own / "ca.crt", root, private=False)
-        private = node.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
-        _write(own / "node.key", private, private=True)
-        _write(own / "node.pub", public, private=False)
-        _write(own / "seal.key", _pem(seals[name]), private=True)
-        _write(
-            own / "peers.json",
-            json.dumps({"name": name, "peers": peers}, indent=1).encode(),
-            private=False,
-        )
-        _write(folder / "relay" / "clients" / f"{name}.pub", public, private=False)
-
-
-def _authority_certificate(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
-    name = x509.Name(
-        [x509.NameAttribute(NameOID.COMMON_NAME, "SheafAlign-FL certificate authority")]
-    )
-    usage = x509.KeyUsage(
-        digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
-        key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
-    )  # fmt: skip
-    return (
-        _builder(name, name, key.public_key(), _CA_DAYS)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage, critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, SHA256())
-    )
-
-
-def _relay_certificate(
-    key: ec.EllipticCurvePrivateKey,
-    authority: ec.EllipticCurvePrivateKey,
-    issuer: x509.Certificate,
-    hosts: Sequence[str],
-    days: int,
-) -> x509.Certificate:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "SheafAlign-FL relay")])
-    names: list[x509.GeneralName] = []
-    for host in dict.fromkeys(["localhost", "127.0.0.1", "::1", *hosts]):
-        address = _address(host)
-        names.append(x509.DNSName(host) if address is None else x509.IPAddress(address))
-    return (
-        _builder(name, issuer.subject, key.public_key(), days)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key()),
-            critical=False,
-        )
-        .sign(authority, SHA256())
-    )
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey, days: int
-) -> x509.CertificateBuilder:
-    start = datetime.now(UTC) - timedelta(hours=1)  # clocks of small machines are seldom right
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(public)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(start)
-        .not_valid_after(start + timedelta(days=days))
-    )
-
-
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return None if "%" in host else ipaddress.ip_address(host)
-    except ValueError:
-        return None
-
-
-def _pem(key: ec.EllipticCurvePrivateKey | X25519PrivateKey) -> bytes:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def _text(key: X25519PublicKey) -> str:
-    return base64.b64encode(key.public_bytes_raw()).decode()
-
-
-def _write(path: Path, content: bytes, *, private: bool) -> None:
-    for folder in reversed(
-        path.parents
-    ):  # `parents=True` would give the outer ones the default mode
-        folder.mkdir(exist_ok=True, mode=0o700)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-        os.fchmod(file.fileno(), 0o600 if private else 0o644)
-
-
-# ---- reading ---------------------------------------------------------------------------------------------------------
 
 
 def load_client_keys(folder: Path, name: str | None = None) -> ClientKeys:
@@ -329,22 +141,84 @@ def load_relay_keys(folder: Path) -> RelayKeys:
     if not clients:
         raise UserError(f"{own / 'clients'} has no client's public key (NAME.pub)")
     _check_public_keys(clients)
-    return RelayKeys(own, own / "ca.crt", own / "relay.crt", own / "relay.key", clients)
+    return RelayKeys(
+        own, own / "ca.crt", own / "relay.crt", own / "relay.key", own / "revoked.crl", clients
+    )
+
+
+def load_operator_keys(folder: Path) -> OperatorFiles:
+    """Return the keys in an operator's own `folder`, or the only operator's in the folder of all keys.
+
+    Raises
+    ------
+    UserError
+        Something is missing, readable by others, or expired, or there are several operators.
+    """
+    own = folder.resolve()
+    if (own / "operators").is_dir():
+        names = sorted(path.name for path in (own / "operators").iterdir() if path.is_dir())
+        if len(names) != 1:
+            raise UserError(
+                f"{own} has the keys of {len(names)} operators ({', '.join(names)}); give the "
+                f"folder of one, such as --keys {own / 'operators' / 'NAME'}"
+            )
+        own = own / "operators" / names[0]
+    if not (own / "operator.crt").exists():
+        raise UserError(
+            f"{own} has no operator's keys (operator.crt, operator.key); they come with `sheafalign "
+            "keys init`, in operators/operator, or `sheafalign keys add-operator`"
+        )
+    _certificate(own / "ca.crt")
+    _certificate(own / "operator.crt")
+    _private(own / "operator.key")
+    return OperatorFiles(own / "ca.crt", own / "operator.crt", own / "operator.key")
+
+
+def load_revoked(keys: RelayKeys) -> frozenset[int]:
+    """Return the serial numbers of the certificates that the authority has taken back.
+
+    Raises
+    ------
+    UserError
+        The list is missing, damaged, or not signed by the authority.
+    """
+    try:
+        found = x509.load_pem_x509_crl(_read(keys.revoked))
+    except ValueError:
+        raise UserError(
+            f"{keys.revoked} is no list of revoked certificates; copy it again"
+        ) from None
+    key = _certificate(keys.ca).public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not found.is_signature_valid(key):
+        raise UserError(
+            f"{keys.revoked} was not signed by {keys.ca}; both come from one `keys init`"
+        )
+    return frozenset(entry.serial_number for entry in found)
+
+
+def load_public_key(path: Path) -> ec.EllipticCurvePublicKey:
+    """Return a client's public node key.
+
+    Raises
+    ------
+    UserError
+        It is missing, or something else.
+    """
+    content = _read(path)
+    try:
+        key = load_ssh_public_key(content)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
+        raise UserError(f"{path} is no public node key (ecdsa-sha2-nistp384); copy it again")
+    return key
 
 
 def _check_public_keys(clients: Mapping[str, Path]) -> None:
     """Refuse what is no public node key, and one key for two clients."""
     owners: dict[bytes, str] = {}
     for client, path in clients.items():
-        content = _read(path)
-        try:
-            key = load_ssh_public_key(content)
-        except (ValueError, TypeError, UnsupportedAlgorithm):
-            key = None
-        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(
-            key.curve, ec.SECP384R1
-        ):
-            raise UserError(f"{path} is no public node key (ecdsa-sha2-nistp384); copy it again")
+        key = load_public_key(path)
         if (
             other := owners.setdefault(
                 key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH), client

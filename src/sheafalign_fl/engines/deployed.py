@@ -1,17 +1,12 @@
 """The deployed engine: a run on a relay that nodes on other machines are connected to."""
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 from sheafalign_fl.config import Settings
 from sheafalign_fl.engines.submission import submit, wait
-from sheafalign_fl.errors import SheafAlignError, UserError
-from sheafalign_fl.flower.superlink import SuperLink
+from sheafalign_fl.errors import SheafAlignError
+from sheafalign_fl.flower.control import Control, OperatorFiles
 from sheafalign_fl.runs.folder import RunFolder, check_run_name
-
-_STATUS_SECONDS = 10.0
-"""How soon it shows that the relay is gone."""
 
 
 class ElsewhereError(SheafAlignError):
@@ -26,24 +21,12 @@ class Deployment:
 
     relay: str
     """host:port."""
-    ca: Path | None
-    """Certificate of the authority that signed the relay's; None: insecure."""
+    operator: OperatorFiles | None
+    """None: insecure."""
 
-
-def find_ca(keys: Path) -> Path:
-    """Return the authority's certificate in a folder of keys: all keys, the relay's, or a client's.
-
-    Raises
-    ------
-    UserError
-        There is none.
-    """
-    for path in (keys / "ca.crt", keys / "relay" / "ca.crt", keys / "ca" / "ca.crt"):
-        if path.is_file():
-            return path
-    raise UserError(
-        f"there is no ca.crt in {keys}; give --keys a folder that `sheafalign keys init` made"
-    )
+    def connect(self) -> Control:
+        """Return a connection to the relay."""
+        return Control.at(self.relay, self.operator)
 
 
 def run_deployed(
@@ -60,14 +43,16 @@ def run_deployed(
         The run failed; the message and the exit code are those of the first error in the federation.
     """
     check_run_name(name := folder.path.resolve().name)
-    with tempfile.TemporaryDirectory(prefix="sheafalign-", ignore_cleanup_errors=True) as home:
-        link = SuperLink.at(deployment.relay, Path(home), deployment.ca)
-        run_id = submit(settings, folder, link, resume=resume, run_dir=name)
+    control = deployment.connect()
+    try:
+        run_id = submit(settings, folder, control, resume=resume, run_dir=name)
         try:
-            wait(run_id, folder, link, "the relay's superlink.log", most=_STATUS_SECONDS)
+            wait(run_id, folder, control, "the relay's superlink.log")
         except KeyboardInterrupt:
-            link.flwr("stop", run_id)
+            control.stop(run_id)
             raise
+    finally:
+        control.close()
     if not folder.summary.is_file():
         raise ElsewhereError(
             f"the run has completed; its folder is '{name}' among the runs of the relay's machine"

@@ -1,6 +1,5 @@
 """The metrics that there are, and what an evaluation measures."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from sheafalign_fl.config.registry import Registry
@@ -22,6 +21,7 @@ from sheafalign_fl.metrics.probe import ProbeMetric
 from sheafalign_fl.metrics.retrieval import RetrievalMetric
 from sheafalign_fl.metrics.transfer import TransferMetric
 
+_WHERE = "evaluation.metrics"
 _KINDS = (PairMetric, ClientMetric, FederationMetric)
 
 
@@ -81,7 +81,7 @@ def measured_metrics(settings: Settings, *, final: bool) -> dict[str, Metric]:
     ConfigError
         There is no such metric, or one needs embeddings outside the clients where edges are sealed.
     """
-    found = _metrics(settings)
+    found = {name: METRICS.resolve(name, _WHERE) for name in settings.evaluation.metrics}
     if settings.security.sealed and (
         leaving := [name for name, metric in found.items() if metric.leaves_client]
     ):
@@ -93,12 +93,6 @@ def measured_metrics(settings: Settings, *, final: bool) -> dict[str, Metric]:
     return {name: metric for name, metric in found.items() if final or metric.periodic}
 
 
-def needing_labels(settings: Settings) -> Sequence[str]:
-    """Return the names of the metrics of `settings` that are nothing without labels."""
-    return [name for name, metric in _metrics(settings).items() if metric.needs_labels]
-
-
-def _metrics(settings: Settings) -> dict[str, Metric]:
-    return {
-        name: METRICS.resolve(name, "evaluation.metrics") for name in settings.evaluation.metrics
-    }
+def needs_labels(name: str) -> bool:
+    """Return whether the metric that settings call `name` is nothing without labels."""
+    return METRICS.resolve(name, _WHERE).needs_labels

@@ -13,7 +13,9 @@ from sheafalign_fl.metrics.quality import Quality
 from sheafalign_fl.protocol.agreement import Agreement, Manifest
 from sheafalign_fl.protocol.rows import AbsenceRow, EdgeBytes
 from sheafalign_fl.protocol.topology import Topology
+from sheafalign_fl.protocol.verdict import WatchRow
 from sheafalign_fl.row import Row
+from sheafalign_fl.runs.faults import FaultFacts, find_faults
 from sheafalign_fl.runs.versions import versions
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -67,6 +69,8 @@ class Summary(Row):
     quality: Quality
     bytes: tuple[EdgeBytes, ...]
     absences: tuple[AbsenceRow, ...]
+    faults: tuple[FaultFacts, ...] = ()
+    """Which sensors or edges were at fault, as far as the clients' watches can tell."""
     weights_digest: dict[str, str]
     """Client -> SHA-256 of its final weights: equal runs have equal digests."""
 
@@ -80,6 +84,7 @@ def summarise(
     quality: Quality,
     edges: Sequence[EdgeBytes],
     absences: Sequence[AbsenceRow],
+    watched: Sequence[WatchRow],
     digests: Mapping[str, str],
     seconds: float,
     resumed: int,
@@ -111,6 +116,7 @@ def summarise(
         quality=quality,
         bytes=tuple(edges),
         absences=tuple(absences),
+        faults=find_faults(watched, [(edge.source, edge.target) for edge in topology.edges]),
         weights_digest=dict(digests),
     )
 

@@ -1,0 +1,68 @@
+"""The relay's SuperLink: `python -m sheafalign_fl.deploy.relay_process`, started by `relay`."""
+
+import argparse
+import asyncio
+import ssl
+from pathlib import Path
+
+from sheafalign_fl.deploy.keys import RelayKeys, load_relay_keys
+from sheafalign_fl.deploy.logs import log_to
+from sheafalign_fl.deploy.members import Members, is_local
+from sheafalign_fl.flower.gate import Doors, Gate
+from sheafalign_fl.flower.listening import Certificates, Port
+from sheafalign_fl.flower.node_keys import signature_check
+from sheafalign_fl.flower.superlink_process import nothing, serve, state_of, superlink_app
+
+_LOOK_SECONDS = 1.0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of this program's arguments."""
+    made = argparse.ArgumentParser(description=__doc__)
+    made.add_argument("--host", required=True)
+    made.add_argument("--port", required=True, type=int)
+    made.add_argument("--registered", required=True, type=Path, help="Where client -> node goes.")
+    made.add_argument("--keys", type=Path, help="The relay's keys; without: insecure.")
+    made.add_argument("--database", type=Path)
+    return made
+
+
+async def run(words: argparse.Namespace) -> None:
+    """Serve until told to end."""
+    keys = None if words.keys is None else load_relay_keys(words.keys)
+    app = superlink_app(simulation=False, node_keys=keys is not None, database=words.database)
+    if keys is None:
+        doors = Doors(is_local, lambda _: True)
+        await serve(app, Port(words.host, words.port, Gate(app, doors), None), nothing)
+    else:
+        members = Members(keys, state_of(app), words.registered)
+        doors = Doors(members.is_operator, signature_check(state_of(app)))
+        port = Port(words.host, words.port, Gate(app, doors), _certificates(keys))
+        watching: set[asyncio.Task[None]] = set()
+
+        async def prepare(tls: ssl.SSLContext | None) -> None:
+            members.refresh(tls)
+            watching.add(asyncio.create_task(_watch(members, tls)))
+
+        await serve(app, port, prepare)
+
+
+def _certificates(keys: RelayKeys) -> Certificates:
+    return Certificates(keys.certificate, keys.key, keys.ca)
+
+
+async def _watch(members: Members, tls: ssl.SSLContext | None) -> None:
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        members.try_refresh(tls)
+
+
+def main() -> None:
+    """Run the program."""
+    words = parser().parse_args()
+    log_to(words.registered.parent / "relay.log")
+    asyncio.run(run(words))
+
+
+if __name__ == "__main__":
+    main()
