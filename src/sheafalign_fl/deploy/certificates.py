@@ -10,14 +10,18 @@ from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 AUTHORITY_DAYS = 3650
 RELAY_DAYS = 825
 OPERATOR_DAYS = 825
+CLIENT_DAYS = 3650
 OPERATOR = "operator"
 """Organizational unit of an operator's certificate."""
+CLIENT = "client"
+"""Organizational unit of the certificate of a client's sealing key."""
 _CLOCKS = timedelta(hours=1)
 """Clocks of small machines are seldom right."""
 
@@ -80,6 +84,27 @@ class Authority:
             self._leaf(_name(name, OPERATOR), key, days), ExtendedKeyUsageOID.CLIENT_AUTH
         )
 
+    def sign_client(self, key: X25519PublicKey, name: str, days: int) -> x509.Certificate:
+        """Return a certificate that says that the client `name` has this sealing key."""
+        # A common name has 64 characters at most, a client's may have more.
+        subject = x509.Name(
+            [
+                x509.NameAttribute(NameOID.USER_ID, name),
+                x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, CLIENT),
+            ]
+        )
+        return self._leaf(subject, key, days).sign(self._key, SHA256())
+
+    def sign_again(self, old: x509.Certificate, days: int) -> x509.Certificate:
+        """Return a certificate that says what `old` says, from now on."""
+        key = old.public_key()
+        if not isinstance(key, ec.EllipticCurvePublicKey | X25519PublicKey):
+            raise TypeError("this authority signs no such key")
+        builder = _builder(old.subject, self.certificate.subject, key, days)
+        for extension in old.extensions:
+            builder = builder.add_extension(extension.value, critical=extension.critical)
+        return builder.sign(self._key, SHA256())
+
     def sign_revocations(self, serials: Sequence[int]) -> x509.CertificateRevocationList:
         """Return the list of the certificates that are taken back, by serial number."""
         now = datetime.now(UTC)
@@ -96,7 +121,7 @@ class Authority:
         return builder.sign(self._key, SHA256())
 
     def _leaf(
-        self, name: x509.Name, key: ec.EllipticCurvePublicKey, days: int
+        self, name: x509.Name, key: ec.EllipticCurvePublicKey | X25519PublicKey, days: int
     ) -> x509.CertificateBuilder:
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         return (
@@ -131,6 +156,16 @@ def operator_name(certificate: x509.Certificate, now: datetime) -> str | None:
     return str(names[0].value) if ExtendedKeyUsageOID.CLIENT_AUTH in usage else None
 
 
+def client_name(certificate: x509.Certificate) -> str | None:
+    """Return whose client's certificate this is; None if it is not one."""
+    subject = certificate.subject
+    units = subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
+    names = subject.get_attributes_for_oid(NameOID.USER_ID)
+    if [unit.value for unit in units] != [CLIENT] or len(names) != 1:
+        return None
+    return str(names[0].value)
+
+
 def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """Return the address that `host` is; None if it is a name."""
     try:
@@ -147,7 +182,10 @@ def _name(common: str, unit: str | None = None) -> x509.Name:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey, days: int
+    subject: x509.Name,
+    issuer: x509.Name,
+    public: ec.EllipticCurvePublicKey | X25519PublicKey,
+    days: int,
 ) -> x509.CertificateBuilder:
     start = datetime.now(UTC) - _CLOCKS
     return (

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 from sheafalign_fl.config.schema import is_client_name
 from sheafalign_fl.deploy.certificates import (
     AUTHORITY_DAYS,
+    CLIENT_DAYS,
     OPERATOR,
     OPERATOR_DAYS,
     RELAY_DAYS,
@@ -109,8 +110,9 @@ def _make(folder: Path, clients: Sequence[str], hosts: Sequence[str], days: int)
     write_file(folder / "relay" / "revoked.crl", none, private=False)
     write_operator(folder, authority, OPERATOR, min(days, OPERATOR_DAYS))
     seals = {name: X25519PrivateKey.generate() for name in clients}
-    for name in clients:
-        _write_client(folder, root, name, seals)
+    keys = {name: seal.public_key() for name, seal in seals.items()}
+    for name, seal in seals.items():
+        write_client(folder, authority, name, keys, CLIENT_DAYS, seal)
 
 
 def write_operator(folder: Path, authority: Authority, name: str, days: int) -> None:
@@ -124,20 +126,39 @@ def write_operator(folder: Path, authority: Authority, name: str, days: int) -> 
     write_file(own / "operator.key", pem(key), private=True)
 
 
-def _write_client(
-    folder: Path, root: bytes, name: str, seals: Mapping[str, X25519PrivateKey]
+def write_client(
+    folder: Path,
+    authority: Authority,
+    name: str,
+    peers: Mapping[str, X25519PublicKey],
+    days: int,
+    seal: X25519PrivateKey | None = None,
 ) -> None:
-    own = folder / "clients" / name
+    """Write the keys of the client `name` into the folder of all keys, and what the relay knows of it.
+
+    Parameters
+    ----------
+    peers
+        All clients' sealing keys, pinned; its own is left out.
+    days
+        How long the authority vouches for its sealing key.
+    seal
+        That key; default: a new one.
+    """
+    own, seal = folder / "clients" / name, seal or X25519PrivateKey.generate()
     node = ec.generate_private_key(ec.SECP384R1())
     public = node.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH) + b"\n"
-    peers = {peer: text(key.public_key()) for peer, key in seals.items() if peer != name}
-    pinned = json.dumps({"name": name, "peers": peers}, indent=1).encode()
+    pins = {peer: text(key) for peer, key in peers.items() if peer != name}
     private = node.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+    signed = authority.sign_client(seal.public_key(), name, days).public_bytes(Encoding.PEM)
+    root = authority.certificate.public_bytes(Encoding.PEM)
     write_file(own / "ca.crt", root, private=False)
     write_file(own / "node.key", private, private=True)
     write_file(own / "node.pub", public, private=False)
-    write_file(own / "seal.key", pem(seals[name]), private=True)
+    write_file(own / "seal.key", pem(seal), private=True)
+    pinned = json.dumps({"name": name, "peers": pins}, indent=1).encode()
     write_file(own / "peers.json", pinned, private=False)
+    write_file(folder / "relay" / "peers" / f"{name}.crt", signed, private=False)
     write_file(folder / "relay" / "clients" / f"{name}.pub", public, private=False)
 
 

@@ -5,9 +5,11 @@
     DIR/
       ca/        ca.crt, ca.key             the certificate authority; stays with whoever made the keys
       relay/     ca.crt, relay.crt, relay.key, clients/NAME.pub
+                 peers/NAME.crt             who has which sealing key, signed by the authority
                  revoked.crl                certificates that the authority has taken back
       operators/NAME/                       what lets its owner submit, list and stop runs:
                  ca.crt, operator.crt, operator.key
+      revoked/   what was taken back
       clients/NAME/                         what NAME's machine needs, and nothing else:
                  ca.crt                     to know the relay by
                  node.key, node.pub         Flower's SuperNode authentication (ECDSA P-384, OpenSSH)
@@ -34,8 +36,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_public_key,
 )
 
+from sheafalign_fl.deploy.peers import FILE, Peers
 from sheafalign_fl.errors import UserError
 from sheafalign_fl.flower.control import OperatorFiles
+
+SOON_DAYS = 30
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,12 @@ class RelayKeys:
     """Client -> its public node key."""
 
 
-def load_client_keys(folder: Path, name: str | None = None) -> ClientKeys:
+def load_client_keys(
+    folder: Path, name: str | None = None, state: Path | None = None
+) -> ClientKeys:
     """Return the keys in a client's own `folder`, or those of client `name` in the folder of all keys.
+
+    With the `state` folder of its node, peers are also those that the authority has named since.
 
     Raises
     ------
@@ -101,7 +110,7 @@ def load_client_keys(folder: Path, name: str | None = None) -> ClientKeys:
         raise UserError(f"{own / 'peers.json'} is damaged ({error}); copy it again") from None
     if name is not None and owner != name:
         raise UserError(f"the keys in {own} are those of client '{owner}', not of '{name}'")
-    seal = _private(own / "seal.key")
+    seal = read_private(own / "seal.key")
     try:
         seal_key = load_pem_private_key(seal, None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -109,7 +118,10 @@ def load_client_keys(folder: Path, name: str | None = None) -> ClientKeys:
     if not isinstance(seal_key, X25519PrivateKey):
         raise UserError(f"{own / 'seal.key'} is no X25519 private key; copy it again")
     _node_key(own / "node.key")
-    _certificate(own / "ca.crt")
+    authority = load_certificate(own / "ca.crt")
+    if state is not None:
+        peers = Peers(state / FILE, authority).keys(peers)
+        peers.pop(owner, None)
     return ClientKeys(owner, own, own / "ca.crt", own / "node.key", seal_key, peers)
 
 
@@ -122,7 +134,7 @@ def load_relay_keys(folder: Path) -> RelayKeys:
         Something is missing, readable by others, of the wrong kind, or expired.
     """
     own = (folder / "relay" if (folder / "relay").is_dir() else folder).resolve()
-    authority, certificate = _certificate(own / "ca.crt"), _certificate(own / "relay.crt")
+    authority, certificate = load_certificate(own / "ca.crt"), load_certificate(own / "relay.crt")
     try:
         certificate.verify_directly_issued_by(authority)
     except (InvalidSignature, ValueError, TypeError):
@@ -130,7 +142,7 @@ def load_relay_keys(folder: Path) -> RelayKeys:
             f"{own / 'relay.crt'} was not signed by {own / 'ca.crt'}; both come from one `keys init`"
         ) from None
     try:
-        key = load_pem_private_key(_private(own / "relay.key"), None)
+        key = load_pem_private_key(read_private(own / "relay.key"), None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise UserError(f"{own / 'relay.key'} is no private key; copy it again") from None
     if key.public_key() != certificate.public_key():
@@ -168,9 +180,9 @@ def load_operator_keys(folder: Path) -> OperatorFiles:
             f"{own} has no operator's keys (operator.crt, operator.key); they come with `sheafalign "
             "keys init`, in operators/operator, or `sheafalign keys add-operator`"
         )
-    _certificate(own / "ca.crt")
-    _certificate(own / "operator.crt")
-    _private(own / "operator.key")
+    load_certificate(own / "ca.crt")
+    load_certificate(own / "operator.crt")
+    read_private(own / "operator.key")
     return OperatorFiles(own / "ca.crt", own / "operator.crt", own / "operator.key")
 
 
@@ -180,15 +192,17 @@ def load_revoked(keys: RelayKeys) -> frozenset[int]:
     Raises
     ------
     UserError
-        The list is missing, damaged, or not signed by the authority.
+        The list is damaged, or not signed by the authority.
     """
+    if not keys.revoked.exists():  # keys that were made before there were such lists
+        return frozenset()
     try:
         found = x509.load_pem_x509_crl(_read(keys.revoked))
     except ValueError:
         raise UserError(
             f"{keys.revoked} is no list of revoked certificates; copy it again"
         ) from None
-    key = _certificate(keys.ca).public_key()
+    key = load_certificate(keys.ca).public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey) or not found.is_signature_valid(key):
         raise UserError(
             f"{keys.revoked} was not signed by {keys.ca}; both come from one `keys init`"
@@ -236,7 +250,7 @@ def _read(path: Path) -> bytes:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _private(path: Path) -> bytes:
+def read_private(path: Path) -> bytes:
     """Return the content of a private file; refuse one that others can read."""
     content = _read(path)
     if path.stat().st_mode & 0o077:
@@ -247,7 +261,7 @@ def _private(path: Path) -> bytes:
 
 
 def _node_key(path: Path) -> ec.EllipticCurvePrivateKey:
-    content = _private(path)
+    content = read_private(path)
     try:
         key = load_ssh_private_key(content, None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -257,7 +271,8 @@ def _node_key(path: Path) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def _certificate(path: Path) -> x509.Certificate:
+def load_certificate(path: Path) -> x509.Certificate:
+    """Return a certificate that holds now; `UserError` says what is wrong with it."""
     content = _read(path)
     try:
         certificate = x509.load_pem_x509_certificate(content)
@@ -266,10 +281,20 @@ def _certificate(path: Path) -> x509.Certificate:
     now = datetime.now(UTC)
     if certificate.not_valid_after_utc < now:
         raise UserError(
-            f"the certificate {path} expired on {certificate.not_valid_after_utc:%Y-%m-%d}; make new keys"
+            f"the certificate {path} expired on {certificate.not_valid_after_utc:%Y-%m-%d}; "
+            "see `sheafalign keys renew`"
         )
     if certificate.not_valid_before_utc > now:
         raise UserError(
             f"the certificate {path} is valid from {certificate.not_valid_before_utc:%Y-%m-%d} on; is the clock right?"
         )
     return certificate
+
+
+def expiry_warning(path: Path) -> str | None:
+    """Return that a certificate will expire soon; None if it will not."""
+    until = load_certificate(path).not_valid_after_utc
+    left = (until - datetime.now(UTC)).days
+    if left >= SOON_DAYS:
+        return None
+    return f"the certificate {path} expires in {left} days, on {until:%Y-%m-%d}; see `sheafalign keys renew`"

@@ -50,7 +50,10 @@ def run_simulation(settings: Settings, folder: RunFolder, *, resume: bool = Fals
         home = Path(name)
         environment = _environment(home)
         with guarded(environment[MARK]), _superlink(home, environment, folder) as control:
-            run_id = submit(settings, folder, control, resume=resume, simulation=_options(settings))
+            run_dir = str(folder.path.resolve())
+            run_id = submit(
+                settings, run_dir, control, resume=resume, simulation=_options(settings)
+            )
             wait(run_id, folder, control)
 
 

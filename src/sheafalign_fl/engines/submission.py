@@ -8,7 +8,7 @@ from pathlib import Path
 from sheafalign_fl.config import Settings, encode
 from sheafalign_fl.engines.app_folder import make_app_folder
 from sheafalign_fl.errors import RunError, SheafAlignError
-from sheafalign_fl.flower.control import Control, SuperLinkGoneError
+from sheafalign_fl.flower.control import Control, RunState, SuperLinkGoneError
 from sheafalign_fl.runs.folder import RunFolder
 
 _POLL_SECONDS = 0.2
@@ -20,11 +20,10 @@ _TOLERATED = 3
 
 def submit(
     settings: Settings,
-    folder: RunFolder,
+    run_dir: str,
     control: Control,
     *,
     resume: bool,
-    run_dir: str | None = None,
     simulation: Mapping[str, float] | None = None,
 ) -> str:
     """Submit a run and return Flower's id of it; raise `RunError` if Flower does not take it.
@@ -33,27 +32,25 @@ def submit(
     ----------
     settings
         What to run.
-    folder
-        Where the relay is to keep it.
+    run_dir
+        Where the run is kept: in a simulation the folder's path, on a relay its name there.
     control
         The SuperLink.
     resume
         Go on from the folder's last checkpoint.
-    run_dir
-        What the relay is told of the run folder; default: where it is on this machine.
     simulation
         Flower's settings of a simulation.
     """
     config: dict[str, bool | float | int | str] = {
         "config": encode(settings),
-        "run-dir": run_dir or str(folder.path.resolve()),
+        "run-dir": run_dir,
         "resume": resume,
     }
     with tempfile.TemporaryDirectory(prefix="sheafalign-") as name:
         return control.start(make_app_folder(Path(name) / "app"), config, simulation)
 
 
-def wait(run_id: str, folder: RunFolder, control: Control, log: str = "flower.log") -> None:
+def wait(run_id: str, folder: RunFolder, control: Control) -> None:
     """Wait until the run has ended; raise if it did not end well, by its own account and by Flower's."""
     state = control.run(run_id)
     asked, unanswered = time.monotonic(), 0
@@ -70,14 +67,17 @@ def wait(run_id: str, folder: RunFolder, control: Control, log: str = "flower.lo
             if unanswered >= _TOLERATED:
                 raise RunError(f"the SuperLink is gone: {error}") from None
             time.sleep(_ASK_SECONDS)
+    raise_failure(state, folder, "flower.log")
+
+
+def raise_failure(state: RunState, folder: RunFolder, log: str) -> None:
+    """Raise if a run did not end well, by Flower's account in `state` and by its folder's."""
     status = folder.status()
     if status["state"] == "failed":
         failure = SheafAlignError(status["reason"])
         failure.exit_code = int(status.get("exit_code", 1))
         raise failure
-    # The relay may be another machine, and so have the run folder that it wrote.
-    elsewhere = status["state"] == "new"
-    if state.status != "finished:completed" or not (elsewhere or status["state"] == "completed"):
+    if state.status != "finished:completed" or status["state"] != "completed":
         raise RunError(
             f"Flower says that the run is {state.status} ({state.details or 'no reason given'}); "
             f"see {log}"

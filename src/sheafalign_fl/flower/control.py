@@ -147,6 +147,29 @@ class Control:
         found = self._call(self._client.ListNodes, ListNodesRequest()).nodes_info
         return [(node.node_id, node.status, node.last_activated_at) for node in found]
 
+    def get(self, path: str, most: int) -> bytes:
+        """Return what the relay answers to a request of ours at `path`, at most `most` bytes of it.
+
+        Raises
+        ------
+        RunError
+            It is more, or there is nothing.
+        """
+        url = f"{self._client._base_url}{path}"
+        received = bytearray()
+        try:
+            with self._client._client.stream("GET", url) as response:
+                if response.is_error:
+                    response.read()
+                    raise self._refusal(response)
+                for part in response.iter_bytes():
+                    received += part
+                    if len(received) > most:
+                        raise RunError(f"{self._name} sends more than {most} bytes")
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from None
+        return bytes(received)
+
     def close(self) -> None:
         """Close the connection."""
         self._client.close()

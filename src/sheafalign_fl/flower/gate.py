@@ -26,6 +26,8 @@ CONTROL = frozenset(
     f"/v1/control/{name}".encode() for name in ("start-run", "stop-run", "list-runs", "list-nodes")
 )
 """All that an operator needs. Not: to register nodes, or to let the relay fetch code."""
+PEERS = "/v1/sheafalign/peers"
+"""Where a relay hands out what the authority has signed of clients."""
 _KIBI = 1024
 _STRANGER_BYTES = 64 * _KIBI
 _STRANGER_SECONDS = 10.0
@@ -53,10 +55,18 @@ class Doors:
     is_operator: Callable[[Scope], bool]
     is_node: Callable[[Mapping[bytes, bytes]], bool]
     """Whether a request's headers are signed with a registered key."""
+    operators_own: Callable[[Scope], bool]
+    """Whether a request is one that operators may make, beside those to Flower's APIs."""
+    nodes_own: Callable[[Scope], bool]
+    """The same of nodes."""
 
     def allowance(self, scope: Scope) -> Allowance | None:
         """Return what the caller of an HTTP request may send; None: nothing, it is refused."""
         path = scope["raw_path"]
+        if self.operators_own(scope):
+            return STRANGER if self.is_operator(scope) else None
+        if self.nodes_own(scope):
+            return STRANGER if self.is_node(dict(scope["headers"])) else None
         if scope["method"] != "POST" or scope["path"].encode() != path:
             return None
         if path in FLEET:

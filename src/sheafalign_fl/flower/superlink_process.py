@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from fastapi import FastAPI
+from flwr.app.user_config import UserConfig
 from flwr.common.constant import ISOLATION_MODE_SUBPROCESS, TRANSPORT_TYPE_GRPC_RERE
 from flwr.server.superlink.linkstate import LinkState
 from flwr.supercore.constant import FLWR_IN_MEMORY_DB_NAME
@@ -60,6 +61,12 @@ def state_of(app: FastAPI) -> LinkState:
     """Return what the SuperLink knows."""
     state: LinkState = app.state.linkstate_factory.state()
     return state
+
+
+def run_config(state: LinkState, run_id: int) -> UserConfig | None:
+    """Return what a run was submitted with; None if there is no such run."""
+    found = state.get_run_info(run_ids=[run_id])
+    return dict(found[0].override_config) if found else None
 
 
 async def serve(app: FastAPI, port: Port | None, prepare: Prepare) -> None:
