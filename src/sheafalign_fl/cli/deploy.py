@@ -237,7 +237,7 @@ def deployed_settings(
     """Return the settings of a deployed run: what the file leaves open is chosen so that nothing is lost or seen."""
     from sheafalign_fl.config import parse_settings
     from sheafalign_fl.config.load import read_content
-    from sheafalign_fl.config.schema import METRICS
+    from sheafalign_fl.config.schema import METRICS, OPEN_METRICS
 
     content = read_content(config, overrides)
     content["engine"] = "deployed"
@@ -247,9 +247,11 @@ def deployed_settings(
     content["security"].setdefault("sealed", not insecure)
     content["checkpoint"].setdefault("every", 1)
     if content["security"]["sealed"] is True and "metrics" not in content["evaluation"]:
-        content["evaluation"]["metrics"] = [metric for metric in METRICS if metric != "missing"]
+        kept = [metric for metric in METRICS if metric not in OPEN_METRICS]
+        content["evaluation"]["metrics"] = kept
         console.print(
-            "edges are sealed, so the metric 'missing', which the relay computes from embeddings, is left out"
+            f"edges are sealed, so the metric '{', '.join(OPEN_METRICS)}', which the relay computes from embeddings, "
+            "is left out"
         )
     return parse_settings(content, str(config))
 

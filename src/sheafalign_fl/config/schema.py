@@ -242,14 +242,19 @@ class TrainingSettings(_Settings):
     """Seconds that the relay waits for all clients to appear and to get ready."""
 
 
-Metric = Literal["retrieval", "transfer", "probe", "missing", "consistency"]
-METRICS: tuple[Metric, ...] = ("retrieval", "transfer", "probe", "missing", "consistency")
+METRICS = ("retrieval", "transfer", "probe", "missing", "consistency")
+"""The built-in ones; beside them there are those of the user's own, by a dotted path."""
+OPEN_METRICS = ("missing",)
+"""Those that need embeddings outside the clients, so that no run has them whose edges are sealed."""
 
 
 class EvaluationSettings(_Settings):
     """What is measured on held-out events, and how often (DESIGN section 5)."""
 
-    metrics: Annotated[tuple[Metric, ...], BeforeValidator(_tuple)] = METRICS
+    metrics: Annotated[
+        tuple[Annotated[str, Extension("metric", METRICS, on_relay=True)], ...],
+        BeforeValidator(_tuple),
+    ] = METRICS
     label: str | None = None
     """The label that transfer, probe, missing and mAP use; default: the source's first."""
     every: Annotated[int, Field(ge=0)] = 50
@@ -265,7 +270,7 @@ class EvaluationSettings(_Settings):
 
     @field_validator("metrics")
     @classmethod
-    def _distinct(cls, value: tuple[Metric, ...]) -> tuple[Metric, ...]:
+    def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(value)) != len(value):
             raise ValueError("a metric is named twice")
         return value
@@ -338,10 +343,11 @@ class Settings(_Settings):
 
     @model_validator(mode="after")
     def _nothing_goes_round_the_seal(self) -> Self:
-        if self.security.sealed and "missing" in self.evaluation.metrics:
+        leaving = [name for name in self.evaluation.metrics if name in OPEN_METRICS]
+        if self.security.sealed and leaving:
             raise ValueError(
-                "security.sealed: the metric 'missing' sends embeddings of held-out events to the relay, which is not "
-                "to read any; set evaluation.metrics without it, or security.sealed: false"
+                f"security.sealed: the metric '{leaving[0]}' sends embeddings of held-out events to the relay, which "
+                "is not to read any; set evaluation.metrics without it, or security.sealed: false"
             )
         return self
 

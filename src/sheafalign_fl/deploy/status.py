@@ -12,10 +12,10 @@ from rich.live import Live
 from sheafalign_fl.config import Settings
 from sheafalign_fl.engines.deployed import Deployment
 from sheafalign_fl.errors import UserError
+from sheafalign_fl.numbers import human_bytes
 from sheafalign_fl.protocol.topology import build_topology
 from sheafalign_fl.protocol.verdict import WatchRow
 from sheafalign_fl.report.content import Cells, Table
-from sheafalign_fl.report.numbers import human_bytes
 from sheafalign_fl.report.tables import rich_table
 from sheafalign_fl.runs.faults import FaultFacts, find_faults
 from sheafalign_fl.runs.folder import RunFolder, read_rows
