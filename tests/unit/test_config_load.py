@@ -173,6 +173,16 @@ def test_an_override_fills_a_section_that_is_empty(tmp_path: Path) -> None:
     assert (found.graph.dim, found.clients["a"].dim, found.clients["b"].dim) == (5, 3, 128)
 
 
+def test_an_override_reaches_into_lists(tmp_path: Path) -> None:
+    """`data check` prints clients as a list, and edges are one."""
+    edges = "graph: {topology: edges, edges: [{between: [a, b]}, {between: [b, c]}]}\n"
+    text = "clients: [a, b, c]\n" + edges
+    found = load(tmp_path, text, "clients.a.dim=32", "clients.c.missing=.5", "graph.edges.1.dim=3")
+    assert [client.dim for client in found.clients.values()] == [32, 128, 128]
+    assert found.clients["c"].missing == 0.5
+    assert [edge.dim for edge in found.graph.edges] == [None, 3]
+
+
 def test_overrides_apply_in_order_and_keep_the_rest(tmp_path: Path) -> None:
     text = "clients: {a: {dim: 4, missing: 0.5}, b: }\n"
     found = load(
@@ -196,13 +206,17 @@ def test_overrides_apply_in_order_and_keep_the_rest(tmp_path: Path) -> None:
         ("seed=[", "is not a YAML value"),
         ("seed=", "'seed'"),
         ("graph..dim=5", "unknown key"),
-        ("clients.a.dim=5", "'clients' is a value, not a section"),
+        ("clients.a=5", "'clients.a': must be a mapping of settings"),
+        ("seed.0=5", "'seed' is a value, not a section"),
+        ("evaluation.metrics.9=probe", "'9' is no item of a list of 1, counted from 0"),
+        ("evaluation.metrics.first=probe", "'first' is no item of a list of 1"),
     ],
 )
 def test_an_override_that_makes_no_sense_is_refused(
     override: str, message: str, tmp_path: Path
 ) -> None:
-    assert message in refusal(tmp_path, BASE + "seed: 1", override)
+    text = BASE + "seed: 1\nevaluation: {metrics: [retrieval]}"
+    assert message in refusal(tmp_path, text, override)
 
 
 def test_a_key_given_twice_inside_an_override_is_named(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from sheafalign_fl.benchmark.collect import collect, tuning_score
 from sheafalign_fl.benchmark.plan import CRITERION, MethodPlan, Plan, Point
 from sheafalign_fl.benchmark.results import Benchmark, Trial, Tuning, load_benchmark
 from sheafalign_fl.config import Settings, parse_settings, to_yaml
+from sheafalign_fl.config.reading import read_yaml
 from sheafalign_fl.errors import RunError, SheafAlignError
 from sheafalign_fl.run.folder import RunFolder, versions, write_atomically
 
@@ -212,11 +213,9 @@ def _run_one(settings_yaml: str, folder: str) -> str:
     """Start or go on with one run, in a worker; return why it failed, or nothing."""
     import shutil
 
-    import yaml
-
     from sheafalign_fl.run import launch
 
-    settings, path = parse_settings(yaml.safe_load(settings_yaml)), Path(folder)
+    settings, path = parse_settings(read_yaml(settings_yaml)), Path(folder)
     try:
         if RunFolder(path).config.is_file():
             launch.resume(path)

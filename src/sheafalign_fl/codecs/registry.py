@@ -1,6 +1,5 @@
 """Finding a codec by its name."""
 
-import difflib
 import re
 from functools import lru_cache
 
@@ -9,6 +8,7 @@ from sheafalign_fl.codecs.floats import BFloat16Codec, FloatCodec
 from sheafalign_fl.codecs.integers import IntegerCodec
 from sheafalign_fl.codecs.sign import SignCodec
 from sheafalign_fl.codecs.topk import TopKCodec
+from sheafalign_fl.config.mending import closest
 from sheafalign_fl.errors import ConfigError
 
 CODECS: dict[str, Codec] = {
@@ -35,9 +35,11 @@ def codec(name: str) -> Codec:
         return CODECS[name]
     if (match := _TOP.fullmatch(name)) and int(match[1]) <= _MOST_KEPT:
         return TopKCodec(int(match[1]))
-    close = difflib.get_close_matches(name, [*CODECS, "top-16"], n=1)
+    # top-K is meant by what begins so, and by nothing else: fp16 is no top-16.
+    known = [*CODECS, "top-16"] if name.lower().startswith("top") else list(CODECS)
+    close = closest(name, known)
     hint = (
-        f"did you mean '{close[0]}'?"
+        f"did you mean '{close}'?"
         if close
         else f"known: {', '.join(CODECS)}, top-K (such as top-16)"
     )

@@ -174,15 +174,18 @@ def _known_modality(modality: str, info: SourceInfo, where: str) -> str:
 
 def _complete(options: Mapping[str, Any], info: SourceInfo) -> dict[str, Any]:
     known = {option.name: option for option in info.options}
+    chosen = {name: option.default for name, option in known.items()} | dict(options)
     for name, value in options.items():
         if name not in known:
             raise ConfigError(
                 f"data.options: '{info.name}' has no option '{name}'; {_suggest(name, list(known))}"
             )
         kinds = _KINDS[known[name].kind]
+        if isinstance(value, float) and value.is_integer() and float not in kinds:
+            value = chosen[name] = int(value)  # noqa: PLW2901 - 1e3 of code is a whole number
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             raise ConfigError(f"data.options.{name}: must be {known[name].kind}, not {value!r}")
-    return {name: option.default for name, option in known.items()} | dict(options)
+    return chosen
 
 
 def _stamp(options: Mapping[str, Any]) -> list[tuple[str, int, int, int]]:

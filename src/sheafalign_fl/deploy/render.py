@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
+from sheafalign_fl.config.reading import write_yaml
 from sheafalign_fl.errors import UserError
 from sheafalign_fl.run.folder import write_atomically
 
@@ -71,7 +70,7 @@ def render(folder: Path, clients: Sequence[str], relay: str) -> list[Path]:
             what="relay",
             command=_RELAY.format(host="0.0.0.0", port=port, state=f"{state}/relay"),  # noqa: S104
         ),
-        "compose.yaml": yaml.safe_dump(_compose(clients, port), sort_keys=False),
+        "compose.yaml": write_yaml(_compose(clients, port)),
         "Dockerfile": _DOCKERFILE,
     }
     for client in clients:

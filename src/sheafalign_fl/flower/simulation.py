@@ -9,17 +9,25 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sheafalign_fl.config import Settings
-from sheafalign_fl.flower.guardian import MARK, guarded
+from sheafalign_fl.errors import SheafAlignError
+from sheafalign_fl.flower.guardian import MARK, commands, guarded
 from sheafalign_fl.flower.inprocess import worker_count
+from sheafalign_fl.flower.sockets import socket_folder
 from sheafalign_fl.flower.submission import submit, wait
 from sheafalign_fl.flower.superlink import SuperLink, flower_environment, free_port, start_superlink
 from sheafalign_fl.run.folder import RunFolder
+
+_LOG = "superlink.log"
+_PROGRAM = "flwr-simulation"
+_LOOK_SECONDS = 2.0
+"""Looking at all processes takes some hundredths of a second."""
 
 
 def run_simulation(settings: Settings, folder: RunFolder, *, resume: bool = False) -> None:
@@ -39,16 +47,38 @@ def run_simulation(settings: Settings, folder: RunFolder, *, resume: bool = Fals
     SheafAlignError
         The run failed; the message and the exit code are those of the first error in the federation.
     """
-    with tempfile.TemporaryDirectory(prefix="sheafalign-", ignore_cleanup_errors=True) as name:
+    temporary = tempfile.TemporaryDirectory(prefix="sheafalign-", ignore_cleanup_errors=True)
+    with temporary as name, socket_folder() as sockets:
         home = Path(name)
-        environment = _environment(home)
-        with guarded(environment[MARK]), _superlink(home, environment, folder) as address:
+        environment = _environment(home, sockets)
+        mark = environment[MARK]
+        with guarded(mark, home, sockets), _superlink(home, environment, folder) as address:
             link = SuperLink.at(address, home, None, environment)
             run_id = submit(settings, folder, link, resume=resume, options=_options(settings))
-            wait(run_id, folder, link)
+            try:
+                wait(run_id, folder, link, ended=_Ended(mark))
+            except SheafAlignError:
+                with suppress(OSError):  # what Ray said went to the SuperLink, not to its log
+                    link.append_log(run_id, home / _LOG)
+                raise
 
 
-def _environment(home: Path) -> dict[str, str]:
+class _Ended:
+    """Says when the process that simulates has ended: Flower is asked for what became of it then."""
+
+    def __init__(self, mark: str) -> None:
+        self._mark, self._seen, self._looked = mark, False, 0.0
+
+    def __call__(self) -> bool:
+        if time.monotonic() - self._looked < _LOOK_SECONDS:
+            return False
+        self._looked = time.monotonic()
+        there = any(_PROGRAM in words for words in commands(self._mark))
+        self._seen |= there
+        return self._seen and not there
+
+
+def _environment(home: Path, sockets: Path) -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     # The user's own encoders and data sets are importable in every worker from wherever they are here.
     own_code = os.pathsep.join(
@@ -57,7 +87,7 @@ def _environment(home: Path) -> dict[str, str]:
     return flower_environment(environment) | {
         MARK: uuid.uuid4().hex,
         "FLWR_HOME": str(home / "flwr"),
-        "RAY_TMPDIR": str(home / "ray"),
+        "RAY_TMPDIR": str(sockets),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "PYTHONPATH": own_code,
@@ -69,8 +99,7 @@ def _superlink(home: Path, environment: dict[str, str], folder: RunFolder) -> It
     """Start a private SuperLink and yield its address; its log is kept in the run folder."""
     port = free_port()
     (home / "flwr").mkdir()
-    (home / "ray").mkdir()
-    log = home / "superlink.log"
+    log = home / _LOG
     command = ["flower-superlink", "--insecure", "--simulation", "--isolation", "subprocess"]
     command += [
         "--host",

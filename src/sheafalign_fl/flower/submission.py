@@ -5,6 +5,7 @@
 
 import json
 import time
+from collections.abc import Callable
 
 from sheafalign_fl.config import Settings, encode
 from sheafalign_fl.errors import RunError, SheafAlignError
@@ -45,18 +46,24 @@ def submit(
 
 
 def wait(
-    run_id: str, folder: RunFolder, link: SuperLink, log: str = "flower.log", most: float = 30.0
+    run_id: str,
+    folder: RunFolder,
+    link: SuperLink,
+    log: str = "flower.log",
+    most: float = 30.0,
+    ended: Callable[[], bool] = lambda: False,
 ) -> None:
     """Wait until the run has ended; raise if it did not end well, by its own account and by Flower's.
 
-    Flower is asked every `most` seconds at least, in case the run's end does not come to the run folder.
+    Flower is asked every `most` seconds at least, in case the run's end does not come to the run folder, and at once
+    when `ended` says that whatever runs it has.
     """
     checked = time.monotonic()
     flower, details, unanswered = "", "", 0
     while not flower.startswith("finished"):
         time.sleep(_POLL_SECONDS)
         pause = {"new": _NEW_SECONDS, "running": most}.get(folder.status()["state"], 0.0)
-        if time.monotonic() - checked < pause:
+        if time.monotonic() - checked < pause and not ended():
             continue
         try:
             flower, details = flower_status(run_id, link)
@@ -87,4 +94,5 @@ def flower_status(run_id: str, link: SuperLink) -> tuple[str, str]:
     runs = answer.get("runs", [])
     if not runs:
         raise RunError(f"the SuperLink is gone: {str(answer.get('error-message'))[-300:]}")
-    return str(runs[0]["status"]), str(runs[0].get("details", ""))
+    reason = " ".join(str(runs[0].get("status-details", "")).split())
+    return str(runs[0]["status"]), "" if reason in ("", "N/A") else reason

@@ -50,20 +50,28 @@ class SuperLink:
 
     def flwr(self, *words: str, options: tuple[str, ...] = ()) -> dict[str, Any]:
         """Run ``flwr WORDS CONNECTION OPTIONS --format json`` and return its answer."""
-        command = [program("flwr"), *words, _CONNECTION, *options, "--format", "json"]
-        done = subprocess.run(
-            command,
+        done = self._run(*words, _CONNECTION, *options, "--format", "json")
+        found = _json_in(done.stdout)
+        return found or {
+            "success": False,
+            "error-message": " ".join((done.stdout + done.stderr).split())[-500:],
+        }
+
+    def append_log(self, run_id: str, path: Path) -> None:
+        """Append to `path` what the processes of a run printed, which they send to the SuperLink."""
+        done = self._run("log", run_id, _CONNECTION, "--show")
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"\n---- what run {run_id} printed ----\n{done.stdout}{done.stderr}")
+
+    def _run(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [program("flwr"), *words],
             env=dict(self.environment),
             cwd=self.home,
             capture_output=True,
             text=True,
             check=False,
         )
-        found = _json_in(done.stdout)
-        return found or {
-            "success": False,
-            "error-message": " ".join((done.stdout + done.stderr).split())[-500:],
-        }
 
 
 def start_superlink(

@@ -1,10 +1,10 @@
 """What `sheafalign check`, `sheafalign encoders` and `sheafalign data` print."""
 
-import yaml
 from rich.console import Console
 from rich.text import Text
 
 from sheafalign_fl.check import Checked
+from sheafalign_fl.config.reading import write_yaml
 from sheafalign_fl.data.base import SPLITS
 from sheafalign_fl.data.description import SourceInfo
 from sheafalign_fl.data.inspection import Inspection, label_counts
@@ -153,7 +153,7 @@ def _suggested(inspection: Inspection) -> str:
         "data": {"source": inspection.source, "options": dict(inspection.options)},
         "clients": list(inspection.modalities),
     }
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    return write_yaml(content)
 
 
 def print_sources(console: Console) -> None:

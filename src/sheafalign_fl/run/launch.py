@@ -12,6 +12,7 @@ from sheafalign_fl.errors import SheafAlignError, UserError
 from sheafalign_fl.flower.deployed import Deployment, ElsewhereError, run_deployed
 from sheafalign_fl.flower.inprocess import check_resources, run_inprocess
 from sheafalign_fl.flower.simulation import run_simulation
+from sheafalign_fl.flower.sockets import check_sockets
 from sheafalign_fl.joint import run_pooled
 from sheafalign_fl.report import write_report
 from sheafalign_fl.run.folder import RunFolder
@@ -75,6 +76,8 @@ def _check(settings: Settings, deployment: Deployment | None) -> None:
             "security.sealed needs clients with keys, so it needs a relay; give --relay HOST:PORT"
         )
     check_resources(settings)
+    if settings.engine == "flower":
+        check_sockets()
     check(settings)
 
 

@@ -1,0 +1,76 @@
+"""A private folder whose path is short enough for the unix sockets that Ray makes in it.
+
+A socket's path has at most 107 bytes (103 on macOS), and Ray takes some 70 of them below its folder. TMPDIR is longer
+than what is left on every Mac and in most jobs of a cluster, and a folder on a network's disk may take no sockets.
+"""
+
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sheafalign_fl.errors import UserError
+
+_BELOW = "ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.0"
+"""The longest socket that Ray makes below its folder; 4194304 is the largest process id of Linux."""
+_PREFIX = "sf-"
+_SHORTEST = Path("/tmp")  # noqa: S108 - what is made in it is private to this user
+
+
+@contextmanager
+def socket_folder() -> Iterator[Path]:
+    """Yield a new folder for Ray's sockets that only this user can enter; it is removed at the end.
+
+    Looked for in RAY_TMPDIR, the folder for temporary files, /tmp, /var/tmp and XDG_RUNTIME_DIR.
+
+    Raises
+    ------
+    UserError
+        None of them takes such sockets; says why.
+    """
+    refused = []
+    for parent in _parents():
+        try:
+            made = tempfile.TemporaryDirectory(
+                prefix=_PREFIX, dir=parent, ignore_cleanup_errors=True
+            )
+        except OSError as error:
+            refused.append(f"{parent} ({error.strerror})")
+            continue
+        with made as name:
+            if (problem := _problem(Path(name))) is None:
+                yield Path(name)
+                return
+            refused.append(f"{parent} ({problem})")
+    raise UserError(
+        f"Ray needs a folder for its sockets, and none of these will do: {', '.join(refused)}; "
+        "set RAY_TMPDIR to a folder of yours on a local disk with a path of a few letters, "
+        "or take engine: inprocess, which needs no sockets"
+    )
+
+
+def check_sockets() -> None:
+    """Raise `UserError` if there is no folder for Ray's sockets."""
+    with socket_folder():
+        pass
+
+
+def _parents() -> list[Path]:
+    named = (os.environ.get("RAY_TMPDIR"), tempfile.gettempdir())
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    found = [Path(name).absolute() for name in named if name] + [_SHORTEST, Path("/var/tmp")]  # noqa: S108
+    return list(dict.fromkeys([*found, *([Path(runtime)] if runtime else [])]))
+
+
+def _problem(folder: Path) -> str | None:
+    """Return why no socket with a path as long as Ray's can be made in `folder`, or None."""
+    path = folder / ("s" * len(_BELOW))
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.bind(str(path))
+        path.unlink()
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
