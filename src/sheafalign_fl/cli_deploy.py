@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from sheafalign_fl.deploy.address import Address, parse_host
 from sheafalign_fl.errors import RunError, UserError
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ Insecure = Annotated[
     bool, typer.Option("--insecure", help="No TLS, no node keys: for trials on one machine.")
 ]
 RelayAddress = Annotated[
-    str, typer.Option("--relay", help="Where the relay is.", metavar="HOST:PORT")
+    str,
+    typer.Option("--relay", help="Where the relay is, such as 10.0.0.1:9092.", metavar="HOST:PORT"),
 ]
 
 
@@ -75,7 +77,7 @@ def keys_init(
     names = (
         clients.split(",") if clients is not None else list(load_settings(config or Path()).clients)
     )
-    init_keys(folder, names, host or [], days)
+    init_keys(folder, names, [parse_host(name) for name in host or []], days)
     typer.echo(f"relay: copy {folder / 'relay'} to its machine")
     for name in names:
         typer.echo(f"client {name}: copy {folder / 'clients' / name} to its machine")
@@ -84,7 +86,9 @@ def keys_init(
 
 def relay(
     keys: Keys = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on, such as 10.0.0.1 or ::1; 0.0.0.0 for all.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 9092,
     state: Annotated[
         Path, typer.Option(help="Folder for logs and what the relay has to remember.")
@@ -105,8 +109,9 @@ def relay(
     from sheafalign_fl.flower.relay import relay as run_relay
 
     _choose(keys, insecure=insecure)
+    address = Address(parse_host(host), port)
     settings = RelaySettings(
-        host, port, None if keys is None else load_relay_keys(keys), state.resolve(), database
+        address, None if keys is None else load_relay_keys(keys), state.resolve(), database
     )
     if show:
         typer.echo(shlex.join(settings.command()))
@@ -114,7 +119,7 @@ def relay(
     log_to(state / "relay.log")
     with run_relay(settings) as process:
         clients = "any client" if settings.keys is None else ", ".join(settings.keys.clients)
-        typer.echo(f"relay at {host}:{port} is ready for {clients}")
+        typer.echo(f"relay at {address} is ready for {clients}")
         code = process.wait()
     raise RunError(f"flower-superlink ended with {code}; see {state / 'superlink.log'}")
 
@@ -149,14 +154,14 @@ def node(
     from sheafalign_fl.flower.resident import NodeSettings, ResidentNode
 
     _choose(keys, insecure=insecure)
-    _check_address(relay)
+    address = str(Address.parse(relay))
     if data is not None and not data.exists():
         raise UserError(f"--data {data}: there is no such folder or file")
     folder = state or HOME / "nodes" / client
     own = None if keys is None else load_client_keys(keys, client)
     credentials = None if own is None else Credentials(own.ca, own.load_node_key(), own.node_key)
     settings = NodeSettings(
-        client, relay, credentials, folder, data, own.folder if own else None, unsealed, patience
+        client, address, credentials, folder, data, own.folder if own else None, unsealed, patience
     )
     if plain:
         typer.echo(shlex.join(settings.plain_command()))
@@ -208,8 +213,8 @@ def deploy_render(
     from sheafalign_fl.config import load_settings
     from sheafalign_fl.deploy.render import render
 
-    _check_address(relay)
-    for path in render(folder, list(load_settings(config).clients), relay):
+    address = Address.parse(relay)
+    for path in render(folder, list(load_settings(config).clients), address):
         typer.echo(str(path))
 
 
@@ -221,9 +226,9 @@ def deployment(relay: str | None, keys: Path | None, *, insecure: bool) -> "Depl
         if keys is not None or insecure:
             raise UserError("--keys and --insecure are for --relay HOST:PORT")
         return None
-    _check_address(relay)
+    address = str(Address.parse(relay))
     _choose(keys, insecure=insecure)
-    return Deployment(relay, None if keys is None else find_ca(keys))
+    return Deployment(address, None if keys is None else find_ca(keys))
 
 
 def deployed_settings(
@@ -256,12 +261,6 @@ def _choose(keys: Path | None, *, insecure: bool) -> None:
         )
     if keys is not None and insecure:
         raise UserError("--keys and --insecure exclude each other")
-
-
-def _check_address(address: str) -> None:
-    host, separator, port = address.rpartition(":")
-    if not separator or not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise UserError(f"--relay {address}: write it as HOST:PORT, such as 10.0.0.1:9092")
 
 
 def _end_with(stop: Callable[[], None]) -> None:

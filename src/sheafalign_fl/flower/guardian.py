@@ -22,7 +22,10 @@ _TERMINATION_SECONDS = 10.0
 
 @contextmanager
 def guarded(mark: str, *folders: Path) -> Iterator[None]:
-    """Have all processes with `mark` ended when the block ends or this process dies, and the run's `folders` removed."""
+    """Have all processes with `mark` ended when the block ends or this process dies.
+
+    The run's temporary `folders` are removed then.
+    """
     guardian = subprocess.Popen(
         [sys.executable, "-m", "sheafalign_fl.flower.guardian", mark, *map(str, folders)],
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,

@@ -6,32 +6,31 @@ disks.
 """
 
 import logging
-import socket
 import subprocess
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sheafalign_fl.deploy.address import Address
 from sheafalign_fl.deploy.keys import RelayKeys
 from sheafalign_fl.deploy.registry import VARIABLE, save_registered
-from sheafalign_fl.errors import RunError, UserError
+from sheafalign_fl.errors import RunError
 from sheafalign_fl.flower.guardian import MARK, guarded
 from sheafalign_fl.flower.superlink import SuperLink, flower_environment, start_superlink
 
 _log = logging.getLogger("sheafalign.relay")
 _AT_ONCE = 4
-_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - recognised, never chosen
 
 
 @dataclass(frozen=True)
 class RelaySettings:
     """What a relay is started with."""
 
-    host: str
-    port: int
+    address: Address
+    """Where it listens."""
     keys: RelayKeys | None
     """None: insecure."""
     state_dir: Path
@@ -43,9 +42,9 @@ class RelaySettings:
         words = [
             "flower-superlink",
             "--host",
-            self.host,
+            self.address.host,
             "--port",
-            str(self.port),
+            str(self.address.port),
             "--isolation",
             "subprocess",
         ]
@@ -70,21 +69,22 @@ def relay(settings: RelaySettings) -> Iterator[subprocess.Popen[bytes]]:
     RunError
         flower-superlink does not start, or does not take a key.
     """
-    _check_port(settings.host, settings.port)
+    settings.address.check_free()
     state = settings.state_dir
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     registered, log = state / "registered.json", state / "superlink.log"
     registered.unlink(missing_ok=True)
-    environment = flower_environment() | {MARK: uuid.uuid4().hex, "FLWR_HOME": str(state / "flwr")}
+    here = settings.address.reachable()
+    environment = flower_environment(None, here.host) | {
+        MARK: uuid.uuid4().hex,
+        "FLWR_HOME": str(state / "flwr"),
+    }
     if settings.keys is not None:
         environment[VARIABLE] = str(registered)
     with guarded(environment[MARK]):
-        host = "127.0.0.1" if settings.host in _EVERYWHERE else settings.host
-        process = start_superlink(settings.command(), host, settings.port, environment, log)
+        process = start_superlink(settings.command(), here, environment, log)
         if settings.keys is not None:
-            link = SuperLink.at(
-                f"{host}:{settings.port}", state / "control", settings.keys.ca, environment
-            )
+            link = SuperLink.at(str(here), state / "control", settings.keys.ca, environment)
             save_registered(registered, _register(settings.keys, link))
         yield process
 
@@ -105,15 +105,3 @@ def _register_one(client: str, keys: RelayKeys, link: SuperLink) -> int:
         told = " ".join(str(answer.get("error-message")).split())[-300:]
         raise RunError(f"the key of client '{client}' was not registered: {told}")
     return int(answer["node-id"])
-
-
-def _check_port(host: str, port: int) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with closing(socket.socket(family)) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise UserError(
-                f"the relay cannot listen on {host}:{port}: {error.strerror}; give another --port"
-            ) from None

@@ -6,17 +6,18 @@ believes the run's status and not an exit code, and ends every process that the 
 """
 
 import os
-import shutil
+import re
 import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from sheafalign_fl.config import Settings
-from sheafalign_fl.errors import SheafAlignError
+from sheafalign_fl.deploy.address import Address
+from sheafalign_fl.errors import RunError, SheafAlignError
 from sheafalign_fl.flower.guardian import MARK, commands, guarded
 from sheafalign_fl.flower.inprocess import worker_count
 from sheafalign_fl.flower.sockets import socket_folder
@@ -24,7 +25,9 @@ from sheafalign_fl.flower.submission import submit, wait
 from sheafalign_fl.flower.superlink import SuperLink, flower_environment, free_port, start_superlink
 from sheafalign_fl.run.folder import RunFolder
 
-_LOG = "superlink.log"
+_LOG = "flower.log"
+_RAISED = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception): .+$", re.MULTILINE)
+"""The last line of a traceback; the first of several is what the others followed from."""
 _PROGRAM = "flwr-simulation"
 _LOOK_SECONDS = 2.0
 """Looking at all processes takes some hundredths of a second."""
@@ -57,10 +60,18 @@ def run_simulation(settings: Settings, folder: RunFolder, *, resume: bool = Fals
             run_id = submit(settings, folder, link, resume=resume, options=_options(settings))
             try:
                 wait(run_id, folder, link, ended=_Ended(mark))
-            except SheafAlignError:
-                with suppress(OSError):  # what Ray said went to the SuperLink, not to its log
-                    link.append_log(run_id, home / _LOG)
-                raise
+            except SheafAlignError as error:
+                printed = link.printed(run_id)  # what Ray said went to the SuperLink alone
+                with (folder.path / _LOG).open("a", encoding="utf-8") as log:
+                    log.write(f"\n---- what the run printed ----\n{printed}")
+                raise _with_cause(error, printed, folder) from None
+
+
+def _with_cause(error: SheafAlignError, printed: str, folder: RunFolder) -> SheafAlignError:
+    """Return `error`, with what raised it, if the run itself did not come to say so."""
+    if folder.status()["state"] == "failed" or not (causes := _RAISED.findall(printed)):
+        return error
+    return RunError(f"{error}: {causes[0]}")
 
 
 class _Ended:
@@ -97,23 +108,18 @@ def _environment(home: Path, sockets: Path) -> dict[str, str]:
 @contextmanager
 def _superlink(home: Path, environment: dict[str, str], folder: RunFolder) -> Iterator[str]:
     """Start a private SuperLink and yield its address; its log is kept in the run folder."""
-    port = free_port()
+    address = Address("127.0.0.1", free_port())
     (home / "flwr").mkdir()
-    log = home / _LOG
     command = ["flower-superlink", "--insecure", "--simulation", "--isolation", "subprocess"]
     command += [
         "--host",
-        "127.0.0.1",
+        address.host,
         "--port",
-        str(port),
+        str(address.port),
         "--disable-runtime-dependency-installation",
     ]
-    try:
-        start_superlink(command, "127.0.0.1", port, environment, log)
-        yield f"127.0.0.1:{port}"
-    finally:
-        if log.exists():
-            shutil.copy(log, folder.path / "flower.log")
+    start_superlink(command, address, environment, folder.path / _LOG, home)
+    yield str(address)
 
 
 def _options(settings: Settings) -> tuple[str, ...]:

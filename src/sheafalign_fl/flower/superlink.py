@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sheafalign_fl.deploy.address import Address
 from sheafalign_fl.errors import RunError
+from sheafalign_fl.flower.proxies import direct_environment, proxy_told
 
 _CONNECTION = "relay"
 _STARTUP_SECONDS = 60.0
@@ -26,6 +28,8 @@ class SuperLink:
     home: Path
     """Flower's home (FLWR_HOME), which holds the connection."""
     environment: Mapping[str, str]
+    proxy: str = ""
+    """What an error should say of the proxy that it is asked through."""
 
     @classmethod
     def at(
@@ -46,22 +50,23 @@ class SuperLink:
             f'[superlink]\ndefault = "{_CONNECTION}"\n\n[superlink.{_CONNECTION}]\naddress = "{address}"\n{trust}\n',
             encoding="utf-8",
         )
-        return cls(home, {**flower_environment(environment), "FLWR_HOME": str(flower)})
+        told = proxy_told(Address.parse(address).host, secure=ca is not None)
+        return cls(home, {**flower_environment(environment), "FLWR_HOME": str(flower)}, told)
 
     def flwr(self, *words: str, options: tuple[str, ...] = ()) -> dict[str, Any]:
         """Run ``flwr WORDS CONNECTION OPTIONS --format json`` and return its answer."""
         done = self._run(*words, _CONNECTION, *options, "--format", "json")
         found = _json_in(done.stdout)
-        return found or {
-            "success": False,
-            "error-message": " ".join((done.stdout + done.stderr).split())[-500:],
-        }
+        if not found:
+            found = {"success": False, "error-message": (done.stdout + done.stderr)[-500:]}
+        if not found.get("success"):
+            found["error-message"] = f"{found.get('error-message')}{self.proxy}"
+        return found
 
-    def append_log(self, run_id: str, path: Path) -> None:
-        """Append to `path` what the processes of a run printed, which they send to the SuperLink."""
+    def printed(self, run_id: str) -> str:
+        """Return what the processes of a run printed, which they send to the SuperLink."""
         done = self._run("log", run_id, _CONNECTION, "--show")
-        with path.open("a", encoding="utf-8") as file:
-            file.write(f"\n---- what run {run_id} printed ----\n{done.stdout}{done.stderr}")
+        return done.stdout + done.stderr
 
     def _run(self, *words: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
@@ -75,22 +80,26 @@ class SuperLink:
 
 
 def start_superlink(
-    command: Sequence[str], host: str, port: int, environment: Mapping[str, str], log: Path
+    command: Sequence[str],
+    address: Address,
+    environment: Mapping[str, str],
+    log: Path,
+    home: Path | None = None,
 ) -> "subprocess.Popen[bytes]":
-    """Start `command`, a flower-superlink that listens on `port`, and wait until it does.
+    """Start `command`, a flower-superlink, and wait until it listens.
 
     Parameters
     ----------
     command
         The program's name and its arguments.
-    host
+    address
         Where this machine reaches it.
-    port
-        Where it listens.
     environment
         Its whole environment.
     log
-        File for all that it prints, appended; it works in that file's folder.
+        File for all that it prints, appended.
+    home
+        The folder that it works in; default: that of `log`.
 
     Raises
     ------
@@ -99,23 +108,24 @@ def start_superlink(
     """
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [program(command[0]), *command[1:]], env=dict(environment), cwd=log.parent, stdin=subprocess.DEVNULL,
-            stdout=output, stderr=output, start_new_session=True,
+            [program(command[0]), *command[1:]], env=dict(environment), cwd=home or log.parent,
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
     limit = time.monotonic() + _STARTUP_SECONDS
     while process.poll() is None and time.monotonic() < limit:
-        with socket.socket() as probe:
-            probe.settimeout(1.0)
-            if probe.connect_ex((host, port)) == 0:
-                return process
+        if address.answers():
+            return process
         time.sleep(_POLL_SECONDS)
     tail = " ".join(log.read_text(errors="replace").split())[-500:]
     raise RunError(f"flower-superlink did not start: {tail}")
 
 
-def flower_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return an environment for Flower's programs: quiet, without downloads, and with this interpreter's programs."""
-    base = dict(os.environ if environment is None else environment)
+def flower_environment(environment: Mapping[str, str] | None = None, *hosts: str) -> dict[str, str]:
+    """Return an environment for Flower's programs: quiet, without downloads, with this interpreter's programs.
+
+    This machine and `hosts` are reached without a proxy.
+    """
+    base = direct_environment(os.environ if environment is None else environment, *hosts)
     return base | {
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
