@@ -379,8 +379,17 @@ def _terminate(*_: object) -> NoReturn:
 def main() -> None:
     """Run the command line: one clear line and an exit code for every error that is foreseen."""
     signal.signal(signal.SIGTERM, _terminate)
-    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    _log_to_terminal()
     _exit(app)
+
+
+def _log_to_terminal() -> None:
+    from sheafalign_fl.progress import TerminalLog
+
+    handler = TerminalLog(logging.WARNING)
+    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    logging.getLogger().addHandler(handler)
+    logging.captureWarnings(capture=True)
 
 
 def _exit(command: Callable[[], object]) -> None:

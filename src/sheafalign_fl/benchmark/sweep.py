@@ -200,12 +200,14 @@ def _problem(future: "Future[str]") -> str:
 
 
 def _begin() -> None:
-    """Prepare a worker: quiet, one thread for everything."""
+    """Prepare a worker: nothing on the terminal, one thread for everything."""
     import logging
 
     from sheafalign_fl.threads import limit_threads
 
-    logging.getLogger("sheafalign").setLevel(logging.ERROR)
+    # The bar of the sweep is on the same terminal; what a run logs is in its run.log.
+    logging.getLogger().addHandler(logging.NullHandler())
+    logging.captureWarnings(capture=True)
     limit_threads(1)
 
 
