@@ -69,7 +69,7 @@ class Address:
             found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
         except socket.gaierror as error:
             raise self._unfit(error, "--host") from None
-        foreign = [error for place in found if (error := self._bind(*place)) is not None]
+        foreign = [unfit for place in found if (unfit := self._bind(*place)) is not None]
         if len(foreign) == len(found):  # one will do: a name may have an address of IPv6 in vain
             raise self._unfit(foreign[0], "--host")
 
