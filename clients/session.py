@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sheafalign_fl.errors import RunError
-from sheafalign_fl.run.folder import RunFolder, write_atomically
+from sheafalign_fl.files import write_atomically
+from sheafalign_fl.runs.folder import RunFolder
 
 _KEPT_SESSIONS = 20
 

@@ -14,7 +14,8 @@ from sheafalign_fl.deploy.logs import JsonLines
 from sheafalign_fl.deploy.registry import registered_nodes
 from sheafalign_fl.errors import SheafAlignError
 from sheafalign_fl.flower.fetching import fetch_without_delay
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.report import draw_report
+from sheafalign_fl.runs.folder import RunFolder
 from sheafalign_fl.threads import limit_threads
 from strategies.peer_to_peer import PeerToPeer
 
@@ -34,6 +35,7 @@ def main(grid: Grid, context: Context) -> None:
     try:
         with _logged(folder, context.run_id):
             PeerToPeer(settings, grid, folder, registered_nodes()).run(resume=resume)
+            draw_report(folder)
     except SheafAlignError as error:
         folder.set_status("failed", str(error), exit_code=error.exit_code)
         raise

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sheafalign_fl.deploy.address import Address, parse_host
 from sheafalign_fl.errors import UserError
+from sheafalign_fl.flower.address import Address, parse_host
 
 ports = st.integers(1, 65535)
 

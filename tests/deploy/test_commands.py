@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from sheafalign_fl.cli import app
 from sheafalign_fl.errors import SheafAlignError, UserError
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder
 from tests.conftest import toy_settings
 
 CONFIG = "experiments/deploy.yaml"

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import yaml
 
-from sheafalign_fl.deploy.address import Address
+from sheafalign_fl.flower.address import Address
 from sheafalign_fl.flower.superlink import free_port
-from sheafalign_fl.run.folder import RunFolder, read_rows
+from sheafalign_fl.runs.folder import RunFolder, read_rows
 from tests.system.command import ROOT, environment
 
 Process = subprocess.Popen[bytes]

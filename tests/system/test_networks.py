@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sheafalign_fl.deploy.address import Address
+from sheafalign_fl.engines.submission import submit
 from sheafalign_fl.errors import RunError
+from sheafalign_fl.flower.address import Address
 from sheafalign_fl.flower.fleet import FleetConnection, RelayUnreachableError
 from sheafalign_fl.flower.proxies import direct_environment, go_direct, proxy_told
-from sheafalign_fl.flower.submission import submit
 from sheafalign_fl.flower.superlink import SuperLink
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder
 from tests.conftest import toy_settings
 from tests.system.command import sheafalign
 from tests.system.deployment import deployment

@@ -22,7 +22,9 @@ from sheafalign_fl.benchmark.results import Benchmark, Trial, Tuning, load_bench
 from sheafalign_fl.config import Settings, parse_settings, to_yaml
 from sheafalign_fl.config.reading import read_yaml
 from sheafalign_fl.errors import RunError, SheafAlignError
-from sheafalign_fl.run.folder import RunFolder, versions, write_atomically
+from sheafalign_fl.files import write_atomically
+from sheafalign_fl.runs.folder import RunFolder
+from sheafalign_fl.runs.versions import versions
 
 _DIGITS = 10
 """Of a digest, in a folder's name."""
@@ -215,7 +217,7 @@ def _run_one(settings_yaml: str, folder: str) -> str:
     """Start or go on with one run, in a worker; return why it failed, or nothing."""
     import shutil
 
-    from sheafalign_fl.run import launch
+    from sheafalign_fl.engines import launch
 
     settings, path = parse_settings(read_yaml(settings_yaml)), Path(folder)
     try:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sheafalign_fl.config.reading import write_yaml
-from sheafalign_fl.deploy.address import Address
 from sheafalign_fl.errors import UserError
-from sheafalign_fl.run.folder import write_atomically
+from sheafalign_fl.files import write_atomically
+from sheafalign_fl.flower.address import Address
 
 _UNIT = """\
 [Unit]

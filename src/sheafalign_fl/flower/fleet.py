@@ -46,8 +46,8 @@ from flwr.supercore.primitives.asymmetric import generate_key_pairs, public_key_
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-from sheafalign_fl.deploy.address import Address
 from sheafalign_fl.errors import ConfigError, RunError
+from sheafalign_fl.flower.address import Address
 from sheafalign_fl.flower.meter import TrafficMeter
 from sheafalign_fl.flower.proxies import go_direct, proxy_told
 

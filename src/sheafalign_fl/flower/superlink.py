@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sheafalign_fl.deploy.address import Address
 from sheafalign_fl.errors import RunError
+from sheafalign_fl.flower.address import Address
 from sheafalign_fl.flower.proxies import direct_environment, proxy_told
 
 _CONNECTION = "relay"

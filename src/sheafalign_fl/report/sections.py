@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.figure import Figure
 
+from sheafalign_fl.protocol.rows import Quality
 from sheafalign_fl.report import graph_plot, plots
 from sheafalign_fl.report.content import (
     MOST_ROWS,
@@ -46,9 +47,8 @@ from sheafalign_fl.report.page import (
     tag,
     text,
 )
-from sheafalign_fl.report.run_data import RunData
 from sheafalign_fl.report.style import to_svg
-from sheafalign_fl.run.results import Quality
+from sheafalign_fl.runs.reading import Run
 
 _MOST_FOLDED = 400
 _MOST_SAMPLES = 12
@@ -84,7 +84,7 @@ _EXPLAIN_TABLE: dict[str, tuple[Callable[[Quality, int], Table | None], str]] = 
 }
 
 
-def header(run: RunData) -> Html:
+def header(run: Run) -> Html:
     """Return title, state and key figures."""
     complete = run.summary is not None
     badge = (
@@ -107,7 +107,7 @@ def header(run: RunData) -> Html:
     return tag("header", *parts)
 
 
-def sections(run: RunData) -> list[tuple[str, str, Html]]:
+def sections(run: Run) -> list[tuple[str, str, Html]]:
     """Return (anchor, title, HTML) of every section that has something to show."""
     builders = (
         ("learning", "Learning", _learning),
@@ -124,7 +124,7 @@ def sections(run: RunData) -> list[tuple[str, str, Html]]:
     return [(anchor, title, content) for anchor, title, content in found if content is not None]
 
 
-def reproduce_facts(run: RunData) -> list[tuple[str, Html | str]]:
+def reproduce_facts(run: Run) -> list[tuple[str, Html | str]]:
     """Return what names this run exactly."""
     objective = run.settings.objective
     terms = (
@@ -172,7 +172,7 @@ def draw(name: str, drawn: Figure | None, title: str, caption: str) -> Html | No
     return None if drawn is None else figure(to_svg(drawn, name), title, caption)
 
 
-def _interrupted(run: RunData) -> Html:
+def _interrupted(run: Run) -> Html:
     reason = f" ({run.status['reason']})" if run.status.get("reason") else ""
     return paragraph(
         f"This run was interrupted at exchange {run.done} of {run.settings.training.exchanges}{reason}. Shown is "
@@ -182,7 +182,7 @@ def _interrupted(run: RunData) -> Html:
     )
 
 
-def _key_figures(run: RunData) -> list[tuple[str, str, str]]:
+def _key_figures(run: Run) -> list[tuple[str, str, str]]:
     quality, items = run.quality, []
     if quality is not None and (rows := quality.retrieval):
         for k, name in ((1, "recall_at_1"), (10, "recall_at_10")):
@@ -221,7 +221,7 @@ def _key_figures(run: RunData) -> list[tuple[str, str, str]]:
     return items
 
 
-def _learning(run: RunData) -> list[Html | None]:
+def _learning(run: Run) -> list[Html | None]:
     return [
         draw(
             "loss",
@@ -242,7 +242,7 @@ def _learning(run: RunData) -> list[Html | None]:
     ]
 
 
-def _quality(run: RunData) -> list[Html | None]:
+def _quality(run: Run) -> list[Html | None]:
     quality = run.quality
     if quality is None:
         return [paragraph("Nothing was measured before the run ended.")]
@@ -289,7 +289,7 @@ def _quality_table(quality: Quality, metric: str) -> Html | None:
     return join([shown, details(f"All {len(whole.rows)} rows", table(whole))])
 
 
-def _projection(run: RunData) -> Html | None:
+def _projection(run: Run) -> Html | None:
     if run.projection is None:
         return None
     name = direction(run.projection.source, run.projection.target).replace("→", "–")
@@ -303,7 +303,7 @@ def _projection(run: RunData) -> Html | None:
     )
 
 
-def _communication(run: RunData) -> list[Html | None]:
+def _communication(run: Run) -> list[Html | None]:
     clients = list(run.settings.clients)
     edges = edge_table(run.bytes, clients)
     whole = edge_table(run.bytes, clients, most=_MOST_FOLDED)
@@ -328,7 +328,7 @@ def _communication(run: RunData) -> list[Html | None]:
     ]
 
 
-def _federation(run: RunData) -> list[Html | None]:
+def _federation(run: Run) -> list[Html | None]:
     parts = [
         draw(
             "graph",
@@ -356,7 +356,7 @@ def _federation(run: RunData) -> list[Html | None]:
     return parts
 
 
-def _samples(run: RunData) -> list[Html | None]:
+def _samples(run: Run) -> list[Html | None]:
     if not run.samples:
         return []
     order = {client: index for index, client in enumerate(run.settings.clients)}
@@ -375,7 +375,7 @@ def _samples(run: RunData) -> list[Html | None]:
     ]
 
 
-def _facts(run: RunData) -> list[Html | None]:
+def _facts(run: Run) -> list[Html | None]:
     absences = run.summary.absences if run.summary else run.absences
     away = absence_table(absences)
     items: list[Html] = []
@@ -413,10 +413,10 @@ def _facts(run: RunData) -> list[Html | None]:
     ]
 
 
-def _ledger_fact(run: RunData) -> str:
+def _ledger_fact(run: Run) -> str:
     if run.summary is None or not run.ledger_rows:
         return f"The ledger holds {exact(run.ledger_rows)} rows, one for each message."
-    same = {_key(row): row for row in run.summary.bytes} == {_key(row): row for row in run.ledger}
+    same = {_key(row): row for row in run.summary.bytes} == {_key(row): row for row in run.traffic}
     verdict = (
         "add up to exactly the totals of the summary"
         if same
@@ -429,7 +429,7 @@ def _key(row: object) -> tuple[object, ...]:
     return tuple(getattr(row, name) for name in ("source", "target", "purpose"))
 
 
-def _reproduce(run: RunData) -> Sequence[Html | None]:
+def _reproduce(run: Run) -> Sequence[Html | None]:
     digests = run.summary.weights_digest if run.summary else {}
     rows = tuple((name, digest) for name, digest in digests.items())
     weights = Table("Final weights", ("client", "SHA-256"), rows, text_columns=2)

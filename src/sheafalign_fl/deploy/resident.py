@@ -1,0 +1,275 @@
+"""A resident SuperNode: one process that holds a client's data, model and device, and answers every message itself.
+
+It runs the ClientApp that is installed here, never code that the relay sends.
+"""
+
+import fcntl
+import json
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from flwr.app import Context, Message, RecordDict
+from flwr.app.user_config import UserConfig
+from flwr.clientapp import ClientApp
+
+from sheafalign_fl.engines.inprocess import CLIENT_APP
+from sheafalign_fl.errors import RunError, UserError
+from sheafalign_fl.files import write_atomically
+from sheafalign_fl.flower.fleet import (
+    HEARTBEAT_SECONDS,
+    Credentials,
+    FleetConnection,
+    FleetError,
+    NodeRefusedError,
+    RelayUnreachableError,
+)
+from sheafalign_fl.flower.records import act_as, raised
+from sheafalign_fl.plugins import load_attribute
+
+_log = logging.getLogger("sheafalign.node")
+_BUSY_POLL_SECONDS = 0.03
+_IDLE_POLL_SECONDS = 1.0
+_BUSY_SECONDS = 10.0
+"""So long after a message the next one is expected soon."""
+_RETRY_SECONDS = 1.0
+_ADMISSION_SECONDS = 2.5 * HEARTBEAT_SECONDS
+"""The SuperLink forgets an earlier connection of the same key within that time."""
+_UNAUTHORISED = 401
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """What a node is started with."""
+
+    client: str
+    relay: str
+    """host:port."""
+    credentials: Credentials | None
+    """None: insecure."""
+    state_dir: Path
+    data: Path | None = None
+    keys: Path | None = None
+    unsealed: bool = False
+    """Take part in runs whose edges are not sealed."""
+    patience: float | None = None
+    """Seconds to go on trying when the relay cannot be reached; None: for ever."""
+
+    def node_config(self) -> UserConfig:
+        """Return the node configuration that the ClientApp reads."""
+        config: UserConfig = {"client": self.client, "state-dir": str(self.state_dir.resolve())}
+        if self.data is not None:
+            config["data"] = str(self.data.resolve())
+        if self.keys is not None:
+            config |= {"keys": str(self.keys.resolve()), "unsealed": self.unsealed}
+        return config
+
+    def plain_command(self) -> list[str]:
+        """Return the flower-supernode command that does the same, slower: a process for every message."""
+        words = ["flower-supernode", "--superlink", self.relay]
+        if self.credentials is None:
+            words.append("--insecure")
+        else:
+            words += ["--root-certificates", str(self.credentials.ca)]
+            words += ["--auth-supernode-private-key", str(self.credentials.key_path)]
+        config = " ".join(
+            f"{name}={json.dumps(value)}" for name, value in self.node_config().items()
+        )
+        return [*words, "--node-config", config]
+
+
+class ResidentNode:
+    """Serves one client until it is stopped."""
+
+    def __init__(self, settings: NodeSettings) -> None:
+        """Prepare; nothing is connected yet."""
+        self._settings = settings
+        self._app: ClientApp = load_attribute(CLIENT_APP, "the client app")
+        self._connection = FleetConnection(settings.relay, settings.credentials)
+        self._config = settings.node_config() | {"resident": True, "boot": secrets.token_hex(8)}
+        self._contexts: dict[int, Context] = {}
+        self._mark = settings.state_dir / "connected"
+        self._stop = threading.Event()
+        self._told_unreachable = False
+
+    def stop(self) -> None:
+        """Let `serve` return soon."""
+        self._stop.set()
+
+    def serve(self) -> None:
+        """Connect and answer messages until `stop`.
+
+        Raises
+        ------
+        NodeRefusedError
+            The relay does not let this node in.
+        UserError
+            Another node works in the state folder.
+        """
+        with _locked(self._settings.state_dir):
+            try:
+                self._connect()
+                threading.Thread(target=self._beat, daemon=True, name="heartbeat").start()
+                self._answer()
+            finally:
+                self._leave()
+
+    # ---- the connection --------------------------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        """Activate this node; wait for a relay that is not there yet, or has not forgotten a killed process."""
+        begun, refused = time.monotonic(), None
+        while not self._stop.is_set():
+            try:
+                self._forget_predecessor()
+                node_id = self._connection.activate()
+                break
+            except FleetError as error:
+                if refused is not None and time.monotonic() - refused > _ADMISSION_SECONDS:
+                    raise NodeRefusedError(
+                        f"the relay at {self._settings.relay} refuses client '{self._settings.client}' ({error}): "
+                        "its key is not one that the relay was started with, or another node with it is connected"
+                    ) from None
+                if refused is None:
+                    _log.info("not let in yet (%s); trying for %.0f s", error, _ADMISSION_SECONDS)
+                    refused = time.monotonic()
+            except RelayUnreachableError as error:
+                self._note_unreachable(error, begun)
+            self._stop.wait(_RETRY_SECONDS)
+        else:
+            return
+        write_atomically(self._mark, str(node_id).encode())
+        self._told_unreachable = False
+        _log.info(
+            "connected to %s as client '%s' (node %d)",
+            self._settings.relay,
+            self._settings.client,
+            node_id,
+        )
+
+    def _forget_predecessor(self) -> None:
+        """Take down the connection of a process that was killed: only that leaves a mark in the locked folder."""
+        if self._mark.is_file():
+            with suppress(FleetError, ValueError):
+                self._connection.deactivate(int(self._mark.read_text(encoding="ascii")))
+            self._mark.unlink(missing_ok=True)
+
+    def _note_unreachable(self, error: RelayUnreachableError, since: float) -> None:
+        patience = self._settings.patience
+        if patience is not None and time.monotonic() - since > patience:
+            raise error
+        if not self._told_unreachable:
+            _log.warning("%s; trying again until it is back", error)
+        self._told_unreachable = True
+
+    def _beat(self) -> None:
+        """Say every few seconds that this node is there, whatever it is working on."""
+        while not self._stop.wait(HEARTBEAT_SECONDS / 2):
+            with suppress(RunError, UserError):
+                self._connection.heartbeat()
+                self._connection.meter.save(self._settings.state_dir / "traffic.json")
+
+    def _leave(self) -> None:
+        with suppress(Exception):
+            if self._connection.node_id:
+                self._connection.deactivate(self._connection.node_id)
+        self._mark.unlink(missing_ok=True)
+        self._connection.close()
+        self._connection.meter.save(self._settings.state_dir / "traffic.json")
+
+    # ---- messages --------------------------------------------------------------------------------------------------
+
+    def _answer(self) -> None:
+        last = lost = time.monotonic()
+        while not self._stop.is_set():
+            try:
+                message = self._connection.receive()
+                if message is not None:
+                    self._serve(message)
+                    last = time.monotonic()
+                elif self._told_unreachable:
+                    _log.info("the relay is back")
+                    self._told_unreachable = False
+                lost = time.monotonic()
+            except RelayUnreachableError as error:
+                self._note_unreachable(error, lost)
+                self._announce_loss()
+                self._stop.wait(_RETRY_SECONDS)
+                continue
+            except FleetError as error:
+                if (
+                    error.status == _UNAUTHORISED
+                ):  # the relay was started anew and knows this node by another number
+                    _log.warning(
+                        "the relay does not know this connection any more; connecting again"
+                    )
+                    self._mark.unlink(missing_ok=True)
+                    self._connect()
+                else:  # the run has ended meanwhile, or the message is gone: not this node's affair
+                    _log.warning("the relay refused a call: %s", error)
+                    self._stop.wait(_RETRY_SECONDS)
+                continue
+            if message is None:
+                busy = time.monotonic() - last < _BUSY_SECONDS
+                self._stop.wait(_BUSY_POLL_SECONDS if busy else _IDLE_POLL_SECONDS)
+
+    def _announce_loss(self) -> None:
+        """Take another identity: a message may have been lost, and the relay asks those again that are new."""
+        self._config["boot"] = secrets.token_hex(8)
+        for context in self._contexts.values():
+            context.node_config["boot"] = self._config["boot"]
+
+    def _serve(self, message: Message) -> None:
+        run_id, kind = message.metadata.run_id, message.metadata.message_type
+        act_as(run_id, self._connection.node_id)
+        context = self._context(run_id)
+        begun = time.perf_counter()
+        try:
+            reply = self._app(message, context)
+        except (
+            Exception
+        ) as error:  # a client that raises must not end the node; Flower does the same
+            _log.exception("%s failed", kind)
+            reply = raised(error, message)
+        worked = time.perf_counter() - begun
+        self._connection.reply(reply)
+        facts = {
+            "run": run_id,
+            "client": self._settings.client,
+            "exchange": message.metadata.group_id,
+        }
+        _log.info("%s", kind, extra={"facts": facts | {"worked": round(worked, 6)}})
+        if kind == "query.finish":
+            self._contexts.pop(run_id, None)
+
+    def _context(self, run_id: int) -> Context:
+        if run_id not in self._contexts:
+            config = self._connection.run_config(run_id)
+            self._contexts[run_id] = Context(
+                run_id, self._connection.node_id, dict(self._config), RecordDict(), dict(config)
+            )
+            for old in list(self._contexts)[:-2]:  # runs that were broken off
+                del self._contexts[old]
+        return self._contexts[run_id]
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep a second node from working in the same state folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise UserError(f"the state folder {folder} cannot be made: {error.strerror}") from None
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(
+                f"another node is at work in {folder}; one node serves one client"
+            ) from None
+        yield

@@ -1,0 +1,114 @@
+"""Launching a run on this machine: check, folder, engine, lock."""
+
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sheafalign_fl.config import Settings
+from sheafalign_fl.engines.check import check, check_form
+from sheafalign_fl.engines.deployed import Deployment, ElsewhereError, run_deployed
+from sheafalign_fl.engines.inprocess import check_resources, run_inprocess
+from sheafalign_fl.engines.simulation import run_simulation
+from sheafalign_fl.engines.sockets import check_sockets
+from sheafalign_fl.errors import SheafAlignError, UserError
+from sheafalign_fl.joint import run_pooled
+from sheafalign_fl.report import draw_report
+from sheafalign_fl.runs.folder import RunFolder
+from sheafalign_fl.runs.summary import Summary
+
+Engine = Callable[..., None]
+ENGINES: dict[str, Engine] = {
+    "flower": run_simulation,
+    "inprocess": run_inprocess,
+    "pooled": run_pooled,
+}
+
+
+def default_folder(settings: Settings) -> Path:
+    """Return a new path under ``runs/`` in the current folder."""
+    return Path("runs") / f"{settings.name}-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}"
+
+
+def start(settings: Settings, path: Path, deployment: Deployment | None = None) -> Summary:
+    """Check `settings`, make the run folder at `path`, run to the end, return the result.
+
+    With a `deployment` the data is on other machines, so that only the relay can check it.
+
+    Raises
+    ------
+    SheafAlignError
+        The settings or the data are wrong (then no folder is made), or the run failed.
+    """
+    _check(settings, deployment)
+    folder = RunFolder(path)
+    folder.create(settings)
+    return _run(settings, folder, deployment, resume=False)
+
+
+def resume(path: Path, engine: str | None = None, deployment: Deployment | None = None) -> Summary:
+    """Go on with the run in the folder `path` from its last checkpoint; the result of a completed run is returned.
+
+    Parameters
+    ----------
+    engine
+        Go on with this engine instead of the run's own; the result is the same.
+    """
+    folder = RunFolder(path)
+    settings = folder.settings()
+    if folder.status()["state"] == "completed":
+        return folder.load_summary()
+    if engine is not None:
+        settings = settings.model_copy(update={"engine": engine})
+    _check(settings, deployment)
+    return _run(settings, folder, deployment, resume=True)
+
+
+def _check(settings: Settings, deployment: Deployment | None) -> None:
+    if deployment is not None:
+        check_form(settings)
+        return
+    if settings.engine not in ENGINES:
+        raise UserError("a deployed run needs a relay; give --relay HOST:PORT")
+    if settings.security.sealed:
+        raise UserError(
+            "security.sealed needs clients with keys, so it needs a relay; give --relay HOST:PORT"
+        )
+    check_resources(settings)
+    if settings.engine == "flower":
+        check_sockets()
+    check(settings)
+
+
+def _run(
+    settings: Settings, folder: RunFolder, deployment: Deployment | None, *, resume: bool
+) -> Summary:
+    with _locked(folder):
+        try:
+            if deployment is not None:
+                run_deployed(settings, folder, deployment, resume=resume)
+            else:
+                ENGINES[settings.engine](settings, folder, resume=resume)
+        except KeyboardInterrupt:
+            folder.set_status("interrupted", "stopped by the user")
+            draw_report(folder)
+            raise
+        except ElsewhereError:
+            folder.set_status("elsewhere", "the run folder is on the relay's machine")
+            raise
+        except SheafAlignError as error:
+            folder.set_status("failed", str(error), exit_code=error.exit_code)
+            raise
+    return folder.load_summary()
+
+
+@contextmanager
+def _locked(folder: RunFolder) -> Iterator[None]:
+    """Keep a second process from working in the same folder."""
+    with (folder.path / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"another process is at work in {folder.path}") from None
+        yield

@@ -1,1 +1,0 @@
-"""One run: its folder, its results, launching it."""
