@@ -13,6 +13,7 @@ from clients import evaluation, frames, residence
 from sheafalign_fl.errors import ProtocolError, RunError, SheafAlignError
 from sheafalign_fl.flower.records import Scalar, pack, unpack
 from sheafalign_fl.manifest import client_data, describe
+from sheafalign_fl.metrics.classifier import check_installed
 from sheafalign_fl.node import LOSS_TERMS, Node
 from sheafalign_fl.protocol.frame import Frame
 from sheafalign_fl.protocol.rows import Loss
@@ -54,6 +55,7 @@ def _describe(message: Message, context: Context) -> Message:
     if name is None:
         return Message(pack({"spare": True}), reply_to=message)
     residence.check_sealing(context)
+    check_installed(settings.evaluation.metrics)
     nonce, boot = residence.nonce_of(context), str(context.node_config.get("boot", ""))
     manifest = describe(name, settings, client_data(name, settings), nonce, boot)
     return Message(pack({"manifest": manifest.to_bytes()}), reply_to=message)

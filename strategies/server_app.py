@@ -13,7 +13,9 @@ from sheafalign_fl.config import Settings, decode
 from sheafalign_fl.deploy.logs import JsonLines
 from sheafalign_fl.deploy.registry import registered_nodes
 from sheafalign_fl.errors import SheafAlignError
+from sheafalign_fl.files import user_folder
 from sheafalign_fl.flower.fetching import fetch_without_delay
+from sheafalign_fl.metrics.classifier import check_installed
 from sheafalign_fl.report import draw_report
 from sheafalign_fl.runs.folder import RunFolder
 from sheafalign_fl.threads import limit_threads
@@ -33,6 +35,7 @@ def main(grid: Grid, context: Context) -> None:
     folder.set_status("running")
     fetch_without_delay(settings.training.deadline)
     try:
+        check_installed(["missing"] if "missing" in settings.evaluation.metrics else [])
         with _logged(folder, context.run_id):
             PeerToPeer(settings, grid, folder, registered_nodes()).run(resume=resume)
             draw_report(folder)
@@ -73,6 +76,6 @@ def _folder(settings: Settings, given: str) -> RunFolder:
             folder.create(settings)
         return folder
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    folder = RunFolder(Path.home() / ".sheafalign" / "runs" / f"{settings.name}-{stamp}")
+    folder = RunFolder(user_folder() / "runs" / f"{settings.name}-{stamp}")
     folder.create(settings)
     return folder

@@ -1,8 +1,18 @@
-"""Writing files so that nothing is ever half there."""
+"""Files and folders: written whole or not at all, locked, and where a user's own ones are."""
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import platformdirs
+from filelock import FileLock, Timeout
+
+from sheafalign_fl.errors import UserError
+
+_APP = "sheafalign"
+_OLD_HOME = ".sheafalign"
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -19,3 +29,32 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def locked(folder: Path, taken: str) -> Iterator[None]:
+    """Keep a second process from working in `folder`; raise `UserError` with `taken` if one does."""
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(taken) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def user_folder() -> Path:
+    """Return the folder for what relays, nodes and bare runs keep on this machine.
+
+    ``~/.sheafalign`` where an earlier version has made it, else where the system keeps such
+    things: ``~/.local/state/sheafalign`` (XDG_STATE_HOME) on Linux.
+    """
+    old = Path.home() / _OLD_HOME
+    return old if old.is_dir() else Path(platformdirs.user_state_dir(_APP, appauthor=False))
+
+
+def cache_folder() -> Path:
+    """Return the folder for what can be made again: ``~/.cache/sheafalign-fl`` on Linux."""
+    return Path(platformdirs.user_cache_dir("sheafalign-fl", appauthor=False))

@@ -64,7 +64,7 @@ def test_it_is_said_where_no_folder_will_do(
     missing = long_folder / "missing"
     monkeypatch.setattr(sockets, "_parents", lambda: [long_folder, missing])
     with pytest.raises(UserError) as caught:
-        sockets.check_sockets()
+        sockets.check_simulation()
     line = str(caught.value)
     assert f"{long_folder} (AF_UNIX path too long)" in line
     assert f"{missing} (No such file or directory)" in line

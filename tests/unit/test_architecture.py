@@ -24,7 +24,7 @@ ALLOWED = {
 }
 """Package -> the packages of this repository that it may import: library <- clients, strategies <- experiments."""
 FLOORS = (
-    {"version", "errors", "seeding", "files", "threads", "progress"},
+    {"version", "errors", "seeding", "files", "extras", "threads", "progress"},
     {"config", "plugins"},
     {"codecs", "encoders", "sheaf", "data"},
     {"protocol"},

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from sheafalign_fl.cli import deploy
 from sheafalign_fl.errors import SheafAlignError, UserError
+from sheafalign_fl.extras import explained
 from sheafalign_fl.version import __version__
 
 EXIT_INTERRUPTED = 130
@@ -399,5 +400,10 @@ def _exit(command: Callable[[], object]) -> None:
     except SheafAlignError as error:
         typer.echo(f"error: {error}" if error.exit_code else str(error), err=bool(error.exit_code))
         raise SystemExit(error.exit_code) from None
+    except ModuleNotFoundError as error:
+        if (missing := explained(error)) is None:
+            raise
+        typer.echo(f"error: {missing}", err=True)
+        raise SystemExit(missing.exit_code) from None
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None

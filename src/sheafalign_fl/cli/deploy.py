@@ -10,13 +10,14 @@ import typer
 from rich.console import Console
 
 from sheafalign_fl.errors import RunError, UserError
+from sheafalign_fl.files import user_folder
 from sheafalign_fl.flower.address import Address, parse_host
 
 if TYPE_CHECKING:
     from sheafalign_fl.config import Settings
     from sheafalign_fl.engines.deployed import Deployment
 
-HOME = Path.home() / ".sheafalign"
+HOME = user_folder()
 keys_app = typer.Typer(no_args_is_help=True, help="Keys and certificates of a deployment.")
 deploy_app = typer.Typer(no_args_is_help=True, help="Files that start relay and nodes as services.")
 
@@ -133,7 +134,9 @@ def node(
     data: Annotated[Path | None, typer.Option(help="Where this machine's data lies.")] = None,
     state: Annotated[
         Path | None,
-        typer.Option(help="Folder for checkpoints and logs; default: ~/.sheafalign/nodes/CLIENT."),
+        typer.Option(
+            help="Folder for checkpoints and logs; default: nodes/CLIENT in the user's state folder."
+        ),
     ] = None,
     insecure: Insecure = False,
     unsealed: Annotated[

@@ -3,7 +3,6 @@
 It runs the ClientApp that is installed here, never code that the relay sends.
 """
 
-import fcntl
 import json
 import logging
 import secrets
@@ -20,7 +19,7 @@ from flwr.clientapp import ClientApp
 
 from sheafalign_fl.engines.inprocess import CLIENT_APP
 from sheafalign_fl.errors import RunError, UserError
-from sheafalign_fl.files import write_atomically
+from sheafalign_fl.files import locked, write_atomically
 from sheafalign_fl.flower.fleet import (
     HEARTBEAT_SECONDS,
     Credentials,
@@ -265,11 +264,5 @@ def _locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise UserError(f"the state folder {folder} cannot be made: {error.strerror}") from None
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                f"another node is at work in {folder}; one node serves one client"
-            ) from None
+    with locked(folder, f"another node is at work in {folder}; one node serves one client"):
         yield

@@ -20,7 +20,7 @@ name = "sheafalign-fl-app"
 version = "{version}"
 description = "SheafAlign-FL"
 license = {{ file = "LICENSE" }}
-dependencies = ["flwr[simulation]>={flwr}"]
+dependencies = ["flwr>={flwr}"]
 
 [tool.flwr.app]
 publisher = "sheafalign"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sheafalign_fl.codecs import codec
 from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.manifest import client_data, describe
+from sheafalign_fl.metrics.classifier import check_installed
 from sheafalign_fl.node import new_maps
 from sheafalign_fl.protocol.agreement import Agreement, Manifest, agree
 from sheafalign_fl.protocol.topology import Topology, build_topology
@@ -48,6 +49,7 @@ def check(settings: Settings) -> Checked:
         The first thing that is wrong.
     """
     topology = check_form(settings)
+    check_installed(settings.evaluation.metrics)
     manifests = {
         name: describe(name, settings, client_data(name, settings)) for name in settings.clients
     }

@@ -1,8 +1,6 @@
 """Launching a run on this machine: check, folder, engine, lock."""
 
-import fcntl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,8 +9,9 @@ from sheafalign_fl.engines.check import check, check_form
 from sheafalign_fl.engines.deployed import Deployment, ElsewhereError, run_deployed
 from sheafalign_fl.engines.inprocess import check_resources, run_inprocess
 from sheafalign_fl.engines.simulation import run_simulation
-from sheafalign_fl.engines.sockets import check_sockets
+from sheafalign_fl.engines.sockets import check_simulation
 from sheafalign_fl.errors import SheafAlignError, UserError
+from sheafalign_fl.files import locked
 from sheafalign_fl.joint import run_pooled
 from sheafalign_fl.report import draw_report
 from sheafalign_fl.runs.folder import RunFolder
@@ -77,14 +76,14 @@ def _check(settings: Settings, deployment: Deployment | None) -> None:
         )
     check_resources(settings)
     if settings.engine == "flower":
-        check_sockets()
+        check_simulation()
     check(settings)
 
 
 def _run(
     settings: Settings, folder: RunFolder, deployment: Deployment | None, *, resume: bool
 ) -> Summary:
-    with _locked(folder):
+    with locked(folder.path, f"another process is at work in {folder.path}"):
         try:
             if deployment is not None:
                 run_deployed(settings, folder, deployment, resume=resume)
@@ -101,14 +100,3 @@ def _run(
             folder.set_status("failed", str(error), exit_code=error.exit_code)
             raise
     return folder.load_summary()
-
-
-@contextmanager
-def _locked(folder: RunFolder) -> Iterator[None]:
-    """Keep a second process from working in the same folder."""
-    with (folder.path / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"another process is at work in {folder.path}") from None
-        yield

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sheafalign_fl.errors import UserError
+from sheafalign_fl.extras import require
 
 _BELOW = "ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.0"
 """The longest socket that Ray makes below its folder; 4194304 is the largest process id of Linux."""
@@ -51,8 +52,9 @@ def socket_folder() -> Iterator[Path]:
     )
 
 
-def check_sockets() -> None:
-    """Raise `UserError` if there is no folder for Ray's sockets."""
+def check_simulation() -> None:
+    """Raise `UserError` if Ray is not installed, or there is no folder for its sockets."""
+    require("ray", "engine: flower")
     with socket_folder():
         pass
 
