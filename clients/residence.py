@@ -38,14 +38,13 @@ def _decoded(text: str, data: str | None) -> Settings:
     settings = decode(text, base=Path(__file__).resolve().parents[1])
     if data is None:
         return settings
-    options = {**settings.data.options, "path": data}
     clients = {
         name: client.model_copy(update={"features": str(Path(data) / Path(client.features).name)})
         if client.features is not None
         else client
         for name, client in settings.clients.items()
     }
-    own = settings.data.model_copy(update={"options": options})
+    own = settings.data.model_copy(update={"path": data})
     return settings.model_copy(update={"data": own, "clients": clients})
 
 

@@ -31,6 +31,33 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
+class Tail:
+    """Reads on in a file that grows, from where it was before."""
+
+    def __init__(self, path: Path) -> None:
+        """Begin at the start of the file at `path`, which need not exist yet."""
+        self._path, self._position = path, 0
+
+    def lines(self) -> tuple[list[bytes], bool]:
+        """Return the whole lines that were added, and whether the file began anew.
+
+        A last line without its end is left for later. A file that has become shorter, as that of
+        a resumed run does, is read from its start.
+        """
+        size = self._path.stat().st_size if self._path.is_file() else 0
+        anew = size < self._position
+        if anew:
+            self._position = 0
+        if size == self._position:
+            return [], anew
+        with self._path.open("rb") as file:
+            file.seek(self._position)
+            content = file.read(size - self._position)
+        whole = content[: content.rfind(b"\n") + 1]
+        self._position += len(whole)
+        return whole.splitlines(keepends=True), anew
+
+
 @contextmanager
 def locked(folder: Path, taken: str) -> Iterator[None]:
     """Keep a second process from working in `folder`; raise `UserError` with `taken` if one does."""

@@ -5,7 +5,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,10 @@ from rich.progress import (
 )
 from rich.table import Column
 
+from sheafalign_fl.files import Tail
+
+Count = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""Shows a bar for a name and a total; yields what is told how many are done."""
 _LOOK_SECONDS = 0.25
 _LEAST_BAR = 10
 
@@ -41,8 +45,11 @@ class TerminalLog(logging.Handler):
 
 
 @contextmanager
-def follow(metrics: Path, exchanges: int, console: Console) -> Iterator[None]:
-    """Show a bar of the exchanges in `metrics` (a metrics.jsonl that may not exist yet) while the block runs."""
+def follow(metrics: Path, exchanges: int, console: Console) -> Iterator[Count]:
+    """Show a bar of the exchanges in `metrics` (a metrics.jsonl that may not exist yet) while the block runs.
+
+    What it yields adds a bar for something else that is counted meanwhile.
+    """
     stop = threading.Event()
     columns = (_text("{task.description}"), _bar(), MofNCompleteColumn(), _facts(), _left())
     with Progress(*columns, console=console, transient=True, expand=True) as progress:
@@ -53,10 +60,22 @@ def follow(metrics: Path, exchanges: int, console: Console) -> Iterator[None]:
         )
         thread.start()
         try:
-            yield
+            yield _counting(progress)
         finally:
             stop.set()
             thread.join()
+
+
+def _counting(progress: Progress) -> Count:
+    @contextmanager
+    def count(name: str, total: int) -> Iterator[Callable[[int], None]]:
+        task = progress.add_task(name, total=total, facts="")
+        try:
+            yield lambda done: progress.update(task, completed=done)
+        finally:
+            progress.remove_task(task)
+
+    return count
 
 
 class SweepProgress:
@@ -127,26 +146,15 @@ def _left() -> TimeRemainingColumn:
 
 
 def _watch(metrics: Path, stop: threading.Event, update: Any) -> None:
-    position, facts = 0, {"loss": "", "R@10": ""}
+    tail, facts = Tail(metrics), {"loss": "", "R@10": ""}
     while not stop.wait(_LOOK_SECONDS):
-        if not metrics.exists():
-            continue
-        if metrics.stat().st_size < position:
-            position = 0
-        with metrics.open(encoding="utf-8") as file:
-            file.seek(position)
-            while (line := file.readline()).endswith("\n"):
-                position = file.tell()
-                row = json.loads(line)
-                _take(row, facts)
-                if row["kind"] == "exchange":
-                    update(
-                        completed=row["exchange"] + 1,
-                        description="exchanges",
-                        facts="  ".join(
-                            f"{name} {value}" for name, value in facts.items() if value
-                        ),
-                    )
+        lines, _ = tail.lines()
+        for row in map(json.loads, lines):
+            _take(row, facts)
+            if row["kind"] == "exchange":
+                told = "  ".join(f"{name} {value}" for name, value in facts.items() if value)
+                done = row["exchange"] + 1
+                update(completed=done, description="exchanges", facts=told)
 
 
 def _take(row: dict[str, Any], facts: dict[str, str]) -> None:

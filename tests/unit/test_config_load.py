@@ -241,21 +241,31 @@ def test_a_data_path_is_relative_to_the_file_and_made_absolute(
 ) -> None:
     folder = tmp_path.resolve() / "sub"
     folder.mkdir()
-    found = load(folder, BASE + f"data: {{source: folder, options: {{path: {given_path}}}}}")
-    assert found.data.options["path"] == str(tmp_path.resolve() / expected)
-    overridden = load(folder, BASE, f"data.options.path={given_path}")
-    assert overridden.data.options["path"] == str(tmp_path.resolve() / expected)
+    whole = str(tmp_path.resolve() / expected)
+    for found in (
+        load(folder, BASE + f"data: {{source: folder, path: {given_path}}}"),
+        load(folder, BASE, f"data.path={given_path}"),
+        load(folder, BASE + f"data: {{source: folder, options: {{path: {given_path}}}}}"),
+        load(folder, BASE, f"data.options.path={given_path}"),
+    ):
+        assert (found.data.path, found.data.options) == (whole, {})
+        assert found.data.source_options == {"path": whole}
+        source = found.data.source
+        assert found.digest() == load(folder, BASE + f"data: {{source: {source}}}").digest()
+
+
+def test_a_path_that_is_given_twice_must_be_the_same(tmp_path: Path) -> None:
+    both = load(tmp_path, BASE + "data: {path: x, options: {path: x, test: 0.5}}")
+    assert both.data.source_options == {"path": str(tmp_path.resolve() / "x"), "test": 0.5}
+    assert "differ" in refusal(tmp_path, BASE + "data: {path: x, options: {path: y}}")
 
 
 def test_the_home_folder_is_expanded_and_other_options_are_left_alone(tmp_path: Path) -> None:
     found = load(
         tmp_path, BASE + "data: {options: {path: ~/recordings, other: rel/ative, number: 3}}"
     )
-    assert found.data.options == {
-        "path": str(Path.home() / "recordings"),
-        "other": "rel/ative",
-        "number": 3,
-    }
+    assert found.data.path == str(Path.home() / "recordings")
+    assert found.data.options == {"other": "rel/ative", "number": 3}
 
 
 def test_the_home_folder_of_nobody_is_refused(tmp_path: Path) -> None:

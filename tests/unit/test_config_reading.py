@@ -93,7 +93,8 @@ def test_code_may_give_numpy_numbers_and_paths(tmp_path: Path) -> None:
     assert (found.training.exchanges, found.training.learning_rate) == (1000, 1e-3)
     assert found.objective.stop_gradient is True
     assert found.graph.edges[0].dim == 4
-    assert found.data.options == {"path": str(tmp_path), "sizes": [1, 2], "shape": [3, 4]}
+    assert found.data.path == str(tmp_path)
+    assert found.data.options == {"sizes": [1, 2], "shape": [3, 4]}
     assert type(found.training.exchanges) is int
     assert type(found.clients["a"].dim) is int
 

@@ -301,6 +301,7 @@ def test_settings_are_frozen_all_the_way() -> None:
         ("resources.gpus", [-1, float("nan")]),
         ("checkpoint.keep", [0]),
         ("data.options", [[], None, "x"]),
+        ("data.path", [3, ["x"], True]),
         ("data.source", [None, 3]),
     ],
 )

@@ -60,6 +60,17 @@ def test_without_a_bar_lines_go_to_standard_error(
     assert capsys.readouterr() == ("", "test-progress: here\n")
 
 
+def test_something_else_that_is_counted_gets_a_bar_of_its_own(tmp_path: Path) -> None:
+    console, screen = terminal()
+    with follow(tmp_path / "metrics.jsonl", 10, console) as count:
+        with count("client 'lidar'", 7) as done:
+            done(5)
+            time.sleep(0.3)  # the bar is drawn ten times a second
+        shown = len(screen.getvalue())
+    assert any("client 'lidar'" in line and "5/7" in line for line in lines(screen))
+    assert "lidar" not in screen.getvalue()[shown:]
+
+
 def _metrics(path: Path) -> None:
     quality = {"retrieval": [{"recall_at_10": 1.0}]}
     rows = [

@@ -1,9 +1,11 @@
 """The command line: `sheafalign run | compare | check | report | encoders | data`, and what deploys (`deploy`)."""
 
+import json
 import logging
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, cast
 
@@ -40,6 +42,15 @@ Overrides = Annotated[
     ),
 ]
 
+DataPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        help="Where the data lies, instead of the configuration's data.path.",
+        show_default=False,
+    ),
+]
+
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -72,7 +83,9 @@ def run(
     engine: Annotated[
         str | None,
         typer.Option(
-            help="flower (Ray simulation through flwr run) or inprocess.", show_default=False
+            help="flower (Ray simulation through flwr run), inprocess, or pooled (joint training "
+            "on pooled data, the reference).",
+            show_default=False,
         ),
     ] = None,
     out: Annotated[
@@ -83,6 +96,7 @@ def run(
         Path | None,
         typer.Option(help="Go on with the interrupted run in this folder.", metavar="RUN_DIR"),
     ] = None,
+    data: DataPath = None,
     relay: Annotated[
         str | None,
         typer.Option(help="Run on this relay, whose nodes are elsewhere.", metavar="HOST:PORT"),
@@ -99,6 +113,7 @@ def run(
 ) -> None:
     """Run a federation, on this machine or on a relay, from handshake to report."""
     from sheafalign_fl.config import load_settings, parse_settings
+    from sheafalign_fl.data.preparation import watched
     from sheafalign_fl.engines import launch
     from sheafalign_fl.progress import follow
     from sheafalign_fl.report import print_summary
@@ -108,16 +123,22 @@ def run(
     deployment = deploy.deployment(relay, keys, insecure=insecure)
     if (config is None) == (resume is None):
         raise UserError("give a configuration, or --resume RUN_DIR, and not both")
+    if deployment is not None and (engine or data):
+        raise UserError(
+            "--engine and --data are for runs on this machine; with --relay the nodes do the work, "
+            "each on its own data (sheafalign node --data)"
+        )
     if resume is not None:
-        if overrides or out:
+        if overrides or out or data:
             raise UserError(
-                "--resume goes on with the run as it was configured; leave out --set and --out"
+                "--resume goes on with the run as it was configured; leave out --set, --data and "
+                "--out"
             )
         if engine is not None:
             _check_engine(engine)
         settings, path = RunFolder(resume).settings(), resume
     else:
-        changes = [*(overrides or []), *([f"engine={engine}"] if engine else [])]
+        changes = [*_changes(overrides, data), *([f"engine={engine}"] if engine else [])]
         given = _given(config)
         settings = (
             deploy.deployed_settings(given, changes, insecure=insecure, console=console)
@@ -128,7 +149,8 @@ def run(
     parse_settings(settings.model_dump())
     _make_importable(config)
     try:
-        with follow(path / "metrics.jsonl", settings.training.exchanges, console):
+        bar = follow(path / "metrics.jsonl", settings.training.exchanges, console)
+        with bar as count, watched(count):
             summary = (
                 launch.resume(path, engine, deployment)
                 if resume is not None
@@ -150,14 +172,16 @@ def run(
 @app.command(
     epilog="Example:  [bold]sheafalign check experiments/watch.yaml --set training.batch_size=64[/bold]"
 )
-def check(config: ConfigPath, overrides: Overrides = None) -> None:
+def check(config: ConfigPath, overrides: Overrides = None, data: DataPath = None) -> None:
     """Check a configuration and its data without running anything, and show what would run."""
     from sheafalign_fl.cli.listings import print_checked
     from sheafalign_fl.config import load_settings
     from sheafalign_fl.engines.check import check as check_settings
 
     _make_importable(config)
-    print_checked(check_settings(load_settings(config, overrides or [])), Console())
+    with _reading_shown():
+        checked = check_settings(load_settings(config, _changes(overrides, data)))
+    print_checked(checked, Console())
 
 
 @app.command(
@@ -173,6 +197,7 @@ def compare(
         Path, typer.Option(help="Folder for everything; finished cells in it are kept.")
     ] = Path("runs/benchmark"),
     overrides: Overrides = None,
+    data: DataPath = None,
     jobs: Annotated[
         int | None,
         typer.Option(help="Runs at the same time; default: one for each processor.", min=1),
@@ -195,7 +220,7 @@ def compare(
 
     for config in configs:
         _make_importable(config)
-    plans = [load_plan(config, overrides or [], quick=quick) for config in configs]
+    plans = [load_plan(config, _changes(overrides, data), quick=quick) for config in configs]
     console = Console(stderr=True)
     try:
         with sweep_progress(console) as progress:
@@ -285,7 +310,8 @@ def data_check(
     from sheafalign_fl.config import parse_assignments
     from sheafalign_fl.data.inspection import inspect
 
-    inspection = inspect(path, parse_assignments(overrides or []), source, seed)
+    with _reading_shown():
+        inspection = inspect(path, parse_assignments(overrides or []), source, seed)
     print_inspection(inspection, Console())
     if not inspection.usable:
         raise typer.Exit(UserError.exit_code)
@@ -349,6 +375,24 @@ def _seeds(text: str) -> list[int]:
     if not seeds or min(seeds) < 0 or len(set(seeds)) != len(seeds):
         raise UserError(f"--seeds {text}: give different whole numbers from 0 on, such as 0,1,2")
     return seeds
+
+
+def _reading_shown() -> AbstractContextManager[None]:
+    """Show a bar on a terminal for files that are read while the block runs."""
+    from sheafalign_fl.data.preparation import watched
+    from sheafalign_fl.progress import count_progress
+
+    console = Console(stderr=True)
+    return watched(lambda name, total: count_progress(name, total, console))
+
+
+def _changes(overrides: list[str] | None, data: Path | None) -> list[str]:
+    """Return the overrides of a command, those of its other options among them."""
+    if data is None:
+        return overrides or []
+    if not data.exists():
+        raise UserError(f"--data {data}: there is no such folder or file")
+    return [*(overrides or []), f"data.path={json.dumps(str(data.resolve()))}"]
 
 
 def _given(config: Path | None) -> Path:

@@ -1,5 +1,8 @@
 """What `sheafalign check`, `sheafalign encoders` and `sheafalign data` print."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from rich.console import Console
 from rich.text import Text
 
@@ -148,9 +151,15 @@ def _labels_seen(inspection: Inspection) -> tuple[Cells, ...]:
     return tuple(rows)
 
 
+def _without_path(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a source: its path, and its other options if there are any."""
+    others = {name: value for name, value in options.items() if name != "path"}
+    return {"path": options["path"], **({"options": others} if others else {})}
+
+
 def _suggested(inspection: Inspection) -> str:
     content = {
-        "data": {"source": inspection.source, "options": dict(inspection.options)},
+        "data": {"source": inspection.source, **_without_path(inspection.options)},
         "clients": list(inspection.modalities),
     }
     return write_yaml(content)

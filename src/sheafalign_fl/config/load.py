@@ -20,7 +20,7 @@ _ENCODED_PREFIX = "sheafalign:"
 def load_settings(path: Path, overrides: Iterable[str] = ()) -> Settings:
     """Read the YAML file at `path`, apply ``section.key=value`` overrides, validate.
 
-    Relative paths (``data.options.path``, ``features`` of a client) are taken from the file's folder and made absolute.
+    Relative paths (``data.path``, ``features`` of a client) are taken from the file's folder and made absolute.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def read_content(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
         raise ConfigError(f"{path} must hold a mapping of settings, not {type(content).__name__}")
     for override in overrides:
         _apply_override(content, override)
-    _make_paths_absolute(content, path.resolve().parent)
+    make_paths_absolute(content, path.resolve().parent)
     return content
 
 
@@ -157,11 +157,13 @@ def _place_in(section: Any, name: str, override: str) -> Any:
     return int(name)
 
 
-def _make_paths_absolute(content: dict[str, Any], base: Path) -> None:
+def make_paths_absolute(content: dict[str, Any], base: Path) -> None:
+    """Make the paths in `content` absolute, taken from the folder `base`."""
     data = content.get("data")
-    options = data.get("options") if isinstance(data, dict) else None
-    if isinstance(options, dict):
-        _make_absolute(options, "path", "data.options", base)
+    if isinstance(data, dict):
+        _make_absolute(data, "path", "data", base)
+        if isinstance(options := data.get("options"), dict):
+            _make_absolute(options, "path", "data.options", base)
     clients = content.get("clients")
     for name, client in clients.items() if isinstance(clients, dict) else ():
         if isinstance(client, dict):

@@ -84,8 +84,28 @@ class DataSettings(_Settings):
 
     source: str = "scenes"
     """A built-in source (`sheafalign data list`) or a dotted path ``package.module:factory``."""
+    path: str | None = None
+    """Folder or file of the source's data; relative to the configuration's folder. On a deployed
+    node it is that node's own (`--data`)."""
     options: Options = Field(default_factory=dict)
     """Options of the source; `sheafalign data describe NAME` lists them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_of_options(cls, value: object) -> object:
+        """Let a path stand among the options, where earlier versions had it."""
+        options = value.get("options") if isinstance(value, dict) else None
+        if not isinstance(value, dict) or not isinstance(options, dict) or "path" not in options:
+            return value
+        if value.get("path") not in (None, options["path"]):
+            raise ValueError("path and options.path differ; leave out options.path")
+        kept = {name: option for name, option in options.items() if name != "path"}
+        return {**value, "path": options["path"], "options": kept}
+
+    @property
+    def source_options(self) -> dict[str, Any]:
+        """Return what the source is given: its options, and the path if there is one."""
+        return self.options if self.path is None else {"path": self.path, **self.options}
 
 
 class ClientSettings(_Settings):
@@ -373,5 +393,5 @@ class Settings(_Settings):
             del client["device"]
             if client.pop("features") is not None:  # where the file lies is the machine's affair
                 client["features"] = True
-        shared["data"]["options"].pop("path", None)
+        del shared["data"]["path"]
         return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()

@@ -176,6 +176,11 @@ def _complete(options: Mapping[str, Any], info: SourceInfo) -> dict[str, Any]:
     known = {option.name: option for option in info.options}
     chosen = {name: option.default for name, option in known.items()} | dict(options)
     for name, value in options.items():
+        if name == "path" and name not in known:
+            raise ConfigError(
+                f"data.path: the source '{info.name}' reads no folder of yours; leave out data.path "
+                "and --data"
+            )
         if name not in known:
             raise ConfigError(
                 f"data.options: '{info.name}' has no option '{name}'; {_suggest(name, list(known))}"

@@ -58,8 +58,10 @@ def resume(path: Path, engine: str | None = None, deployment: Deployment | None 
     settings = folder.settings()
     if folder.status()["state"] == "completed":
         return folder.load_summary()
-    if engine is not None:
-        settings = settings.model_copy(update={"engine": engine})
+    if deployment is not None and engine not in (None, "deployed"):
+        raise UserError(f"a run on a relay cannot go on with engine '{engine}'; leave it out")
+    if (chosen := "deployed" if deployment is not None else engine) is not None:
+        settings = settings.model_copy(update={"engine": chosen})
     _check(settings, deployment)
     return _run(settings, folder, deployment, resume=True)
 
