@@ -9,14 +9,16 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
-from clients import evaluation, frames, residence
+from clients import evaluation, frames, residence, told
+from sheafalign_fl.config.policy import under
 from sheafalign_fl.errors import ProtocolError, RunError, SheafAlignError
 from sheafalign_fl.flower.records import Scalar, pack, unpack
-from sheafalign_fl.manifest import client_data, describe
+from sheafalign_fl.learner.manifest import client_data, describe
+from sheafalign_fl.learner.node import Node
 from sheafalign_fl.metrics.classifier import check_installed
-from sheafalign_fl.node import LOSS_TERMS, Node
 from sheafalign_fl.protocol.frame import Frame
-from sheafalign_fl.protocol.rows import Loss
+from sheafalign_fl.protocol.measuring import Measuring
+from sheafalign_fl.protocol.rows import Loss, pack_losses
 from sheafalign_fl.protocol.seal import SealedEdges
 from sheafalign_fl.protocol.timing import StopWatch
 from sheafalign_fl.runs.folder import RunFolder
@@ -28,20 +30,25 @@ Handler = Callable[[Message, Context], Message]
 
 
 def _answering(handler: Handler) -> Handler:
-    """Give the handler its threads, and turn an error that the protocol foresees into an answer with its reason.
+    """Give the handler its threads, and turn what goes wrong into an answer with its reason.
 
-    The number of threads is set before anything is computed, the initial weights too: it decides their last bits.
+    The number of threads is set before anything is computed, the initial weights too: it decides
+    their last bits. Whether edges are sealed as this node wants is checked for every verb, because
+    nothing makes a relay ask in order.
     """
 
     @wraps(handler)
     def answer(message: Message, context: Context) -> Message:
         try:
-            limit_threads(residence.settings_of(context).resources.threads)
-            return handler(message, context)
-        except SheafAlignError as error:
-            return Message(
-                pack({"failed": str(error), "exit_code": error.exit_code}), reply_to=message
-            )
+            with under(residence.policy_of(context)):
+                limit_threads(residence.settings_of(context).resources.threads)
+                if residence.client_of(context) is not None:
+                    residence.check_sealing(context)
+                return handler(message, context)
+        except Exception as error:
+            code = error.exit_code if isinstance(error, SheafAlignError) else 1
+            content = pack({"failed": told.reason(error, context), "exit_code": code})
+            return Message(content, reply_to=message)
 
     return answer
 
@@ -54,7 +61,6 @@ def _describe(message: Message, context: Context) -> Message:
     name = residence.client_of(context)
     if name is None:
         return Message(pack({"spare": True}), reply_to=message)
-    residence.check_sealing(context)
     check_installed(settings.evaluation.metrics)
     nonce, boot = residence.nonce_of(context), str(context.node_config.get("boot", ""))
     manifest = describe(name, settings, client_data(name, settings), nonce, boot)
@@ -86,7 +92,7 @@ def _refuse(message: Message, context: Context) -> Message:
     """Hear why the relay goes on without this client."""
     fields, _ = unpack(message)
     _log.error("the relay refuses run %d: %s", context.run_id, fields.get("reason"))
-    residence.leave(context)
+    residence.end(context)
     return Message(pack(), reply_to=message)
 
 
@@ -101,7 +107,9 @@ def _exchange(message: Message, context: Context) -> Message:
     """
     fields, inbound = unpack(message)
     node, seal, watch = residence.node_of(context), residence.seal_of(context), StopWatch()
+    _check_numbers(fields, node)
     if (restore := _number(fields, "restore")) >= 0:
+        residence.check_restore(context)
         node.load_state(RunFolder(residence.folder_of(context)).load_client(restore, node.name))
         node.restored = None
     losses: list[Loss] = []
@@ -112,6 +120,7 @@ def _exchange(message: Message, context: Context) -> Message:
             embeddings = node.embed(following)
     if (exchange := _number(fields, "step")) >= 0:
         losses = _step(node, exchange, inbound, seal, watch)
+        residence.begin(context)
     if (checkpoint := _number(fields, "checkpoint")) >= 0:
         with watch("save"):
             residence.save(context, node, checkpoint)
@@ -122,7 +131,8 @@ def _exchange(message: Message, context: Context) -> Message:
         outbound = send(embeddings, node, following, seal)
     residence.keep(context, node)
     timing = {"timing": watch.to_bytes()} if "boot" in context.node_config else {}
-    return Message(pack(_report(losses) | timing, outbound), reply_to=message)
+    told = {"losses": pack_losses(losses)} if losses else {}
+    return Message(pack(told | timing, outbound), reply_to=message)
 
 
 def _step(
@@ -158,11 +168,10 @@ def _evaluate_embed(message: Message, context: Context) -> Message:
     """Send every neighbour the comparison embeddings of an agreed list of held-out events."""
     fields, _ = unpack(message)
     node = residence.node_of(context)
-    seal = residence.seal_of(context)
-    outbound = evaluation.embed(
-        node, evaluation.list_name(fields), _number(fields, "exchange"), seal
+    measuring = _measuring(fields, node)
+    return Message(
+        pack({}, evaluation.embed(node, measuring, residence.seal_of(context))), reply_to=message
     )
-    return Message(pack({}, outbound), reply_to=message)
 
 
 @app.evaluate("score")
@@ -171,9 +180,17 @@ def _evaluate_score(message: Message, context: Context) -> Message:
     """Measure this client's own embeddings against those that its neighbours sent."""
     fields, inbound = unpack(message)
     node = residence.node_of(context)
+    measuring = _measuring(fields, node)
     folder, seal = residence.folder_of(context), residence.seal_of(context)
-    answer, outbound = evaluation.score(node, fields, inbound, folder, seal)
+    answer, outbound = evaluation.score(node, measuring, inbound, folder, seal)
     return Message(pack(answer, outbound), reply_to=message)
+
+
+def _measuring(fields: Mapping[str, Scalar], node: Node) -> Measuring:
+    """Return what evaluation a message asks for; raise `ProtocolError` unless it is due."""
+    measuring = Measuring.of_fields(fields)
+    measuring.check(node.settings, node.done)
+    return measuring
 
 
 @app.query("finish")
@@ -181,11 +198,13 @@ def _evaluate_score(message: Message, context: Context) -> Message:
 def _finish(message: Message, context: Context) -> Message:
     """Draw a sample of the data, tell the digest of the final weights, and let the node go."""
     fields, _ = unpack(message)
-    node = residence.node_of(context)
-    if fields.get("sample"):
-        evaluation.draw_sample(node, residence.folder_of(context))
-    digest = node.weights_digest()
-    residence.leave(context)
+    digest = residence.digest_of(context)
+    if digest is None:  # else the answer was lost
+        node = residence.node_of(context)
+        if fields.get("sample"):
+            evaluation.draw_sample(node, residence.folder_of(context))
+        digest = node.weights_digest()
+        residence.end(context, digest)
     return Message(pack({"digest": digest}), reply_to=message)
 
 
@@ -222,18 +241,21 @@ def receive(
     }
 
 
-def _report(losses: list[Loss]) -> dict[str, Scalar]:
-    """Return the losses as one field for each edge, eight bytes a term."""
-    return {
-        f"loss.{loss.target}": np.array(
-            [loss.events, *(getattr(loss, term) for term in LOSS_TERMS)], dtype="<f8"
-        ).tobytes()
-        for loss in losses
-    }
+def _check_numbers(fields: Mapping[str, Scalar], node: Node) -> None:
+    """Refuse numbers of exchanges that the run does not have, and embeddings of a past one."""
+    total = node.settings.training.exchanges
+    last = {"restore": total, "step": total - 1, "checkpoint": total, "embed": total - 1}
+    for name, most in last.items():
+        if not -1 <= _number(fields, name) <= most:
+            raise ProtocolError(f"the field '{name}' is beyond the run's {total} exchanges")
+    if -1 < _number(fields, "embed") < max(node.done - 1, _number(fields, "step")):
+        raise ProtocolError(
+            f"client '{node.name}' is to embed exchange {fields['embed']!r}, which is past"
+        )
 
 
 def _number(fields: Mapping[str, Scalar], name: str) -> int:
     value = fields.get(name, -1)
-    if not isinstance(value, int):
+    if type(value) is not int:
         raise ProtocolError(f"the field '{name}' is not an integer")
     return value

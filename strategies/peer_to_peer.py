@@ -8,22 +8,20 @@ import logging
 import time
 from collections.abc import Mapping
 
-import numpy as np
 from flwr.serverapp import Grid
 
 from sheafalign_fl.codecs import codec
 from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import ProtocolError, RunError
-from sheafalign_fl.node import LOSS_TERMS
+from sheafalign_fl.learner.schedule import MIN_SHARED, BatchSchedule
 from sheafalign_fl.protocol.agreement import Agreement, Manifest
 from sheafalign_fl.protocol.frame import Frame
-from sheafalign_fl.protocol.rows import AbsenceRow, Loss, Quality, Timing
+from sheafalign_fl.protocol.rows import AbsenceRow, Loss, Quality, Timing, unpack_losses
 from sheafalign_fl.protocol.timing import read_times
 from sheafalign_fl.protocol.topology import Topology, build_topology
 from sheafalign_fl.protocol.verbs import EXCHANGE, FINISH
 from sheafalign_fl.runs.folder import RunFolder
 from sheafalign_fl.runs.summary import summarise
-from sheafalign_fl.schedule import MIN_SHARED, BatchSchedule
 from strategies import handshake
 from strategies.evaluation import Evaluation
 from strategies.messenger import Messenger, Order, Outcome, Reply
@@ -134,7 +132,7 @@ class PeerToPeer:
             self._recorder.undelivered(
                 (parcel for key, parcel in parcels.items() if key not in delivered), "train"
             )
-            losses = self._losses(outcome)
+            losses = self._losses(outcome, exchange)
             taking_part = {client for key in delivered for client in key}
             absent = [client for client in self.topology.clients if client not in taking_part]
             self._recorder.exchange(
@@ -221,27 +219,27 @@ class PeerToPeer:
             parcels[client, neighbour] = Parcel(frame, packed, shares[neighbour])
         return parcels
 
-    def _losses(self, outcome: Outcome) -> list[Loss]:
+    def _losses(self, outcome: Outcome, exchange: int) -> list[Loss]:
+        """Return the losses that the clients told, in the order of the graph.
+
+        What cannot be read is left out: losses are for people, and nothing is trained on them.
+        """
+        order = {client: index for index, client in enumerate(self.topology.clients)}
         losses = []
         for client, reply in outcome.replies.items():
-            for name, value in reply.fields.items():
-                if (
-                    name.startswith("loss.")
-                    and isinstance(value, bytes)
-                    and len(value) == 8 * (1 + len(LOSS_TERMS))
+            if not isinstance(told := reply.fields.get("losses", b"[[],{}]"), bytes):
+                told = b""
+            try:
+                found = unpack_losses(client, told)
+                if strangers := {loss.target for loss in found} - set(
+                    self.topology.neighbours(client)
                 ):
-                    events, *terms = np.frombuffer(value, dtype="<f8").tolist()
-                    named = dict(zip(LOSS_TERMS, terms, strict=True))
-                    losses.append(
-                        Loss(
-                            source=client,
-                            target=name.removeprefix("loss."),
-                            events=int(events),
-                            **named,
-                        )
-                    )
-        order = {client: index for index, client in enumerate(self.topology.clients)}
-        return sorted(losses, key=lambda loss: (order[loss.source], order.get(loss.target, -1)))
+                    raise ProtocolError(f"losses of edges to {sorted(strangers)}")
+            except ProtocolError as error:
+                self._note(exchange, client, "failed", f"it sent {error}")
+            else:
+                losses += found
+        return sorted(losses, key=lambda loss: (order[loss.source], order[loss.target]))
 
     @staticmethod
     def _timing(outcome: Outcome) -> list[Timing]:

@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from sheafalign_fl.data.base import ModalityData
+from sheafalign_fl.encoders import VectorEncoder
 from sheafalign_fl.seeding import numpy_generator
+from sheafalign_fl.sheaf import EdgeBatch
 
 
 def source(modality: str, seed: int, **options: Any) -> ModalityData:
@@ -97,6 +99,32 @@ def dropout_encoder(input_shape: Sequence[int], dim: int) -> nn.Module:
     return nn.Sequential(
         nn.Linear(input_shape[0], 16), nn.Dropout(0.5), nn.Tanh(), nn.Linear(16, dim)
     )
+
+
+def built_in_with_dropout(input_shape: Sequence[int], dim: int) -> nn.Module:
+    """Return a built-in encoder into which a dropout was put."""
+    encoder = VectorEncoder((input_shape[0],), dim, hidden=16, depth=1)
+    for module in list(encoder.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.GELU | nn.ReLU | nn.SiLU):
+                setattr(module, name, nn.Sequential(child, nn.Dropout(0.5)))
+    assert any(isinstance(module, nn.Dropout) for module in encoder.modules())
+    return encoder
+
+
+def shrinking(edge: EdgeBatch) -> torch.Tensor:
+    """Return a loss term of a user's own: the mean square of h."""
+    return edge.h.square().mean()
+
+
+class Noisy:
+    """A loss term of a user's own that is a class, has a name, and draws random numbers."""
+
+    name = "noisy_distance"
+
+    def __call__(self, edge: EdgeBatch) -> torch.Tensor:
+        """Return the mean square distance of z_ij + noise from z_ji."""
+        return (edge.z + 0.1 * torch.randn_like(edge.z) - edge.received).square().mean()
 
 
 class Dawdling(nn.Module):

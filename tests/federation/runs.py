@@ -13,7 +13,7 @@ from sheafalign_fl.runs.ledger import read_ledger
 from strategies.evaluation import Evaluation
 from strategies.messenger import Messenger
 
-_NO_WEIGHTS = ("optimiser.", "feedback.", "outbound.", "losses.", "done")
+_NO_WEIGHTS = ("optimiser.", "feedback.", "outbound.", "losses", "done")
 SMALL: dict[str, Any] = {"dim": 8, "encoder_options": {"hidden": 24, "depth": 1}}
 """A client that is quickly trained."""
 

@@ -179,6 +179,6 @@ def test_clients_of_another_version_or_configuration_are_refused(
     run_folder: Callable[[Settings], RunFolder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = toy_settings()
-    monkeypatch.setattr("sheafalign_fl.manifest.__version__", "0.0.1")
+    monkeypatch.setattr("sheafalign_fl.learner.manifest.__version__", "0.0.1")
     with pytest.raises(SheafAlignError, match=r"'m0' is refused: its software version is 0\.0\.1"):
         run_inprocess(settings, run_folder(settings))

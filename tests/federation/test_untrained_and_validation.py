@@ -11,8 +11,8 @@ from sheafalign_fl.engines.check import check
 from sheafalign_fl.engines.inprocess import run_inprocess
 from sheafalign_fl.engines.launch import resume, start
 from sheafalign_fl.errors import DataError
-from sheafalign_fl.manifest import client_data
-from sheafalign_fl.node import Node
+from sheafalign_fl.learner.manifest import client_data
+from sheafalign_fl.learner.node import Node
 from sheafalign_fl.protocol.rows import Quality
 from sheafalign_fl.protocol.verbs import EXCHANGE
 from sheafalign_fl.runs.folder import RunFolder, read_rows

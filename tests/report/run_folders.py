@@ -204,11 +204,13 @@ def _write_rows(
                         source=source,
                         target=target,
                         events=events,
-                        laplacian=2 * decay,
-                        contrastive=4 * decay,
-                        reconstruction=decay,
-                        cross_reconstruction=0.0,
-                        total=6.1 * decay,
+                        terms={
+                            "laplacian": 2 * decay,
+                            "contrastive": 4 * decay,
+                            "reconstruction": decay,
+                            "cross_reconstruction": 0.0,
+                            "total": 6.1 * decay,
+                        },
                     )
                 )
         totals = ledger.totals("train")

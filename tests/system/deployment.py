@@ -17,6 +17,15 @@ from sheafalign_fl.runs.folder import RunFolder, read_rows
 from tests.system.command import ROOT, environment
 
 Process = subprocess.Popen[bytes]
+ALLOWED = (
+    "--allow",
+    "tests.toy:source",
+    "--allow",
+    "tests.toy:canary_encoder",
+    "--allow",
+    "tests.toy:dropout_encoder",
+)
+"""What the nodes' owner lets a configuration name."""
 SECONDS = 150.0
 """Patience with everything; nothing here is a measurement."""
 
@@ -83,6 +92,8 @@ class Deployment:
             str(self.port),
             "--state",
             "relay-state",
+            "--runs",
+            ".",
             *more,
         )
         self.until(lambda: "is ready" in self.printed("relay"), "relay")
@@ -98,6 +109,7 @@ class Deployment:
             *self.trust,
             "--state",
             f"state/{client}",
+            *ALLOWED,
             *more,
         ]
         self.start(client, *words)
@@ -114,6 +126,7 @@ class Deployment:
                 *self.trust,
                 "--state",
                 f"state/{client}",
+                *ALLOWED,
             ]
             (self.folder / f"{client}.out").unlink(missing_ok=True)
             self.start(client, *words)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sheafalign_fl.config import Settings, parse_settings
 from sheafalign_fl.errors import DataError, HandshakeError
-from sheafalign_fl.manifest import client_data, describe
+from sheafalign_fl.learner.manifest import client_data, describe
 from sheafalign_fl.protocol.agreement import (
     LISTS,
     Agreement,

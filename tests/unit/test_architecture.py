@@ -24,16 +24,16 @@ ALLOWED = {
 }
 """Package -> the packages of this repository that it may import: library <- clients, strategies <- experiments."""
 FLOORS = (
-    {"version", "errors", "seeding", "files", "extras", "threads", "progress"},
-    {"config", "plugins"},
+    {"version", "errors", "seeding", "files", "extras", "inflation", "threads", "progress"},
+    {"config"},
     {"codecs", "encoders", "sheaf", "data"},
     {"protocol"},
-    {"learner", "node", "manifest", "schedule", "feedback"},
+    {"learner"},
     {"metrics"},
     {"runs"},
     {"report"},
     {"flower"},
-    {"engines", "joint"},
+    {"engines"},
     {"deploy"},
     {"benchmark"},
     {"cli", "api"},

@@ -68,6 +68,7 @@ SHARED: Content = {
     "objective.learnable_temperature": True,
     "objective.temperature": 0.5,
     "objective.normalised_laplacian": False,
+    "objective.terms": {"tests.toy:shrinking": 0.5},
     "training.exchanges": 5,
     "training.batch_size": 5,
     "training.optimiser": "sgd",

@@ -12,7 +12,8 @@ from torch import nn
 from sheafalign_fl.config import Settings, parse_settings
 from sheafalign_fl.data.base import SPLITS, ModalityData
 from sheafalign_fl.errors import ConfigError, ProtocolError, RunError
-from sheafalign_fl.node import Node, resolve_device
+from sheafalign_fl.learner.factories import resolve_device
+from sheafalign_fl.learner.node import Node
 from sheafalign_fl.protocol.agreement import ClientAgreement, Manifest, agree
 from sheafalign_fl.protocol.topology import build_topology
 from sheafalign_fl.protocol.verbs import PROTOCOL_VERSION
@@ -287,9 +288,15 @@ def test_losses_are_those_before_the_step_one_for_each_edge() -> None:
     for loss in losses:
         z_ij, z_ji = sent[loss.target].astype(np.float64), inbound[loss.target].astype(np.float64)
         assert loss.events == len(z_ij)
-        assert loss.laplacian == pytest.approx(((z_ij - z_ji) ** 2).sum(axis=1).mean(), rel=1e-5)
-        weighted = 0.5 * loss.laplacian + 0.25 * loss.contrastive + 2.0 * loss.reconstruction
-        assert loss.total == pytest.approx(weighted, rel=1e-5)
+        assert loss.terms["laplacian"] == pytest.approx(
+            ((z_ij - z_ji) ** 2).sum(axis=1).mean(), rel=1e-5
+        )
+        weighted = (
+            0.5 * loss.terms["laplacian"]
+            + 0.25 * loss.terms["contrastive"]
+            + 2.0 * loss.terms["reconstruction"]
+        )
+        assert loss.terms["total"] == pytest.approx(weighted, rel=1e-5)
 
 
 def test_what_happens_between_embedding_and_stepping_does_not_matter() -> None:

@@ -15,6 +15,7 @@ from sheafalign_fl.flower.address import Address, parse_host
 
 if TYPE_CHECKING:
     from sheafalign_fl.config import Settings
+    from sheafalign_fl.config.policy import Policy
     from sheafalign_fl.engines.deployed import Deployment
 
 HOME = user_folder()
@@ -30,6 +31,19 @@ Insecure = Annotated[
 RelayAddress = Annotated[
     str,
     typer.Option("--relay", help="Where the relay is, such as 10.0.0.1:9092.", metavar="HOST:PORT"),
+]
+
+
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MODULE:NAME",
+        help="Code that a configuration may name beside what is built in; may be given more than once.",
+    ),
+]
+PolicyFile = Annotated[
+    Path | None,
+    typer.Option(help="YAML file of what a configuration may ask of this machine.", metavar="FILE"),
 ]
 
 
@@ -98,6 +112,11 @@ def relay(
         Path | None,
         typer.Option(help="Keep Flower's state in this SQLite file; default: in memory."),
     ] = None,
+    runs: Annotated[
+        Path, typer.Option(help="Folder that all run folders lie in; a run names one in it.")
+    ] = Path("runs"),
+    allow: Allow = None,
+    policy: PolicyFile = None,
     insecure: Insecure = False,
     show: Annotated[
         bool, typer.Option("--show", help="Print the flower-superlink command and end.")
@@ -112,7 +131,12 @@ def relay(
     _choose(keys, insecure=insecure)
     address = Address(parse_host(host), port)
     settings = RelaySettings(
-        address, None if keys is None else load_relay_keys(keys), state.resolve(), database
+        address,
+        None if keys is None else load_relay_keys(keys),
+        state.resolve(),
+        database,
+        runs,
+        _policy(allow, policy),
     )
     if show:
         typer.echo(shlex.join(settings.command()))
@@ -142,6 +166,8 @@ def node(
     unsealed: Annotated[
         bool, typer.Option("--unsealed", help="Take part in runs without sealed edges.")
     ] = False,
+    allow: Allow = None,
+    policy: PolicyFile = None,
     patience: Annotated[
         float | None,
         typer.Option(help="Seconds to go on trying to reach the relay; default: for ever.", min=0),
@@ -164,7 +190,15 @@ def node(
     own = None if keys is None else load_client_keys(keys, client)
     credentials = None if own is None else Credentials(own.ca, own.load_node_key(), own.node_key)
     settings = NodeSettings(
-        client, address, credentials, folder, data, own.folder if own else None, unsealed, patience
+        client,
+        address,
+        credentials,
+        folder,
+        data,
+        own.folder if own else None,
+        unsealed,
+        patience,
+        _policy(allow, policy),
     )
     if plain:
         typer.echo(shlex.join(settings.plain_command()))
@@ -255,6 +289,16 @@ def deployed_settings(
             "edges are sealed, so the metric 'missing', which the relay computes from embeddings, is left out"
         )
     return parse_settings(content, str(config))
+
+
+def _policy(allow: list[str] | None, file: Path | None) -> "Policy":
+    """Return what a configuration may ask of this machine, by the options `--allow` and `--policy`."""
+    from sheafalign_fl.config.policy import Policy
+
+    named = tuple(allow or ())
+    if file is not None:
+        return Policy.load(file, named)
+    return Policy.of({"allow": named}, "--allow")
 
 
 def _choose(keys: Path | None, *, insecure: bool) -> None:

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from sheafalign_fl.config.methods import MethodName, apply_method
+from sheafalign_fl.config.registry import Extension
 
 LEAST_TEMPERATURE = 0.01
 """Of a learnt tau, as in CLIP (arXiv 2103.00020): a smaller one makes training unstable."""
@@ -30,6 +31,7 @@ def _whole(value: object) -> object:
 
 Int = Annotated[int, BeforeValidator(_whole)]
 PositiveInt = Annotated[Int, Field(ge=1)]
+_TOPOLOGIES = ("complete", "ring", "star", "path", "random", "small-world", "edges")
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -82,7 +84,7 @@ class _Settings(BaseModel):
 class DataSettings(_Settings):
     """Where the events come from."""
 
-    source: str = "scenes"
+    source: Annotated[str, Extension("data source")] = "scenes"
     """A built-in source (`sheafalign data list`) or a dotted path ``package.module:factory``."""
     path: str | None = None
     """Folder or file of the source's data; relative to the configuration's folder. On a deployed
@@ -113,7 +115,7 @@ class ClientSettings(_Settings):
 
     modality: str | None = None
     """The modality in the data source; default: the client's own name."""
-    encoder: str = "auto"
+    encoder: Annotated[str, Extension("encoder")] = "auto"
     """auto (what the data source recommends, else by the input's shape), vector, signal, image, camera, depth,
     range-image, points, scan, radar, beam, inertial, skeleton, csi, linear (`sheafalign encoders` lists them with their
     inputs), or a dotted path ``package.module:factory``."""
@@ -141,9 +143,9 @@ class EdgeSettings(_Settings):
 class GraphSettings(_Settings):
     """The federation graph: who is a neighbour of whom, and how large each comparison space is."""
 
-    topology: Literal["complete", "ring", "star", "path", "random", "small-world", "edges"] = (
-        "complete"
-    )
+    topology: Annotated[str, Extension("topology", _TOPOLOGIES, on_relay=True)] = "complete"
+    """complete, ring, star, path, random, small-world, edges, or a dotted path to a function of
+    (clients, graph settings, seed) that returns pairs of indices."""
     dim: PositiveInt = 64
     """d_e, the dimension of every comparison space that does not state its own."""
     centre: str | None = None
@@ -169,7 +171,9 @@ class GraphSettings(_Settings):
 class MapSettings(_Settings):
     """Restriction maps P_ij and dual maps Q_ij."""
 
-    family: Literal["linear", "orthogonal", "identity"] = "linear"
+    family: Annotated[str, Extension("map family", ("linear", "orthogonal", "identity"))] = "linear"
+    """linear, orthogonal, identity, or a dotted path to a function of (dim, edge_dim, initial) that
+    returns `EdgeMaps`."""
     initial: Literal["normal", "orthogonal", "xavier"] = "orthogonal"
     """linear: initial values; normal is the paper's N(0, 0.1^2)."""
 
@@ -184,9 +188,10 @@ class ObjectiveSettings(_Settings):
 
     laplacian: Weight = 0.0
     contrastive: Weight = 1.0
-    contrast: Literal["pairs", "centroid", "volume"] = "pairs"
+    contrast: Annotated[str, Extension("contrast", ("pairs", "centroid", "volume"))] = "pairs"
     """What the contrastive term compares: the two ends of each edge; every client with the centroid of all
-    (CentroBind); the volume that the embeddings of all clients span (GRAM)."""
+    (CentroBind); the volume that the embeddings of all clients span (GRAM); or a dotted path to a
+    loss of (embeddings of all clients, tau)."""
     reconstruction: Weight = 0.1
     cross_reconstruction: Weight = 1.0
     """MSE(Q_ij z_ji, h_i), gradient to Q_ij alone: teaches the dual map to impute from a neighbour."""
@@ -198,6 +203,9 @@ class ObjectiveSettings(_Settings):
     """Learn tau for each edge; both ends keep a copy, and exact exchange keeps the copies equal."""
     normalised_laplacian: bool = True
     """Compare unit vectors in the Laplacian term, so that it cannot shrink the embeddings."""
+    terms: dict[Annotated[str, Extension("loss term")], Weight] = Field(default_factory=dict)
+    """Further terms and their weights: a dotted path ``package.module:TERM`` to a class or function
+    that takes a `sheafalign_fl.sheaf.EdgeBatch` and returns a scalar."""
 
     @model_validator(mode="after")
     def _some_weight(self) -> Self:
@@ -229,7 +237,9 @@ class TrainingSettings(_Settings):
     """Embed the next batches before stepping on the last, so that messages can travel while clients compute."""
     error_feedback: bool = False
     """Add what the codec lost of an event's embedding to the same event's embedding when it comes round again."""
-    optimiser: Literal["adam", "adamw", "sgd"] = "adam"
+    optimiser: Annotated[str, Extension("optimiser", ("adam", "adamw", "sgd"))] = "adam"
+    """adam, adamw, sgd, or a dotted path to a function of (parameter groups, lr). Scalars are in a
+    group of their own, which is not decayed."""
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
     weight_decay: Weight = 0.0
     decay: Literal["none", "cosine"] = "none"
@@ -314,7 +324,7 @@ class Settings(_Settings):
     maps: MapSettings = MapSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
     training: TrainingSettings = TrainingSettings()
-    codec: str = "float32"
+    codec: Annotated[str, Extension("codec", on_relay=True)] = "float32"
     evaluation: EvaluationSettings = EvaluationSettings()
     resources: ResourceSettings = ResourceSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()

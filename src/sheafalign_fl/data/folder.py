@@ -269,6 +269,8 @@ def _file(folder: Path, modality: str) -> Path:
     if not folder.is_dir():
         raise DataError(f"data.options.path: there is no folder {folder}")
     path = folder / f"{modality}.npz"
+    if path.parent != folder or not modality.isprintable():
+        raise DataError(f"a modality is a file of {folder}, which {modality!a} cannot name")
     if not path.is_file():
         there = ", ".join(sorted(file.stem for file in folder.glob("*.npz"))) or "no .npz file"
         raise DataError(f"{folder} has no {modality}.npz; it has {there}")

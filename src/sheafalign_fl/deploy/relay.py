@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sheafalign_fl.config.policy import STRICT, Policy
 from sheafalign_fl.deploy.keys import RelayKeys
-from sheafalign_fl.deploy.registry import VARIABLE, save_registered
+from sheafalign_fl.deploy.registry import POLICY, RUNS, VARIABLE, save_registered
 from sheafalign_fl.engines.guardian import MARK, guarded
 from sheafalign_fl.errors import RunError
 from sheafalign_fl.flower.address import Address
@@ -36,6 +37,10 @@ class RelaySettings:
     state_dir: Path
     database: Path | None = None
     """Keep Flower's state in this SQLite file; None: in memory."""
+    runs: Path = Path("runs")
+    """The folder that all run folders lie in; a run names one in it, and no other."""
+    policy: Policy = STRICT
+    """What a configuration may ask of this machine."""
 
     def command(self) -> list[str]:
         """Return the flower-superlink command that the relay is."""
@@ -78,6 +83,8 @@ def relay(settings: RelaySettings) -> Iterator[subprocess.Popen[bytes]]:
     environment = flower_environment(None, here.host) | {
         MARK: uuid.uuid4().hex,
         "FLWR_HOME": str(state / "flwr"),
+        RUNS: str(settings.runs.resolve()),
+        POLICY: settings.policy.to_text(),
     }
     if settings.keys is not None:
         environment[VARIABLE] = str(registered)

@@ -17,6 +17,8 @@ from flwr.app import Context, Message, RecordDict
 from flwr.app.user_config import UserConfig
 from flwr.clientapp import ClientApp
 
+from sheafalign_fl.config.policy import STRICT, Policy
+from sheafalign_fl.config.registry import load_attribute
 from sheafalign_fl.engines.inprocess import CLIENT_APP
 from sheafalign_fl.errors import RunError, UserError
 from sheafalign_fl.files import locked, write_atomically
@@ -28,8 +30,8 @@ from sheafalign_fl.flower.fleet import (
     NodeRefusedError,
     RelayUnreachableError,
 )
+from sheafalign_fl.flower.place import POLICY
 from sheafalign_fl.flower.records import act_as, raised
-from sheafalign_fl.plugins import load_attribute
 
 _log = logging.getLogger("sheafalign.node")
 _BUSY_POLL_SECONDS = 0.03
@@ -58,10 +60,13 @@ class NodeSettings:
     """Take part in runs whose edges are not sealed."""
     patience: float | None = None
     """Seconds to go on trying when the relay cannot be reached; None: for ever."""
+    policy: Policy = STRICT
+    """What a configuration may ask of this machine."""
 
     def node_config(self) -> UserConfig:
         """Return the node configuration that the ClientApp reads."""
         config: UserConfig = {"client": self.client, "state-dir": str(self.state_dir.resolve())}
+        config[POLICY] = self.policy.to_text()
         if self.data is not None:
             config["data"] = str(self.data.resolve())
         if self.keys is not None:

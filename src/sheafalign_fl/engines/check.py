@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from sheafalign_fl.codecs import codec
 from sheafalign_fl.config.schema import Settings
-from sheafalign_fl.manifest import client_data, describe
+from sheafalign_fl.learner.factories import new_maps
+from sheafalign_fl.learner.manifest import client_data, describe
 from sheafalign_fl.metrics.classifier import check_installed
-from sheafalign_fl.node import new_maps
 from sheafalign_fl.protocol.agreement import Agreement, Manifest, agree
 from sheafalign_fl.protocol.topology import Topology, build_topology
+from sheafalign_fl.sheaf.terms import weighted_terms
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,15 @@ class Checked:
 
 
 def check_form(settings: Settings) -> Topology:
-    """Check codec, graph and maps, which need no data; raise `UserError` for the first thing that is wrong."""
+    """Check codec, loss terms, graph and maps, which need no data.
+
+    Raises
+    ------
+    UserError
+        The first thing that is wrong.
+    """
     codec(settings.codec)
+    weighted_terms(settings.objective)
     topology = build_topology(settings)
     for edge in topology.edges:
         for client in (edge.source, edge.target):

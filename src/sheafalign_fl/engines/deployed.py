@@ -8,7 +8,7 @@ from sheafalign_fl.config import Settings
 from sheafalign_fl.engines.submission import submit, wait
 from sheafalign_fl.errors import SheafAlignError, UserError
 from sheafalign_fl.flower.superlink import SuperLink
-from sheafalign_fl.runs.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder, check_run_name
 
 _STATUS_SECONDS = 10.0
 """How soon it shows that the relay is gone."""
@@ -51,17 +51,18 @@ def run_deployed(
 ) -> None:
     """Run a federation to its end on a relay.
 
-    The run folder is the relay's: on this machine, if the relay is. If it is not, this raises `ElsewhereError` at the
-    run's good end.
+    The run folder is the relay's, which keeps it under the same name among its own runs. If that is
+    not this folder, because the relay is elsewhere, this raises `ElsewhereError` at the good end.
 
     Raises
     ------
     SheafAlignError
         The run failed; the message and the exit code are those of the first error in the federation.
     """
-    with tempfile.TemporaryDirectory(prefix="sheafalign-", ignore_cleanup_errors=True) as name:
-        link = SuperLink.at(deployment.relay, Path(name), deployment.ca)
-        run_id = submit(settings, folder, link, resume=resume)
+    check_run_name(name := folder.path.resolve().name)
+    with tempfile.TemporaryDirectory(prefix="sheafalign-", ignore_cleanup_errors=True) as home:
+        link = SuperLink.at(deployment.relay, Path(home), deployment.ca)
+        run_id = submit(settings, folder, link, resume=resume, run_dir=name)
         try:
             wait(run_id, folder, link, "the relay's superlink.log", most=_STATUS_SECONDS)
         except KeyboardInterrupt:
@@ -69,5 +70,5 @@ def run_deployed(
             raise
     if not folder.summary.is_file():
         raise ElsewhereError(
-            f"the run has completed; its folder is {folder.path.resolve()} on the relay's machine"
+            f"the run has completed; its folder is '{name}' among the runs of the relay's machine"
         )

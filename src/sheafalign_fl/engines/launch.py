@@ -8,11 +8,11 @@ from sheafalign_fl.config import Settings
 from sheafalign_fl.engines.check import check, check_form
 from sheafalign_fl.engines.deployed import Deployment, ElsewhereError, run_deployed
 from sheafalign_fl.engines.inprocess import check_resources, run_inprocess
+from sheafalign_fl.engines.pooled import run_pooled
 from sheafalign_fl.engines.simulation import run_simulation
 from sheafalign_fl.engines.sockets import check_simulation
 from sheafalign_fl.errors import SheafAlignError, UserError
 from sheafalign_fl.files import locked
-from sheafalign_fl.joint import run_pooled
 from sheafalign_fl.report import draw_report
 from sheafalign_fl.runs.folder import RunFolder
 from sheafalign_fl.runs.summary import Summary

@@ -26,16 +26,20 @@ def submit(
     link: SuperLink,
     *,
     resume: bool,
+    run_dir: str | None = None,
     options: tuple[str, ...] = (),
 ) -> str:
-    """Submit a run and return Flower's id of it; raise `RunError` if Flower does not take it."""
+    """Submit a run and return Flower's id of it; raise `RunError` if Flower does not take it.
+
+    `run_dir` is what the relay is told of the run folder: by default where it is on this machine.
+    """
     app = link.home / "app"
     if not app.exists():
         make_app_folder(app)
     run_config = link.home / "run.toml"
     run_config.write_text(
         f"config = {json.dumps(encode(settings))}\n"
-        f"run-dir = {json.dumps(str(folder.path.resolve()))}\n"
+        f"run-dir = {json.dumps(run_dir or str(folder.path.resolve()))}\n"
         f"resume = {'true' if resume else 'false'}\n",
         encoding="utf-8",
     )

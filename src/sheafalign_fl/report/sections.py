@@ -49,6 +49,7 @@ from sheafalign_fl.report.page import (
 )
 from sheafalign_fl.report.style import to_svg
 from sheafalign_fl.runs.reading import Run
+from sheafalign_fl.sheaf.terms import weights_in_words
 
 _MOST_FOLDED = 400
 _MOST_SAMPLES = 12
@@ -126,17 +127,9 @@ def sections(run: Run) -> list[tuple[str, str, Html]]:
 
 def reproduce_facts(run: Run) -> list[tuple[str, Html | str]]:
     """Return what names this run exactly."""
-    objective = run.settings.objective
-    terms = (
-        (
-            objective.laplacian,
-            "normalised Laplacian" if objective.normalised_laplacian else "Laplacian",
-        ),
-        (objective.contrastive, "contrastive"),
-        (objective.reconstruction, "reconstruction"),
-        (objective.cross_reconstruction, "cross reconstruction"),
+    weights = " + ".join(
+        f"{weight:g} × {words}" for words, weight in weights_in_words(run.settings.objective)
     )
-    weights = " + ".join(f"{weight:g} × {name}" for weight, name in terms if weight > 0)
     training = run.settings.training
     versions = (
         run.summary.versions
@@ -148,7 +141,7 @@ def reproduce_facts(run: Run) -> list[tuple[str, Html | str]]:
         ("seed", str(run.settings.seed)),
         ("engine", run.summary.engine if run.summary else run.settings.engine),
         ("started", run.summary.started if run.summary else NONE),
-        ("objective", f"{weights}; temperature {objective.temperature:g}"),
+        ("objective", f"{weights}; temperature {run.settings.objective.temperature:g}"),
         ("maps", f"{run.settings.maps.family}, initially {run.settings.maps.initial}"),
         (
             "optimiser",

@@ -19,6 +19,7 @@
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -33,6 +34,18 @@ from sheafalign_fl.files import write_atomically
 from sheafalign_fl.runs.ledger import truncate_ledger
 from sheafalign_fl.runs.summary import Summary
 from sheafalign_fl.runs.versions import versions
+
+_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+
+
+def check_run_name(name: str) -> str:
+    """Return `name` if it can name a run folder of a relay; raise `UserError` otherwise."""
+    if not _RUN_NAME.fullmatch(name):
+        raise UserError(
+            f"{name!a} cannot name a run on a relay: use letters, digits, '.', '_' and '-', and no "
+            "path; the relay keeps it in its own folder of runs"
+        )
+    return name
 
 
 @dataclass(frozen=True)

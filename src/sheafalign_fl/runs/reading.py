@@ -28,7 +28,6 @@ from sheafalign_fl.runs.rows import parse_row
 from sheafalign_fl.runs.summary import Summary
 from sheafalign_fl.runs.tables import ledger_table, loss_table, quality_table, shown
 
-LOSS_TERMS = ("laplacian", "contrastive", "reconstruction", "cross_reconstruction", "total")
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -38,7 +37,7 @@ class ExchangePoint:
 
     exchange: int
     losses: Mapping[str, float]
-    """Term of `LOSS_TERMS` -> mean; empty where no edge took part."""
+    """Name of a term, and total -> mean; empty where no edge took part."""
     absent: tuple[str, ...]
     payload_bytes: int
     seconds: float
@@ -221,9 +220,11 @@ def _read_metrics(path: Path) -> tuple[list[ExchangePoint], list[EvaluationRow],
 
 
 def _mean_losses(losses: Sequence[Loss]) -> dict[str, float]:
-    if not losses:
-        return {}
-    return {term: sum(getattr(loss, term) for loss in losses) / len(losses) for term in LOSS_TERMS}
+    values: dict[str, list[float]] = {}
+    for loss in losses:
+        for term, value in loss.terms.items():
+            values.setdefault(term, []).append(value)
+    return {term: sum(found) / len(found) for term, found in values.items()}
 
 
 def _read_ledger(path: Path) -> tuple[list[EdgeBytes], int]:

@@ -65,7 +65,7 @@ def loss_table(rows: Iterable[ExchangeRow]) -> Table:
             (row.exchange, loss.source, loss.target, term, value)
             for row in rows
             for loss in row.losses
-            for term, value in _numbers(loss, without={"source", "target", "events"})
+            for term, value in loss.terms.items()
         ),
     )
 

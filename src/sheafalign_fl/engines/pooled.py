@@ -17,23 +17,20 @@ from sheafalign_fl.config import Settings
 from sheafalign_fl.data.base import SPLITS, ModalityData
 from sheafalign_fl.engines.check import check
 from sheafalign_fl.engines.inprocess import run_inprocess
-from sheafalign_fl.errors import RunError
-from sheafalign_fl.manifest import client_data
-from sheafalign_fl.node import Node, learning_rate, new_optimiser
+from sheafalign_fl.learner.descent import Descent
+from sheafalign_fl.learner.manifest import client_data
+from sheafalign_fl.learner.node import Node
+from sheafalign_fl.learner.objective import take
+from sheafalign_fl.learner.schedule import MIN_SHARED, BatchSchedule
 from sheafalign_fl.protocol.agreement import Agreement
 from sheafalign_fl.protocol.frame import Frame
 from sheafalign_fl.protocol.topology import Edge, Topology, build_topology
 from sheafalign_fl.protocol.verbs import RELAY
 from sheafalign_fl.runs.folder import Checkpoint, RunFolder
 from sheafalign_fl.runs.ledger import Ledger, LedgerRow
-from sheafalign_fl.schedule import MIN_SHARED, BatchSchedule
 from sheafalign_fl.sheaf.group import GROUP_LOSSES
-from sheafalign_fl.sheaf.objective import (
-    contrastive_loss,
-    cross_reconstruction_loss,
-    laplacian_loss,
-    reconstruction_loss,
-)
+from sheafalign_fl.sheaf.maps import EdgeMaps
+from sheafalign_fl.sheaf.terms import EdgeBatch, joint_edge_terms, weighted_terms
 
 _FRAME_EVENTS = 1000
 _CODEC = "float32"
@@ -126,16 +123,18 @@ class JointTraining:
             client: Node(client, settings, data[client], agreement.for_client(client, topology))
             for client in topology.clients
         }
-        for (
-            edge
-        ) in topology.edges:  # here the two ends' copies of a learnt temperature are one parameter
-            ends = (
-                self.nodes[edge.source].maps[edge.target],
-                self.nodes[edge.target].maps[edge.source],
-            )
-            ends[1].log_temperature = ends[0].log_temperature
-        parameters = [parameter for node in self.nodes.values() for parameter in node.parameters()]
-        self._optimiser = new_optimiser(list(dict.fromkeys(parameters)), settings.training)
+        for edge in topology.edges:
+            # Here the two ends' copies of a learnt temperature are one parameter.
+            one, other = self._maps(edge)
+            other.log_temperature = one.log_temperature
+        self._terms = weighted_terms(settings.objective)
+        nodes = self.nodes.values()
+        self._descent = Descent(
+            "joint training",
+            [node.parameters() for node in nodes],
+            [maps for node in nodes for maps in node.maps.values()],
+            settings.training,
+        )
         self._schedule = BatchSchedule.of(
             settings.training, len(agreement.lists["train"]), settings.seed
         )
@@ -144,24 +143,10 @@ class JointTraining:
         """Take one step on each batch of `exchange`, `training.local_steps` times over."""
         for _ in range(self.settings.training.local_steps):
             for positions in np.split(self._schedule.positions(exchange), self._schedule.batches):
-                total = self.objective(positions, exchange)
-                if not torch.isfinite(total):
-                    raise RunError(
-                        f"the joint loss is {total.item()} at step {exchange}; lower training.learning_rate"
-                    )
-                if not total.requires_grad:  # no edge has enough events
-                    continue
-                self._optimiser.zero_grad(set_to_none=True)
-                total.backward()  # type: ignore[no-untyped-call]
-                for group in self._optimiser.param_groups:
-                    group["lr"] = learning_rate(self.settings.training, exchange)
-                self._optimiser.step()
-                for node in self.nodes.values():
-                    for maps in node.maps.values():
-                        maps.limit_temperature()
+                self._descent.step(self.objective(positions, exchange), exchange)
 
     def objective(self, positions: NDArray[np.intp], exchange: int) -> Tensor:
-        """Return the objective of all edges on the events at `positions` of the agreed list (DESIGN section 2)."""
+        """Return the objective of all edges on the events at `positions` of the agreed list."""
         has = {client: self.agreement.has[client]["train"][positions] for client in self.nodes}
         h = {
             client: node.encode(positions[has[client]], exchange)
@@ -169,42 +154,31 @@ class JointTraining:
         }
         terms = [self._edge(edge, h, has) for edge in self.topology.edges]
         common = np.logical_and.reduce(list(has.values()))
-        if self.settings.objective.contrast != "pairs" and common.sum() >= MIN_SHARED:
-            together = [h[client][torch.from_numpy(common[has[client]])] for client in self.nodes]
-            group = GROUP_LOSSES[self.settings.objective.contrast](
-                together, self.settings.objective.temperature
-            )
-            terms.append(self.settings.objective.contrastive * group)
+        objective = self.settings.objective
+        if objective.contrast != "pairs" and common.sum() >= MIN_SHARED:
+            together = [take(h[client], np.flatnonzero(common[has[client]])) for client in h]
+            group = GROUP_LOSSES.resolve(objective.contrast)(together, objective.temperature)
+            terms.append(objective.contrastive * group)
         return torch.stack(terms).sum()
 
     def _edge(
         self, edge: Edge, h: Mapping[str, Tensor], has: Mapping[str, NDArray[np.bool_]]
     ) -> Tensor:
-        i, j, weights = edge.source, edge.target, self.settings.objective
-        both = has[i] & has[j]
+        nothing = next(iter(h.values())).new_zeros(())
+        ends = (edge.source, edge.target)
+        both = np.logical_and(*(has[client] for client in ends))
         if both.sum() < MIN_SHARED:
-            return next(iter(h.values())).new_zeros(())
-        h_i, h_j = (h[client][torch.from_numpy(both[has[client]])] for client in (i, j))
-        maps_i, maps_j = self.nodes[i].maps[j], self.nodes[j].maps[i]
+            return nothing
+        h_i, h_j = (take(h[client], np.flatnonzero(both[has[client]])) for client in ends)
+        maps_i, maps_j = self._maps(edge)
         z_i, z_j = maps_i.restrict(h_i), maps_j.restrict(h_j)
-        terms = [
-            (weights.laplacian, laplacian_loss(z_i, z_j, normalised=weights.normalised_laplacian))
-        ]
-        if weights.contrast == "pairs":
-            terms.append(
-                (
-                    weights.contrastive,
-                    contrastive_loss(z_i, z_j, maps_i.temperature(weights.temperature)),
-                )
-            )
-        for maps, h_own, z_own, z_other in ((maps_i, h_i, z_i, z_j), (maps_j, h_j, z_j, z_i)):
-            own = reconstruction_loss(maps, z_own, h_own, stop_gradient=weights.stop_gradient)
-            terms.append((weights.reconstruction, own))
-            terms.append(
-                (
-                    weights.cross_reconstruction,
-                    cross_reconstruction_loss(maps, z_other.detach(), h_own),
-                )
-            )
-        # A term of weight 0 is left out, as on the clients: a gradient of 0 would still let weights decay.
-        return sum((weight * term for weight, term in terms if weight > 0), h_i.new_zeros(()))
+        objective = self.settings.objective
+        group = None if objective.contrast == "pairs" else nothing  # it is added for all at once
+        one = EdgeBatch(objective, maps_i, h_i, z_i, z_j, group)
+        return joint_edge_terms(
+            self._terms, one, EdgeBatch(objective, maps_j, h_j, z_j, z_i, group)
+        )
+
+    def _maps(self, edge: Edge) -> tuple[EdgeMaps, EdgeMaps]:
+        source, target = edge.source, edge.target
+        return self.nodes[source].maps[target], self.nodes[target].maps[source]

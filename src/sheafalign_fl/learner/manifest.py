@@ -1,12 +1,15 @@
 """A client's own data, and what it tells the relay about itself."""
 
+import hashlib
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.data.base import SPLITS, ModalityData, check_modality, drop_events
 from sheafalign_fl.data.features import with_features
 from sheafalign_fl.data.registry import load_modality
-from sheafalign_fl.node import new_encoder, resolve_device
+from sheafalign_fl.learner.factories import new_encoder, resolve_device
 from sheafalign_fl.protocol.agreement import Manifest
 from sheafalign_fl.protocol.verbs import PROTOCOL_VERSION
 from sheafalign_fl.version import __version__
@@ -37,8 +40,12 @@ def client_data(name: str, settings: Settings) -> ModalityData:
 def describe(
     name: str, settings: Settings, data: ModalityData, nonce: str = "", boot: str = ""
 ) -> Manifest:
-    """Return the manifest of client `name`; the encoder is made once, to see that it can be."""
-    client = settings.clients[name]
+    """Return the manifest of client `name`; the encoder is made once, to see that it can be.
+
+    Where edges are sealed it says less: no notes on the data, and of the names of classes a digest,
+    which is enough to see whether two clients number the same classes.
+    """
+    client, sealed = settings.clients[name], settings.security.sealed
     encoder = new_encoder(name, settings, data.input_shape, data.encoder)
     return Manifest(
         name=name,
@@ -48,9 +55,11 @@ def describe(
         parameters=sum(parameter.numel() for parameter in encoder.parameters()),
         device=str(resolve_device(client.device)),
         input_shape=data.input_shape,
-        notes=data.notes,
+        notes=() if sealed else data.notes,
         labels=tuple(data.labels),
-        classes=dict(data.classes),
+        classes={
+            label: (_digest(names),) if sealed else names for label, names in data.classes.items()
+        },
         version=__version__,
         protocol=PROTOCOL_VERSION,
         digest=settings.digest(),
@@ -58,3 +67,7 @@ def describe(
         nonce=nonce,
         boot=boot,
     )
+
+
+def _digest(names: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(list(names)).encode()).hexdigest()[:16]
