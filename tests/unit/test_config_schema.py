@@ -35,6 +35,7 @@ LOCAL: Content = {
     "checkpoint.every": 7,
     "checkpoint.keep": 9,
     "clients.a.device": "cpu",
+    "data.path": "recordings",
 }
 """Fields that concern one machine alone, each with a value that is not the default."""
 SHARED: Content = {

@@ -18,8 +18,7 @@ from flwr.app.user_config import UserConfig
 from flwr.clientapp import ClientApp
 
 from sheafalign_fl.config.policy import STRICT, Policy
-from sheafalign_fl.config.registry import load_attribute
-from sheafalign_fl.engines.inprocess import CLIENT_APP
+from sheafalign_fl.engines.own_apps import CLIENT_APP, load_app
 from sheafalign_fl.errors import RunError, UserError
 from sheafalign_fl.files import locked, write_atomically
 from sheafalign_fl.flower.fleet import (
@@ -93,7 +92,7 @@ class ResidentNode:
     def __init__(self, settings: NodeSettings) -> None:
         """Prepare; nothing is connected yet."""
         self._settings = settings
-        self._app: ClientApp = load_attribute(CLIENT_APP, "the client app")
+        self._app: ClientApp = load_app(CLIENT_APP, "the client app")
         self._connection = FleetConnection(settings.relay, settings.credentials)
         self._config = settings.node_config() | {"resident": True, "boot": secrets.token_hex(8)}
         self._contexts: dict[int, Context] = {}
