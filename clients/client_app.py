@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from clients import evaluation, frames, residence, told
 from sheafalign_fl.config.policy import under
-from sheafalign_fl.errors import ProtocolError, RunError, SheafAlignError
+from sheafalign_fl.errors import NotFiniteError, ProtocolError, RunError, SheafAlignError
 from sheafalign_fl.flower.records import Scalar, pack, unpack
 from sheafalign_fl.learner.manifest import client_data, describe
 from sheafalign_fl.learner.node import Node
@@ -21,6 +21,7 @@ from sheafalign_fl.protocol.measuring import Measuring
 from sheafalign_fl.protocol.rows import Loss, pack_losses
 from sheafalign_fl.protocol.seal import SealedEdges
 from sheafalign_fl.protocol.timing import StopWatch
+from sheafalign_fl.protocol.verdict import Check, pack_verdicts
 from sheafalign_fl.runs.folder import RunFolder
 from sheafalign_fl.threads import limit_threads
 
@@ -132,6 +133,8 @@ def _exchange(message: Message, context: Context) -> Message:
     residence.keep(context, node)
     timing = {"timing": watch.to_bytes()} if "boot" in context.node_config else {}
     told = {"losses": pack_losses(losses)} if losses else {}
+    if exchange >= 0 and node.gate.verdicts:
+        told["verdicts"] = pack_verdicts(node.gate.verdicts)
     return Message(pack(told | timing, outbound), reply_to=message)
 
 
@@ -155,9 +158,9 @@ def _step(
             "done; resume the run from its last checkpoint, and set checkpoint.every: 1 to lose nothing"
         )
     with watch("encode"):
-        received = receive(inbound, node, exchange, seal)
+        received, unreadable = receive(inbound, node, exchange, seal)
     with watch("compute"):
-        losses = node.step(exchange, received)
+        losses = node.step(exchange, received, unreadable)
     node.restored = None
     return losses
 
@@ -224,21 +227,23 @@ def send(
 
 def receive(
     inbound: Mapping[str, bytes], node: Node, exchange: int, seal: SealedEdges | None = None
-) -> dict[str, NDArray[np.floating]]:
-    """Return neighbour -> z_ji out of packed training frames.
+) -> tuple[dict[str, NDArray[np.floating]], dict[str, Check]]:
+    """Return neighbour -> z_ji out of packed training frames, and neighbour -> why it is not there.
 
-    Raises
-    ------
-    ProtocolError
-        A frame is damaged or its seal broken, or it is not from that neighbour to this client for this exchange in the
-        agreed codec.
+    A frame that is damaged, whose seal is broken, or that is not from that neighbour to this client
+    for this exchange in the agreed codec, costs its own edge this exchange and no other.
     """
-    return {
-        neighbour: frames.read(
-            data, "train", exchange, neighbour, node.name, node.settings.codec, seal
-        )
-        for neighbour, data in inbound.items()
-    }
+    received: dict[str, NDArray[np.floating]] = {}
+    unreadable: dict[str, Check] = {}
+    for neighbour, data in inbound.items():
+        try:
+            received[neighbour] = frames.read(
+                data, "train", exchange, neighbour, node.name, node.settings.codec, seal
+            )
+        except ProtocolError as error:
+            unreadable[neighbour] = "finite" if isinstance(error, NotFiniteError) else "frame"
+            _log.warning("exchange %d, from '%s': %s", exchange, neighbour, error)
+    return received, unreadable
 
 
 def _check_numbers(fields: Mapping[str, Scalar], node: Node) -> None:

@@ -20,6 +20,7 @@ from sheafalign_fl.protocol.rows import AbsenceRow, Loss, Quality, Timing, unpac
 from sheafalign_fl.protocol.timing import read_times
 from sheafalign_fl.protocol.topology import Topology, build_topology
 from sheafalign_fl.protocol.verbs import EXCHANGE, FINISH
+from sheafalign_fl.protocol.verdict import WatchRow, read_verdicts
 from sheafalign_fl.runs.folder import RunFolder
 from sheafalign_fl.runs.summary import summarise
 from strategies import handshake
@@ -57,10 +58,12 @@ class PeerToPeer:
         self.settings, self.grid, self.folder = settings, grid, folder
         self._registered = dict(registered or {})
         self.topology: Topology = build_topology(settings)
-        self._codec = codec(settings.codec)
+        codec(settings.codec)  # known, or refused now
         self._gone: dict[str, str] = {}
         """Client -> why it did not take part in the last exchange."""
         self._idle = 0
+        self._verdicts: list[WatchRow] = []
+        """What was said of the last exchange."""
 
     def run(self, *, resume: bool = False) -> None:
         """Handshake, all exchanges, evaluation and summary.
@@ -133,6 +136,7 @@ class PeerToPeer:
                 (parcel for key, parcel in parcels.items() if key not in delivered), "train"
             )
             losses = self._losses(outcome, exchange)
+            self._take_verdicts(outcome, exchange)
             taking_part = {client for key in delivered for client in key}
             absent = [client for client in self.topology.clients if client not in taking_part]
             self._recorder.exchange(
@@ -211,7 +215,7 @@ class PeerToPeer:
                 frame.events,
                 frame.dim,
             )
-            due = ("train", exchange, client, neighbour, self._codec.name, *expected[neighbour])
+            due = ("train", exchange, client, neighbour, self.settings.codec, *expected[neighbour])
             if got != due:
                 raise ProtocolError(f"a frame that is {got} where {due} was due")
             if bool(frame.seal) != self.settings.security.sealed:
@@ -240,6 +244,23 @@ class PeerToPeer:
             else:
                 losses += found
         return sorted(losses, key=lambda loss: (order[loss.source], order[loss.target]))
+
+    def _take_verdicts(self, outcome: Outcome, exchange: int) -> None:
+        """Record what clients said of what they got; each may speak of its own edges alone."""
+        self._verdicts = []
+        for client, reply in outcome.replies.items():
+            try:
+                verdicts = read_verdicts(reply.fields.get("verdicts"))
+                known = {client, *self.topology.neighbours(client)}
+                if strangers := {verdict.sender for verdict in verdicts} - known:
+                    raise ProtocolError(f"verdicts on {sorted(strangers)}")
+            except ProtocolError as error:
+                self._note(exchange, client, "failed", f"it sent {error}")
+                continue
+            for verdict in verdicts:
+                row = WatchRow(exchange=exchange, receiver=client, **verdict.model_dump())
+                self._recorder.watch(row)
+                self._verdicts.append(row)
 
     @staticmethod
     def _timing(outcome: Outcome) -> list[Timing]:
@@ -307,8 +328,11 @@ class PeerToPeer:
 
     def _give_up_if_idle(self, trained: bool) -> None:
         self._idle = 0 if trained else self._idle + 1
-        if self._idle >= _IDLE_EXCHANGES and self._gone:
-            reasons = "; ".join(f"{client}: {reason}" for client, reason in self._gone.items())
+        reasons = "; ".join(
+            [f"{client}: {reason}" for client, reason in self._gone.items()]
+            + [f"{row.receiver}: {row.told()}" for row in self._verdicts if row.event != "changed"]
+        )
+        if self._idle >= _IDLE_EXCHANGES and reasons:
             raise RunError(
                 f"no edge could be trained in {_IDLE_EXCHANGES} exchanges in a row ({reasons})"
             )
@@ -336,6 +360,7 @@ class PeerToPeer:
             quality=quality,
             edges=self._recorder.ledger.edges(),
             absences=self._recorder.absences,
+            watched=self._recorder.watched,
             digests={
                 client: digests[client] for client in self.topology.clients if client in digests
             },

@@ -8,14 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sheafalign_fl.engines.submission import submit
 from sheafalign_fl.errors import RunError
 from sheafalign_fl.flower.address import Address
+from sheafalign_fl.flower.control import Control
 from sheafalign_fl.flower.fleet import FleetConnection, RelayUnreachableError
 from sheafalign_fl.flower.proxies import direct_environment, go_direct, proxy_told
-from sheafalign_fl.flower.superlink import SuperLink
-from sheafalign_fl.runs.folder import RunFolder
-from tests.conftest import toy_settings
 from tests.system.command import sheafalign
 from tests.system.deployment import deployment
 
@@ -112,10 +109,11 @@ def test_a_node_names_the_proxy_that_failed(proxies: None) -> None:
     connection.close()
 
 
-def test_a_run_names_the_proxy_that_failed(proxies: None, tmp_path: Path) -> None:
-    link = SuperLink.at("relay.example.com:9092", tmp_path, None)
+def test_an_operator_is_named_the_proxy_that_failed(proxies: None) -> None:
+    control = Control.at("relay.example.com:9092", None)
     with pytest.raises(RunError, match=r"through the proxy http://127\.0\.0\.1:9 of http_proxy"):
-        submit(toy_settings(), RunFolder(tmp_path), link, resume=False)
+        control.runs()
+    control.close()
 
 
 def test_going_direct_changes_nothing_twice(proxies: None) -> None:

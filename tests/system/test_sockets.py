@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from sheafalign_fl.engines import simulation, sockets
+from sheafalign_fl.engines import simulation
 from sheafalign_fl.errors import SheafAlignError, UserError
+from sheafalign_fl.flower import sockets
 from sheafalign_fl.runs.folder import RunFolder
 from tests.conftest import toy_settings
 from tests.system.command import environment, sheafalign

@@ -26,7 +26,7 @@ ALLOWED = {
 FLOORS = (
     {"version", "errors", "seeding", "files", "extras", "inflation", "threads", "progress"},
     {"config"},
-    {"codecs", "encoders", "sheaf", "data"},
+    {"codecs", "encoders", "sheaf", "data", "watching"},
     {"protocol"},
     {"learner"},
     {"metrics"},

@@ -97,12 +97,19 @@ def run(
         typer.Option(help="Go on with the interrupted run in this folder.", metavar="RUN_DIR"),
     ] = None,
     data: DataPath = None,
+    attach: Annotated[
+        Path | None,
+        typer.Option(
+            help="Wait for the run that was submitted to --relay from this folder.",
+            metavar="RUN_DIR",
+        ),
+    ] = None,
     relay: Annotated[
         str | None,
         typer.Option(help="Run on this relay, whose nodes are elsewhere.", metavar="HOST:PORT"),
     ] = None,
     keys: Annotated[
-        Path | None, typer.Option(help="Folder with the relay's ca.crt, for --relay.")
+        Path | None, typer.Option(help="Folder with an operator's keys, for --relay.")
     ] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="For --relay: no TLS and no sealed edges.")
@@ -121,22 +128,18 @@ def run(
 
     console = Console(stderr=True, quiet=quiet)
     deployment = deploy.deployment(relay, keys, insecure=insecure)
-    if (config is None) == (resume is None):
-        raise UserError("give a configuration, or --resume RUN_DIR, and not both")
-    if deployment is not None and (engine or data):
-        raise UserError(
-            "--engine and --data are for runs on this machine; with --relay the nodes do the work, "
-            "each on its own data (sheafalign node --data)"
-        )
-    if resume is not None:
+    if [config, resume, attach].count(None) != 2:
+        raise UserError("give a configuration, --resume RUN_DIR or --attach RUN_DIR, and one only")
+    _check_place(attach, relay, engine, data)
+    if (known := resume or attach) is not None:
         if overrides or out or data:
             raise UserError(
-                "--resume goes on with the run as it was configured; leave out --set, --data and "
-                "--out"
+                "--resume and --attach take the run as it was configured; leave out --set, --data "
+                "and --out"
             )
         if engine is not None:
             _check_engine(engine)
-        settings, path = RunFolder(resume).settings(), resume
+        settings, path = RunFolder(known).settings(), known
     else:
         changes = [*_changes(overrides, data), *([f"engine={engine}"] if engine else [])]
         given = _given(config)
@@ -151,11 +154,12 @@ def run(
     try:
         bar = follow(path / "metrics.jsonl", settings.training.exchanges, console)
         with bar as count, watched(count):
-            summary = (
-                launch.resume(path, engine, deployment)
-                if resume is not None
-                else launch.start(settings, path, deployment)
-            )
+            if attach is not None and deployment is not None:
+                summary = launch.attach(path, deployment)
+            elif resume is not None:
+                summary = launch.resume(path, engine, deployment)
+            else:
+                summary = launch.start(settings, path, deployment)
     except KeyboardInterrupt:
         again = (
             ""
@@ -309,11 +313,13 @@ def data_check(
     from sheafalign_fl.cli.listings import print_inspection
     from sheafalign_fl.config import parse_assignments
     from sheafalign_fl.data.inspection import inspect
+    from sheafalign_fl.engines.suggestion import suggest
 
     with _reading_shown():
         inspection = inspect(path, parse_assignments(overrides or []), source, seed)
-    print_inspection(inspection, Console())
-    if not inspection.usable:
+        suggestion = suggest(inspection)
+    print_inspection(inspection, suggestion, Console())
+    if not inspection.usable or suggestion.problems:
         raise typer.Exit(UserError.exit_code)
 
 
@@ -384,6 +390,19 @@ def _reading_shown() -> AbstractContextManager[None]:
 
     console = Console(stderr=True)
     return watched(lambda name, total: count_progress(name, total, console))
+
+
+def _check_place(
+    attach: Path | None, relay: str | None, engine: str | None, data: Path | None
+) -> None:
+    """Refuse options of a run that do not fit the place where it runs."""
+    if attach is not None and relay is None:
+        raise UserError("--attach is for a run on a relay; give --relay HOST:PORT")
+    if relay is not None and (engine or data):
+        raise UserError(
+            "--engine and --data are for runs on this machine; with --relay the nodes do the work, "
+            "each on its own data (sheafalign node --data)"
+        )
 
 
 def _changes(overrides: list[str] | None, data: Path | None) -> list[str]:

@@ -1,36 +1,38 @@
-"""The flower engine: Flower's simulation runtime on Ray, through `flwr run` and a SuperLink of our own.
+"""The flower engine: Flower's simulation runtime on Ray, with a SuperLink of our own.
 
-Flower's own managed SuperLink outlives the run and keeps its first environment, and `flwr run` exits with 0 whatever
-became of the run. So this starts a private SuperLink on a free loopback port, with its home in a temporary folder,
-believes the run's status and not an exit code, and ends every process that the run started, whichever way it went.
+Flower's own managed SuperLink outlives the run, keeps its first environment and takes runs from every
+user of the machine. So this starts a private one, which listens at a Unix socket in a temporary folder
+alone, and ends every process that the run started, whichever way it went.
 """
 
 import os
 import re
 import sys
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from sheafalign_fl.config import Settings
-from sheafalign_fl.engines.guardian import MARK, commands, guarded
+from sheafalign_fl.engines.guardian import MARK, guarded
 from sheafalign_fl.engines.inprocess import worker_count
-from sheafalign_fl.engines.sockets import socket_folder
 from sheafalign_fl.engines.submission import submit, wait
 from sheafalign_fl.errors import RunError, SheafAlignError
-from sheafalign_fl.flower.address import Address
-from sheafalign_fl.flower.superlink import SuperLink, flower_environment, free_port, start_superlink
+from sheafalign_fl.flower.control import Control
+from sheafalign_fl.flower.local_socket import SOCKET
+from sheafalign_fl.flower.sockets import socket_folder
+from sheafalign_fl.flower.superlink import (
+    flower_environment,
+    private_socket,
+    socket_listens,
+    start_superlink,
+)
 from sheafalign_fl.runs.folder import RunFolder
 
 _LOG = "flower.log"
 _RAISED = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception): .+$", re.MULTILINE)
 """The last line of a traceback; the first of several is what the others followed from."""
-_PROGRAM = "flwr-simulation"
-_LOOK_SECONDS = 2.0
-"""Looking at all processes takes some hundredths of a second."""
 
 
 def run_simulation(settings: Settings, folder: RunFolder, *, resume: bool = False) -> None:
@@ -55,13 +57,15 @@ def run_simulation(settings: Settings, folder: RunFolder, *, resume: bool = Fals
         home = Path(name)
         environment = _environment(home, sockets)
         mark = environment[MARK]
-        with guarded(mark, home, sockets), _superlink(home, environment, folder) as address:
-            link = SuperLink.at(address, home, None, environment)
-            run_id = submit(settings, folder, link, resume=resume, options=_options(settings))
+        with guarded(mark, home, sockets), _superlink(home, environment, folder) as control:
+            run_dir = str(folder.path.resolve())
+            run_id = submit(
+                settings, run_dir, control, resume=resume, simulation=_options(settings)
+            )
             try:
-                wait(run_id, folder, link, ended=_Ended(mark))
+                wait(run_id, folder, control)
             except SheafAlignError as error:
-                printed = link.printed(run_id)  # what Ray said went to the SuperLink alone
+                printed = control.printed(run_id)  # what Ray said went to the SuperLink alone
                 with (folder.path / _LOG).open("a", encoding="utf-8") as log:
                     log.write(f"\n---- what the run printed ----\n{printed}")
                 raise _with_cause(error, printed, folder) from None
@@ -72,21 +76,6 @@ def _with_cause(error: SheafAlignError, printed: str, folder: RunFolder) -> Shea
     if folder.status()["state"] == "failed" or not (causes := _RAISED.findall(printed)):
         return error
     return RunError(f"{error}: {causes[0]}")
-
-
-class _Ended:
-    """Says when the process that simulates has ended: Flower is asked for what became of it then."""
-
-    def __init__(self, mark: str) -> None:
-        self._mark, self._seen, self._looked = mark, False, 0.0
-
-    def __call__(self) -> bool:
-        if time.monotonic() - self._looked < _LOOK_SECONDS:
-            return False
-        self._looked = time.monotonic()
-        there = any(_PROGRAM in words for words in commands(self._mark))
-        self._seen |= there
-        return self._seen and not there
 
 
 def _environment(home: Path, sockets: Path) -> dict[str, str]:
@@ -106,31 +95,31 @@ def _environment(home: Path, sockets: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _superlink(home: Path, environment: dict[str, str], folder: RunFolder) -> Iterator[str]:
-    """Start a private SuperLink and yield its address; its log is kept in the run folder."""
-    address = Address("127.0.0.1", free_port())
+def _superlink(home: Path, environment: dict[str, str], folder: RunFolder) -> Iterator[Control]:
+    """Start a private SuperLink and yield a connection to it; its log is kept in the run folder."""
     (home / "flwr").mkdir()
-    command = ["flower-superlink", "--insecure", "--simulation", "--isolation", "subprocess"]
-    command += [
-        "--host",
-        address.host,
-        "--port",
-        str(address.port),
-        "--disable-runtime-dependency-installation",
-    ]
-    start_superlink(command, address, environment, folder.path / _LOG, home)
-    yield str(address)
+    with private_socket() as socket:
+        start_superlink(
+            ["-m", "sheafalign_fl.flower.superlink_process"],
+            environment | {SOCKET: str(socket)},
+            folder.path / _LOG,
+            lambda: socket_listens(socket),
+            home,
+        )
+        control = Control.through(socket)
+        yield control
+        control.close()
 
 
-def _options(settings: Settings) -> tuple[str, ...]:
-    """Return the options of `flwr run` that say how large the simulation is and what each client may use."""
+def _options(settings: Settings) -> dict[str, float]:
+    """Return Flower's settings of how large the simulation is and what each client may use."""
     resources, workers = settings.resources, worker_count(settings)
-    federation = {
-        "num-supernodes": len(settings.clients),
-        "client-resources-num-cpus": resources.cpus,
-        "client-resources-num-gpus": float(resources.gpus),
-        "init-args-num-cpus": workers * resources.cpus,
+    federation: dict[str, float] = {
+        "num_supernodes": len(settings.clients),
+        "client_resources_num_cpus": resources.cpus,
+        "client_resources_num_gpus": float(resources.gpus),
+        "init_args_num_cpus": workers * resources.cpus,
     }
     if resources.gpus:
-        federation["init-args-num-gpus"] = max(1, round(workers * resources.gpus))
-    return "--federation-config", " ".join(f"{key}={value}" for key, value in federation.items())
+        federation["init_args_num_gpus"] = max(1, round(workers * resources.gpus))
+    return federation

@@ -1,123 +1,79 @@
-"""Flower's own programs: starting a SuperLink, and asking one with `flwr`."""
+"""Flower's own programs: starting a SuperLink as a process, and what they need around them."""
 
-import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from sheafalign_fl.errors import RunError
-from sheafalign_fl.flower.address import Address
-from sheafalign_fl.flower.proxies import direct_environment, proxy_told
+from sheafalign_fl.flower.proxies import direct_environment
+from sheafalign_fl.flower.sockets import socket_folder
 
-_CONNECTION = "relay"
 _STARTUP_SECONDS = 60.0
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = 0.05
+_SOCKET = "superlink"
 
 
-@dataclass(frozen=True)
-class SuperLink:
-    """How Flower's own commands reach a SuperLink."""
+@contextmanager
+def private_socket() -> Iterator[Path]:
+    """Yield a path for a SuperLink's socket, in a folder that its owner alone can enter.
 
-    home: Path
-    """Flower's home (FLWR_HOME), which holds the connection."""
-    environment: Mapping[str, str]
-    proxy: str = ""
-    """What an error should say of the proxy that it is asked through."""
-
-    @classmethod
-    def at(
-        cls, address: str, home: Path, ca: Path | None, environment: Mapping[str, str] | None = None
-    ) -> "SuperLink":
-        """Write the connection to `address` (host:port) into `home`; without `ca` it is insecure.
-
-        `environment` is the one of Flower's programs, by default this process's own.
-        """
-        flower = home / "flwr"
-        flower.mkdir(parents=True, exist_ok=True)
-        trust = (
-            "insecure = true"
-            if ca is None
-            else f"root-certificates = {json.dumps(str(ca.resolve()))}"
-        )
-        (flower / "config.toml").write_text(
-            f'[superlink]\ndefault = "{_CONNECTION}"\n\n[superlink.{_CONNECTION}]\naddress = "{address}"\n{trust}\n',
-            encoding="utf-8",
-        )
-        told = proxy_told(Address.parse(address).host, secure=ca is not None)
-        return cls(home, {**flower_environment(environment), "FLWR_HOME": str(flower)}, told)
-
-    def flwr(self, *words: str, options: tuple[str, ...] = ()) -> dict[str, Any]:
-        """Run ``flwr WORDS CONNECTION OPTIONS --format json`` and return its answer."""
-        done = self._run(*words, _CONNECTION, *options, "--format", "json")
-        found = _json_in(done.stdout)
-        if not found:
-            found = {"success": False, "error-message": (done.stdout + done.stderr)[-500:]}
-        if not found.get("success"):
-            found["error-message"] = f"{found.get('error-message')}{self.proxy}"
-        return found
-
-    def printed(self, run_id: str) -> str:
-        """Return what the processes of a run printed, which they send to the SuperLink."""
-        done = self._run("log", run_id, _CONNECTION, "--show")
-        return done.stdout + done.stderr
-
-    def _run(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [program("flwr"), *words],
-            env=dict(self.environment),
-            cwd=self.home,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    The path is short, wherever temporary files lie: a Unix socket's may have 107 bytes.
+    """
+    with socket_folder(_SOCKET, "the SuperLink") as folder:
+        yield folder / _SOCKET
 
 
 def start_superlink(
-    command: Sequence[str],
-    address: Address,
+    words: Sequence[str],
     environment: Mapping[str, str],
     log: Path,
+    ready: Callable[[], bool],
     home: Path | None = None,
 ) -> "subprocess.Popen[bytes]":
-    """Start `command`, a flower-superlink, and wait until it listens.
+    """Start a SuperLink and wait until it is ready.
 
     Parameters
     ----------
-    command
-        The program's name and its arguments.
-    address
-        Where this machine reaches it.
+    words
+        Python's arguments: the module that it is, and that one's arguments.
     environment
         Its whole environment.
     log
         File for all that it prints, appended.
+    ready
+        Whether it is.
     home
         The folder that it works in; default: that of `log`.
 
     Raises
     ------
     RunError
-        It ends before it listens, or does not in a minute; the message holds the end of its log.
+        It ends before it is ready, or is not in a minute; the message holds the end of its log.
     """
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [program(command[0]), *command[1:]], env=dict(environment), cwd=home or log.parent,
+            [sys.executable, *words], env=dict(environment), cwd=home or log.parent,
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
     limit = time.monotonic() + _STARTUP_SECONDS
     while process.poll() is None and time.monotonic() < limit:
-        if address.answers():
+        if ready():
             return process
         time.sleep(_POLL_SECONDS)
     tail = " ".join(log.read_text(errors="replace").split())[-500:]
-    raise RunError(f"flower-superlink did not start: {tail}")
+    raise RunError(f"the SuperLink did not start: {tail}")
+
+
+def socket_listens(path: Path) -> bool:
+    """Return whether somebody listens at the Unix socket `path`."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex(str(path)) == 0
 
 
 def flower_environment(environment: Mapping[str, str] | None = None, *hosts: str) -> dict[str, str]:
@@ -134,29 +90,9 @@ def flower_environment(environment: Mapping[str, str] | None = None, *hosts: str
     }
 
 
-def program(name: str) -> str:
-    """Return the path of a program that was installed with this interpreter."""
-    beside = Path(sys.executable).parent / name
-    if beside.exists():
-        return str(beside)
-    if (found := shutil.which(name)) is None:
-        raise RunError(f"the program '{name}' is not installed; install flwr[simulation]")
-    return found
-
-
 def free_port() -> int:
     """Return a port of the loopback address that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _json_in(text: str) -> dict[str, Any]:
-    """Return the JSON object in `text`, which Flower may have put notes before; empty if there is none."""
-    start = text.find("{")
-    try:
-        found: dict[str, Any] = json.JSONDecoder().raw_decode(text[start:])[0] if start >= 0 else {}
-    except json.JSONDecodeError:
-        return {}
-    return found

@@ -17,15 +17,17 @@ from torch import Tensor
 from sheafalign_fl.codecs import codec
 from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.data.base import ModalityData
-from sheafalign_fl.errors import RunError
+from sheafalign_fl.errors import ProtocolError, RunError
 from sheafalign_fl.learner import state
-from sheafalign_fl.learner.descent import Descent
+from sheafalign_fl.learner.descent import Descent, StepNotTakenError
 from sheafalign_fl.learner.embedder import Embedder
 from sheafalign_fl.learner.factories import own_generator
 from sheafalign_fl.learner.feedback import ErrorFeedback
+from sheafalign_fl.learner.gate import Gate
 from sheafalign_fl.learner.objective import Forward, MeanTerms, client_objective
 from sheafalign_fl.protocol.agreement import ClientAgreement
 from sheafalign_fl.protocol.rows import Loss, pack_losses, unpack_losses
+from sheafalign_fl.protocol.verdict import Check
 from sheafalign_fl.sheaf.terms import weighted_terms
 
 Embeddings = Mapping[str, NDArray[np.floating]]
@@ -51,6 +53,7 @@ class Node(Embedder):
         self._descent = Descent(
             f"client '{name}'", [self.parameters()], list(self.maps.values()), settings.training
         )
+        self.gate = Gate(name, agreement.neighbours)
         self._pending: Forward | None = None
         self._outbound: tuple[int, Embeddings] | None = None
         """Stale schedule: embeddings that were made before the last step, and their exchange."""
@@ -90,7 +93,9 @@ class Node(Embedder):
         self._outbound = (exchange, sent) if self.settings.training.stale else None
         return sent
 
-    def step(self, exchange: int, inbound: Embeddings) -> list[Loss]:
+    def step(
+        self, exchange: int, inbound: Embeddings, unreadable: Mapping[str, Check] | None = None
+    ) -> list[Loss]:
         """Take the optimiser's steps on the batches of `exchange`, given the neighbours' z.
 
         One step for each batch in turn, `training.local_steps` times over.
@@ -99,7 +104,9 @@ class Node(Embedder):
         ----------
         inbound
             Neighbour -> z_ji, shape (shared events, d_e). A neighbour that is left out was absent:
-            its edge is skipped.
+            its edge is skipped. So is one whose embeddings the gate does not admit.
+        unreadable
+            Neighbour -> why what it sent could not be read.
 
         Returns
         -------
@@ -107,24 +114,28 @@ class Node(Embedder):
             The terms of every edge that took part: each is the mean over all steps of its value
             before the step.
 
-        Raises
-        ------
-        ProtocolError
-            An array comes from no neighbour or has the wrong shape. Nothing has changed then.
-        RunError
-            The loss is not finite. The step has not been taken then.
+        Notes
+        -----
+        What is left out, and a step that is not taken because it would not leave finite weights,
+        is in `gate.verdicts`.
         """
-        received = {n: self._by_batch(exchange, n, values) for n, values in inbound.items()}
+        self.gate.open(exchange)
+        for neighbour, check in (unreadable or {}).items():
+            self.gate.refuse(neighbour, check)
+        received = self._admitted(exchange, inbound)
         seen = MeanTerms()
-        for _ in range(self.settings.training.local_steps):
+        for turn in range(self.settings.training.local_steps):
             for batch in range(self.schedule.batches):
                 forward = self._take_pending(exchange) or Forward.of(self, exchange, batch)
                 there = {n: parts[batch] for n, parts in received.items() if n in forward.z}
+                if turn == batch == 0:
+                    for neighbour in self.gate.look(forward.z, there):
+                        del received[neighbour], there[neighbour]
                 self._descend(exchange, forward, there, seen)
         self._pending = None
         masks = self.shared_rows(exchange)
         losses = seen.losses(self.name, {n: int(masks[n].sum()) for n in received})
-        if received:
+        if inbound or unreadable:
             self.done, self.last = exchange + 1, losses
         return losses
 
@@ -144,25 +155,39 @@ class Node(Embedder):
         positions = self.schedule.positions(exchange)[forward.events.masks[neighbour]]
         return self._feedback.correct(neighbour, positions, z)
 
-    def _by_batch(
-        self, exchange: int, neighbour: str, values: NDArray[np.floating]
-    ) -> list[Tensor]:
-        parts = self.events.by_batch(exchange, neighbour, values)
-        return [self.tensor(part) for part in parts]
+    def _admitted(self, exchange: int, inbound: Embeddings) -> dict[str, list[Tensor]]:
+        """Return neighbour -> what it sent, batch by batch, of those that the gate admits."""
+        masks, positions = self.shared_rows(exchange), self.schedule.positions(exchange)
+        admitted = {}
+        for neighbour, values in inbound.items():
+            try:
+                parts = self.events.by_batch(exchange, neighbour, values)
+            except ProtocolError:
+                self.gate.refuse(neighbour, "frame")
+                continue
+            if self.gate.admits(neighbour, values, positions[masks[neighbour]]):
+                admitted[neighbour] = [self.tensor(part) for part in parts]
+        return admitted
 
     def _descend(
         self,
         exchange: int,
         forward: Forward,
         received: Mapping[str, Tensor],
-        seen: MeanTerms | None,
+        seen: MeanTerms,
     ) -> None:
         """Take one step on one batch, if any neighbour's embeddings of it are there."""
         if not received:
             return
+        terms = MeanTerms()
         with self._terms_generator(exchange):
-            total = client_objective(self, self.terms, forward, received, seen)
-        self._descent.step(total, exchange)
+            total = client_objective(self, self.terms, forward, received, terms)
+        try:
+            self._descent.step(total, exchange)
+        except StepNotTakenError as error:
+            self.gate.step_not_taken(error.check)
+        else:
+            seen.add(terms)
 
     def _terms_generator(self, exchange: int) -> AbstractContextManager[None]:
         if not self._random_terms:
@@ -175,17 +200,19 @@ class Node(Embedder):
         """Return all that the rest of the run depends on, as bytes (`learner.state`)."""
         tensors = dict(self.weights())
         tensors["done"] = torch.tensor(self.done)
+        tensors["inputs"] = torch.frombuffer(bytearray(self._data.digest), dtype=torch.uint8)
         last = np.frombuffer(pack_losses(self.last), dtype=np.uint8)
         tensors["losses"] = torch.from_numpy(last.copy())
         tensors |= state.under("optimiser.", self._descent.state())
         if self._feedback is not None:
             residuals = {n: torch.from_numpy(values) for n, values in self._feedback.state()}
             tensors |= state.under("feedback.", residuals)
+        tensors |= state.under("gate.", self.gate.state())
         tensors |= state.under("outbound.", state.outbound_tensors(self._outbound))
         return state.to_bytes(tensors)
 
     def load_state(self, data: bytes) -> None:
-        """Restore what `state` returned; raise `RunError` if it is of another model."""
+        """Restore what `state` returned; raise `RunError` if it is of another model or other data."""
         try:
             tensors = state.from_bytes(data)
             self.load_weights(tensors)
@@ -193,6 +220,12 @@ class Node(Embedder):
             raise RunError(
                 f"the saved state of client '{self.name}' does not fit its model: {error}"
             ) from error
+        inputs = tensors.get("inputs")
+        if inputs is not None and inputs.numpy().tobytes() != self._data.digest:
+            raise RunError(
+                f"the data of client '{self.name}' is not what it was when the run was saved "
+                "(inputs, splits or labels have changed); bring it back, or start a new run"
+            )
         self._descent.load(state.below("optimiser.", tensors))
         self._pending = None
         self.done = int(tensors.get("done", torch.tensor(0)))
@@ -201,4 +234,5 @@ class Node(Embedder):
         if self._feedback is not None:
             for neighbour, residuals in state.below("feedback.", tensors).items():
                 self._feedback.load(neighbour, residuals.numpy())
+        self.gate.load(state.below("gate.", tensors))
         self._outbound = state.outbound_of(state.below("outbound.", tensors))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sheafalign_fl.config import Settings
 from sheafalign_fl.protocol.rows import AbsenceRow, EvaluationRow, ExchangeRow
+from sheafalign_fl.protocol.verdict import WatchRow
 from sheafalign_fl.runs.rows import parse_row
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ class Callback:
 
     def on_absence(self, row: AbsenceRow) -> None:
         """Hear that a client dropped out or came back."""
+
+    def on_watch(self, row: WatchRow) -> None:
+        """Hear that a client refused what a neighbour sent, or saw an edge change."""
 
     def on_end(self, run: "Run") -> None:
         """Hear that the run has its result."""
@@ -110,6 +114,8 @@ class _Follower:
                 self._tell("on_evaluation", row)
             case AbsenceRow():
                 self._tell("on_absence", row)
+            case WatchRow():
+                self._tell("on_watch", row)
 
     def _tell(self, method: str, *arguments: object) -> None:
         for callback in list(self._callbacks):

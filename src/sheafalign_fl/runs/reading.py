@@ -22,6 +22,9 @@ from sheafalign_fl.protocol.rows import (
     Loss,
     Quality,
 )
+from sheafalign_fl.protocol.topology import build_topology
+from sheafalign_fl.protocol.verdict import WatchRow
+from sheafalign_fl.runs.faults import FaultFacts, find_faults
 from sheafalign_fl.runs.folder import RunFolder
 from sheafalign_fl.runs.ledger import COLUMNS
 from sheafalign_fl.runs.rows import parse_row
@@ -69,6 +72,8 @@ class Run:
     """Totals added up from the rows of ledger.csv."""
     ledger_rows: int
     summary: Summary | None
+    watched: Sequence[WatchRow]
+    """What clients said of their edges (`protocol.verdict`)."""
     status: Mapping[str, Any]
     versions: Mapping[str, str | None]
     samples: Mapping[str, bytes] = field(default_factory=dict)
@@ -92,6 +97,14 @@ class Run:
         if self.summary is not None:
             return self.summary.quality
         return self.evaluations[-1].quality if self.evaluations else None
+
+    @property
+    def faults(self) -> Sequence[FaultFacts]:
+        """Which sensors or edges were at fault, as far as the clients' watches can tell."""
+        if self.summary is not None:
+            return self.summary.faults
+        graph = build_topology(self.settings).edges if self.watched else ()
+        return find_faults(self.watched, [(edge.source, edge.target) for edge in graph])
 
     @property
     def bytes(self) -> Sequence[EdgeBytes]:
@@ -148,7 +161,7 @@ def read_run(path: Path) -> Run:
         settings = load_settings(folder.config)
     except ConfigError as error:
         raise DataError(f"damaged run folder: {error}") from None
-    exchanges, evaluations, absences = _read_metrics(folder.metrics)
+    exchanges, evaluations, absences, watched = _read_metrics(folder.metrics)
     traffic, count = _read_ledger(folder.ledger)
     return Run(
         path=path,
@@ -160,6 +173,7 @@ def read_run(path: Path) -> Run:
         traffic=traffic,
         ledger_rows=count,
         summary=_read_summary(folder.summary),
+        watched=watched,
         status=_read_object(folder.status_file),
         versions=_read_object(path / "versions.json"),
         samples={file.stem: _read_png(file) for file in sorted((path / "samples").glob("*.png"))},
@@ -191,10 +205,13 @@ def _complete_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _read_metrics(path: Path) -> tuple[list[ExchangePoint], list[EvaluationRow], list[AbsenceRow]]:
+def _read_metrics(
+    path: Path,
+) -> tuple[list[ExchangePoint], list[EvaluationRow], list[AbsenceRow], list[WatchRow]]:
     exchanges: list[ExchangePoint] = []
     evaluations: list[EvaluationRow] = []
     absences: list[AbsenceRow] = []
+    watched: list[WatchRow] = []
     for number, line in _complete_lines(path):
         try:
             row = parse_row(line)
@@ -216,7 +233,9 @@ def _read_metrics(path: Path) -> tuple[list[ExchangePoint], list[EvaluationRow],
                 evaluations.append(row)
             case AbsenceRow():
                 absences.append(row)
-    return exchanges, evaluations, absences
+            case WatchRow():
+                watched.append(row)
+    return exchanges, evaluations, absences, watched
 
 
 def _mean_losses(losses: Sequence[Loss]) -> dict[str, float]:

@@ -5,8 +5,9 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from sheafalign_fl.protocol.rows import AbsenceRow, EvaluationRow, ExchangeRow
+from sheafalign_fl.protocol.verdict import WatchRow
 
-MetricsRow = ExchangeRow | EvaluationRow | AbsenceRow
+MetricsRow = ExchangeRow | EvaluationRow | AbsenceRow | WatchRow
 _ROW: TypeAdapter[MetricsRow] = TypeAdapter(Annotated[MetricsRow, Field(discriminator="kind")])
 
 

@@ -12,6 +12,8 @@ from sheafalign_fl.data.base import SPLITS
 from sheafalign_fl.protocol.agreement import Agreement, Manifest
 from sheafalign_fl.protocol.rows import AbsenceRow, EdgeBytes, Quality, Row
 from sheafalign_fl.protocol.topology import Topology
+from sheafalign_fl.protocol.verdict import WatchRow
+from sheafalign_fl.runs.faults import FaultFacts, find_faults
 from sheafalign_fl.runs.versions import versions
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -65,6 +67,8 @@ class Summary(Row):
     quality: Quality
     bytes: tuple[EdgeBytes, ...]
     absences: tuple[AbsenceRow, ...]
+    faults: tuple[FaultFacts, ...] = ()
+    """Which sensors or edges were at fault, as far as the clients' watches can tell."""
     weights_digest: dict[str, str]
     """Client -> SHA-256 of its final weights: equal runs have equal digests."""
 
@@ -78,6 +82,7 @@ def summarise(
     quality: Quality,
     edges: Sequence[EdgeBytes],
     absences: Sequence[AbsenceRow],
+    watched: Sequence[WatchRow],
     digests: Mapping[str, str],
     seconds: float,
     resumed: int,
@@ -109,6 +114,7 @@ def summarise(
         quality=quality,
         bytes=tuple(edges),
         absences=tuple(absences),
+        faults=find_faults(watched, [(edge.source, edge.target) for edge in topology.edges]),
         weights_digest=dict(digests),
     )
 

@@ -14,17 +14,25 @@ from pathlib import Path
 from sheafalign_fl.errors import UserError
 from sheafalign_fl.extras import require
 
-_BELOW = "ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.0"
+RAY = "ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.0"
 """The longest socket that Ray makes below its folder; 4194304 is the largest process id of Linux."""
 _PREFIX = "sf-"
 _SHORTEST = Path("/tmp")  # noqa: S108 - what is made in it is private to this user
 
 
 @contextmanager
-def socket_folder() -> Iterator[Path]:
-    """Yield a new folder for Ray's sockets that only this user can enter; it is removed at the end.
+def socket_folder(below: str = RAY, what: str = "Ray") -> Iterator[Path]:
+    """Yield a new folder for sockets that only this user can enter; it is removed at the end.
 
-    Looked for in RAY_TMPDIR, the folder for temporary files, /tmp, /var/tmp and XDG_RUNTIME_DIR.
+    It is looked for in RAY_TMPDIR, the folder for temporary files, /tmp, /var/tmp and
+    XDG_RUNTIME_DIR.
+
+    Parameters
+    ----------
+    below
+        The longest path of a socket below the folder.
+    what
+        Whose sockets they are, for the message.
 
     Raises
     ------
@@ -41,12 +49,12 @@ def socket_folder() -> Iterator[Path]:
             refused.append(f"{parent} ({error.strerror})")
             continue
         with made as name:
-            if (problem := _problem(Path(name))) is None:
+            if (problem := _problem(Path(name), below)) is None:
                 yield Path(name)
                 return
             refused.append(f"{parent} ({problem})")
     raise UserError(
-        f"Ray needs a folder for its sockets, and none of these will do: {', '.join(refused)}; "
+        f"{what} needs a folder for its sockets, and none of these will do: {', '.join(refused)}; "
         "set RAY_TMPDIR to a folder of yours on a local disk with a path of a few letters, "
         "or take engine: inprocess, which needs no sockets"
     )
@@ -66,9 +74,9 @@ def _parents() -> list[Path]:
     return list(dict.fromkeys([*found, *([Path(runtime)] if runtime else [])]))
 
 
-def _problem(folder: Path) -> str | None:
-    """Return why no socket with a path as long as Ray's can be made in `folder`, or None."""
-    path = folder / ("s" * len(_BELOW))
+def _problem(folder: Path, below: str) -> str | None:
+    """Return why no socket with a path as long as `below` can be made in `folder`, or None."""
+    path = folder / ("s" * len(below))
     try:
         with socket.socket(socket.AF_UNIX) as probe:
             probe.bind(str(path))
