@@ -48,7 +48,8 @@ def test_the_data_lies_where_the_option_says(folder: Path) -> None:
 def test_what_does_not_go_with_data_is_said(folder: Path) -> None:
     assert "no such folder or file" in str(invoke("run", "sub/mine.yaml", "--data", "nowhere"))
     assert "no such folder or file" in str(invoke("compare", "sub/mine.yaml", "--data", "nowhere"))
-    line = str(invoke("run", "sub/mine.yaml", "--data", "here", "--set", "data.source=scenes"))
+    words = ["--set", "data.source=scenes", "--set", "clients=[camera, lidar]"]
+    line = str(invoke("run", "sub/mine.yaml", "--data", "here", *words))
     assert "the source 'scenes' reads no folder of yours" in line
     assert "leave out --set, --data and --out" in str(
         invoke("run", "--resume", "run", "--data", "here")
