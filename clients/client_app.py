@@ -231,15 +231,17 @@ def receive(
     """Return neighbour -> z_ji out of packed training frames, and neighbour -> why it is not there.
 
     A frame that is damaged, whose seal is broken, or that is not from that neighbour to this client
-    for this exchange in the agreed codec, costs its own edge this exchange and no other.
+    for this exchange in the agreed codec and shape, costs its own edge this exchange and no other.
     """
     received: dict[str, NDArray[np.floating]] = {}
     unreadable: dict[str, Check] = {}
     for neighbour, data in inbound.items():
         try:
-            received[neighbour] = frames.read(
+            values = frames.read(
                 data, "train", exchange, neighbour, node.name, node.settings.codec, seal
             )
+            node.events.by_batch(exchange, neighbour, values)
+            received[neighbour] = values
         except ProtocolError as error:
             unreadable[neighbour] = "finite" if isinstance(error, NotFiniteError) else "frame"
             _log.warning("exchange %d, from '%s': %s", exchange, neighbour, error)

@@ -27,6 +27,8 @@ class Gate:
         self._receipts = {neighbour: Receipt() for neighbour in neighbours}
         self._watches = {neighbour: EdgeWatch() for neighbour in self._receipts}
         self._exchange = 0
+        self._said: dict[tuple[str, Check], int] = {}
+        """(sender, check) -> exchange in which it was found last; what goes on is logged once."""
         self.verdicts: list[Verdict] = []
         """On the exchange that was opened last."""
 
@@ -98,7 +100,9 @@ class Gate:
             bound=bound if math.isfinite(bound) else 0.0,
             since=since,
         )
-        _log.warning("exchange %d: %s", self._exchange, verdict.told())
+        if self._said.get((sender, check), -2) < self._exchange - 1:
+            _log.warning("exchange %d: %s", self._exchange, verdict.told())
+        self._said[sender, check] = self._exchange
         self.verdicts.append(verdict)
 
     def state(self) -> dict[str, Tensor]:

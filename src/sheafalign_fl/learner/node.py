@@ -17,7 +17,7 @@ from torch import Tensor
 from sheafalign_fl.codecs import codec
 from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.data.base import ModalityData
-from sheafalign_fl.errors import ProtocolError, RunError
+from sheafalign_fl.errors import RunError
 from sheafalign_fl.learner import state
 from sheafalign_fl.learner.descent import Descent, StepNotTakenError
 from sheafalign_fl.learner.embedder import Embedder
@@ -114,15 +114,19 @@ class Node(Embedder):
             The terms of every edge that took part: each is the mean over all steps of its value
             before the step.
 
+        Raises
+        ------
+        ProtocolError
+            An array comes from no neighbour or has the wrong shape. Nothing has changed then.
+
         Notes
         -----
         What is left out, and a step that is not taken because it would not leave finite weights,
         is in `gate.verdicts`.
         """
-        self.gate.open(exchange)
+        received = self._admitted(exchange, inbound)
         for neighbour, check in (unreadable or {}).items():
             self.gate.refuse(neighbour, check)
-        received = self._admitted(exchange, inbound)
         seen = MeanTerms()
         for turn in range(self.settings.training.local_steps):
             for batch in range(self.schedule.batches):
@@ -157,17 +161,14 @@ class Node(Embedder):
 
     def _admitted(self, exchange: int, inbound: Embeddings) -> dict[str, list[Tensor]]:
         """Return neighbour -> what it sent, batch by batch, of those that the gate admits."""
+        parts = {n: self.events.by_batch(exchange, n, values) for n, values in inbound.items()}
         masks, positions = self.shared_rows(exchange), self.schedule.positions(exchange)
-        admitted = {}
-        for neighbour, values in inbound.items():
-            try:
-                parts = self.events.by_batch(exchange, neighbour, values)
-            except ProtocolError:
-                self.gate.refuse(neighbour, "frame")
-                continue
-            if self.gate.admits(neighbour, values, positions[masks[neighbour]]):
-                admitted[neighbour] = [self.tensor(part) for part in parts]
-        return admitted
+        self.gate.open(exchange)
+        return {
+            n: [self.tensor(part) for part in parts[n]]
+            for n, values in inbound.items()
+            if self.gate.admits(n, values, positions[masks[n]])
+        }
 
     def _descend(
         self,
