@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from clients import frames
 from sheafalign_fl.data.pictures import event_picture
 from sheafalign_fl.errors import ProtocolError
+from sheafalign_fl.extras import has
 from sheafalign_fl.files import write_atomically
 from sheafalign_fl.flower.records import Scalar
 from sheafalign_fl.learner.node import Node
@@ -87,7 +88,10 @@ def score(
 
 
 def draw_sample(node: Node, folder: Path) -> None:
-    """Save a picture of one of the client's events, on its own disk."""
+    """Save a picture of one of the client's events on its own disk, where matplotlib is there."""
+    if not has("matplotlib"):  # a sensor's machine need not draw
+        return
+
     client = node.settings.clients[node.name]
     figure = event_picture(client.modality or node.name, node.sample(), node.recommended_encoder)
     buffer = io.BytesIO()

@@ -35,6 +35,7 @@ LOCAL: Content = {
     "checkpoint.every": 7,
     "checkpoint.keep": 9,
     "clients.a.device": "cpu",
+    "data.path": "recordings",
 }
 """Fields that concern one machine alone, each with a value that is not the default."""
 SHARED: Content = {
@@ -276,15 +277,15 @@ def test_settings_are_frozen_all_the_way() -> None:
         ("name", ["", "a b", "../a", "-a", 3, "a/b", "a\n"]),
         ("engine", ["ray", "", None]),
         ("codec", [3, None]),
-        ("clients.a.dim", [0, -1, 1.0, "8", None]),
+        ("clients.a.dim", [0, -1, 1.5, "8", None]),
         ("clients.a.missing", [1, 1.0, -0.1, "half", float("nan")]),
         ("clients.a.device", ["gpu", None]),
         ("clients.a.replicas", [0, 1.5]),
         ("clients.a.encoder_options", [[], "x", None]),
-        ("graph.dim", [0, -3, 2.0, "64", None]),
+        ("graph.dim", [0, -3, 2.5, "64", None]),
         ("graph.topology", ["tree", None, 3]),
         ("graph.probability", [0, 1.1, -1, float("inf")]),
-        ("graph.neighbours", [0, 2.0]),
+        ("graph.neighbours", [0, 2.5]),
         (
             "graph.edges",
             [
@@ -299,7 +300,7 @@ def test_settings_are_frozen_all_the_way() -> None:
         ("objective.laplacian", [-0.1, float("inf"), float("nan"), "1", True]),
         ("objective.temperature", [0, -1, float("inf")]),
         ("objective.normalised_laplacian", [1, "yes"]),
-        ("training.exchanges", [-1, 1.0, "600"]),
+        ("training.exchanges", [-1, 1.5, "600"]),
         ("training.batch_size", [0, 1, 2.5]),
         ("training.learning_rate", [0, -1e-3, float("inf")]),
         ("training.deadline", [0, -1, "soon", float("inf")]),
@@ -311,6 +312,7 @@ def test_settings_are_frozen_all_the_way() -> None:
         ("resources.gpus", [-1, float("nan")]),
         ("checkpoint.keep", [0]),
         ("data.options", [[], None, "x"]),
+        ("data.path", [3, ["x"], True]),
         ("data.source", [None, 3]),
     ],
 )

@@ -22,7 +22,15 @@ from sheafalign_fl.config.registry import Extension
 
 LEAST_TEMPERATURE = 0.01
 """Of a learnt tau, as in CLIP (arXiv 2103.00020): a smaller one makes training unstable."""
-PositiveInt = Annotated[int, Field(ge=1)]
+
+
+def _whole(value: object) -> object:
+    """Let 1e5 of code and 100.0 of JSON be whole numbers, as JSON Schema has it."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Int = Annotated[int, BeforeValidator(_whole)]
+PositiveInt = Annotated[Int, Field(ge=1)]
 _TOPOLOGIES = ("complete", "ring", "star", "path", "random", "small-world", "edges")
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -60,6 +68,15 @@ def _tuple(value: object) -> object:
     return tuple(_tuple(item) for item in value) if isinstance(value, list) else value
 
 
+def _check_names(names: list[Any]) -> None:
+    """Raise `ValueError`, as pydantic wants it, for the first of `names` that is no text."""
+    if unnamed := [name for name in names if not isinstance(name, str)]:
+        raise ValueError(
+            f"a client's name is text, which {unnamed[0]!r} is not; write the modality's name, or "
+            f"put it in quotes: '{unnamed[0]}'"
+        )
+
+
 class _Settings(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
@@ -75,8 +92,28 @@ class DataSettings(_Settings):
 
     source: Annotated[str, Extension("data source")] = "scenes"
     """A built-in source (`sheafalign data list`) or a dotted path ``package.module:factory``."""
+    path: str | None = None
+    """Folder or file of the source's data; relative to the configuration's folder. On a deployed
+    node it is that node's own (`--data`)."""
     options: Options = Field(default_factory=dict)
     """Options of the source; `sheafalign data describe NAME` lists them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_of_options(cls, value: object) -> object:
+        """Let a path stand among the options, where earlier versions had it."""
+        options = value.get("options") if isinstance(value, dict) else None
+        if not isinstance(value, dict) or not isinstance(options, dict) or "path" not in options:
+            return value
+        if value.get("path") not in (None, options["path"]):
+            raise ValueError("path and options.path differ; leave out options.path")
+        kept = {name: option for name, option in options.items() if name != "path"}
+        return {**value, "path": options["path"], "options": kept}
+
+    @property
+    def source_options(self) -> dict[str, Any]:
+        """Return what the source is given: its options, and the path if there is one."""
+        return self.options if self.path is None else {"path": self.path, **self.options}
 
 
 class ClientSettings(_Settings):
@@ -205,9 +242,9 @@ class ObjectiveSettings(_Settings):
 class TrainingSettings(_Settings):
     """How long and how each client learns."""
 
-    exchanges: Annotated[int, Field(ge=0, lt=2**31)] = 600
+    exchanges: Annotated[Int, Field(ge=0, lt=2**31)] = 600
     """0: untrained, the floor of every metric."""
-    batch_size: Annotated[int, Field(ge=2)] = 128
+    batch_size: Annotated[Int, Field(ge=2)] = 128
     """Events of one batch (B)."""
     batches: PositiveInt = 1
     """Batches of one exchange: one message carries the embeddings of them all, and a step is taken on each in turn."""
@@ -257,7 +294,7 @@ class EvaluationSettings(_Settings):
     ] = METRICS
     label: str | None = None
     """The label that transfer, probe, missing and mAP use; default: the source's first."""
-    every: Annotated[int, Field(ge=0)] = 50
+    every: Annotated[Int, Field(ge=0)] = 50
     """Exchanges between two measurements of retrieval on validation events; 0: only at the end."""
     events: PositiveInt = 2000
     """At most this many test (and half as many validation) events, the same for all clients."""
@@ -291,7 +328,7 @@ class ResourceSettings(_Settings):
 class CheckpointSettings(_Settings):
     """When clients save their state so that a run can be resumed to the same bits."""
 
-    every: Annotated[int, Field(ge=0)] = 50
+    every: Annotated[Int, Field(ge=0)] = 50
     """Exchanges between two checkpoints; 0: only at the end."""
     keep: PositiveInt = 2
 
@@ -308,7 +345,7 @@ class Settings(_Settings):
     """A whole experiment, validated."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "federation"
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[Int, Field(ge=0)] = 0
     engine: Literal["flower", "inprocess", "pooled", "deployed"] = "flower"
     """deployed: on a relay with nodes on other machines (`sheafalign run --relay`). pooled: joint training on
     raw data that all clients have sent to one place, for reference."""
@@ -354,11 +391,14 @@ class Settings(_Settings):
     @field_validator("clients", mode="before")
     @classmethod
     def _expand_clients(cls, value: object) -> object:
-        """Let ``camera:`` stand for ``camera: {}`` and a list of names for clients with default settings."""
-        if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        """Let ``camera:`` stand for ``camera: {}``, a list of names for clients with defaults."""
+        if isinstance(value, list):
+            _check_names(value)
             if len(set(value)) != len(value):
                 raise ValueError("a client is named twice")
             return {name: {} for name in value}
+        if isinstance(value, str | int):
+            raise ValueError("must name two clients at least; write [camera, lidar]")  # noqa: TRY004
         if isinstance(value, dict):
             return {name: {} if client is None else client for name, client in value.items()}
         return value
@@ -397,5 +437,5 @@ class Settings(_Settings):
             del client["device"]
             if client.pop("features") is not None:  # where the file lies is the machine's affair
                 client["features"] = True
-        shared["data"]["options"].pop("path", None)
+        del shared["data"]["path"]
         return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()

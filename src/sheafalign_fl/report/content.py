@@ -13,7 +13,6 @@ from sheafalign_fl.protocol.rows import (
     AbsenceRow,
     EdgeBytes,
 )
-from sheafalign_fl.report.numbers import count_of, exact, human_bytes
 from sheafalign_fl.runs.faults import FaultFacts
 from sheafalign_fl.runs.summary import ClientFacts, EdgeFacts
 
