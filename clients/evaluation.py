@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients import frames
-from sheafalign_fl.data.pictures import event_picture
 from sheafalign_fl.errors import ProtocolError
 from sheafalign_fl.extras import has
 from sheafalign_fl.files import write_atomically
@@ -91,6 +90,7 @@ def draw_sample(node: Node, folder: Path) -> None:
     """Save a picture of one of the client's events on its own disk, where matplotlib is there."""
     if not has("matplotlib"):  # a sensor's machine need not draw
         return
+    from sheafalign_fl.data.pictures import event_picture
 
     client = node.settings.clients[node.name]
     figure = event_picture(client.modality or node.name, node.sample(), node.recommended_encoder)

@@ -64,13 +64,22 @@ def tuning_score(folder: RunFolder) -> float:
     """Return what tuning maximises: see `CRITERION`. Without labels it is R@10 alone; 0 if a client has diverged."""
     summary = folder.load_summary()
     quality = summary.quality
-    if not _is_whole(summary):
+    if not _is_whole(summary) or _has_diverged(folder):
         return 0.0
     parts = [
         _mean(row.recall_at_10 for row in quality.retrieval),
         _mean(row.prototype_accuracy for row in quality.transfer),
     ]
     return _mean(part for part in parts if part is not None) or 0.0
+
+
+def _has_diverged(folder: RunFolder) -> bool:
+    """Return whether a step was not taken, or embeddings were refused: nobody is at fault but rates.
+
+    Steps that leave no finite weights are taken back, so the result itself does not show it.
+    """
+    told = (row["event"] for row in read_rows(folder.metrics) if row["kind"] == "watch")
+    return any(event in ("refused", "not stepped") for event in told)
 
 
 def _is_whole(summary: Summary) -> bool:
