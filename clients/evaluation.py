@@ -26,6 +26,7 @@ from sheafalign_fl.protocol.frame import Frame
 from sheafalign_fl.protocol.measuring import Measuring
 from sheafalign_fl.protocol.seal import SealedEdges
 from sheafalign_fl.protocol.verbs import EVALUATOR
+from sheafalign_fl.seeding import numpy_generator
 
 _CODEC = "float32"
 """Evaluation always travels in full precision, so that it measures the model and not the codec."""
@@ -93,6 +94,21 @@ def draw_sample(node: Node, folder: Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     write_atomically(folder / "samples" / f"{node.name}.png", buffer.getvalue())
+
+
+def sample_of_classes(labels: NDArray[np.int64], most: int, seed: int) -> NDArray[np.intp]:
+    """Return the rows of at most `most` events, sorted: of every class as many as of the others.
+
+    Events are drawn from the seed, in turns of one event of each class that has some left; events
+    without a label are a class of their own.
+    """
+    order = numpy_generator(seed, "projection").permutation(len(labels))
+    shuffled = labels[order]
+    turn = np.empty(len(labels), dtype=np.int64)
+    for label in np.unique(labels):
+        members = shuffled == label
+        turn[members] = np.arange(int(members.sum()))
+    return np.sort(order[np.argsort(turn, kind="stable")[:most]]).astype(np.intp)
 
 
 class _Scorer:
@@ -209,12 +225,14 @@ class _Scorer:
 
     def save_projection(self, neighbour: str, path: Path) -> None:
         shared, label = self._shared(neighbour), self.edge_labels.get(neighbour)
+        labels = self._tested(label)[shared]
+        shown = sample_of_classes(labels, PROJECTED_EVENTS, self.node.settings.seed)
         buffer = io.BytesIO()
         np.savez(
             buffer,
-            z_i=self._own(neighbour)[:PROJECTED_EVENTS],
-            z_j=self.received[neighbour][:PROJECTED_EVENTS],
-            labels=self._tested(label)[shared][:PROJECTED_EVENTS],
+            z_i=self._own(neighbour)[shown],
+            z_j=self.received[neighbour][shown],
+            labels=labels[shown],
             source=np.array(self.node.name),
             target=np.array(neighbour),
             classes=np.array(self.node.class_names(label), dtype=np.str_),

@@ -161,7 +161,8 @@ def seal_of(context: Context) -> SealedEdges | None:
     peers = {peer: key for peer, key in keys.peers.items() if peer in nonces}
     if missing := [peer for peer in nonces if peer not in peers and peer != keys.name]:
         raise ConfigError(
-            f"the keys of client '{keys.name}' name no peer '{missing[0]}'; make new keys for all clients"
+            f"the keys of client '{keys.name}' name no peer '{missing[0]}'; "
+            "make them with `sheafalign keys add-client`"
         )
     raw = {client: bytes.fromhex(nonce) for client, nonce in nonces.items()}
     _seals[_key(context)] = SealedEdges(keys.name, keys.seal, peers, raw, str(record["run"]))
@@ -169,7 +170,9 @@ def seal_of(context: Context) -> SealedEdges | None:
 
 
 def _keys_of(context: Context) -> ClientKeys:
-    keys = load_client_keys(Path(str(context.node_config["keys"])))
+    config = context.node_config
+    state = Path(str(config["state-dir"])) if "state-dir" in config else None
+    keys = load_client_keys(Path(str(config["keys"])), state=state)
     if keys.name != client_of(context):
         raise ConfigError(
             f"the keys in {keys.folder} are those of client '{keys.name}', not '{client_of(context)}'"

@@ -57,6 +57,8 @@ class Evaluation:
         name, wanted = measuring.events(self._settings), measuring.metrics(self._settings)
         parcels = self._embeddings(measuring)
         orders = {client: self._order(client, measuring, parcels) for client in self._available()}
+        if final and (left_out := self._unmeasured(wanted)):
+            _log.warning("no client has labels, so these are not measured: %s", left_out)
         outcome = self._ask(EVALUATE_SCORE, orders, exchange)
         self._recorder.question("evaluate", exchange, orders, outcome, parcels)
         delivered = {
@@ -84,6 +86,11 @@ class Evaluation:
             missing=fused,
             consistency=tuple(Consistency.model_validate(row) for row in scores["consistency"]),
         )
+
+    def _unmeasured(self, wanted: Sequence[str]) -> str:
+        """Return which of the wanted metrics need labels that nobody has, for people."""
+        measured = self._agreement.measured(wanted)
+        return ", ".join(metric for metric in wanted if metric not in measured)
 
     def _available(self) -> list[str]:
         return self._messenger.available()

@@ -58,7 +58,7 @@ class PeerToPeer:
         self.settings, self.grid, self.folder = settings, grid, folder
         self._registered = dict(registered or {})
         self.topology: Topology = build_topology(settings)
-        self._codec = codec(settings.codec)
+        codec(settings.codec)  # known, or refused now
         self._gone: dict[str, str] = {}
         """Client -> why it did not take part in the last exchange."""
         self._idle = 0
@@ -215,7 +215,7 @@ class PeerToPeer:
                 frame.events,
                 frame.dim,
             )
-            due = ("train", exchange, client, neighbour, self._codec.name, *expected[neighbour])
+            due = ("train", exchange, client, neighbour, self.settings.codec, *expected[neighbour])
             if got != due:
                 raise ProtocolError(f"a frame that is {got} where {due} was due")
             if bool(frame.seal) != self.settings.security.sealed:

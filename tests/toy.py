@@ -18,7 +18,8 @@ from sheafalign_fl.sheaf import EdgeBatch
 def source(modality: str, seed: int, **options: Any) -> ModalityData:
     """Views of a shared latent: `modality` is ``m0``, ``m1``, ...; every view has dimension 6 + its number.
 
-    Options: `events`, and `lacking`, a mapping modality -> fraction of events that it lacks.
+    Options: `events`; `lacking`, a mapping modality -> fraction of events that it lacks; `double`, how
+    many events of m0 are equal to the one before them; `span`, of ids that share samples.
     """
     events, lacking = int(options.get("events", 400)), dict(options.get("lacking", {}))
     latent = numpy_generator(seed, "toy").normal(size=(events, 5))
@@ -26,6 +27,8 @@ def source(modality: str, seed: int, **options: Any) -> ModalityData:
     dim = 6 + int(modality.removeprefix("m"))
     x = np.tanh(latent @ own.normal(size=(5, dim))) + 0.1 * own.normal(size=(events, dim))
     label = (latent[:, 0] > 0).astype(np.int64) + 2 * (latent[:, 1] > 0)
+    if modality == "m0" and (double := int(options.get("double", 0))):
+        x[1 : 2 * double : 2] = x[0 : 2 * double : 2]
     split = np.zeros(events, dtype=np.uint8)
     split[events // 2 : 3 * events // 4] = 1
     split[3 * events // 4 :] = 2
@@ -36,6 +39,7 @@ def source(modality: str, seed: int, **options: Any) -> ModalityData:
         split,
         {"quadrant": label},
         {"quadrant": ("a", "b", "c", "d")},
+        span=int(options.get("span", 1)),
     )
     return data.take(kept)
 

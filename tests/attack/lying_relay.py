@@ -13,7 +13,7 @@ from clients.client_app import app
 from sheafalign_fl.config import Settings, encode
 from sheafalign_fl.config.policy import Policy
 from sheafalign_fl.data.base import ModalityData
-from sheafalign_fl.deploy.keys import init_keys
+from sheafalign_fl.deploy.issuing import init_keys
 from sheafalign_fl.errors import DataError
 from sheafalign_fl.flower.place import POLICY
 from sheafalign_fl.flower.records import Scalar, act_as, pack, unpack

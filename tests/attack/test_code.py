@@ -131,7 +131,7 @@ def test_what_the_owner_allows_runs(tmp_path: Path, runs: Path) -> None:
 @pytest.fixture
 def secret(tmp_path: Path) -> Path:
     path = tmp_path / "secret.yaml"
-    path.write_text("password_is_hunter2: true\n", encoding="utf-8")
+    path.write_text("name: hunter2 is the password\n", encoding="utf-8")
     return path
 
 

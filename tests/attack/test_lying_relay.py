@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from clients import residence
 from sheafalign_fl.config import Settings
 from sheafalign_fl.config.policy import LOCAL, under
-from sheafalign_fl.deploy.keys import init_keys
+from sheafalign_fl.deploy.issuing import init_keys
 from sheafalign_fl.engines.check import check
 from sheafalign_fl.errors import ProtocolError
+from sheafalign_fl.learner.schedule import BatchSchedule
 from sheafalign_fl.protocol.agreement import ClientAgreement
 from sheafalign_fl.protocol.frame import Frame
 from sheafalign_fl.protocol.verbs import AGREE, EXCHANGE, FINISH
@@ -286,7 +287,6 @@ def test_a_run_that_is_over_stays_over(process: str, client: Client) -> None:
 def _next(frames: dict[str, bytes], exchange: int) -> dict[str, bytes]:
     """Return frames of `exchange` in the shape that the schedule has for it."""
     told, old = honest(content()), Frame.unpack(frames["m1"])
-    from sheafalign_fl.learner.schedule import BatchSchedule
 
     schedule = BatchSchedule.of(content().training, len(told.lists["train"]), 0)
     events = int(schedule.shared(told.shared["m1"]["train"], exchange).sum())

@@ -43,6 +43,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     "a term of a user's own": {"objective": {"terms": {"tests.toy:shrinking": 0.3}}},
     "tiny batches of pairs": {"training": {"batch_size": 2}},
+    "equal events masked": {
+        "objective": {"false_negatives": "mask"},
+        "data": {"source": "tests.toy:source", "options": {"double": 40, "span": 20}},
+    },
 }
 
 

@@ -131,6 +131,22 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     assert [target for target in local if not (page.parent / target).exists()] == []
 
 
+def test_every_test_that_the_page_on_recordings_names_is_there() -> None:
+    text = (ROOT / "docs/recordings.md").read_text(encoding="utf-8")
+    rows = [line.split("|") for line in text.splitlines() if "`data/" in line or "`test_" in line]
+    named = [re.findall(r"`([^`]+)`", cells[4]) for cells in rows if len(cells) == 6]
+    sources = {path: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py")}
+    together = "\n".join(sources.values())
+    assert len(named) >= 20
+    for name in (name for names in named for name in names):
+        file, _, function = name.rpartition("::")
+        assert not file or ROOT / "tests" / file in sources, name
+        if file or name.startswith("test_"):
+            assert re.search(rf"def {re.escape(function.removesuffix('...'))}", together), name
+        else:
+            assert ROOT / "tests" / name.partition("[")[0] in sources, name
+
+
 def rows_of(program: str, *arguments: str) -> list[dict[str, Any]]:
     """Run one of the programs that measure, and return the JSON objects that it prints."""
     done = subprocess.run(

@@ -66,6 +66,7 @@ SHARED: Content = {
     "objective.contrast": "centroid",
     "objective.stop_gradient": True,
     "objective.learnable_temperature": True,
+    "objective.false_negatives": "mask",
     "objective.temperature": 0.5,
     "objective.normalised_laplacian": False,
     "objective.terms": {"tests.toy:shrinking": 0.5},

@@ -109,10 +109,10 @@ class Registry(MutableMapping[str, T], Generic[T]):
         if ":" not in name or name in self._entries:
             return self.find(name, where)
         place = where or self.what
-        policy_in_force().check_code(name, place)
+        found = own_code(name, place)
         with self._lock:
             if name not in self._resolved:
-                self._resolved[name] = self._adapted(name, place)
+                self._resolved[name] = self._adapted(name, found, place)
             return self._resolved[name]
 
     def unknown(self, name: str, where: str | None = None) -> ConfigError:
@@ -123,8 +123,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
         mend = f"did you mean '{close[0]}'?" if close else listed
         return ConfigError(f"{f'{where}: ' if where else ''}unknown {self.what} '{name}'; {mend}")
 
-    def _adapted(self, path: str, where: str) -> T:
-        found = load_attribute(path, where, here=policy_in_force().own_machine)
+    def _adapted(self, path: str, found: Any, where: str) -> T:
         try:
             return self._adapt(path, found)
         except TypeError as error:
@@ -168,9 +167,25 @@ def name_of(thing: Callable[..., Any]) -> str:
     Where it can be imported by that path, other processes find it too; in this one it is found
     either way, so a class of a notebook works with the engine that runs in process.
     """
-    path = f"{thing.__module__}:{thing.__qualname__}".replace("<", "").replace(">", "")
-    _passed[path] = thing
+    plain = f"{thing.__module__}:{thing.__qualname__}".replace("<", "").replace(">", "")
+    path, count = plain, 1
+    while _passed.setdefault(path, thing) is not thing:  # a notebook's cell that ran again
+        count += 1
+        path = f"{plain}_{count}"
     return path
+
+
+def own_code(path: str, where: str) -> Any:
+    """Return the callable that a setting names by a dotted path, if the policy in force allows it.
+
+    Raises
+    ------
+    ConfigError
+        It is not allowed, in which case nothing has been imported, or `load_attribute` refuses it.
+    """
+    policy = policy_in_force()
+    policy.check_code(path, where)
+    return load_attribute(path, where, here=policy.own_machine)
 
 
 def load_attribute(path: str, where: str, *, here: bool = False) -> Any:

@@ -155,6 +155,9 @@ class ObjectiveSettings(_Settings):
     """What the contrastive term compares: the two ends of each edge; every client with the centroid of all
     (CentroBind); the volume that the embeddings of all clients span (GRAM); or a dotted path to a
     loss of (embeddings of all clients, tau)."""
+    false_negatives: Literal["keep", "mask"] = "keep"
+    """mask: events of a batch that are equal to one of the clients, or whose windows overlap, are
+    no negatives of each other. Clients then tell the relay which of their events are equal."""
     reconstruction: Weight = 0.1
     cross_reconstruction: Weight = 1.0
     """MSE(Q_ij z_ji, h_i), gradient to Q_ij alone: teaches the dual map to impute from a neighbour."""
@@ -166,7 +169,7 @@ class ObjectiveSettings(_Settings):
     """Learn tau for each edge; both ends keep a copy, and exact exchange keeps the copies equal."""
     normalised_laplacian: bool = True
     """Compare unit vectors in the Laplacian term, so that it cannot shrink the embeddings."""
-    terms: dict[Annotated[str, Extension("loss term")], Weight] = Field(default_factory=dict)
+    terms: dict[Annotated[str, Extension("objective term")], Weight] = Field(default_factory=dict)
     """Further terms and their weights: a dotted path ``package.module:TERM`` to a class or function
     that takes a `sheafalign_fl.sheaf.EdgeBatch` and returns a scalar."""
 
@@ -178,6 +181,8 @@ class ObjectiveSettings(_Settings):
             )
         if self.learnable_temperature and self.temperature < LEAST_TEMPERATURE:
             raise ValueError(f"a learnable temperature cannot start below {LEAST_TEMPERATURE}")
+        if self.false_negatives == "mask" and self.contrast != "pairs":
+            raise ValueError(f"false_negatives: mask needs contrast: pairs, not {self.contrast}")
         if self.learnable_temperature and self.contrast != "pairs":
             raise ValueError(
                 f"learnable_temperature is an edge's, so it needs contrast: pairs, not {self.contrast}"

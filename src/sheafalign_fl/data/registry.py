@@ -51,6 +51,8 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "float": (int, float),
     "bool": (bool,),
     "str": (str,),
+    "mapping": (dict,),
+    "str or mapping": (str, dict),
 }
 _CACHED = 32
 _cache: "OrderedDict[str, ModalityData]" = OrderedDict()
@@ -111,7 +113,7 @@ def _load(
     if found.info is None:
         return _call(found.load, source, modality, seed, options, where)
     known = _known_modality(modality, found.info, where)
-    return found.load(known, seed, **_complete(options, found.info))
+    return found.load(known, seed, **complete_options(options, found.info))
 
 
 def _call(
@@ -186,7 +188,14 @@ def _known_modality(modality: str, info: SourceInfo, where: str) -> str:
     return modality
 
 
-def _complete(options: Mapping[str, Any], info: SourceInfo) -> dict[str, Any]:
+def complete_options(options: Mapping[str, Any], info: SourceInfo) -> dict[str, Any]:
+    """Return the options of a source with defaults for those that are not given.
+
+    Raises
+    ------
+    ConfigError
+        An option is unknown or has the wrong type.
+    """
     known = {option.name: option for option in info.options}
     for name, value in options.items():
         if name not in known:
@@ -224,4 +233,4 @@ def _suggest(name: str, known: list[str]) -> str:
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
 
 
-__all__ = ["load_modality", "source_info", "sources"]
+__all__ = ["complete_options", "load_modality", "source_info", "sources"]

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from sheafalign_fl.codecs import codec
 from sheafalign_fl.config.schema import Settings
+from sheafalign_fl.data.base import ModalityData
+from sheafalign_fl.data.oddities import oddities
 from sheafalign_fl.learner.factories import new_maps
 from sheafalign_fl.learner.manifest import client_data, describe
 from sheafalign_fl.protocol.agreement import Agreement, Manifest, agree
@@ -20,6 +22,16 @@ class Checked:
     topology: Topology
     manifests: Mapping[str, Manifest]
     agreement: Agreement
+    data: Mapping[str, ModalityData]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Return what would be learnt or measured wrongly, though it can run."""
+        # Clients of one modality share its arrays, which are looked at once.
+        distinct: dict[int, str] = {}
+        for name, data in self.data.items():
+            distinct.setdefault(id(data), name)
+        return oddities({name: self.data[name] for name in distinct.values()})
 
     @property
     def payload_per_exchange(self) -> int:
@@ -56,9 +68,7 @@ def check(settings: Settings) -> Checked:
         The first thing that is wrong.
     """
     topology = check_form(settings)
-    manifests = {
-        name: describe(name, settings, client_data(name, settings)) for name in settings.clients
-    }
-    return Checked(
-        settings, topology, manifests, agree(list(manifests.values()), settings, topology)
-    )
+    data = {name: client_data(name, settings) for name in settings.clients}
+    manifests = {name: describe(name, settings, data[name]) for name in settings.clients}
+    agreement = agree(list(manifests.values()), settings, topology)
+    return Checked(settings, topology, manifests, agreement, data)

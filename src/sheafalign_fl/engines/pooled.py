@@ -152,7 +152,7 @@ class JointTraining:
             client: node.encode(positions[has[client]], exchange)
             for client, node in self.nodes.items()
         }
-        terms = [self._edge(edge, h, has) for edge in self.topology.edges]
+        terms = [self._edge(edge, h, has, positions) for edge in self.topology.edges]
         common = np.logical_and.reduce(list(has.values()))
         objective = self.settings.objective
         if objective.contrast != "pairs" and common.sum() >= MIN_SHARED:
@@ -162,7 +162,11 @@ class JointTraining:
         return torch.stack(terms).sum()
 
     def _edge(
-        self, edge: Edge, h: Mapping[str, Tensor], has: Mapping[str, NDArray[np.bool_]]
+        self,
+        edge: Edge,
+        h: Mapping[str, Tensor],
+        has: Mapping[str, NDArray[np.bool_]],
+        positions: NDArray[np.intp],
     ) -> Tensor:
         nothing = next(iter(h.values())).new_zeros(())
         ends = (edge.source, edge.target)
@@ -174,10 +178,10 @@ class JointTraining:
         z_i, z_j = maps_i.restrict(h_i), maps_j.restrict(h_j)
         objective = self.settings.objective
         group = None if objective.contrast == "pairs" else nothing  # it is added for all at once
-        one = EdgeBatch(objective, maps_i, h_i, z_i, z_j, group)
-        return joint_edge_terms(
-            self._terms, one, EdgeBatch(objective, maps_j, h_j, z_j, z_i, group)
-        )
+        same = self.nodes[edge.source].same_events(positions[both])
+        one = EdgeBatch(objective, maps_i, h_i, z_i, z_j, group, same)
+        other = EdgeBatch(objective, maps_j, h_j, z_j, z_i, group, same)
+        return joint_edge_terms(self._terms, one, other)
 
     def _maps(self, edge: Edge) -> tuple[EdgeMaps, EdgeMaps]:
         source, target = edge.source, edge.target

@@ -22,6 +22,7 @@ from sheafalign_fl.learner.factories import (
 from sheafalign_fl.learner.randomness import may_draw
 from sheafalign_fl.learner.schedule import BatchSchedule
 from sheafalign_fl.protocol.agreement import ClientAgreement, ListName
+from sheafalign_fl.sheaf.negatives import false_negatives
 
 _EMBED_CHUNK = 512
 
@@ -75,6 +76,15 @@ class Embedder:
                 if len(x)
                 else x.new_zeros((0, self.settings.clients[self.name].dim))
             )
+
+    def same_events(self, positions: NDArray[np.intp]) -> Tensor | None:
+        """Return which events at `positions` of the agreed list are no negatives of each other."""
+        codes = self.agreement.codes
+        if codes is None:
+            return None
+        ids = self.agreement.lists["train"][positions]
+        mask = false_negatives(codes[positions], ids, self.agreement.span)
+        return None if mask is None else torch.from_numpy(mask).to(self.device)
 
     def tensor(self, values: NDArray[np.floating]) -> Tensor:
         """Copy `values` into torch's own memory: its alignment decides the last bits."""

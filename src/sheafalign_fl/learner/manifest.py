@@ -4,10 +4,15 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.data.base import SPLITS, ModalityData, check_modality, drop_events
 from sheafalign_fl.data.features import with_features
+from sheafalign_fl.data.oddities import equal_rows
 from sheafalign_fl.data.registry import load_modality
 from sheafalign_fl.learner.factories import new_encoder, resolve_device
 from sheafalign_fl.protocol.agreement import Manifest
@@ -60,9 +65,20 @@ def describe(
         protocol=PROTOCOL_VERSION,
         digest=settings.digest(),
         events={split: data.ids_of(split) for split in SPLITS},
+        twins=_twins(data) if settings.objective.false_negatives == "mask" else {},
+        span=data.span,
         nonce=nonce,
         boot=boot,
     )
+
+
+def _twins(data: ModalityData) -> dict[str, NDArray[Any]]:
+    """Return the training events that are equal to an earlier one, and those earlier ones."""
+    rows = np.flatnonzero(data.split == SPLITS.index("train"))
+    first = equal_rows(data.x[rows])
+    later = np.flatnonzero(first != np.arange(len(rows)))
+    ids = data.event_ids[rows]
+    return {"event": ids[later], "first": ids[first[later]]}
 
 
 def _digest(names: Sequence[str]) -> str:

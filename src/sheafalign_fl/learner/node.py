@@ -201,6 +201,7 @@ class Node(Embedder):
         """Return all that the rest of the run depends on, as bytes (`learner.state`)."""
         tensors = dict(self.weights())
         tensors["done"] = torch.tensor(self.done)
+        tensors["inputs"] = torch.frombuffer(bytearray(self._data.digest), dtype=torch.uint8)
         last = np.frombuffer(pack_losses(self.last), dtype=np.uint8)
         tensors["losses"] = torch.from_numpy(last.copy())
         tensors |= state.under("optimiser.", self._descent.state())
@@ -212,7 +213,7 @@ class Node(Embedder):
         return state.to_bytes(tensors)
 
     def load_state(self, data: bytes) -> None:
-        """Restore what `state` returned; raise `RunError` if it is of another model."""
+        """Restore what `state` returned; raise `RunError` if it is of another model or other data."""
         try:
             tensors = state.from_bytes(data)
             self.load_weights(tensors)
@@ -220,6 +221,12 @@ class Node(Embedder):
             raise RunError(
                 f"the saved state of client '{self.name}' does not fit its model: {error}"
             ) from error
+        inputs = tensors.get("inputs")
+        if inputs is not None and inputs.numpy().tobytes() != self._data.digest:
+            raise RunError(
+                f"the data of client '{self.name}' is not what it was when the run was saved "
+                "(inputs, splits or labels have changed); bring it back, or start a new run"
+            )
         self._descent.load(state.below("optimiser.", tensors))
         self._pending = None
         self.done = int(tensors.get("done", torch.tensor(0)))

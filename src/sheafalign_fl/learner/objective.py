@@ -43,6 +43,11 @@ class Forward:
         """Return h of the events that the edge to `neighbour` shares."""
         return take(self.h, self.events.rows(neighbour))
 
+    def positions_towards(self, neighbour: str) -> NDArray[np.intp]:
+        """Return the positions in the agreed list of the events that the edge shares."""
+        rows = self.events.rows(neighbour)
+        return self.events.positions if rows is None else self.events.positions[rows]
+
 
 def take(h: Tensor, rows: NDArray[np.intp] | None) -> Tensor:
     """Return `rows` of h; h itself where they are None."""
@@ -104,6 +109,7 @@ def client_objective(
             forward.z[neighbour],
             received[neighbour],
             group,
+            client.same_events(forward.positions_towards(neighbour)),
         )
         found = edge_terms(terms, edge)
         total = total + found.total

@@ -1,8 +1,9 @@
 """A client's state as bytes: one flat mapping of named tensors, in the safetensors format.
 
 Names: ``encoder.``, ``maps.NEIGHBOUR.`` (weights), ``optimiser.INDEX.``, ``done`` (exchanges),
-``losses`` (the last answer), ``gate.`` (what receipts and watches have learnt),
-``feedback.NEIGHBOUR``, ``outbound.EXCHANGE.NEIGHBOUR``. A node's generators have no state to save.
+``inputs`` (digest of the client's data), ``losses`` (the last answer), ``gate.`` (what receipts and
+watches have learnt), ``feedback.NEIGHBOUR``, ``outbound.EXCHANGE.NEIGHBOUR``. A node's generators
+have no state to save.
 """
 
 from collections.abc import Mapping

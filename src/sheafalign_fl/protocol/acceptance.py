@@ -68,6 +68,7 @@ def _problems(
     yield from _wrong_labels(agreement, client, settings, labels)
     yield from _wrong_lists(agreement, settings, own)
     yield from _wrong_masks(agreement, settings, own)
+    yield from _wrong_equals(agreement, settings)
     yield from _wrong_nonces(agreement, client, settings)
 
 
@@ -157,6 +158,17 @@ def _wrong_masks(
             )
         if agreement.shared[peer][settings.evaluation.split].sum() < 2:
             yield f"the edge to '{peer}' shares fewer than 2 {settings.evaluation.split} events"
+
+
+def _wrong_equals(agreement: ClientAgreement, settings: Settings) -> Iterator[str]:
+    """Yield what is wrong with the events that are to be no negatives of each other."""
+    codes, masks = agreement.codes, settings.objective.false_negatives == "mask"
+    if (codes is not None) != masks or (not masks and agreement.span != 1):
+        yield "it says which events are equal where the settings do not, or does not where they do"
+    elif codes is not None and codes.shape != agreement.lists["train"].shape:
+        yield f"it has {len(codes)} codes of equal events, not one for each training event"
+    elif not 1 <= agreement.span < 2**31:
+        yield f"its events overlap over {agreement.span} ids"
 
 
 def _wrong_nonces(agreement: ClientAgreement, client: str, settings: Settings) -> Iterator[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any, Literal
 
+import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,6 +30,8 @@ MOST_BYTES = 2**27
 _LONGEST_ID = 256
 MOST_COMPARED = 16
 """In a space that all clients share, pairs that are no neighbours are measured too up to so many clients."""
+NEED_LABELS = ("transfer", "probe", "missing")
+"""Metrics that are left out where no client has labels."""
 LEAST_OPEN, LEAST_SEALED = 2, 10
 """The least number of held-out events that anything is measured on."""
 LISTS: tuple[ListName, ...] = ("train", "validation", "test", "probe")
@@ -56,17 +59,26 @@ class Manifest:
     """Split -> sorted event ids."""
     nonce: str = ""
     """What the client contributes to the keys of sealed edges; empty where edges are not sealed."""
+    twins: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """event, first: training events that are equal to earlier ones, if these are to be masked."""
+    span: int = 1
+    """Events whose ids differ by less share samples."""
     boot: str = ""
     """Identity of the client's process, if it is a deployed one that stays."""
 
     def to_bytes(self) -> bytes:
         """Return the manifest as bytes for the wire."""
         facts = {
-            name: getattr(self, name) for name in self.__dataclass_fields__ if name != "events"
+            name: getattr(self, name)
+            for name in self.__dataclass_fields__
+            if name not in ("events", "twins")
         }
-        events = {split: encode_ids(ids).hex() for split, ids in self.events.items()}
+        lists = {
+            what: {name: encode_ids(ids).hex() for name, ids in getattr(self, what).items()}
+            for what in ("events", "twins")
+        }
         return zlib.compress(
-            json.dumps({**facts, "classes": dict(self.classes), "events": events}).encode(), 1
+            json.dumps({**facts, "classes": dict(self.classes), **lists}).encode(), 1
         )
 
     @classmethod
@@ -74,9 +86,10 @@ class Manifest:
         """Return the manifest that `data` holds; raise `HandshakeError` if it holds none."""
         try:
             facts = json.loads(inflate(data, MOST_BYTES))
-            facts["events"] = {
-                split: decode_ids(bytes.fromhex(ids)) for split, ids in facts["events"].items()
-            }
+            for what in ("events", "twins"):
+                facts[what] = {
+                    name: decode_ids(bytes.fromhex(ids)) for name, ids in facts[what].items()
+                }
             facts["classes"] = {name: tuple(classes) for name, classes in facts["classes"].items()}
             for name in ("input_shape", "notes", "labels"):
                 facts[name] = tuple(facts[name])
@@ -91,12 +104,14 @@ class Manifest:
         for name in ("name", "modality", "encoder", "device", "version", "digest", "nonce", "boot"):
             if not isinstance(getattr(self, name), str):
                 raise TypeError(f"{name} is no text")
-        for name in ("dim", "parameters", "protocol"):
+        for name in ("dim", "parameters", "protocol", "span"):
             if not isinstance(getattr(self, name), int):
                 raise TypeError(f"{name} is no integer")
         for split in SPLITS:
             if self.events[split].ndim != 1:
                 raise TypeError(f"the ids of {split} are no plain list")
+        if self.twins and self.twins["event"].shape != self.twins["first"].shape:
+            raise TypeError("the equal events are not in pairs")
 
 
 @dataclass(frozen=True)
@@ -116,6 +131,10 @@ class ClientAgreement:
     """The labels that this client's own embeddings are scored by; its data has all of them."""
     edge_labels: Mapping[str, str] = field(default_factory=dict)
     """Client in `shared` -> the label, one of `labels`, that the direction towards it is scored by."""
+    codes: NDArray[np.int64] | None = None
+    """Of the agreed training events: those with one code are equal to some client; None: not masked."""
+    span: int = 1
+    """Agreed events whose ids differ by less share samples."""
 
     def to_bytes(self) -> bytes:
         """Return the agreement as bytes for the wire."""
@@ -123,6 +142,8 @@ class ClientAgreement:
             "nonces": dict(self.nonces),
             "labels": list(self.labels),
             "edge_labels": dict(self.edge_labels),
+            "codes": None if self.codes is None else self.codes.astype("<i8").tobytes().hex(),
+            "span": self.span,
             "neighbours": dict(self.neighbours),
             "lists": {name: encode_ids(ids).hex() for name, ids in self.lists.items()},
             "shared": {
@@ -152,9 +173,14 @@ class ClientAgreement:
             texts = [*nonces.values(), *labels, *edge_labels, *edge_labels.values()]
             if not all(isinstance(text, str) for text in texts):
                 raise TypeError("a nonce or a label is no text")
+            codes, span = content["codes"], content["span"]
+            if codes is not None:
+                codes = np.frombuffer(bytes.fromhex(codes), dtype="<i8").astype(np.int64)
+            if type(span) is not int:
+                raise TypeError("the span of events is no integer")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ProtocolError(f"the relay sent no readable agreement: {error}") from None
-        return cls(neighbours, lists, shared, nonces, labels, edge_labels)
+        return cls(neighbours, lists, shared, nonces, labels, edge_labels, codes, span)
 
 
 @dataclass(frozen=True)
@@ -169,6 +195,9 @@ class Agreement:
     """Pairs of clients that are no neighbours, but whose embeddings lie in one space, so that they are measured too."""
     nonces: Mapping[str, str] = field(default_factory=dict)
     """Client -> what it contributes to the keys of sealed edges; empty where edges are not sealed."""
+    codes: NDArray[np.int64] | None = None
+    """As in `ClientAgreement`."""
+    span: int = 1
 
     @property
     def label(self) -> str | None:
@@ -178,6 +207,10 @@ class Agreement:
     def all_labels(self) -> tuple[str, ...]:
         """Return the labels that the evaluation uses."""
         return tuple(sorted({label for labels in self.labels.values() for label in labels}))
+
+    def measured(self, metrics: Sequence[str]) -> tuple[str, ...]:
+        """Return those of `metrics` that can be measured: without labels not those that need them."""
+        return tuple(name for name in metrics if self.all_labels() or name not in NEED_LABELS)
 
     def edge_label(self, source: str, target: str) -> str | None:
         """Return the label that direction source -> target is scored by: one that both ends have, else the source's."""
@@ -211,6 +244,8 @@ class Agreement:
                 for peer in self.peers(client, topology)
                 if client in self.labels and (label := self.edge_label(client, peer)) is not None
             },
+            self.codes,
+            self.span,
         )
 
     def peers(self, client: str, topology: Topology) -> list[str]:
@@ -290,9 +325,31 @@ def agree(manifests: Sequence[Manifest], settings: Settings, topology: Topology)
         else {}
     )
     agreement = replace(agreement, labels=theirs, nonces=nonces)
+    if settings.objective.false_negatives == "mask":
+        agreement = replace(
+            agreement,
+            codes=_equal_codes(by_name, lists["train"]),
+            span=max(manifest.span for manifest in by_name.values()),
+        )
     for edge in topology.edges:
         _check_edge(edge, agreement, by_name, settings)
     return agreement
+
+
+def _equal_codes(by_name: Mapping[str, Manifest], ids: NDArray[Any]) -> NDArray[np.int64]:
+    """Return a code for each of `ids`, one for all that are equal to some client, also by way of others."""
+    pairs = nx.Graph()
+    pairs.add_nodes_from(ids.tolist())
+    for manifest in by_name.values():
+        if manifest.twins:
+            twins = (manifest.twins[name].tolist() for name in ("event", "first"))
+            pairs.add_edges_from(zip(*twins, strict=True))
+    code = {
+        event: number
+        for number, group in enumerate(nx.connected_components(pairs))
+        for event in group
+    }
+    return np.array([code[event] for event in ids.tolist()], dtype=np.int64)
 
 
 def compares_non_neighbours(settings: Settings) -> bool:
@@ -434,11 +491,7 @@ def _resolve_labels(
     by_name: Mapping[str, Manifest], settings: Settings, pairs: Sequence[Edge]
 ) -> tuple[str, ...]:
     """Return the labels that the evaluation uses: the one asked for, else one for all clients, else one per pair."""
-    needing = [
-        metric
-        for metric in settings.evaluation.metrics
-        if metric in ("transfer", "probe", "missing")
-    ]
+    needing = [metric for metric in settings.evaluation.metrics if metric in NEED_LABELS]
     known = [label for manifest in by_name.values() for label in manifest.labels]
     wanted = settings.evaluation.label
     if wanted is not None and wanted not in known:
@@ -446,7 +499,7 @@ def _resolve_labels(
             f"the data has {', '.join(dict.fromkeys(known))}" if known else "the data has no labels"
         )
         raise DataError(f"evaluation.label: no client has a label '{wanted}'; {has}")
-    if wanted is None and not known and needing:
+    if wanted is None and not known and len(needing) == len(settings.evaluation.metrics):
         raise DataError(
             f"evaluation.metrics: {', '.join(needing)} need labels but no client has any; "
             "set evaluation.metrics: [retrieval, consistency]"
@@ -476,6 +529,17 @@ def _check_classes(by_name: Mapping[str, Manifest], label: str) -> None:
             )
 
 
+def _why_none(edge: Edge, by_name: Mapping[str, Manifest], split: str) -> str:
+    """Return what the clients themselves say of having no events of a split."""
+    reasons = [
+        f"{client}: {note}"
+        for client in (edge.source, edge.target)
+        for note in by_name[client].notes
+        if note.startswith(f"no {split} events")
+    ]
+    return f" ({'; '.join(reasons)})" if reasons else ""
+
+
 def _check_edge(
     edge: Edge, agreement: Agreement, by_name: Mapping[str, Manifest], settings: Settings
 ) -> None:
@@ -497,8 +561,8 @@ def _check_edge(
         )
         if held < least:
             raise DataError(
-                f"the edge {name} shares fewer than {least} {split} events, "
-                "so nothing can be measured on it"
+                f"the edge {name} shares fewer than {least} {split} events, so nothing can be "
+                f"measured on it{_why_none(edge, by_name, split)}"
             )
         raise DataError(
             f"evaluation.events: {settings.evaluation.events} samples only {sampled} of the {held} {split} events that "

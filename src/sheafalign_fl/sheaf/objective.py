@@ -25,7 +25,9 @@ def laplacian_loss(z_ij: Tensor, z_ji: Tensor, *, normalised: bool = False) -> T
     return (z_ij - z_ji).square().sum(dim=1).mean()
 
 
-def contrastive_loss(z_ij: Tensor, z_ji: Tensor, temperature: float | Tensor) -> Tensor:
+def contrastive_loss(
+    z_ij: Tensor, z_ji: Tensor, temperature: float | Tensor, same: Tensor | None = None
+) -> Tensor:
     """Return the symmetric InfoNCE over the B x B cosine similarities / tau, positives on the diagonal.
 
     Parameters
@@ -34,10 +36,14 @@ def contrastive_loss(z_ij: Tensor, z_ji: Tensor, temperature: float | Tensor) ->
         Comparison embeddings, shape (B, d_e); row b of both is the same event.
     temperature
         tau > 0: smaller values punish the hardest negatives more.
+    same
+        (B, B), symmetric and false on the diagonal: pairs that are the same event twice, which are
+        left out of the negatives; None: all others are negatives.
     """
-    return symmetric_cross_entropy(
-        F.normalize(z_ij, dim=1) @ F.normalize(z_ji, dim=1).T / temperature
-    )
+    logits = F.normalize(z_ij, dim=1) @ F.normalize(z_ji, dim=1).T / temperature
+    if same is not None:
+        logits = logits.masked_fill(same, -float("inf"))
+    return symmetric_cross_entropy(logits)
 
 
 def reconstruction_loss(

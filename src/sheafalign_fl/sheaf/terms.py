@@ -47,6 +47,8 @@ class EdgeBatch:
     group: Tensor | None = None
     """The edge's share of a contrast of all clients at once (`sheafalign_fl.sheaf.group`), which
     then stands for the edge's own."""
+    same: Tensor | None = None
+    """Pairs of events that are no negatives of each other, (B, B), see `contrastive_loss`."""
 
 
 Compute = Callable[[EdgeBatch], Tensor]
@@ -108,7 +110,7 @@ def _contrastive(edge: EdgeBatch) -> Tensor:
     if edge.group is not None:
         return edge.group
     tau = edge.maps.temperature(edge.objective.temperature)
-    return contrastive_loss(edge.z, edge.received, tau)
+    return contrastive_loss(edge.z, edge.received, tau, edge.same)
 
 
 _BUILT_IN = (
@@ -167,7 +169,7 @@ def _own_term(path: str, made: Any) -> LossTerm:
 
 
 LOSS_TERMS: Registry[LossTerm] = Registry(
-    "loss term", {term.name: term for term in _BUILT_IN}, _own_term
+    "objective term", {term.name: term for term in _BUILT_IN}, _own_term
 )
 """The terms of the objective by name; others are found by their dotted path."""
 

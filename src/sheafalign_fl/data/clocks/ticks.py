@@ -1,4 +1,4 @@
-"""Events from clocks: which sample of a sensor belongs to which tick that all sensors have in common."""
+"""Events from clocks: which sample of a sensor belongs to which tick that all have in common."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,9 @@ def ticks(
 ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
     """Return the sample nearest to each tick, and the tick's number, in order of time.
 
-    Ticks are at all whole multiples of the period, so machines whose clocks agree number them alike without a word
-    between them. A tick without a sample within the tolerance is left out; of two samples as near the earlier is taken.
+    Ticks are at all whole multiples of the period, so machines whose clocks agree number them alike
+    without a word between them. A tick without a sample within the tolerance is left out; of two
+    samples as near the earlier is taken.
 
     Parameters
     ----------
@@ -42,7 +43,7 @@ def ticks(
     tick = (nearest[:, None] + np.arange(-reach, reach + 1)).ravel()
     row = np.repeat(np.arange(len(times)), 2 * reach + 1)
     distance = np.abs(tick * period - times[row])
-    # Times are seconds since 1970 or so: what lies on the tolerance must not fall to their rounding error.
+    # Times are seconds since 1970 or so: what lies on the tolerance must not fall to rounding.
     near = distance <= tolerance + 4 * np.spacing(np.abs(times[row]))
     tick, row, distance = tick[near], row[near], distance[near]
     order = np.lexsort((times[row], distance, tick))
