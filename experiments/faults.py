@@ -106,8 +106,7 @@ class Fault:
 
 def _random(z: Values, key: tuple[str, str], now: Moment) -> Values:
     size = np.sqrt(np.mean(np.square(z)))
-    noise: Values = (size * now.rng.normal(size=z.shape)).astype(z.dtype)
-    return noise
+    return np.asarray(size * now.rng.normal(size=z.shape), dtype=z.dtype)
 
 
 def _old(z: Values, key: tuple[str, str], now: Moment) -> Values:
@@ -127,8 +126,7 @@ def _age(x: Values, now: Moment) -> Values:
 def _drift(x: Values, now: Moment) -> Values:
     """Return inputs with an offset that grows by 1 % of their scatter an exchange, its own for each feature."""
     way = numpy_generator(0, "drift").normal(size=x.shape[1:])
-    drifted: Values = x + 0.01 * (now.exchange - now.begun) * x.std() * way
-    return drifted
+    return np.asarray(x + np.float32(0.01 * (now.exchange - now.begun)) * x.std() * way)
 
 
 SENDING: Mapping[str, Sending] = {
