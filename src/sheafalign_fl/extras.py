@@ -7,6 +7,7 @@ from sheafalign_fl.errors import UserError
 EXTRAS = {
     "ray": ("ray", "simulation"),
     "matplotlib": ("matplotlib", "report"),
+    "jinja2": ("jinja2", "report"),
     "PIL": ("pillow", "recordings"),
     "scipy": ("scipy", "recordings"),
     "sklearn": ("scikit-learn", "probes"),

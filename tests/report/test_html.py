@@ -1,6 +1,7 @@
 """The HTML report: self-contained, complete, safe."""
 
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import pytest
 
 from sheafalign_fl.errors import DataError
 from sheafalign_fl.protocol.rows import AbsenceRow
+from sheafalign_fl.report import page as pieces
 from sheafalign_fl.report import write_report
-from sheafalign_fl.report.page import Html, tag, text
+from sheafalign_fl.report.content import Table
+from sheafalign_fl.report.page import Html
 from sheafalign_fl.runs.reading import read_run
 from tests.report.run_folders import settings, write_run
 
@@ -261,7 +264,46 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> N
     assert [path.name for path in folder.path.glob(".report*")] == []
 
 
-def test_elements_escape_what_is_not_html() -> None:
-    assert tag("p", "<b>", class_='a"b') == '<p class="a&quot;b">&lt;b&gt;</p>'
-    assert tag("p", Html("<b>x</b>")) == "<p><b>x</b></p>"
-    assert text("a & b") == "a &amp; b"
+HOSTILE_TABLE = Table(
+    HOSTILE, (HOSTILE, HOSTILE), ((HOSTILE, f"1\n{HOSTILE}"),), ((HOSTILE, HOSTILE),), note=HOSTILE
+)
+PIECES: dict[str, tuple[Callable[[], str | None], int]] = {
+    "code": (lambda: pieces.code(HOSTILE), 1),
+    "source": (lambda: pieces.source(HOSTILE), 1),
+    "named": (lambda: pieces.named(HOSTILE, HOSTILE), 2),
+    "verdict": (lambda: pieces.verdict(HOSTILE, HOSTILE), 1),
+    "badge": (lambda: pieces.badge(HOSTILE, HOSTILE), 1),
+    "paragraph": (lambda: pieces.paragraph("a", HOSTILE, kind=HOSTILE), 1),
+    "section": (lambda: pieces.section(HOSTILE, HOSTILE, Html("x")), 1),
+    "figure": (lambda: pieces.figure("<svg ></svg>", HOSTILE, HOSTILE), 2),
+    "samples": (lambda: pieces.samples({HOSTILE: b"png"}), 1),
+    "table": (lambda: pieces.table(HOSTILE_TABLE, HOSTILE), 9),
+    "details": (lambda: pieces.details(HOSTILE, Html("x")), 1),
+    "listing": (lambda: pieces.listing([HOSTILE]), 1),
+    "facts": (lambda: pieces.facts([(HOSTILE, HOSTILE)]), 2),
+    "cards": (lambda: pieces.cards([(HOSTILE, HOSTILE, HOSTILE)]), 3),
+    "header": (lambda: pieces.header(HOSTILE, HOSTILE, HOSTILE, []), 3),
+    "page": (lambda: pieces.page(HOSTILE, Html("x"), [(HOSTILE, HOSTILE, Html("x"))]), 2),
+}
+"""Piece -> what makes it of hostile text alone, and how often that text is to be read in it."""
+
+
+@pytest.mark.parametrize("name", PIECES)
+def test_every_piece_escapes_what_is_not_html(name: str) -> None:
+    made, times = PIECES[name]
+    content = str(made())
+    page = Page(content)
+    assert "".join(page.words).count(HOSTILE) == times
+    allowed = {"class", "id", "alt", "aria-label", "href", "src", "lang", "charset", "name"}
+    for element, attributes in page.elements:
+        assert element != "script"
+        assert set(attributes) <= allowed | {"content", "http-equiv", "colspan"}, element
+        if element == "img":
+            assert str(attributes["src"]).startswith("data:image/png;base64,")
+
+
+def test_a_piece_is_not_escaped_twice() -> None:
+    inner = pieces.code("a & b")
+    assert inner == "<code>a &amp; b</code>"
+    assert inner in pieces.paragraph(inner, "<")
+    assert inner in pieces.facts([("digest", inner)])

@@ -32,12 +32,12 @@ from sheafalign_fl.report.page import (
     Html,
     details,
     facts,
-    join,
+    header,
     page,
     paragraph,
     section,
     table,
-    tag,
+    verdict,
 )
 from sheafalign_fl.report.sections import draw
 from sheafalign_fl.report.style import figure_style
@@ -101,14 +101,8 @@ def _header(benchmark: Benchmark) -> Html:
     sets = data_sets(benchmark)
     methods = dict.fromkeys((cell.method, cell.variant) for cell in benchmark.cells)
     lead = f"{count_of(len(methods), 'method')} on {count_of(len(sets), 'data set')}: {', '.join(sets)}."
-    return tag(
-        "header",
-        paragraph("SheafAlign-FL", class_="eyebrow"),
-        tag("h1", "Benchmark"),
-        paragraph(lead, class_="lead"),
-        facts(facts_of(benchmark)),
-        *(paragraph(warning, class_="notice") for warning in warnings_of(benchmark)),
-    )
+    warnings = (paragraph(warning, kind="notice") for warning in warnings_of(benchmark))
+    return header("SheafAlign-FL", "Benchmark", lead, [facts(facts_of(benchmark)), *warnings])
 
 
 def _claims(benchmark: Benchmark) -> tuple[str, str, Html] | None:
@@ -118,7 +112,7 @@ def _claims(benchmark: Benchmark) -> tuple[str, str, Html] | None:
     content = section(
         "claims",
         f"The paper's claims: {claims_tally(found)}",
-        paragraph(RULE, class_="explain"),
+        paragraph(RULE, kind="explain"),
         table(_coloured(claims_matrix(found))),
         table(_coloured(claims_table(found))),
     )
@@ -130,10 +124,7 @@ def _coloured(content: Table) -> Table:
     rows = tuple(
         (
             row[0],
-            *(
-                tag("span", cell, class_=f"verdict {kind}") if (kind := _class(cell)) else cell
-                for cell in row[1:]
-            ),
+            *(verdict(cell, kind) if (kind := _class(cell)) else cell for cell in row[1:]),
         )
         for row in content.rows
     )
@@ -142,7 +133,7 @@ def _coloured(content: Table) -> Table:
 
 def _class(cell: str) -> str | None:
     """Return the class of a cell that is a verdict: a sign alone, or a sign and its words."""
-    words = {f"{mark} {verdict}": _CLASSES[mark] for verdict, mark in MARKS.items()}
+    words = {f"{mark} {name}": _CLASSES[mark] for name, mark in MARKS.items()}
     return (_CLASSES | words).get(cell)
 
 
@@ -193,7 +184,7 @@ def _tuning(benchmark: Benchmark) -> tuple[str, str, Html] | None:
     return None if content is None else ("tuning", "Tuning", content)
 
 
-def _runs(benchmark: Benchmark) -> tuple[str, str, Html]:
+def _runs(benchmark: Benchmark) -> tuple[str, str, Html] | None:
     rows = tuple(
         (
             cell.data,
@@ -207,11 +198,8 @@ def _runs(benchmark: Benchmark) -> tuple[str, str, Html]:
     )
     columns = ("data", "method", "variant", "seed", "folder", "settings that make the method")
     content = table(Table("All cells", columns, rows, text_columns=6, wide=frozenset({4, 5})))
-    return (
-        "runs",
-        "Runs",
-        tag("section", tag("h2", "Runs"), join([details("every run", content)]), id="runs"),
-    )
+    shown = section("runs", "Runs", details("every run", content))
+    return None if shown is None else ("runs", "Runs", shown)
 
 
 def _flat(cell: Cell) -> dict[str, object]:

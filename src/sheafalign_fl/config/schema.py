@@ -428,7 +428,9 @@ class Settings(_Settings):
         """Return the SHA-256 (64 hex digits) of all settings on which the clients have to agree.
 
         Left out is what only concerns a machine: engine, resources, checkpoints, devices, data paths, and the names of
-        the experiment and of the method, whose settings are all there.
+        the experiment and of the method, whose settings are all there. A setting that was added
+        later (`_LATER`) counts where it is not at its default, so that a configuration of before
+        keeps its digest.
         """
         shared = self.model_dump(
             mode="json", exclude={"name", "engine", "method", "resources", "checkpoint"}
@@ -438,4 +440,20 @@ class Settings(_Settings):
             if client.pop("features") is not None:  # where the file lies is the machine's affair
                 client["features"] = True
         del shared["data"]["path"]
+        _leave_out_later(shared["objective"], ObjectiveSettings(), _LATER["objective"])
+        _leave_out_later(shared["training"], TrainingSettings(), _LATER["training"])
         return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
+
+
+_LATER = {
+    "objective": ("false_negatives", "variance", "covariance", "label_smoothing", "terms"),
+    "training": ("replay", "replay_from", "replay_batches", "warmup", "clip"),
+}
+"""Section -> its settings that the first digests did not know; see docs/compatibility.md."""
+
+
+def _leave_out_later(shared: dict[str, object], default: _Settings, later: tuple[str, ...]) -> None:
+    """Delete from the settings `shared` those of `later` that are at their default."""
+    for name, value in default.model_dump(mode="json", include=set(later)).items():
+        if shared[name] == value:
+            del shared[name]

@@ -20,7 +20,8 @@ from sheafalign_fl.numbers import (
 )
 from sheafalign_fl.report import comparison_plots
 from sheafalign_fl.report.content import Cells, Table, training_payload
-from sheafalign_fl.report.page import Html, details, facts, paragraph, section, table, tag
+from sheafalign_fl.report.page import Html, details, facts, paragraph, section, table
+from sheafalign_fl.report.page import header as page_header
 from sheafalign_fl.report.sections import draw, reproduce_facts
 from sheafalign_fl.runs.reading import Run
 
@@ -56,24 +57,22 @@ def header(groups: Groups) -> Html:
         for name, runs in groups.items()
         if len({run.settings.seed for run in runs}) < _ENOUGH_SEEDS
     ]
-    parts = [
-        paragraph("SheafAlign-FL comparison", class_="eyebrow"),
-        tag("h1", " · ".join(groups) if len(groups) <= 4 else count_of(len(groups), "method")),
-        paragraph(
-            f"{count_of(count, 'run')} of {count_of(len(groups), 'method')}. Runs that differ only in their seed "
-            "are one method: mean ± standard deviation over seeds.",
-            class_="lead",
-        ),
-    ]
+    methods = count_of(len(groups), "method")
+    lead = (
+        f"{count_of(count, 'run')} of {methods}. Runs that differ only in their seed are one "
+        "method: mean ± standard deviation over seeds."
+    )
+    title = " · ".join(groups) if len(groups) <= 4 else methods
+    parts = []
     if few:
         text = f"Fewer than {_ENOUGH_SEEDS} seeds, so no claim can rest on it: {', '.join(few)}."
-        parts.append(paragraph(text, class_="notice"))
+        parts.append(paragraph(text, kind="notice"))
     if unfinished := [
         str(run.path) for runs in groups.values() for run in runs if run.summary is None
     ]:
         text = f"Interrupted, so without test results: {', '.join(unfinished)}."
-        parts.append(paragraph(text, class_="notice"))
-    return tag("header", *parts)
+        parts.append(paragraph(text, kind="notice"))
+    return page_header("SheafAlign-FL comparison", title, lead, parts)
 
 
 def sections(groups: Groups) -> list[tuple[str, str, Html]]:

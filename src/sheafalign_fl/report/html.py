@@ -6,7 +6,6 @@ from pathlib import Path
 
 from sheafalign_fl.errors import DataError
 from sheafalign_fl.files import write_atomically
-from sheafalign_fl.report.page import page
 from sheafalign_fl.runs.folder import RunFolder
 from sheafalign_fl.runs.reading import Run, read_run
 
@@ -58,6 +57,7 @@ def write_report(run_dirs: Sequence[Path], destination: Path) -> None:
 def _single(run: Run) -> str:
     # Drawing pulls in matplotlib, which a process that only trains should not have to load.
     from sheafalign_fl.report import sections
+    from sheafalign_fl.report.page import page
     from sheafalign_fl.report.style import figure_style
 
     with figure_style():
@@ -68,6 +68,7 @@ def _single(run: Run) -> str:
 
 def _several(runs: Sequence[Run]) -> str:
     from sheafalign_fl.report import comparison
+    from sheafalign_fl.report.page import page
     from sheafalign_fl.report.style import figure_style
 
     groups = comparison.group_runs(runs)

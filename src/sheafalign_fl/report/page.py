@@ -1,118 +1,118 @@
-"""The pieces of an HTML page. All text is escaped here; what is `Html` already has been."""
+"""The pieces of an HTML page, out of `templates/`. The template engine escapes all text.
+
+What a piece returns is `Html`, which other pieces take as it is; every other string is text.
+"""
 
 import base64
-from collections.abc import Iterable, Sequence
-from html import escape
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from importlib.resources import files
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from sheafalign_fl.report.content import GAP, Table
 from sheafalign_fl.version import __version__
 
-
-class Html(str):
-    """Text that is HTML: safe to put into a page as it is."""
-
-    __slots__ = ()
+Html = Markup
 
 
-def text(value: object) -> Html:
-    """Return `value` escaped, unless it is `Html` already."""
-    return value if isinstance(value, Html) else Html(escape(str(value), quote=True))
+def code(text: str) -> Html:
+    """Return `text` as code within a line."""
+    return _piece("code", text=text)
 
 
-def join(parts: Iterable[Html | str], separator: str = "\n") -> Html:
-    """Return the escaped parts one after the other."""
-    return Html(separator.join(text(part) for part in parts))
+def source(text: str) -> Html:
+    """Return `text` as lines of code, as they are."""
+    return _piece("source", text=text)
 
 
-def tag(name: str, *content: Html | str, **attributes: str) -> Html:
-    """Return an element; ``class_`` stands for the attribute class, and an underscore for a hyphen."""
-    given = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"'
-        for key, value in attributes.items()
-    )
-    return Html(f"<{name}{given}>{join(content, '')}</{name}>")
+def named(name: str, text: str) -> Html:
+    """Return what is said of `name`, in a line."""
+    return _piece("named", name=name, text=text)
 
 
-def paragraph(*content: Html | str, class_: str = "") -> Html:
-    """Return a paragraph."""
-    return tag("p", *content, **({"class_": class_} if class_ else {}))
+def verdict(text: str, kind: str) -> Html:
+    """Return `text` in the colour of its `kind`: holds, fails or open."""
+    return _piece("verdict", text=text, kind=kind)
 
 
-def section(anchor: str, title: str, *content: Html | str | None) -> Html | None:
+def badge(words: str, kind: str = "") -> Html:
+    """Return a state, as a label."""
+    return _piece("badge", words=words, kind=kind)
+
+
+def together(parts: Iterable[Html]) -> Html:
+    """Return the parts one after the other."""
+    return _piece("together", parts=tuple(parts))
+
+
+def paragraph(*parts: Html | str, kind: str = "") -> Html:
+    """Return a paragraph of the class `kind`."""
+    return _piece("paragraph", parts=parts, kind=kind)
+
+
+def section(anchor: str, title: str, *content: Html | None) -> Html | None:
     """Return a titled section; None if there is nothing in it."""
     parts = [part for part in content if part]
-    return tag("section", tag("h2", title), *parts, id=anchor) if parts else None
+    return _piece("section", anchor=anchor, title=title, parts=parts) if parts else None
 
 
 def figure(svg: str, title: str, caption: str) -> Html:
-    """Return a drawn figure with a sentence that says what it shows and what good looks like."""
-    image = Html(svg.replace("<svg ", f'<svg aria-label="{escape(title)}" ', 1))
-    return tag(
-        "figure", tag("h3", title), tag("div", image, class_="plot"), tag("figcaption", caption)
-    )
+    """Return a drawn figure with a sentence that says what it shows and what good looks like.
+
+    Parameters
+    ----------
+    svg
+        An element that `report.style.to_svg` drew, which escapes the text in it.
+    """
+    drawing = Html(svg.removeprefix("<svg "))
+    return _piece("figure", drawing=drawing, title=title, caption=caption)
 
 
-def picture(png: bytes, title: str) -> Html:
-    """Return a PNG picture, held in the page itself."""
-    data = base64.b64encode(png).decode()
-    image = Html(f'<img src="data:image/png;base64,{data}" alt="{escape(title)}">')
-    return tag("figure", image, tag("figcaption", title), class_="sample")
+def samples(pictures: Mapping[str, bytes]) -> Html:
+    """Return PNG pictures by title, held in the page itself."""
+    encoded = [(title, base64.b64encode(png).decode()) for title, png in pictures.items()]
+    return _piece("samples", pictures=encoded)
 
 
 def table(content: Table, explanation: str = "") -> Html:
     """Return a table with its title, an explanation, and its note."""
-    head = tag(
-        "tr", *(_cell("th", name, index, content) for index, name in enumerate(content.columns))
-    )
-    body = [_row(cells, content) for cells in content.rows]
-    foot = [_row(cells, content) for cells in content.summary]
-    parts = [tag("thead", head), tag("tbody", *body), *([tag("tfoot", *foot)] if foot else [])]
-    return tag(
-        "div",
-        tag("h3", content.title),
-        *([paragraph(explanation, class_="explain")] if explanation else []),
-        tag("div", tag("table", *parts), class_="scroll"),
-        *([paragraph(content.note, class_="note")] if content.note else []),
-        class_="block",
-    )
+    return _piece("table", content=content, gap=GAP, explanation=explanation)
 
 
 def columns(*parts: Html | None) -> Html | None:
     """Return the parts side by side where the page is wide enough; None if there are none."""
     there = [part for part in parts if part is not None]
-    return tag("div", *(tag("div", part) for part in there), class_="columns") if there else None
+    return _piece("columns", parts=there) if there else None
 
 
 def details(summary: str, content: Html) -> Html:
     """Return `content` folded away behind one line."""
-    return tag("details", tag("summary", summary), content)
+    return _piece("details", summary=summary, content=content)
+
+
+def listing(items: Sequence[Html | str]) -> Html:
+    """Return a list of points."""
+    return _piece("listing", items=items)
 
 
 def facts(pairs: Sequence[tuple[str, Html | str]]) -> Html:
     """Return names and values, one pair a line."""
-    return tag(
-        "dl",
-        *(tag("div", tag("dt", name), tag("dd", value)) for name, value in pairs),
-        class_="facts",
-    )
+    return _piece("facts", pairs=pairs)
 
 
 def cards(items: Sequence[tuple[str, str, str]]) -> Html:
     """Return key figures: name, value, remark."""
-    return tag(
-        "div",
-        *(
-            tag(
-                "div",
-                tag("div", name, class_="name"),
-                tag("div", value, class_="value"),
-                tag("div", remark, class_="remark"),
-                class_="card",
-            )
-            for name, value, remark in items
-        ),
-        class_="cards",
+    return _piece("cards", items=items)
+
+
+def header(
+    eyebrow: str, title: str, lead: str, parts: Sequence[Html], *, mark: Html | None = None
+) -> Html:
+    """Return the head of a page: what it is, its title with a `mark`, a sentence, and more."""
+    return _piece(
+        "header", eyebrow=eyebrow, title=title, lead=lead, parts=parts, mark=mark or Html()
     )
 
 
@@ -125,35 +125,29 @@ def page(title: str, header: Html, sections: Sequence[tuple[str, str, Html]]) ->
         (anchor, title, HTML) of each.
     """
     style = files("sheafalign_fl.report").joinpath("report.css").read_text(encoding="utf-8")
-    links = (tag("a", name, href=f"#{anchor}") for anchor, name, _ in sections)
-    body = join([header, tag("nav", *links), *(content for _, _, content in sections), _footer()])
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        # Even if something slipped through the escaping, the browser runs no script and loads nothing.
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
-        "style-src 'unsafe-inline'\">\n"
-        f"<title>{text(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+    return _templates().get_template("page.html").render(
+        title=title,
+        style=Html(style),
+        header=header,
+        sections=sections,
+        version=__version__,
+    )  # fmt: skip
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
+        loader=PackageLoader("sheafalign_fl.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
 
 
-def _row(cells: tuple[str, ...], content: Table) -> Html:
-    if cells == GAP:
-        return tag("tr", tag("td", "…", colspan=str(len(content.columns))), class_="gap")
-    return tag("tr", *(_cell("td", cell, index, content) for index, cell in enumerate(cells)))
-
-
-def _cell(name: str, content: str, index: int, whole: Table) -> Html:
-    if index >= whole.text_columns:
-        first, *more = content.split("\n")
-        return tag(
-            name, first, *(tag("span", line, class_="second") for line in more), class_="number"
-        )
-    return tag(name, content, **({"class_": "long"} if index in whole.wide else {}))
-
-
-def _footer() -> Html:
-    return tag(
-        "footer",
-        f"Written by sheafalign-fl {__version__}. This file needs nothing but itself: no network, no scripts.",
-    )
+def _piece(macro: str, **arguments: object) -> Html:
+    """Return what `macro` of ``pieces.html`` makes of its arguments."""
+    fill = getattr(_templates().get_template("pieces.html").module, macro)
+    filled: Html = fill(**arguments)
+    return filled

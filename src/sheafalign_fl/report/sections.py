@@ -29,19 +29,23 @@ from sheafalign_fl.report.content import (
 from sheafalign_fl.report.metric_tables import metric_table
 from sheafalign_fl.report.page import (
     Html,
+    badge,
     cards,
+    code,
     columns,
     details,
     facts,
     figure,
-    join,
+    listing,
+    named,
     paragraph,
-    picture,
+    samples,
     section,
+    source,
     table,
-    tag,
-    text,
+    together,
 )
+from sheafalign_fl.report.page import header as page_header
 from sheafalign_fl.report.style import to_svg
 from sheafalign_fl.runs.reading import Run
 from sheafalign_fl.sheaf.terms import weights_in_words
@@ -53,24 +57,18 @@ _MOST_SAMPLES = 12
 def header(run: Run) -> Html:
     """Return title, state and key figures."""
     complete = run.summary is not None
-    badge = (
-        tag("span", "completed", class_="badge")
+    mark = (
+        badge("completed")
         if complete
-        else tag("span", f"interrupted at exchange {run.done}", class_="badge interrupted")
+        else badge(f"interrupted at exchange {run.done}", "interrupted")
     )
     clients = run.settings.clients
     lead = (
         f"{count_of(len(clients), 'client')} on a {run.settings.graph.topology} graph, aligned in "
         f"{count_of(run.done, 'exchange')} of {run.settings.training.batch_size} events; seed {run.settings.seed}."
     )
-    parts = [
-        paragraph("SheafAlign-FL run report", class_="eyebrow"),
-        tag("h1", run.name, badge),
-        paragraph(lead, class_="lead"),
-        *([] if complete else [_interrupted(run)]),
-        cards(_key_figures(run)),
-    ]
-    return tag("header", *parts)
+    parts = [*([] if complete else [_interrupted(run)]), cards(_key_figures(run))]
+    return page_header("SheafAlign-FL run report", run.name, lead, parts, mark=mark)
 
 
 def sections(run: Run) -> list[tuple[str, str, Html]]:
@@ -115,9 +113,9 @@ def reproduce_facts(run: Run) -> list[tuple[str, Html | str]]:
         ("codec", run.settings.codec),
         (
             "configuration digest",
-            tag("code", run.summary.config_digest if run.summary else run.settings.digest()),
+            code(run.summary.config_digest if run.summary else run.settings.digest()),
         ),
-        ("commit", tag("code", commit or "unknown")),
+        ("commit", code(commit or "unknown")),
         (
             "versions",
             ", ".join(f"{name} {version}" for name, version in versions.items() if version),
@@ -155,8 +153,8 @@ def _interrupted(run: Run) -> Html:
     return paragraph(
         f"This run was interrupted at exchange {run.done} of {run.settings.training.exchanges}{reason}. Shown is "
         "all that was recorded until then. Go on with: ",
-        tag("code", f"sheafalign run --resume {run.path}"),
-        class_="notice",
+        code(f"sheafalign run --resume {run.path}"),
+        kind="notice",
     )
 
 
@@ -239,7 +237,7 @@ def _quality_table(quality: Quality, name: str) -> Html:
     shown = table(short, known_metric(name, quality.rows(name)).explanation)
     if whole.rows == short.rows:
         return shown
-    return join([shown, details(f"All {len(whole.rows)} rows", table(whole))])
+    return together([shown, details(f"All {len(whole.rows)} rows", table(whole))])
 
 
 def _projection(run: Run) -> Html | None:
@@ -313,8 +311,8 @@ def _samples(run: Run) -> list[Html | None]:
     if not run.samples:
         return []
     order = {client: index for index, client in enumerate(run.settings.clients)}
-    samples = sorted(run.samples.items(), key=lambda item: order.get(item[0], len(order)))
-    shown = samples[:_MOST_SAMPLES]
+    found = sorted(run.samples.items(), key=lambda item: order.get(item[0], len(order)))
+    shown = dict(found[:_MOST_SAMPLES])
     more = (
         f" The first {len(shown)} of {len(run.samples)} clients."
         if len(shown) < len(run.samples)
@@ -324,35 +322,31 @@ def _samples(run: Run) -> list[Html | None]:
         paragraph(
             "One event as each client's own sensor sees it; no client ever sees another's." + more
         ),
-        tag("div", *(picture(png, name) for name, png in shown), class_="samples"),
+        samples(shown),
     ]
 
 
 def _facts(run: Run) -> list[Html | None]:
     absences = run.summary.absences if run.summary else run.absences
     away, faulty = absence_table(absences), fault_table(run.faults)
-    items: list[Html] = []
+    items: list[Html | str] = []
     if faulty is None:
-        items.append(text("No client saw an edge change or refused what a neighbour sent."))
+        items.append("No client saw an edge change or refused what a neighbour sent.")
     if (partial := sum(bool(point.absent) for point in run.exchanges)) > 0:
         items.append(
-            text(
-                f"In {exact(partial)} of {exact(len(run.exchanges))} exchanges at least one client was absent."
-            )
+            f"In {exact(partial)} of {exact(len(run.exchanges))} exchanges at least one client was absent."
         )
     elif away is None:
-        items.append(text("No absences: every client took part in every recorded exchange."))
+        items.append("No absences: every client took part in every recorded exchange.")
     if run.summary is not None and run.summary.resumed:
         items.append(
-            text(
-                f"The run was resumed {count_of(run.summary.resumed, 'time')}; its result is that of one run."
-            )
+            f"The run was resumed {count_of(run.summary.resumed, 'time')}; its result is that of one run."
         )
-    items.append(text(_ledger_fact(run)))
+    items.append(_ledger_fact(run))
     for client in run.summary.clients if run.summary else ():
-        items += [join([tag("strong", client.name), f": {note}"], "") for note in client.notes]
+        items += [named(client.name, note) for note in client.notes]
     return [
-        tag("ul", *(tag("li", item) for item in items)),
+        listing(items),
         table(
             away,
             "Clients that failed, were late or came back. The others went on without their edges; a stale answer "
@@ -370,7 +364,7 @@ def _facts(run: Run) -> list[Html | None]:
         else None,
         paragraph(
             "One seed is no claim: compare at least three with ",
-            tag("code", "sheafalign report RUN RUN RUN"),
+            code("sheafalign report RUN RUN RUN"),
             ".",
         ),
     ]
@@ -401,10 +395,8 @@ def _reproduce(run: Run) -> Sequence[Html | None]:
         paragraph(
             "With the configuration below in config.yaml, the same seed gives the same weights:"
         ),
-        tag("pre", tag("code", "sheafalign run config.yaml")),
-        details(
-            "The resolved configuration, config.yaml", tag("pre", tag("code", run.config_text))
-        ),
+        source("sheafalign run config.yaml"),
+        details("The resolved configuration, config.yaml", source(run.config_text)),
         details("Digests of the final weights: equal runs have equal digests", table(weights))
         if rows
         else None,

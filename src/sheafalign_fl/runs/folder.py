@@ -22,7 +22,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,12 @@ from sheafalign_fl.config import Settings, load_settings, to_yaml
 from sheafalign_fl.errors import RunError, UserError
 from sheafalign_fl.files import write_atomically
 from sheafalign_fl.runs.ledger import truncate_ledger
-from sheafalign_fl.runs.summary import Summary
+from sheafalign_fl.runs.summary import Summary, read_summary
 from sheafalign_fl.runs.versions import versions
+from sheafalign_fl.version import __version__
 
+CHECKPOINT_FORMAT = 1
+"""Raised when what a checkpoint holds changes so that earlier ones are no longer understood."""
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
@@ -126,7 +129,7 @@ class RunFolder:
         """Return the result; raise `RunError` if the run has not ended."""
         if not self.summary.is_file():
             raise RunError(f"{self.path} has no summary.json: the run has not ended")
-        return Summary.model_validate_json(self.summary.read_bytes())
+        return read_summary(self.summary)
 
     # ---- checkpoints -----------------------------------------------------------------------------------------------
 
@@ -149,7 +152,9 @@ class RunFolder:
     def complete_checkpoint(self, checkpoint: Checkpoint, keep: int) -> None:
         """Mark a checkpoint as complete and remove all but the newest `keep`."""
         path = self.checkpoint_dir(checkpoint.exchange) / "relay.json"
-        write_atomically(path, json.dumps(checkpoint.__dict__).encode())
+        write_atomically(
+            path, json.dumps({"format": CHECKPOINT_FORMAT, **asdict(checkpoint)}).encode()
+        )
         complete = sorted(self._complete())
         for exchange in complete[:-keep]:
             folder = self.checkpoint_dir(exchange)
@@ -160,14 +165,16 @@ class RunFolder:
             folder.rmdir()
 
     def last_checkpoint(self) -> Checkpoint | None:
-        """Return the newest complete checkpoint, or None."""
+        """Return the newest complete checkpoint, or None.
+
+        Raises
+        ------
+        RunError
+            It is damaged, or a newer version of the software wrote it.
+        """
         if not (complete := sorted(self._complete())):
             return None
-        return Checkpoint(
-            **json.loads(
-                (self.checkpoint_dir(complete[-1]) / "relay.json").read_text(encoding="utf-8")
-            )
-        )
+        return _read_checkpoint(self.checkpoint_dir(complete[-1]) / "relay.json")
 
     def rewind(self, checkpoint: Checkpoint | None) -> None:
         """Drop what was recorded after `checkpoint`, or everything, so that it can be recorded again."""
@@ -184,6 +191,21 @@ class RunFolder:
 
     def _complete(self) -> Iterator[int]:
         return (int(path.parent.name) for path in self.checkpoints.glob("*/relay.json"))
+
+
+def _read_checkpoint(path: Path) -> Checkpoint:
+    """Return what `RunFolder.complete_checkpoint` wrote; the first checkpoints named no format."""
+    try:
+        found = json.loads(path.read_bytes())
+        if (written := int(found.pop("format", 1))) > CHECKPOINT_FORMAT:
+            raise RunError(
+                f"{path} is of checkpoint format {written}, and this version of sheafalign-fl "
+                f"({__version__}) reads up to {CHECKPOINT_FORMAT}; go on with the version that "
+                "wrote it (versions.json), or start a new run"
+            )
+        return Checkpoint(**found)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise RunError(f"{path} is damaged ({error}); start a new run") from None
 
 
 class MetricsLog:

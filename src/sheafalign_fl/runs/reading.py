@@ -22,7 +22,7 @@ from sheafalign_fl.runs.faults import FaultFacts, find_faults
 from sheafalign_fl.runs.folder import RunFolder
 from sheafalign_fl.runs.ledger import COLUMNS
 from sheafalign_fl.runs.rows import parse_row
-from sheafalign_fl.runs.summary import Summary
+from sheafalign_fl.runs.summary import Summary, first_problem, read_summary
 from sheafalign_fl.runs.tables import ledger_table, loss_table, quality_table, shown
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -166,7 +166,7 @@ def read_run(path: Path) -> Run:
         absences=absences,
         traffic=traffic,
         ledger_rows=count,
-        summary=_read_summary(folder.summary),
+        summary=read_summary(folder.summary) if folder.summary.exists() else None,
         watched=watched,
         status=_read_object(folder.status_file),
         versions=_read_object(path / "versions.json"),
@@ -210,7 +210,7 @@ def _read_metrics(
         try:
             row = parse_row(line)
         except ValidationError as error:
-            raise DataError(f"{path}, line {number}: damaged ({_first_problem(error)})") from None
+            raise DataError(f"{path}, line {number}: damaged ({first_problem(error)})") from None
         match row:
             case ExchangeRow():
                 # Losses are averaged at once: with 100 clients one row holds thousands of them.
@@ -274,17 +274,8 @@ def _read_ledger(path: Path) -> tuple[list[EdgeBytes], int]:
             for (source, target, purpose), sums in totals.items()
         ]
     except ValidationError as error:
-        raise DataError(f"{path}: damaged ({_first_problem(error)})") from None
+        raise DataError(f"{path}: damaged ({first_problem(error)})") from None
     return rows, count
-
-
-def _read_summary(path: Path) -> Summary | None:
-    if not path.exists():
-        return None
-    try:
-        return Summary.model_validate_json(_text(path))
-    except ValidationError as error:
-        raise DataError(f"{path}: damaged ({_first_problem(error)})") from None
 
 
 def _read_object(path: Path) -> dict[str, Any]:
@@ -328,9 +319,3 @@ def _read_projection(path: Path) -> Projection | None:
     ):
         raise DataError(f"{path}: damaged (z_i, z_j and labels do not fit together)")
     return found
-
-
-def _first_problem(error: ValidationError) -> str:
-    detail = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(map(str, detail["loc"]))
-    return " ".join(f"{where}: {detail['msg']}".lstrip(": ").split())

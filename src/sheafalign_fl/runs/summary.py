@@ -3,12 +3,17 @@
 `docs/summary.schema.json` is the JSON Schema of `Summary`; a test keeps it equal to this file.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Literal
+
+from pydantic import ValidationError
 
 from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.data.base import SPLITS
+from sheafalign_fl.errors import DataError
 from sheafalign_fl.metrics.quality import Quality
 from sheafalign_fl.protocol.agreement import Agreement, Manifest
 from sheafalign_fl.protocol.rows import AbsenceRow, EdgeBytes
@@ -17,6 +22,7 @@ from sheafalign_fl.protocol.verdict import WatchRow
 from sheafalign_fl.row import Row
 from sheafalign_fl.runs.faults import FaultFacts, find_faults
 from sheafalign_fl.runs.versions import versions
+from sheafalign_fl.version import __version__
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -73,6 +79,47 @@ class Summary(Row):
     """Which sensors or edges were at fault, as far as the clients' watches can tell."""
     weights_digest: dict[str, str]
     """Client -> SHA-256 of its final weights: equal runs have equal digests."""
+
+
+def read_summary(path: Path) -> Summary:
+    """Return the summary in the file `path`.
+
+    Raises
+    ------
+    DataError
+        It cannot be read, is damaged, or a newer version of the software wrote it.
+    """
+    try:
+        content = path.read_bytes()
+        return Summary.model_validate_json(content)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        newer = _newer(content)
+        problem = newer or f"damaged ({first_problem(error)})"
+        raise DataError(f"{path}: {problem}") from None
+
+
+def _newer(content: bytes) -> str | None:
+    """Return why a summary that this version cannot read is of a newer one, else None."""
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return None
+    version = found.get("schema_version") if isinstance(found, dict) else None
+    if not isinstance(version, int) or version <= SCHEMA_VERSION:
+        return None
+    return (
+        f"its schema version is {version}, and this version of sheafalign-fl ({__version__}) "
+        f"reads up to {SCHEMA_VERSION}; read it with the version that wrote it (versions.json)"
+    )
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return the first of the problems that were found, in one line."""
+    detail = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(map(str, detail["loc"]))
+    return " ".join(f"{where}: {detail['msg']}".lstrip(": ").split())
 
 
 def summarise(
