@@ -25,7 +25,7 @@ ALLOWED = {
 """Package -> the packages of this repository that it may import: library <- clients, strategies <- experiments."""
 FLOORS = (
     {
-        *("version", "errors", "seeding", "files", "extras", "inflation", "threads", "progress"),
+        *("version", "errors", "seeding", "files", "extras", "inflation", "threads"),
         *("numbers", "row"),
     },
     {"config"},
