@@ -28,6 +28,7 @@ from sheafalign_fl.data.normalisation import standardised
 from sheafalign_fl.data.npz_file import check_length, check_values, read_arrays, read_texts
 from sheafalign_fl.data.windows import cut, stack
 from sheafalign_fl.errors import ConfigError, DataError
+from sheafalign_fl.listing import listed
 
 _JOIN = {2: "time", 3: "samples", 4: "channels"}
 """Number of axes of x -> where the samples of a window go: vectors become signals, signals longer, images deeper."""
@@ -270,7 +271,7 @@ def _file(folder: Path, modality: str) -> Path:
         raise DataError(f"data.options.path: there is no folder {folder}")
     path = folder / f"{modality}.npz"
     if not path.is_file():
-        there = ", ".join(sorted(file.stem for file in folder.glob("*.npz"))) or "no .npz file"
+        there = ", ".join(file.stem for file in listed(folder, "*.npz")) or "no .npz file"
         raise DataError(f"{folder} has no {modality}.npz; it has {there}")
     return path
 
@@ -343,7 +344,7 @@ def _class_numbers(name: str, values: NDArray[Any], path: Path) -> NDArray[np.in
 def _class_names(name: str, path: Path) -> tuple[str, ...]:
     """Return the names of the classes of label `name` in all files of the folder, sorted."""
     known: set[str] = set()
-    for file in sorted(path.parent.glob("*.npz")):
+    for file in listed(path.parent, "*.npz"):
         known.update(
             read_texts(file, name)
         )  # a file that cannot be read is reported by its own client

@@ -12,6 +12,7 @@ from sheafalign_fl.data import deepsense6g, mmfi, utd_mhad
 from sheafalign_fl.data.base import SPLITS, UNLABELLED, ModalityData
 from sheafalign_fl.data.registry import load_modality, source_info
 from sheafalign_fl.errors import DataError, UserError
+from sheafalign_fl.listing import listed
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Inspection:
 
 
 _PRESENT: Mapping[str, Callable[[Path], list[str]]] = {
-    "folder": lambda folder: sorted(path.stem for path in folder.glob("*.npz")),
+    "folder": lambda folder: [path.stem for path in listed(folder, "*.npz")],
     "mmfi": mmfi.present,
     "utd-mhad": utd_mhad.present,
     "deepsense6g": lambda folder: deepsense6g.present(folder) if any(_tables(folder)) else [],

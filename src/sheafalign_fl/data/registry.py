@@ -27,6 +27,7 @@ from sheafalign_fl.data import (
 from sheafalign_fl.data.base import DataSource, ModalityData, check_modality
 from sheafalign_fl.data.description import SourceInfo
 from sheafalign_fl.errors import ConfigError, DataError, SheafAlignError
+from sheafalign_fl.listing import is_foreign
 from sheafalign_fl.plugins import load_attribute
 
 _SOURCES: dict[str, tuple[SourceInfo, DataSource]] = {
@@ -193,6 +194,8 @@ def _stamp(options: Mapping[str, Any]) -> list[tuple[str, int, int, int]]:
         try:
             with os.scandir(pending.pop()) as entries:
                 for entry in entries:
+                    if is_foreign(entry.name):
+                        continue
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(entry.path)
                     else:

@@ -42,6 +42,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from sheafalign_fl.config.schema import is_client_name
 from sheafalign_fl.errors import UserError
+from sheafalign_fl.listing import is_free, listed, remove_free
 
 RELAY_DAYS = 825
 _CA_DAYS = 3650
@@ -106,7 +107,7 @@ def init_keys(
             f"the relay's certificate cannot be valid for {days} days; the authority's is for {_CA_DAYS}"
         )
     folder = folder.resolve()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not is_free(folder):
         raise UserError(f"{folder} exists already; keys are never overwritten, give another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
     made = Path(
@@ -115,8 +116,7 @@ def init_keys(
     try:
         _write(made / ".gitignore", b"*\n", private=False)
         _make(made, clients, hosts, days)
-        if folder.exists():
-            folder.rmdir()
+        remove_free(folder)
         made.rename(folder)
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
@@ -325,7 +325,7 @@ def load_relay_keys(folder: Path) -> RelayKeys:
         raise UserError(
             f"{own / 'relay.key'} does not belong to {own / 'relay.crt'}; take both from one `keys init`"
         )
-    clients = {path.stem: path for path in sorted((own / "clients").glob("*.pub"))}
+    clients = {path.stem: path for path in listed(own / "clients", "*.pub")}
     if not clients:
         raise UserError(f"{own / 'clients'} has no client's public key (NAME.pub)")
     _check_public_keys(clients)

@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from sheafalign_fl.errors import UserError
+from sheafalign_fl.listing import is_free
 from sheafalign_fl.run.folder import write_atomically
 
 _UNIT = """\
@@ -57,7 +58,7 @@ def render(folder: Path, clients: Sequence[str], relay: str) -> list[Path]:
     UserError
         The folder exists and is not empty, or a client's name cannot be part of a unit's name.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not is_free(folder):
         raise UserError(f"{folder} exists already; give another folder")
     for client in clients:
         if not all(char.isalnum() or char in "._-" for char in client):

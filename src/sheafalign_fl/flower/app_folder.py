@@ -13,6 +13,7 @@ import flwr
 from sheafalign_fl import __version__
 from sheafalign_fl.errors import RunError
 from sheafalign_fl.flower.inprocess import CLIENT_APP, SERVER_APP
+from sheafalign_fl.listing import listed
 
 _PYPROJECT = """\
 [project]
@@ -54,7 +55,7 @@ def make_app_folder(destination: Path) -> Path:
             raise RunError(f"the package '{package}' is not installed; install sheafalign-fl again")
         source = Path(next(iter(spec.submodule_search_locations)))
         (destination / package).mkdir()
-        for file in sorted(source.glob("*.py")):
+        for file in listed(source, "*.py"):
             shutil.copy(file, destination / package / file.name)
     (destination / "LICENSE").write_text("Apache-2.0\n", encoding="ascii")
     text = _PYPROJECT.format(

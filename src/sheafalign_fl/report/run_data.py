@@ -15,6 +15,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from sheafalign_fl.config import Settings, load_settings
 from sheafalign_fl.errors import ConfigError, DataError
 from sheafalign_fl.ledger import COLUMNS
+from sheafalign_fl.listing import listed
 from sheafalign_fl.run.folder import RunFolder
 from sheafalign_fl.run.results import (
     AbsenceRow,
@@ -140,7 +141,7 @@ def read_run(path: Path) -> RunData:
         summary=_read_summary(folder.summary),
         status=_read_object(folder.status_file),
         versions=_read_object(path / "versions.json"),
-        samples={file.stem: _read_png(file) for file in sorted((path / "samples").glob("*.png"))},
+        samples={file.stem: _read_png(file) for file in listed(path / "samples", "*.png")},
         projection=_read_projection(path / "projection.npz"),
     )
 

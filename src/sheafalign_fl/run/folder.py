@@ -21,6 +21,7 @@ import json
 import os
 import platform
 import secrets
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -35,6 +36,7 @@ from sheafalign_fl import __version__
 from sheafalign_fl.config import Settings, load_settings, to_yaml
 from sheafalign_fl.errors import RunError, UserError
 from sheafalign_fl.ledger import truncate_ledger
+from sheafalign_fl.listing import is_free, listed
 from sheafalign_fl.run.results import Summary
 
 
@@ -89,7 +91,7 @@ class RunFolder:
         UserError
             It exists and is not empty, or cannot be made.
         """
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        if not is_free(self.path):
             raise UserError(
                 f"{self.path} exists already; give another --out, or go on with --resume {self.path}"
             )
@@ -161,9 +163,7 @@ class RunFolder:
             folder = self.checkpoint_dir(exchange)
             # The mark goes first, so that what is left of an interrupted removal is not taken for a checkpoint.
             (folder / "relay.json").unlink()
-            for file in folder.iterdir():
-                file.unlink()
-            folder.rmdir()
+            shutil.rmtree(folder)
 
     def last_checkpoint(self) -> Checkpoint | None:
         """Return the newest complete checkpoint, or None."""
@@ -189,7 +189,7 @@ class RunFolder:
         os.truncate(self.metrics, checkpoint.metrics_bytes)
 
     def _complete(self) -> Iterator[int]:
-        return (int(path.parent.name) for path in self.checkpoints.glob("*/relay.json"))
+        return (int(path.parent.name) for path in listed(self.checkpoints, "*/relay.json"))
 
 
 class MetricsLog:
