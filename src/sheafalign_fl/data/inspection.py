@@ -71,7 +71,7 @@ _PRESENT: Mapping[str, Callable[[Path], list[str]]] = {
     "folder": lambda folder: [path.stem for path in listed(folder, "*.npz")],
     "mmfi": mmfi.present,
     "utd-mhad": utd_mhad.present,
-    "deepsense6g": lambda folder: deepsense6g.present(folder) if any(_tables(folder)) else [],
+    "deepsense6g": deepsense6g.present,
 }
 """Source -> the modalities that a folder has for it."""
 
@@ -121,10 +121,6 @@ def label_counts(data: ModalityData, label: str) -> dict[str, int]:
     }
     unknown = int((values == UNLABELLED).sum())
     return result | ({"not labelled": unknown} if unknown else {})
-
-
-def _tables(folder: Path) -> list[Path]:
-    return [*folder.glob("*.csv"), *folder.glob("*/*.csv")]
 
 
 def _recognised(folder: Path) -> tuple[str, list[str]]:
