@@ -14,11 +14,11 @@ from sheafalign_fl.errors import ProtocolError, RunError, SheafAlignError
 from sheafalign_fl.flower.records import Scalar, pack, unpack
 from sheafalign_fl.manifest import client_data, describe
 from sheafalign_fl.node import LOSS_TERMS, Node
-from sheafalign_fl.protocol import Frame
+from sheafalign_fl.protocol.frame import Frame
+from sheafalign_fl.protocol.rows import Loss
+from sheafalign_fl.protocol.seal import SealedEdges
+from sheafalign_fl.protocol.timing import StopWatch
 from sheafalign_fl.run.folder import RunFolder
-from sheafalign_fl.run.results import Loss
-from sheafalign_fl.seal import SealedEdges
-from sheafalign_fl.stopwatch import StopWatch
 from sheafalign_fl.threads import limit_threads
 
 app = ClientApp()

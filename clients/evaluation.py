@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 
 from clients import frames
 from sheafalign_fl import metrics
-from sheafalign_fl.agreement import ListName
 from sheafalign_fl.data.pictures import event_picture
 from sheafalign_fl.errors import ProtocolError
+from sheafalign_fl.files import write_atomically
 from sheafalign_fl.flower.records import Scalar
 from sheafalign_fl.node import Node
-from sheafalign_fl.protocol import EVALUATOR, Frame
-from sheafalign_fl.run.folder import write_atomically
-from sheafalign_fl.seal import SealedEdges
+from sheafalign_fl.protocol.agreement import ListName
+from sheafalign_fl.protocol.frame import Frame
+from sheafalign_fl.protocol.seal import SealedEdges
+from sheafalign_fl.protocol.verbs import EVALUATOR
 
 _CODEC = "float32"
 """Evaluation always travels in full precision, so that it measures the model and not the codec."""

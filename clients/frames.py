@@ -4,8 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sheafalign_fl.errors import ProtocolError
-from sheafalign_fl.protocol import Frame, Purpose
-from sheafalign_fl.seal import SealedEdges
+from sheafalign_fl.protocol.frame import Frame
+from sheafalign_fl.protocol.seal import SealedEdges
+from sheafalign_fl.protocol.verbs import Purpose
 
 
 def write(frame: Frame, seal: SealedEdges | None) -> bytes:

@@ -18,14 +18,14 @@ from flwr.app import ConfigRecord, Context
 
 from clients import session
 from clients.session import Session
-from sheafalign_fl.agreement import ClientAgreement
 from sheafalign_fl.config import Settings, decode
 from sheafalign_fl.deploy.keys import ClientKeys, load_client_keys
 from sheafalign_fl.errors import ConfigError, ProtocolError
 from sheafalign_fl.manifest import client_data
 from sheafalign_fl.node import Node
+from sheafalign_fl.protocol.agreement import ClientAgreement
+from sheafalign_fl.protocol.seal import SealedEdges
 from sheafalign_fl.run.folder import RunFolder
-from sheafalign_fl.seal import SealedEdges
 
 _RECORD = "node"
 _NONCE = "nonce"

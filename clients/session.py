@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sheafalign_fl.errors import RunError
+from sheafalign_fl.files import write_atomically
 from sheafalign_fl.listing import listed
-from sheafalign_fl.run.folder import RunFolder, write_atomically
+from sheafalign_fl.run.folder import RunFolder
 
 _KEPT_SESSIONS = 20
 

@@ -15,13 +15,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from sheafalign_fl.check import check
 from sheafalign_fl.codecs import codec
+from sheafalign_fl.engines.check import check
 from sheafalign_fl.errors import UserError
 from sheafalign_fl.manifest import client_data
 from sheafalign_fl.node import Node
+from sheafalign_fl.protocol.topology import build_topology
 from sheafalign_fl.run.folder import RunFolder
-from sheafalign_fl.topology import build_topology
 
 CODECS = ("float32", "float16", "bfloat16", "int8", "int4", "sign", "top-8")
 EXCHANGES = 5

@@ -12,7 +12,7 @@ from pathlib import Path
 from sheafalign_fl.benchmark import load_benchmark
 from sheafalign_fl.benchmark.readme_tables import replace_tables
 from sheafalign_fl.errors import UserError
-from sheafalign_fl.run.folder import write_atomically
+from sheafalign_fl.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"

@@ -14,16 +14,16 @@ from pathlib import Path
 
 import torch
 
-from sheafalign_fl.check import check
 from sheafalign_fl.config import Settings, parse_settings
-from sheafalign_fl.flower.inprocess import processors
+from sheafalign_fl.engines.check import check
+from sheafalign_fl.engines.inprocess import processors
+from sheafalign_fl.engines.launch import ENGINES
 from sheafalign_fl.manifest import client_data
 from sheafalign_fl.node import new_encoder, new_maps, new_optimiser
+from sheafalign_fl.protocol.topology import build_topology
 from sheafalign_fl.run.folder import RunFolder, read_rows
-from sheafalign_fl.run.launch import ENGINES
 from sheafalign_fl.schedule import BatchSchedule
 from sheafalign_fl.sheaf import edge_terms
-from sheafalign_fl.topology import build_topology
 
 THREE = ("camera", "lidar", "radar")
 

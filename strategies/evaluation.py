@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sheafalign_fl import metrics
-from sheafalign_fl.agreement import Agreement, ListName
 from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import ProtocolError
-from sheafalign_fl.protocol import EVALUATE_EMBED, EVALUATE_SCORE, Frame
-from sheafalign_fl.run.results import Consistency, Missing, Probe, Quality, Retrieval, Transfer
-from sheafalign_fl.topology import Topology
+from sheafalign_fl.protocol.agreement import Agreement, ListName
+from sheafalign_fl.protocol.frame import Frame
+from sheafalign_fl.protocol.rows import Consistency, Missing, Probe, Quality, Retrieval, Transfer
+from sheafalign_fl.protocol.topology import Topology
+from sheafalign_fl.protocol.verbs import EVALUATE_EMBED, EVALUATE_SCORE
 from strategies.messenger import Messenger, Order, Outcome, Reply
 from strategies.recorder import Parcel, Recorder
 

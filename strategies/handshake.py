@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping
 
 from flwr.serverapp import Grid
 
-from sheafalign_fl.agreement import Agreement, Manifest, agree
 from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import HandshakeError, SheafAlignError
-from sheafalign_fl.protocol import AGREE, DESCRIBE, REFUSE
+from sheafalign_fl.protocol.agreement import Agreement, Manifest, agree
+from sheafalign_fl.protocol.topology import Topology
+from sheafalign_fl.protocol.verbs import AGREE, DESCRIBE, REFUSE
 from sheafalign_fl.run.folder import RunFolder
-from sheafalign_fl.topology import Topology
 from strategies.messenger import Messenger, Order, Outcome
 from strategies.recorder import Recorder
 

@@ -10,7 +10,7 @@ from flwr.serverapp import Grid
 
 from sheafalign_fl.errors import ProtocolError, RunError
 from sheafalign_fl.flower.records import Scalar, pack, share, unpack, wire_bytes
-from sheafalign_fl.protocol import PRESENT
+from sheafalign_fl.protocol.verbs import PRESENT
 
 _POLL_SECONDS = 0.002
 """Pause between two looks for answers. Flower's own `send_and_receive` pauses 0.1 s (simulation) or 3 s."""

@@ -11,19 +11,20 @@ from collections.abc import Mapping
 import numpy as np
 from flwr.serverapp import Grid
 
-from sheafalign_fl.agreement import Agreement, Manifest
 from sheafalign_fl.codecs import codec
 from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import ProtocolError, RunError
 from sheafalign_fl.node import LOSS_TERMS
-from sheafalign_fl.protocol import EXCHANGE, FINISH, Frame
+from sheafalign_fl.protocol.agreement import Agreement, Manifest
+from sheafalign_fl.protocol.frame import Frame
+from sheafalign_fl.protocol.rows import AbsenceRow, Loss, Quality, Timing
+from sheafalign_fl.protocol.timing import read_times
+from sheafalign_fl.protocol.topology import Topology, build_topology
+from sheafalign_fl.protocol.verbs import EXCHANGE, FINISH
 from sheafalign_fl.report import write_report
 from sheafalign_fl.run.folder import RunFolder
-from sheafalign_fl.run.results import AbsenceRow, Loss, Quality, Timing
 from sheafalign_fl.run.summary import summarise
 from sheafalign_fl.schedule import MIN_SHARED, BatchSchedule
-from sheafalign_fl.stopwatch import read_times
-from sheafalign_fl.topology import Topology, build_topology
 from strategies import handshake
 from strategies.evaluation import Evaluation
 from strategies.messenger import Messenger, Order, Outcome, Reply

@@ -5,10 +5,18 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from sheafalign_fl.ledger import Ledger, LedgerRow
-from sheafalign_fl.protocol import RELAY, Frame, Purpose
+from sheafalign_fl.protocol.frame import Frame
+from sheafalign_fl.protocol.rows import (
+    AbsenceRow,
+    EvaluationRow,
+    ExchangeRow,
+    Loss,
+    Quality,
+    Timing,
+)
+from sheafalign_fl.protocol.verbs import RELAY, Purpose
 from sheafalign_fl.run.folder import Checkpoint, MetricsLog, RunFolder, read_rows
-from sheafalign_fl.run.results import AbsenceRow, EvaluationRow, ExchangeRow, Loss, Quality, Timing
+from sheafalign_fl.run.ledger import Ledger, LedgerRow
 from strategies.messenger import Order, Outcome, Reply
 
 _log = logging.getLogger("sheafalign.relay")

@@ -1,3 +1,5 @@
-"""SheafAlign-FL: decentralised multimodal alignment by comparison spaces, on Flower."""
+"""SheafAlign-FL: decentralised multimodal alignment on Flower (arXiv 2510.20540)."""
 
-__version__ = "0.1.0"
+from sheafalign_fl.version import __version__
+
+__all__ = ["__version__"]

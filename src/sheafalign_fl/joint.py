@@ -13,17 +13,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sheafalign_fl.agreement import Agreement
-from sheafalign_fl.check import check
 from sheafalign_fl.config import Settings
 from sheafalign_fl.data.base import SPLITS, ModalityData
+from sheafalign_fl.engines.check import check
+from sheafalign_fl.engines.inprocess import run_inprocess
 from sheafalign_fl.errors import RunError
-from sheafalign_fl.flower.inprocess import run_inprocess
-from sheafalign_fl.ledger import Ledger, LedgerRow
 from sheafalign_fl.manifest import client_data
 from sheafalign_fl.node import Node, learning_rate, new_optimiser
-from sheafalign_fl.protocol import RELAY, Frame
+from sheafalign_fl.protocol.agreement import Agreement
+from sheafalign_fl.protocol.frame import Frame
+from sheafalign_fl.protocol.topology import Edge, Topology, build_topology
+from sheafalign_fl.protocol.verbs import RELAY
 from sheafalign_fl.run.folder import Checkpoint, RunFolder
+from sheafalign_fl.run.ledger import Ledger, LedgerRow
 from sheafalign_fl.schedule import MIN_SHARED, BatchSchedule
 from sheafalign_fl.sheaf.group import GROUP_LOSSES
 from sheafalign_fl.sheaf.objective import (
@@ -32,7 +34,6 @@ from sheafalign_fl.sheaf.objective import (
     laplacian_loss,
     reconstruction_loss,
 )
-from sheafalign_fl.topology import Edge, Topology, build_topology
 
 _FRAME_EVENTS = 1000
 _CODEC = "float32"

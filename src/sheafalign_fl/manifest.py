@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from sheafalign_fl import __version__
-from sheafalign_fl.agreement import Manifest
 from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.data.base import SPLITS, ModalityData, check_modality, drop_events
 from sheafalign_fl.data.features import with_features
 from sheafalign_fl.data.registry import load_modality
 from sheafalign_fl.node import new_encoder, resolve_device
-from sheafalign_fl.protocol import PROTOCOL_VERSION
+from sheafalign_fl.protocol.agreement import Manifest
+from sheafalign_fl.protocol.verbs import PROTOCOL_VERSION
+from sheafalign_fl.version import __version__
 
 
 def client_data(name: str, settings: Settings) -> ModalityData:

@@ -20,14 +20,14 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from sheafalign_fl.agreement import ClientAgreement, ListName
 from sheafalign_fl.codecs import codec
 from sheafalign_fl.config.schema import Settings, TrainingSettings
 from sheafalign_fl.data.base import ModalityData
 from sheafalign_fl.encoders import build_encoder
 from sheafalign_fl.errors import ConfigError, ProtocolError, RunError
 from sheafalign_fl.feedback import ErrorFeedback
-from sheafalign_fl.run.results import Loss
+from sheafalign_fl.protocol.agreement import ClientAgreement, ListName
+from sheafalign_fl.protocol.rows import Loss
 from sheafalign_fl.schedule import MIN_SHARED, BatchSchedule
 from sheafalign_fl.seeding import torch_seeded
 from sheafalign_fl.sheaf.group import GROUP_LOSSES

@@ -11,10 +11,10 @@ import pytest
 from sheafalign_fl.benchmark.collect import collect, tuning_score
 from sheafalign_fl.benchmark.plan import MethodPlan
 from sheafalign_fl.benchmark.results import Cell, load_benchmark
+from sheafalign_fl.engines import launch
 from sheafalign_fl.errors import RunError, UserError
-from sheafalign_fl.run import launch
 from sheafalign_fl.run.folder import RunFolder
-from sheafalign_fl.run.results import Summary
+from sheafalign_fl.run.summary import Summary
 from tests.benchmark.toy_benchmark import no_processes, run_here, toy_plan
 
 METHODS: dict[str, Any] = {

@@ -13,16 +13,16 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from typer.testing import CliRunner
 
 from clients import evaluation as client_evaluation
-from sheafalign_fl import cli
 from sheafalign_fl.benchmark import sweep
 from sheafalign_fl.benchmark.launch import run_benchmark
 from sheafalign_fl.benchmark.plan import Plan
 from sheafalign_fl.benchmark.results import Benchmark, load_benchmark
 from sheafalign_fl.benchmark.sweep import Sweep
+from sheafalign_fl.cli import commands as cli
+from sheafalign_fl.engines import launch
 from sheafalign_fl.errors import ConfigError, RunError, UserError
 from sheafalign_fl.node import Node
 from sheafalign_fl.progress import SweepProgress, sweep_progress
-from sheafalign_fl.run import launch
 from sheafalign_fl.run.folder import RunFolder, read_rows
 from sheafalign_fl.threads import _limit_blas, limit_threads
 from tests.benchmark.toy_benchmark import (

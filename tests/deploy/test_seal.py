@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sheafalign_fl.errors import ProtocolError
-from sheafalign_fl.protocol import SEAL_BYTES, Frame
-from sheafalign_fl.seal import SealedEdges
+from sheafalign_fl.protocol.frame import SEAL_BYTES, Frame
+from sheafalign_fl.protocol.seal import SealedEdges
 
 A, B, C = (X25519PrivateKey.from_private_bytes(bytes([number]) * 32) for number in (1, 2, 3))
 NONCES = {"a": b"a" * 16, "b": b"b" * 16, "c": b"c" * 16}

@@ -10,16 +10,16 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from clients import client_app, session
 from clients.session import Session
-from sheafalign_fl.agreement import agree
 from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import ProtocolError, RunError
 from sheafalign_fl.manifest import client_data, describe
 from sheafalign_fl.node import Node
-from sheafalign_fl.protocol import Frame
+from sheafalign_fl.protocol.agreement import agree
+from sheafalign_fl.protocol.frame import Frame
+from sheafalign_fl.protocol.seal import SealedEdges
+from sheafalign_fl.protocol.timing import PARTS, StopWatch, read_times
+from sheafalign_fl.protocol.topology import build_topology
 from sheafalign_fl.run.folder import RunFolder
-from sheafalign_fl.seal import SealedEdges
-from sheafalign_fl.stopwatch import PARTS, StopWatch, read_times
-from sheafalign_fl.topology import build_topology
 from tests.conftest import toy_settings
 
 

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from sheafalign_fl.check import check
 from sheafalign_fl.config import Settings
+from sheafalign_fl.engines.check import check
 from sheafalign_fl.manifest import client_data
 from sheafalign_fl.node import new_encoder, new_maps
+from sheafalign_fl.protocol.topology import build_topology
 from sheafalign_fl.schedule import BatchSchedule
-from sheafalign_fl.topology import build_topology
 
 Weights = dict[str, dict[str, Tensor]]
 Code = Callable[[Tensor], Tensor]

@@ -7,9 +7,9 @@ from safetensors.torch import load as load_tensors
 from torch import Tensor
 
 from sheafalign_fl.config import Settings
-from sheafalign_fl.ledger import read_ledger
-from sheafalign_fl.protocol import EXCHANGE
+from sheafalign_fl.protocol.verbs import EXCHANGE
 from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.run.ledger import read_ledger
 from strategies.evaluation import Evaluation
 from strategies.messenger import Messenger
 

@@ -10,12 +10,12 @@ from flwr.clientapp import ClientApp
 
 from clients.client_app import app as client_app
 from sheafalign_fl.config import Settings
+from sheafalign_fl.engines.inprocess import run_inprocess
 from sheafalign_fl.errors import RunError, SheafAlignError
-from sheafalign_fl.flower.inprocess import run_inprocess
 from sheafalign_fl.flower.records import pack, unpack
-from sheafalign_fl.ledger import read_ledger
-from sheafalign_fl.protocol import EXCHANGE
+from sheafalign_fl.protocol.verbs import EXCHANGE
 from sheafalign_fl.run.folder import RunFolder, read_rows
+from sheafalign_fl.run.ledger import read_ledger
 from tests.conftest import toy_settings
 
 Behaviour = Callable[[Message, Context, int], Message | None]

@@ -9,13 +9,14 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from clients.client_app import app as client_app
-from sheafalign_fl.check import check
 from sheafalign_fl.config import Settings
-from sheafalign_fl.flower.inprocess import InProcessGrid, run_inprocess
+from sheafalign_fl.engines.check import check
+from sheafalign_fl.engines.inprocess import InProcessGrid, run_inprocess
 from sheafalign_fl.flower.records import unpack, wire_bytes
-from sheafalign_fl.ledger import LedgerRow, read_ledger
-from sheafalign_fl.protocol import EVALUATOR, RELAY, Frame
+from sheafalign_fl.protocol.frame import Frame
+from sheafalign_fl.protocol.verbs import EVALUATOR, RELAY
 from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.run.ledger import LedgerRow, read_ledger
 from sheafalign_fl.schedule import BatchSchedule
 from tests.conftest import toy_settings
 

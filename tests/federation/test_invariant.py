@@ -7,7 +7,7 @@ import pytest
 from torch import Tensor
 
 from sheafalign_fl.config import Settings
-from sheafalign_fl.flower.inprocess import run_inprocess
+from sheafalign_fl.engines.inprocess import run_inprocess
 from sheafalign_fl.run.folder import RunFolder
 from tests.conftest import toy_settings
 from tests.federation.oracle import joint_training, largest_difference

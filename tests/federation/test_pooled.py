@@ -9,13 +9,13 @@ import pytest
 
 from sheafalign_fl import joint
 from sheafalign_fl.config import Settings
-from sheafalign_fl.flower.inprocess import run_inprocess
+from sheafalign_fl.engines.inprocess import run_inprocess
+from sheafalign_fl.engines.launch import resume, start
 from sheafalign_fl.joint import JointTraining
-from sheafalign_fl.ledger import read_ledger
 from sheafalign_fl.manifest import client_data
-from sheafalign_fl.protocol import RELAY
+from sheafalign_fl.protocol.verbs import RELAY
 from sheafalign_fl.run.folder import RunFolder
-from sheafalign_fl.run.launch import resume, start
+from sheafalign_fl.run.ledger import read_ledger
 from tests.conftest import toy_settings
 from tests.federation.oracle import joint_training, largest_difference
 from tests.federation.runs import SMALL, PowerCut, cut_before_the_final_evaluation, final_weights

@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sheafalign_fl.check import check
 from sheafalign_fl.codecs import CODECS, Codec
 from sheafalign_fl.config import Settings
-from sheafalign_fl.flower.inprocess import InProcessGrid, run_inprocess
+from sheafalign_fl.engines.check import check
+from sheafalign_fl.engines.inprocess import InProcessGrid, run_inprocess
 from sheafalign_fl.flower.records import unpack
-from sheafalign_fl.protocol import EXCHANGE, Frame
+from sheafalign_fl.protocol.frame import Frame
+from sheafalign_fl.protocol.verbs import EXCHANGE
 from sheafalign_fl.run.folder import RunFolder, read_rows
 from sheafalign_fl.schedule import BatchSchedule
 from tests.conftest import toy_settings

@@ -9,9 +9,9 @@ from flwr.clientapp import ClientApp
 
 from clients.client_app import app as client_app
 from sheafalign_fl.config import Settings
-from sheafalign_fl.flower.inprocess import run_inprocess
-from sheafalign_fl.ledger import read_ledger
+from sheafalign_fl.engines.inprocess import run_inprocess
 from sheafalign_fl.run.folder import RunFolder, read_rows
+from sheafalign_fl.run.ledger import read_ledger
 from tests.conftest import toy_settings
 from tests.federation.runs import SMALL, PowerCut, cut_at, cut_before_the_final_evaluation
 

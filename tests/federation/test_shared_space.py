@@ -6,14 +6,15 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from sheafalign_fl import agreement, metrics
-from sheafalign_fl.check import check
+from sheafalign_fl import metrics
 from sheafalign_fl.config import Settings
-from sheafalign_fl.flower.inprocess import run_inprocess
+from sheafalign_fl.engines.check import check
+from sheafalign_fl.engines.inprocess import run_inprocess
 from sheafalign_fl.manifest import client_data
 from sheafalign_fl.node import Node
+from sheafalign_fl.protocol import agreement
+from sheafalign_fl.protocol.topology import build_topology
 from sheafalign_fl.run.folder import RunFolder
-from sheafalign_fl.topology import build_topology
 from tests.conftest import toy_settings
 
 CLIENTS = {"m0": {"dim": 10}, "m1": {"dim": 10}, "m2": {"dim": 10}}

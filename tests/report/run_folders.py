@@ -9,13 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sheafalign_fl.config import Settings, parse_settings
-from sheafalign_fl.ledger import Ledger, LedgerRow
-from sheafalign_fl.run.folder import MetricsLog, RunFolder
-from sheafalign_fl.run.results import (
+from sheafalign_fl.protocol.rows import (
     AbsenceRow,
-    ClientFacts,
     Consistency,
-    EdgeFacts,
     EvaluationRow,
     ExchangeRow,
     Loss,
@@ -23,10 +19,12 @@ from sheafalign_fl.run.results import (
     Probe,
     Quality,
     Retrieval,
-    Summary,
     Transfer,
 )
-from sheafalign_fl.topology import Topology, build_topology
+from sheafalign_fl.protocol.topology import Topology, build_topology
+from sheafalign_fl.run.folder import MetricsLog, RunFolder
+from sheafalign_fl.run.ledger import Ledger, LedgerRow
+from sheafalign_fl.run.summary import ClientFacts, EdgeFacts, Summary
 
 CLIENTS = ("camera", "lidar", "radar")
 _SPLITS = {"train": 2000, "validation": 300, "test": 600}

@@ -8,12 +8,12 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from sheafalign_fl.protocol.rows import EdgeBytes, EvaluationRow, Retrieval
+from sheafalign_fl.protocol.topology import build_topology
 from sheafalign_fl.report import plots
 from sheafalign_fl.report.graph_plot import graph_picture
 from sheafalign_fl.report.run_data import ExchangePoint, Projection
 from sheafalign_fl.report.style import figure_style, to_svg
-from sheafalign_fl.run.results import EdgeBytes, EvaluationRow, Retrieval
-from sheafalign_fl.topology import build_topology
 from tests.report.run_folders import quality, settings
 
 

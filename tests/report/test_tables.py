@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from sheafalign_fl.protocol.rows import AbsenceRow, EdgeBytes, Missing, Quality, Retrieval
 from sheafalign_fl.report import print_summary
 from sheafalign_fl.report.content import (
     FEW,
@@ -16,7 +17,7 @@ from sheafalign_fl.report.content import (
     purpose_table,
     retrieval_table,
 )
-from sheafalign_fl.run.results import AbsenceRow, EdgeBytes, Missing, Quality, Retrieval, Summary
+from sheafalign_fl.run.summary import Summary
 from tests.report.run_folders import settings, write_run
 
 

@@ -11,8 +11,8 @@ import yaml
 from experiments.own_data.make_recordings import make_recordings
 from sheafalign_fl.cli import app
 from sheafalign_fl.encoders import ENCODERS
+from sheafalign_fl.engines import launch
 from sheafalign_fl.errors import SheafAlignError
-from sheafalign_fl.run import launch
 from tests.system.command import sheafalign
 
 Content = dict[str, Any]

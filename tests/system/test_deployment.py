@@ -17,12 +17,12 @@ import pytest
 import yaml
 
 from sheafalign_fl.config import load_settings, parse_settings
-from sheafalign_fl.flower.inprocess import run_inprocess
+from sheafalign_fl.engines.inprocess import run_inprocess
 from sheafalign_fl.flower.superlink import free_port
-from sheafalign_fl.ledger import read_ledger
-from sheafalign_fl.protocol import SEAL_BYTES
+from sheafalign_fl.protocol.frame import SEAL_BYTES
 from sheafalign_fl.run.folder import RunFolder
-from sheafalign_fl.run.results import Summary
+from sheafalign_fl.run.ledger import read_ledger
+from sheafalign_fl.run.summary import Summary
 from tests.system.command import ROOT
 from tests.system.deployment import Deployment, deployment, last_exchange, quiet
 from tests.system.namespaces import mounts_permitted

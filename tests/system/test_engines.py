@@ -12,8 +12,8 @@ import psutil
 import pytest
 import yaml
 
-from sheafalign_fl.ledger import read_ledger
 from sheafalign_fl.run.folder import RunFolder, read_rows
+from sheafalign_fl.run.ledger import read_ledger
 from tests.system.command import ROOT, TAG, environment, sheafalign, start
 
 pytestmark = pytest.mark.slow

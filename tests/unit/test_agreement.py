@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sheafalign_fl import __version__
-from sheafalign_fl.agreement import (
+from sheafalign_fl.config import Settings, parse_settings
+from sheafalign_fl.errors import DataError, HandshakeError
+from sheafalign_fl.manifest import client_data, describe
+from sheafalign_fl.protocol.agreement import (
     LISTS,
     Agreement,
     ClientAgreement,
@@ -22,11 +24,9 @@ from sheafalign_fl.agreement import (
     decode_ids,
     encode_ids,
 )
-from sheafalign_fl.config import Settings, parse_settings
-from sheafalign_fl.errors import DataError, HandshakeError
-from sheafalign_fl.manifest import client_data, describe
-from sheafalign_fl.protocol import PROTOCOL_VERSION
-from sheafalign_fl.topology import Topology, build_topology
+from sheafalign_fl.protocol.topology import Topology, build_topology
+from sheafalign_fl.protocol.verbs import PROTOCOL_VERSION
+from sheafalign_fl.version import __version__
 from tests.conftest import toy_settings
 
 SPLITS = ("train", "validation", "test")

@@ -23,6 +23,22 @@ ALLOWED = {
     "experiments": {"sheafalign_fl", "clients", "strategies", "experiments"},
 }
 """Package -> the packages of this repository that it may import: library <- clients, strategies <- experiments."""
+FLOORS = (
+    {"version", "errors", "seeding", "files", "listing", "threads", "progress"},
+    {"config", "plugins"},
+    {"codecs", "encoders", "sheaf", "data"},
+    {"protocol"},
+    {"learner", "node", "manifest", "schedule", "feedback"},
+    {"metrics"},
+    {"run"},
+    {"report"},
+    {"flower"},
+    {"engines", "joint"},
+    {"deploy"},
+    {"benchmark"},
+    {"cli"},
+)
+"""The rooms of the library from the ground up; a room knows itself and the floors below it."""
 FILES = {package: sorted((folder / package).rglob("*.py")) for package, folder in FOLDERS.items()}
 
 
@@ -82,14 +98,60 @@ def test_imports_between_packages_point_one_way(package: str) -> None:
     assert wrong == []
 
 
-def test_flower_and_ray_are_imported_in_one_package_of_the_library() -> None:
+def floor_of(name: str) -> int:
+    """Return the floor of a module of the library; its root package is the roof."""
+    room = name.split(".")[1] if "." in name else ""
+    found = [index for index, rooms in enumerate(FLOORS) if room in rooms]
+    return found[0] if found else len(FLOORS)
+
+
+def room_of(name: str) -> str:
+    return name.split(".")[1] if "." in name else ""
+
+
+def library_modules() -> dict[str, Path]:
+    root = ROOT / "src"
+    return {module_name(path, root): path for path in FILES["sheafalign_fl"]}
+
+
+def test_every_room_of_the_library_has_a_floor() -> None:
+    rooms = {room_of(name) for name in library_modules()} - {""}
+    assert rooms <= set().union(*FLOORS)
+
+
+def test_no_arrow_runs_back_up() -> None:
+    """Delayed imports count too: a lower floor must not even wait for a higher one."""
+    modules = library_modules()
+    wrong = [
+        f"{name} imports {found}"
+        for name, path in modules.items()
+        for found in sorted(imports_of(path, ROOT / "src") & modules.keys())
+        if floor_of(found) > floor_of(name)
+        if not (found == "sheafalign_fl" and floor_of(name) < len(FLOORS))
+    ]
+    assert wrong == []
+
+
+def test_flower_is_imported_by_rooms_that_run_federations_alone() -> None:
     users = {
-        path.relative_to(ROOT / "src" / "sheafalign_fl").parts[0]
+        room_of(module_name(path, ROOT / "src"))
         for path in FILES["sheafalign_fl"]
         for name in imports_of(path, ROOT / "src")
         if top(name) in {"flwr", "ray"}
     }
-    assert users == {"flower"}
+    assert users == {"flower", "engines", "deploy"}
+
+
+def test_what_is_not_public_in_flower_is_imported_in_one_room() -> None:
+    public = {"flwr", "flwr.app", "flwr.clientapp", "flwr.serverapp", "flwr.app.user_config"}
+    wrong = [
+        f"{name} imports {found}"
+        for name, path in library_modules().items()
+        for found in sorted(imports_of(path, ROOT / "src"))
+        if top(found) == "flwr" and room_of(name) != "flower"
+        if found not in public and found.rpartition(".")[0] not in public
+    ]
+    assert wrong == []
 
 
 def test_no_two_modules_of_the_library_import_each_other() -> None:

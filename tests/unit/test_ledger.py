@@ -10,8 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sheafalign_fl.errors import DataError
-from sheafalign_fl.ledger import COLUMNS, Ledger, LedgerRow, Totals, read_ledger, truncate_ledger
-from sheafalign_fl.protocol import PURPOSES
+from sheafalign_fl.protocol.verbs import PURPOSES
+from sheafalign_fl.run.ledger import (
+    COLUMNS,
+    Ledger,
+    LedgerRow,
+    Totals,
+    read_ledger,
+    truncate_ledger,
+)
 
 HEADER = ",".join(COLUMNS) + "\n"
 COUNTED = ("payload_bytes", "message_bytes", "relay_bytes")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sheafalign_fl.codecs import codec
 from sheafalign_fl.errors import ConfigError, ProtocolError
-from sheafalign_fl.protocol import Frame
+from sheafalign_fl.protocol.frame import Frame
 
 Rows = list[list[float]]
 TINY, LARGEST = 2.0**-126, (2 - 2**-7) * 2.0**127

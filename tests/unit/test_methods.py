@@ -7,11 +7,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sheafalign_fl.check import check
 from sheafalign_fl.config import Settings, decode, encode, parse_settings, to_yaml
 from sheafalign_fl.config.methods import METHODS, MethodName, apply_method, merge
+from sheafalign_fl.engines.check import check
 from sheafalign_fl.errors import ConfigError
-from sheafalign_fl.topology import build_topology
+from sheafalign_fl.protocol.topology import build_topology
 from tests.conftest import toy_settings
 
 CLIENTS = ["camera", "lidar", "gps"]

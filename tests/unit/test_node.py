@@ -8,14 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sheafalign_fl.agreement import agree
 from sheafalign_fl.config.schema import ClientSettings
 from sheafalign_fl.encoders import build_encoder
 from sheafalign_fl.errors import ConfigError, ProtocolError, RunError
 from sheafalign_fl.manifest import client_data, describe
 from sheafalign_fl.node import Node
+from sheafalign_fl.protocol.agreement import agree
+from sheafalign_fl.protocol.topology import build_topology
 from sheafalign_fl.seeding import derive, torch_seeded
-from sheafalign_fl.topology import build_topology
 from tests.conftest import toy_settings
 
 

@@ -9,14 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from sheafalign_fl import __version__
-from sheafalign_fl.agreement import ClientAgreement, Manifest, agree
 from sheafalign_fl.config import Settings, parse_settings
 from sheafalign_fl.data.base import SPLITS, ModalityData
 from sheafalign_fl.errors import ConfigError, ProtocolError, RunError
 from sheafalign_fl.node import Node, resolve_device
-from sheafalign_fl.protocol import PROTOCOL_VERSION
-from sheafalign_fl.topology import build_topology
+from sheafalign_fl.protocol.agreement import ClientAgreement, Manifest, agree
+from sheafalign_fl.protocol.topology import build_topology
+from sheafalign_fl.protocol.verbs import PROTOCOL_VERSION
+from sheafalign_fl.version import __version__
 
 FEATURES = {"a": 3, "b": 4, "c": 5}
 DIMS = {"a": 5, "b": 6, "c": 4}

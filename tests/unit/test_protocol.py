@@ -8,7 +8,8 @@ from hypothesis.extra.numpy import arrays
 
 from sheafalign_fl.codecs import CODECS, codec
 from sheafalign_fl.errors import ConfigError, ProtocolError
-from sheafalign_fl.protocol import PURPOSES, Frame, Purpose
+from sheafalign_fl.protocol.frame import Frame
+from sheafalign_fl.protocol.verbs import PURPOSES, Purpose
 
 ITEMSIZE = {"float64": 8, "float32": 4, "float16": 2}
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)

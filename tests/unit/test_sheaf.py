@@ -9,6 +9,7 @@ import torch
 
 from sheafalign_fl.config.schema import MapSettings, ObjectiveSettings, Settings
 from sheafalign_fl.errors import ConfigError
+from sheafalign_fl.protocol.topology import build_topology
 from sheafalign_fl.sheaf import (
     contrastive_loss,
     cross_reconstruction_loss,
@@ -19,7 +20,6 @@ from sheafalign_fl.sheaf import (
     sheaf_laplacian,
 )
 from sheafalign_fl.sheaf.laplacian import coboundary
-from sheafalign_fl.topology import build_topology
 from tests.conftest import toy_settings
 
 B, D, D_E = 7, 6, 4

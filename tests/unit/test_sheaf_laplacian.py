@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sheafalign_fl.protocol.topology import Edge, Topology
 from sheafalign_fl.sheaf import coboundary, sheaf_laplacian
-from sheafalign_fl.topology import Edge, Topology
 
 Maps = dict[tuple[str, str], Tensor]
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sheafalign_fl.config import parse_settings
 from sheafalign_fl.errors import TopologyError
-from sheafalign_fl.topology import Topology, build_topology
+from sheafalign_fl.protocol.topology import Topology, build_topology
 
 
 def build(count: int, seed: int = 0, **graph: Any) -> Topology:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sheafalign_fl.config import parse_settings
 from sheafalign_fl.errors import TopologyError
-from sheafalign_fl.topology import Edge, Topology, build_topology
+from sheafalign_fl.protocol.topology import Edge, Topology, build_topology
 
 Pair = tuple[int, int]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from sheafalign_fl.benchmark.plan import Plan
 from sheafalign_fl.benchmark.report import write_benchmark_report, write_csv
 from sheafalign_fl.benchmark.sweep import Progress, Sweep
+from sheafalign_fl.engines.inprocess import processors
 from sheafalign_fl.errors import UserError
-from sheafalign_fl.flower.inprocess import processors
 
 
 def run_benchmark(

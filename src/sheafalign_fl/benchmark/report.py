@@ -25,6 +25,7 @@ from sheafalign_fl.benchmark.tables import (
     warnings_of,
 )
 from sheafalign_fl.errors import DataError
+from sheafalign_fl.files import write_atomically
 from sheafalign_fl.report.content import Table
 from sheafalign_fl.report.numbers import count_of
 from sheafalign_fl.report.page import (
@@ -41,7 +42,6 @@ from sheafalign_fl.report.page import (
 from sheafalign_fl.report.sections import draw
 from sheafalign_fl.report.style import figure_style
 from sheafalign_fl.report.tables import print_table
-from sheafalign_fl.run.folder import write_atomically
 
 _CLASSES = dict(zip(MARKS.values(), ("holds", "fails", "open"), strict=True))
 """Sign of a verdict -> its class in report.css."""

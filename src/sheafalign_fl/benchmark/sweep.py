@@ -21,7 +21,9 @@ from sheafalign_fl.benchmark.plan import CRITERION, MethodPlan, Plan, Point
 from sheafalign_fl.benchmark.results import Benchmark, Trial, Tuning, load_benchmark
 from sheafalign_fl.config import Settings, parse_settings, to_yaml
 from sheafalign_fl.errors import RunError, SheafAlignError
-from sheafalign_fl.run.folder import RunFolder, versions, write_atomically
+from sheafalign_fl.files import write_atomically
+from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.run.versions import versions
 
 _DIGITS = 10
 """Of a digest, in a folder's name."""
@@ -214,7 +216,7 @@ def _run_one(settings_yaml: str, folder: str) -> str:
 
     import yaml
 
-    from sheafalign_fl.run import launch
+    from sheafalign_fl.engines import launch
 
     settings, path = parse_settings(yaml.safe_load(settings_yaml)), Path(folder)
     try:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from sheafalign_fl.run.folder import write_atomically
+from sheafalign_fl.files import write_atomically
 
 VARIABLE = "SHEAFALIGN_REGISTERED_NODES"
 """Environment variable of the relay's processes: path of the file."""

@@ -6,8 +6,8 @@ from pathlib import Path
 import yaml
 
 from sheafalign_fl.errors import UserError
+from sheafalign_fl.files import write_atomically
 from sheafalign_fl.listing import is_free
-from sheafalign_fl.run.folder import write_atomically
 
 _UNIT = """\
 [Unit]

@@ -11,14 +11,14 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 
 from sheafalign_fl.config import Settings
+from sheafalign_fl.engines.deployed import Deployment
 from sheafalign_fl.errors import RunError, UserError
-from sheafalign_fl.flower.deployed import Deployment
 from sheafalign_fl.flower.superlink import SuperLink
-from sheafalign_fl.ledger import read_ledger
 from sheafalign_fl.report.content import Cells, Table
 from sheafalign_fl.report.numbers import human_bytes
 from sheafalign_fl.report.tables import rich_table
 from sheafalign_fl.run.folder import RunFolder, read_rows
+from sheafalign_fl.run.ledger import read_ledger
 
 _LOOK_SECONDS = 1.0
 _NODES_SECONDS = 10.0

@@ -1,1 +1,1 @@
-"""Everything in the library that imports Flower: records, the in-process engine, the launcher of simulations."""
+"""The only room that touches what is not public in Flower: records, the Fleet API, its processes."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 
-from sheafalign_fl.run.folder import write_atomically
+from sheafalign_fl.files import write_atomically
 
 _KINDS = {
     "PushMessages": "messages",

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.supercore.inflatable.inflatable_object import no_object_id_recompute
+from flwr.supercore.run import Run as Run  # noqa: PLC0414  # what a Grid is told of its run
 from flwr.supercore.task_identity import TaskIdentity
 
 from sheafalign_fl.errors import ProtocolError

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sheafalign_fl.metrics.vectors import paired
-from sheafalign_fl.run.results import Consistency
+from sheafalign_fl.protocol.rows import Consistency
 
 
 def consistency(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sheafalign_fl.errors import DataError
 from sheafalign_fl.metrics.classifier import LinearClassifier, accuracy, fit_classifier
 from sheafalign_fl.metrics.vectors import embeddings, labelled
-from sheafalign_fl.run.results import Missing
+from sheafalign_fl.protocol.rows import Missing
 
 Embeddings = Mapping[str, NDArray[np.floating]]
 Imputed = Mapping[tuple[str, str], NDArray[np.floating]]

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from sheafalign_fl.metrics.classifier import accuracy, fit_classifier, majority_accuracy
 from sheafalign_fl.metrics.vectors import labelled
-from sheafalign_fl.run.results import Probe
+from sheafalign_fl.protocol.rows import Probe
 
 
 def linear_probe(

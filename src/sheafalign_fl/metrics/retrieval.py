@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sheafalign_fl.metrics.vectors import paired, unit_rows
-from sheafalign_fl.run.results import Retrieval
+from sheafalign_fl.protocol.rows import Retrieval
 
 _BLOCK_CELLS = 4_000_000
 """Similarities held at a time (32 MB), so that memory grows with N and not with N^2."""

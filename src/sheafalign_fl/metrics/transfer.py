@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from sheafalign_fl.metrics.classifier import accuracy, fit_classifier, majority_accuracy
 from sheafalign_fl.metrics.vectors import labelled, unit_rows
-from sheafalign_fl.run.results import Transfer
+from sheafalign_fl.protocol.rows import Transfer
 
 
 def transfer(

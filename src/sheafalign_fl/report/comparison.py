@@ -6,6 +6,7 @@ Runs that differ in nothing but their seed are one method; its values are mean a
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from sheafalign_fl.protocol.rows import Quality
 from sheafalign_fl.report import comparison_plots
 from sheafalign_fl.report.content import Cells, Table, training_payload
 from sheafalign_fl.report.numbers import (
@@ -20,7 +21,6 @@ from sheafalign_fl.report.numbers import (
 from sheafalign_fl.report.page import Html, details, facts, paragraph, section, table, tag
 from sheafalign_fl.report.run_data import RunData
 from sheafalign_fl.report.sections import draw, reproduce_facts
-from sheafalign_fl.run.results import Quality
 
 _ENOUGH_SEEDS = 3
 _TARGETS = (0.5, 0.75, 0.9)

@@ -8,18 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
-from sheafalign_fl.report.numbers import count_of, exact, human_bytes, mean, percent
-from sheafalign_fl.run.results import (
+from sheafalign_fl.protocol.rows import (
     AbsenceRow,
-    ClientFacts,
     Consistency,
     EdgeBytes,
-    EdgeFacts,
     Probe,
     Quality,
     Retrieval,
     Transfer,
 )
+from sheafalign_fl.report.numbers import count_of, exact, human_bytes, mean, percent
+from sheafalign_fl.run.summary import ClientFacts, EdgeFacts
 
 MOST_ROWS = 20
 FEW = 4

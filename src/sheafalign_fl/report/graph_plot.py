@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from sheafalign_fl.config import Settings
+from sheafalign_fl.protocol.topology import build_topology
 from sheafalign_fl.report.numbers import count_of
 from sheafalign_fl.report.style import CYCLE, GREY, INK, new_figure
-from sheafalign_fl.topology import build_topology
 
 _MOST_LABELLED_EDGES = 10, 15
 """If all edges have one dimension, which the title tells already; if they differ."""

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sheafalign_fl.errors import DataError
+from sheafalign_fl.files import write_atomically
 from sheafalign_fl.report.page import page
 from sheafalign_fl.report.run_data import RunData, read_run
-from sheafalign_fl.run.folder import write_atomically
 
 
 def write_report(run_dirs: Sequence[Path], destination: Path) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
 
-from sheafalign_fl import __version__
 from sheafalign_fl.report.content import GAP, Table
+from sheafalign_fl.version import __version__
 
 
 class Html(str):

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
+from sheafalign_fl.protocol.rows import EdgeBytes, EvaluationRow, Missing, Probe, Retrieval
 from sheafalign_fl.report.content import direction, in_order, is_edge
 from sheafalign_fl.report.numbers import human_bytes, mean
 from sheafalign_fl.report.run_data import ExchangePoint, Projection
@@ -28,7 +29,6 @@ from sheafalign_fl.report.style import (
     VERMILION,
     new_figure,
 )
-from sheafalign_fl.run.results import EdgeBytes, EvaluationRow, Missing, Probe, Retrieval
 
 _TERMS = {
     "laplacian": ("Laplacian", BLUE),

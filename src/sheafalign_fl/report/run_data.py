@@ -14,18 +14,18 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from sheafalign_fl.config import Settings, load_settings
 from sheafalign_fl.errors import ConfigError, DataError
-from sheafalign_fl.ledger import COLUMNS
 from sheafalign_fl.listing import listed
-from sheafalign_fl.run.folder import RunFolder
-from sheafalign_fl.run.results import (
+from sheafalign_fl.protocol.rows import (
     AbsenceRow,
     EdgeBytes,
     EvaluationRow,
     ExchangeRow,
     Loss,
     Quality,
-    Summary,
 )
+from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.run.ledger import COLUMNS
+from sheafalign_fl.run.summary import Summary
 
 LOSS_TERMS = ("laplacian", "contrastive", "reconstruction", "cross_reconstruction", "total")
 _ROW: TypeAdapter[ExchangeRow | EvaluationRow | AbsenceRow] = TypeAdapter(

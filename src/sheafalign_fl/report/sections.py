@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.figure import Figure
 
+from sheafalign_fl.protocol.rows import Quality
 from sheafalign_fl.report import graph_plot, plots
 from sheafalign_fl.report.content import (
     MOST_ROWS,
@@ -48,7 +49,6 @@ from sheafalign_fl.report.page import (
 )
 from sheafalign_fl.report.run_data import RunData
 from sheafalign_fl.report.style import to_svg
-from sheafalign_fl.run.results import Quality
 
 _MOST_FOLDED = 400
 _MOST_SAMPLES = 12

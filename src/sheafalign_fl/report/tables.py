@@ -16,7 +16,7 @@ from sheafalign_fl.report.content import (
     training_payload,
 )
 from sheafalign_fl.report.numbers import count_of, duration, exact, human_bytes, short_commit
-from sheafalign_fl.run.results import Summary
+from sheafalign_fl.run.summary import Summary
 
 _FEW_ABSENCES = 10
 

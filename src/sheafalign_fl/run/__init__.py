@@ -1,1 +1,1 @@
-"""One run: its folder, its results, launching it."""
+"""What a run leaves behind: its folder, the ledger, the summary."""

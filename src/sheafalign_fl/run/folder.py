@@ -19,41 +19,22 @@
 
 import json
 import os
-import platform
 import secrets
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from sheafalign_fl import __version__
 from sheafalign_fl.config import Settings, load_settings, to_yaml
 from sheafalign_fl.errors import RunError, UserError
-from sheafalign_fl.ledger import truncate_ledger
+from sheafalign_fl.files import write_atomically
 from sheafalign_fl.listing import is_free, listed
-from sheafalign_fl.run.results import Summary
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path` so that a reader finds either the old file or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+from sheafalign_fl.run.ledger import truncate_ledger
+from sheafalign_fl.run.summary import Summary
+from sheafalign_fl.run.versions import versions
 
 
 @dataclass(frozen=True)
@@ -163,7 +144,12 @@ class RunFolder:
             folder = self.checkpoint_dir(exchange)
             # The mark goes first, so that what is left of an interrupted removal is not taken for a checkpoint.
             (folder / "relay.json").unlink()
-            shutil.rmtree(folder)
+            for entry in folder.iterdir():
+                if entry.is_dir():  # another program's
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink()
+            folder.rmdir()
 
     def last_checkpoint(self) -> Checkpoint | None:
         """Return the newest complete checkpoint, or None."""
@@ -207,46 +193,6 @@ class MetricsLog:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-
-def versions() -> dict[str, str | None]:
-    """Return the versions that a run's result may depend on, the platform, and the software's commit."""
-    found: dict[str, str | None] = {
-        "sheafalign-fl": __version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "commit": commit(),
-    }
-    for package in ("flwr", "torch", "numpy", "ray", "scikit-learn"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
-    return found
-
-
-def commit() -> str | None:
-    """Return the git commit of the software, "+" added where the work tree differs; None outside a repository."""
-    here = Path(__file__).resolve().parents[3]
-    if not (here / ".git").exists():
-        return None
-    try:
-        head = _git(here, "rev-parse", "HEAD")
-        changed = _git(here, "status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return head + ("+" if changed else "")
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(folder), *arguments],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=10,
-    )
-    return done.stdout.strip()
 
 
 def read_rows(path: Path) -> Iterator[Mapping[str, Any]]:

@@ -1,21 +1,72 @@
-"""Putting together `summary.json`."""
+"""The result of a completed run, `summary.json`, and how it is put together.
+
+`docs/summary.schema.json` is the JSON Schema of `Summary`; a test keeps it equal to this file.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
-from sheafalign_fl.agreement import Agreement, Manifest
 from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.data.base import SPLITS
-from sheafalign_fl.run.folder import versions
-from sheafalign_fl.run.results import (
-    AbsenceRow,
-    ClientFacts,
-    EdgeBytes,
-    EdgeFacts,
-    Quality,
-    Summary,
-)
-from sheafalign_fl.topology import Topology
+from sheafalign_fl.protocol.agreement import Agreement, Manifest
+from sheafalign_fl.protocol.rows import AbsenceRow, EdgeBytes, Quality, Row
+from sheafalign_fl.protocol.topology import Topology
+from sheafalign_fl.run.versions import versions
+
+SCHEMA_VERSION: Literal[1] = 1
+
+
+class ClientFacts(Row):
+    """What a client told about itself in the handshake."""
+
+    name: str
+    modality: str
+    dim: int
+    encoder: str
+    parameters: int
+    device: str
+    input_shape: tuple[int, ...]
+    events: dict[str, int]
+    """Split -> number of events."""
+    notes: tuple[str, ...]
+
+
+class EdgeFacts(Row):
+    """One edge of the graph."""
+
+    source: str
+    target: str
+    dim: int
+    shared_events: dict[str, int]
+    """Split -> number of events that both ends have."""
+
+
+class Summary(Row):
+    """`summary.json`: the result of a completed run."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: str
+    seed: int
+    engine: str
+    config_digest: str
+    versions: dict[str, str]
+    commit: str | None
+    """Git commit of the software, with "+" where the work tree had changes; null outside a repository."""
+    started: str
+    """ISO 8601, UTC."""
+    seconds: float
+    """Wall time of all sessions of the run together."""
+    exchanges: int
+    resumed: int
+    """How many times the run was resumed."""
+    clients: tuple[ClientFacts, ...]
+    edges: tuple[EdgeFacts, ...]
+    quality: Quality
+    bytes: tuple[EdgeBytes, ...]
+    absences: tuple[AbsenceRow, ...]
+    weights_digest: dict[str, str]
+    """Client -> SHA-256 of its final weights: equal runs have equal digests."""
 
 
 def summarise(

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import flwr
 
-from sheafalign_fl import __version__
+from sheafalign_fl.engines.inprocess import CLIENT_APP, SERVER_APP
 from sheafalign_fl.errors import RunError
-from sheafalign_fl.flower.inprocess import CLIENT_APP, SERVER_APP
 from sheafalign_fl.listing import listed
+from sheafalign_fl.version import __version__
 
 _PYPROJECT = """\
 [project]

@@ -7,8 +7,8 @@ import json
 import time
 
 from sheafalign_fl.config import Settings, encode
+from sheafalign_fl.engines.app_folder import make_app_folder
 from sheafalign_fl.errors import RunError, SheafAlignError
-from sheafalign_fl.flower.app_folder import make_app_folder
 from sheafalign_fl.flower.superlink import SuperLink
 from sheafalign_fl.run.folder import RunFolder
 

@@ -1,7 +1,7 @@
 """Ends every process of a run, even if its launcher is killed.
 
 Processes of a run carry a mark in their environment, which all their children inherit, Ray's daemons too. The launcher
-starts ``python -m sheafalign_fl.flower.guardian MARK`` with a pipe to its standard input: whichever way the launcher
+starts ``python -m sheafalign_fl.engines.guardian MARK`` with a pipe to its standard input: whichever way the launcher
 ends, the pipe closes, and the guardian ends what is left.
 """
 
@@ -22,7 +22,7 @@ _TERMINATION_SECONDS = 10.0
 def guarded(mark: str) -> Iterator[None]:
     """Have all processes with `mark` ended when the block ends or this process dies."""
     guardian = subprocess.Popen(
-        [sys.executable, "-m", "sheafalign_fl.flower.guardian", mark],
+        [sys.executable, "-m", "sheafalign_fl.engines.guardian", mark],
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:

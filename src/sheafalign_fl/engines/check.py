@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sheafalign_fl.agreement import Agreement, Manifest, agree
 from sheafalign_fl.codecs import codec
 from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.manifest import client_data, describe
 from sheafalign_fl.node import new_maps
-from sheafalign_fl.topology import Topology, build_topology
+from sheafalign_fl.protocol.agreement import Agreement, Manifest, agree
+from sheafalign_fl.protocol.topology import Topology, build_topology
 
 
 @dataclass(frozen=True)

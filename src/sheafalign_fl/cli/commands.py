@@ -1,4 +1,4 @@
-"""The command line: `sheafalign run | compare | check | report | encoders | data`, and what deploys (`cli_deploy`)."""
+"""The command line: `sheafalign run | compare | check | report | encoders | data`, and what deploys (`deploy`)."""
 
 import logging
 import signal
@@ -10,8 +10,9 @@ from typing import Annotated, Any, NoReturn, cast
 import typer
 from rich.console import Console
 
-from sheafalign_fl import __version__, cli_deploy
+from sheafalign_fl.cli import deploy
 from sheafalign_fl.errors import SheafAlignError, UserError
+from sheafalign_fl.version import __version__
 
 EXIT_INTERRUPTED = 130
 
@@ -26,7 +27,7 @@ data_app = typer.Typer(
     no_args_is_help=True, help="Data sources: what there is, and what a source offers."
 )
 app.add_typer(data_app, name="data")
-cli_deploy.add_commands(app)
+deploy.add_commands(app)
 
 ConfigPath = Annotated[
     Path, typer.Argument(help="A YAML configuration.", metavar="CONFIG", show_default=False)
@@ -97,13 +98,13 @@ def run(
 ) -> None:
     """Run a federation, on this machine or on a relay, from handshake to report."""
     from sheafalign_fl.config import load_settings, parse_settings
+    from sheafalign_fl.engines import launch
     from sheafalign_fl.progress import follow
     from sheafalign_fl.report import print_summary
-    from sheafalign_fl.run import launch
     from sheafalign_fl.run.folder import RunFolder
 
     console = Console(stderr=True, quiet=quiet)
-    deployment = cli_deploy.deployment(relay, keys, insecure=insecure)
+    deployment = deploy.deployment(relay, keys, insecure=insecure)
     if (config is None) == (resume is None):
         raise UserError("give a configuration, or --resume RUN_DIR, and not both")
     if resume is not None:
@@ -118,7 +119,7 @@ def run(
         changes = [*(overrides or []), *([f"engine={engine}"] if engine else [])]
         given = _given(config)
         settings = (
-            cli_deploy.deployed_settings(given, changes, insecure=insecure, console=console)
+            deploy.deployed_settings(given, changes, insecure=insecure, console=console)
             if deployment is not None
             else load_settings(given, changes)
         )
@@ -150,9 +151,9 @@ def run(
 )
 def check(config: ConfigPath, overrides: Overrides = None) -> None:
     """Check a configuration and its data without running anything, and show what would run."""
-    from sheafalign_fl.check import check as check_settings
+    from sheafalign_fl.cli.listings import print_checked
     from sheafalign_fl.config import load_settings
-    from sheafalign_fl.report.listings import print_checked
+    from sheafalign_fl.engines.check import check as check_settings
 
     _make_importable(config)
     print_checked(check_settings(load_settings(config, overrides or [])), Console())
@@ -228,7 +229,7 @@ def encoders(
     batch: Annotated[int, typer.Option(help="Events of a batch, for the times.", min=1)] = 128,
 ) -> None:
     """List the built-in encoders: inputs, parameters, and how long a batch takes here."""
-    from sheafalign_fl.report.listings import print_encoders
+    from sheafalign_fl.cli.listings import print_encoders
 
     print_encoders(batch, Console())
 
@@ -236,7 +237,7 @@ def encoders(
 @data_app.command("list", epilog="Example:  [bold]sheafalign data list[/bold]")
 def data_list() -> None:
     """List the built-in data sources."""
-    from sheafalign_fl.report.listings import print_sources
+    from sheafalign_fl.cli.listings import print_sources
 
     print_sources(Console())
 
@@ -248,7 +249,7 @@ def data_describe(
     ],
 ) -> None:
     """Describe a data source: modalities, options, labels, where it comes from."""
-    from sheafalign_fl.report.listings import print_source
+    from sheafalign_fl.cli.listings import print_source
 
     print_source(name, Console())
 
@@ -279,9 +280,9 @@ def data_check(
     seed: Annotated[int, typer.Option(help="Seed of the splits.", min=0)] = 0,
 ) -> None:
     """Explain what a folder of recordings holds: modalities, shared events, labels, and what is wrong."""
+    from sheafalign_fl.cli.listings import print_inspection
     from sheafalign_fl.config import parse_assignments
     from sheafalign_fl.data.inspection import inspect
-    from sheafalign_fl.report.listings import print_inspection
 
     inspection = inspect(path, parse_assignments(overrides or []), source, seed)
     print_inspection(inspection, Console())
@@ -356,7 +357,7 @@ def _given(config: Path | None) -> Path:
 
 
 def _check_engine(engine: str) -> None:
-    from sheafalign_fl.run.launch import ENGINES
+    from sheafalign_fl.engines.launch import ENGINES
 
     if engine not in ENGINES:
         raise UserError(f"--engine {engine}: it must be one of {', '.join(ENGINES)}")

@@ -13,7 +13,7 @@ from sheafalign_fl.errors import RunError, UserError
 
 if TYPE_CHECKING:
     from sheafalign_fl.config import Settings
-    from sheafalign_fl.flower.deployed import Deployment
+    from sheafalign_fl.engines.deployed import Deployment
 
 HOME = Path.home() / ".sheafalign"
 keys_app = typer.Typer(no_args_is_help=True, help="Keys and certificates of a deployment.")
@@ -101,8 +101,8 @@ def relay(
     """Run the relay until it is told to end."""
     from sheafalign_fl.deploy.keys import load_relay_keys
     from sheafalign_fl.deploy.logs import log_to
-    from sheafalign_fl.flower.relay import RelaySettings
-    from sheafalign_fl.flower.relay import relay as run_relay
+    from sheafalign_fl.deploy.relay import RelaySettings
+    from sheafalign_fl.deploy.relay import relay as run_relay
 
     _choose(keys, insecure=insecure)
     settings = RelaySettings(
@@ -145,8 +145,8 @@ def node(
     """Run one client's node until it is told to end."""
     from sheafalign_fl.deploy.keys import load_client_keys
     from sheafalign_fl.deploy.logs import log_to
+    from sheafalign_fl.deploy.resident import NodeSettings, ResidentNode
     from sheafalign_fl.flower.fleet import Credentials
-    from sheafalign_fl.flower.resident import NodeSettings, ResidentNode
 
     _choose(keys, insecure=insecure)
     _check_address(relay)
@@ -215,7 +215,7 @@ def deploy_render(
 
 def deployment(relay: str | None, keys: Path | None, *, insecure: bool) -> "Deployment | None":
     """Return where to run by the options `--relay`, `--keys` and `--insecure`; None: on this machine."""
-    from sheafalign_fl.flower.deployed import Deployment, find_ca
+    from sheafalign_fl.engines.deployed import Deployment, find_ca
 
     if relay is None:
         if keys is not None or insecure:

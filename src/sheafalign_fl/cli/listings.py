@@ -4,12 +4,12 @@ import yaml
 from rich.console import Console
 from rich.text import Text
 
-from sheafalign_fl.check import Checked
 from sheafalign_fl.data.base import SPLITS
 from sheafalign_fl.data.description import SourceInfo
 from sheafalign_fl.data.inspection import Inspection, label_counts
 from sheafalign_fl.data.registry import source_info, sources
 from sheafalign_fl.encoders.table import DIM, encoder_costs
+from sheafalign_fl.engines.check import Checked
 from sheafalign_fl.report.content import MOST_ROWS, Cells, Table
 from sheafalign_fl.report.numbers import count_of, exact, human_bytes, percent
 from sheafalign_fl.report.tables import print_table

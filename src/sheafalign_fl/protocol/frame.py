@@ -1,4 +1,4 @@
-"""What travels: verbs, and the frame that carries comparison embeddings from one client to one neighbour.
+"""The frame that carries comparison embeddings from one client to one neighbour.
 
 A frame is a header of fixed layout, the two names, and the payload::
 
@@ -14,31 +14,13 @@ The checksum covers everything before and after itself, so a truncated or altere
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sheafalign_fl.codecs import codec as find_codec
 from sheafalign_fl.errors import ConfigError, ProtocolError
-
-PROTOCOL_VERSION = 1
-
-# Verbs: the actions of the ClientApp that the strategy's messages ask for.
-DESCRIBE = "query.describe"
-AGREE = "query.agree"
-EXCHANGE = "train.exchange"
-EVALUATE_EMBED = "evaluate.embed"
-EVALUATE_SCORE = "evaluate.score"
-FINISH = "query.finish"
-PRESENT = "query.present"
-REFUSE = "query.refuse"
-
-RELAY = "relay"
-EVALUATOR = "evaluator"
-
-Purpose = Literal["setup", "train", "evaluate"]
-PURPOSES: tuple[Purpose, ...] = ("setup", "train", "evaluate")
+from sheafalign_fl.protocol.verbs import PURPOSES, Purpose
 
 _MAGIC = b"SAF1"
 _HEADER = struct.Struct("<4sBBBBIIIII")

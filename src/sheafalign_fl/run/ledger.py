@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TextIO
 
 from sheafalign_fl.errors import DataError
-from sheafalign_fl.protocol import PURPOSES, Purpose
-from sheafalign_fl.run.results import EdgeBytes
+from sheafalign_fl.protocol.rows import EdgeBytes
+from sheafalign_fl.protocol.verbs import PURPOSES, Purpose
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sheafalign_fl.config import Settings
-from sheafalign_fl.flower.guardian import MARK, guarded
-from sheafalign_fl.flower.inprocess import worker_count
-from sheafalign_fl.flower.submission import submit, wait
+from sheafalign_fl.engines.guardian import MARK, guarded
+from sheafalign_fl.engines.inprocess import worker_count
+from sheafalign_fl.engines.submission import submit, wait
 from sheafalign_fl.flower.superlink import SuperLink, flower_environment, free_port, start_superlink
 from sheafalign_fl.run.folder import RunFolder
 

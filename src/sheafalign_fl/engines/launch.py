@@ -6,16 +6,16 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sheafalign_fl.check import check, check_form
 from sheafalign_fl.config import Settings
+from sheafalign_fl.engines.check import check, check_form
+from sheafalign_fl.engines.deployed import Deployment, ElsewhereError, run_deployed
+from sheafalign_fl.engines.inprocess import check_resources, run_inprocess
+from sheafalign_fl.engines.simulation import run_simulation
 from sheafalign_fl.errors import SheafAlignError, UserError
-from sheafalign_fl.flower.deployed import Deployment, ElsewhereError, run_deployed
-from sheafalign_fl.flower.inprocess import check_resources, run_inprocess
-from sheafalign_fl.flower.simulation import run_simulation
 from sheafalign_fl.joint import run_pooled
 from sheafalign_fl.report import write_report
 from sheafalign_fl.run.folder import RunFolder
-from sheafalign_fl.run.results import Summary
+from sheafalign_fl.run.summary import Summary
 
 Engine = Callable[..., None]
 ENGINES: dict[str, Engine] = {

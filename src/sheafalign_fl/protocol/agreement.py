@@ -14,13 +14,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sheafalign_fl import __version__
 from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.data.base import SPLITS
 from sheafalign_fl.errors import DataError, HandshakeError
-from sheafalign_fl.protocol import PROTOCOL_VERSION
+from sheafalign_fl.protocol.topology import Edge, Topology
+from sheafalign_fl.protocol.verbs import PROTOCOL_VERSION
 from sheafalign_fl.seeding import numpy_generator
-from sheafalign_fl.topology import Edge, Topology
+from sheafalign_fl.version import __version__
 
 ListName = Literal["train", "validation", "test", "probe"]
 MOST_COMPARED = 16

@@ -1,21 +1,20 @@
-"""The schema of what a run leaves behind: `summary.json` and the rows of `metrics.jsonl`.
+"""What is measured, as rows: losses, scores, times, absences, bytes. The lines of `metrics.jsonl`.
 
-`docs/summary.schema.json` is the JSON Schema of `Summary`; a test keeps it equal to this file. Fractions are between 0
-and 1, bytes are integers, times are seconds.
+Fractions are between 0 and 1, bytes are integers, times are seconds.
 """
 
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-SCHEMA_VERSION: Literal[1] = 1
 
+class Row(BaseModel):
+    """A frozen row that refuses what it does not know."""
 
-class _Row(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Retrieval(_Row):
+class Retrieval(Row):
     """Cross-modal retrieval source -> target in the comparison space of their edge (DESIGN section 5.1)."""
 
     source: str
@@ -31,7 +30,7 @@ class Retrieval(_Row):
     """By class; null without labels."""
 
 
-class Transfer(_Row):
+class Transfer(Row):
     """Zero-shot transfer source -> target: fitted on the source's training labels (DESIGN section 5.2)."""
 
     source: str
@@ -43,7 +42,7 @@ class Transfer(_Row):
     """Accuracy of always answering the most frequent training class: the floor."""
 
 
-class Probe(_Row):
+class Probe(Row):
     """Linear probe on a client's own embedding (DESIGN section 5.3)."""
 
     client: str
@@ -52,7 +51,7 @@ class Probe(_Row):
     majority: float
 
 
-class Missing(_Row):
+class Missing(Row):
     """Accuracy of the fused probe with `missing` clients absent, mean over all subsets (DESIGN section 5.4)."""
 
     missing: int
@@ -66,7 +65,7 @@ class Missing(_Row):
     """Accuracy of the worst subset, imputed."""
 
 
-class Consistency(_Row):
+class Consistency(Row):
     """Disagreement on an edge: mean over events of ||z_ij - z_ji||^2 / (||z_ij||^2 + ||z_ji||^2) (DESIGN section 5.5).
 
     0: the two ends agree; 1: as far apart as unrelated vectors; 2: opposite.
@@ -78,7 +77,7 @@ class Consistency(_Row):
     value: float
 
 
-class Quality(_Row):
+class Quality(Row):
     """Everything measured at one exchange on one split. Lists are empty for metrics that were not asked for."""
 
     split: Literal["validation", "test"]
@@ -90,7 +89,7 @@ class Quality(_Row):
     consistency: tuple[Consistency, ...] = ()
 
 
-class Loss(_Row):
+class Loss(Row):
     """Terms of the objective as client `source` sees its edge to `target`, unweighted means over events."""
 
     source: str
@@ -104,7 +103,7 @@ class Loss(_Row):
     """The weighted sum."""
 
 
-class Timing(_Row):
+class Timing(Row):
     """Where the time of one client's part in an exchange went, in seconds; of deployed clients only."""
 
     client: str
@@ -119,7 +118,7 @@ class Timing(_Row):
     """Until the last client had answered."""
 
 
-class ExchangeRow(_Row):
+class ExchangeRow(Row):
     """One line of metrics.jsonl for each exchange."""
 
     kind: Literal["exchange"] = "exchange"
@@ -137,7 +136,7 @@ class ExchangeRow(_Row):
     """Where it went, in a deployed federation."""
 
 
-class EvaluationRow(_Row):
+class EvaluationRow(Row):
     """One line of metrics.jsonl for each evaluation; `exchange` exchanges were complete."""
 
     kind: Literal["evaluation"] = "evaluation"
@@ -147,7 +146,7 @@ class EvaluationRow(_Row):
     quality: Quality
 
 
-class AbsenceRow(_Row):
+class AbsenceRow(Row):
     """One line of metrics.jsonl for each time that a client drops out or comes back."""
 
     kind: Literal["absence"] = "absence"
@@ -157,7 +156,7 @@ class AbsenceRow(_Row):
     reason: str
 
 
-class EdgeBytes(_Row):
+class EdgeBytes(Row):
     """Totals of one directed edge and purpose. Rows that name the relay or the evaluator hold control traffic."""
 
     source: str
@@ -168,55 +167,3 @@ class EdgeBytes(_Row):
     payload_bytes: int
     message_bytes: int
     relay_bytes: int
-
-
-class ClientFacts(_Row):
-    """What a client told about itself in the handshake."""
-
-    name: str
-    modality: str
-    dim: int
-    encoder: str
-    parameters: int
-    device: str
-    input_shape: tuple[int, ...]
-    events: dict[str, int]
-    """Split -> number of events."""
-    notes: tuple[str, ...]
-
-
-class EdgeFacts(_Row):
-    """One edge of the graph."""
-
-    source: str
-    target: str
-    dim: int
-    shared_events: dict[str, int]
-    """Split -> number of events that both ends have."""
-
-
-class Summary(_Row):
-    """`summary.json`: the result of a completed run."""
-
-    schema_version: Literal[1] = SCHEMA_VERSION
-    name: str
-    seed: int
-    engine: str
-    config_digest: str
-    versions: dict[str, str]
-    commit: str | None
-    """Git commit of the software, with "+" where the work tree had changes; null outside a repository."""
-    started: str
-    """ISO 8601, UTC."""
-    seconds: float
-    """Wall time of all sessions of the run together."""
-    exchanges: int
-    resumed: int
-    """How many times the run was resumed."""
-    clients: tuple[ClientFacts, ...]
-    edges: tuple[EdgeFacts, ...]
-    quality: Quality
-    bytes: tuple[EdgeBytes, ...]
-    absences: tuple[AbsenceRow, ...]
-    weights_digest: dict[str, str]
-    """Client -> SHA-256 of its final weights: equal runs have equal digests."""

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from sheafalign_fl.errors import ProtocolError
-from sheafalign_fl.protocol import SEAL_BYTES, Frame
+from sheafalign_fl.protocol.frame import SEAL_BYTES, Frame
 
 _PURPOSE = b"sheafalign-fl sealed edge 1\0"
 _NONCE_BYTES = 12

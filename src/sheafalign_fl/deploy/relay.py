@@ -17,8 +17,8 @@ from pathlib import Path
 
 from sheafalign_fl.deploy.keys import RelayKeys
 from sheafalign_fl.deploy.registry import VARIABLE, save_registered
+from sheafalign_fl.engines.guardian import MARK, guarded
 from sheafalign_fl.errors import RunError, UserError
-from sheafalign_fl.flower.guardian import MARK, guarded
 from sheafalign_fl.flower.superlink import SuperLink, flower_environment, start_superlink
 
 _log = logging.getLogger("sheafalign.relay")

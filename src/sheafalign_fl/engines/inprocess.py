@@ -18,11 +18,10 @@ from flwr.app import Context, Message, RecordDict
 from flwr.app.user_config import UserConfig
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
-from flwr.supercore.run import Run
 
 from sheafalign_fl.config import Settings, encode
 from sheafalign_fl.errors import ConfigError
-from sheafalign_fl.flower.records import act_as, raised
+from sheafalign_fl.flower.records import Run, act_as, raised
 from sheafalign_fl.plugins import load_attribute
 from sheafalign_fl.run.folder import RunFolder
 

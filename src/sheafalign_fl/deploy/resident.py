@@ -18,7 +18,9 @@ from flwr.app import Context, Message, RecordDict
 from flwr.app.user_config import UserConfig
 from flwr.clientapp import ClientApp
 
+from sheafalign_fl.engines.inprocess import CLIENT_APP
 from sheafalign_fl.errors import RunError, UserError
+from sheafalign_fl.files import write_atomically
 from sheafalign_fl.flower.fleet import (
     HEARTBEAT_SECONDS,
     Credentials,
@@ -27,10 +29,8 @@ from sheafalign_fl.flower.fleet import (
     NodeRefusedError,
     RelayUnreachableError,
 )
-from sheafalign_fl.flower.inprocess import CLIENT_APP
 from sheafalign_fl.flower.records import act_as, raised
 from sheafalign_fl.plugins import load_attribute
-from sheafalign_fl.run.folder import write_atomically
 
 _log = logging.getLogger("sheafalign.node")
 _BUSY_POLL_SECONDS = 0.03

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sheafalign_fl.config import Settings
+from sheafalign_fl.engines.submission import submit, wait
 from sheafalign_fl.errors import SheafAlignError, UserError
-from sheafalign_fl.flower.submission import submit, wait
 from sheafalign_fl.flower.superlink import SuperLink
 from sheafalign_fl.run.folder import RunFolder
 

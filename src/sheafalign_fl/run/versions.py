@@ -1,0 +1,48 @@
+"""Which software a result was made with."""
+
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from sheafalign_fl.version import __version__
+
+
+def versions() -> dict[str, str | None]:
+    """Return the versions that a run's result may depend on, the platform, and the software's commit."""
+    found: dict[str, str | None] = {
+        "sheafalign-fl": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "commit": commit(),
+    }
+    for package in ("flwr", "torch", "numpy", "ray", "scikit-learn"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def commit() -> str | None:
+    """Return the git commit of the software, "+" added where the work tree differs; None outside a repository."""
+    here = Path(__file__).resolve().parents[3]
+    if not (here / ".git").exists():
+        return None
+    try:
+        head = _git(here, "rev-parse", "HEAD")
+        changed = _git(here, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head + ("+" if changed else "")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
+    )
+    return done.stdout.strip()
