@@ -1,5 +1,8 @@
 """`folder`: the user's own recordings, one `.npz` file for each modality.
 
+Tables (CSV, TSV, Parquet), sounds and folders with a file for each event become the same arrays; see
+`data.tables.recordings`.
+
 Arrays of a file: `x` (N, ...); `event_id` (N,), or `time` (N,) in seconds; and optionally `label` or `label_NAME` (N,),
 `sequence` (N,), and `split` (N,), as text or as 0 = train, 1 = validation, 2 = test. Files are read without pickle, so
 they can hold data and nothing else.
@@ -26,6 +29,8 @@ from sheafalign_fl.data.description import Option, SourceInfo
 from sheafalign_fl.data.frames import BAD_POLICIES
 from sheafalign_fl.data.normalisation import standardised
 from sheafalign_fl.data.npz_file import check_length, check_values, read_arrays, read_texts
+from sheafalign_fl.data.tables import recordings as tables
+from sheafalign_fl.data.tables.recordings import Recording, find_recordings, read_recording
 from sheafalign_fl.data.windows import cut, stack
 from sheafalign_fl.errors import ConfigError, DataError
 from sheafalign_fl.listing import listed
@@ -101,11 +106,11 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
             f"data.options.bad: must be {' or '.join(BAD_POLICIES)}, not '{options['bad']}'"
         )
     check_fractions(float(options["test"]), float(options["validation"]))
-    path = _file(Path(str(options["path"])), modality)
-    arrays = read_arrays(path, ("x",))
+    recording = _recording(Path(str(options["path"])), modality)
+    path, arrays = recording.path, recording.arrays
     x = check_values(arrays["x"], path)
     samples = _samples(arrays, len(x), path, options)
-    labels, classes = _labels(arrays, len(x), path)
+    labels, classes = _labels(arrays, len(x), path, Path(str(options["path"])))
     samples, notes = _without_bad(samples, x, options)
     split = _splits(arrays, samples, seed, path, options)
     rows = _windows(samples, split, path, options)
@@ -122,7 +127,8 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
         split,
         {name: values[samples.row[last]] for name, values in labels.items()},
         classes,
-        notes,
+        (*recording.notes, *notes),
+        recording.encoder,
     )
 
 
@@ -266,14 +272,21 @@ def _splits(
     return _hashed_split(groups, seed, float(options["test"]), float(options["validation"]))[place]
 
 
-def _file(folder: Path, modality: str) -> Path:
+def _recording(folder: Path, modality: str) -> Recording:
     if not folder.is_dir():
         raise DataError(f"data.options.path: there is no folder {folder}")
     path = folder / f"{modality}.npz"
-    if not path.is_file():
-        there = ", ".join(file.stem for file in listed(folder, "*.npz")) or "no .npz file"
-        raise DataError(f"{folder} has no {modality}.npz; it has {there}")
-    return path
+    if path.is_file():
+        return Recording(path, read_arrays(path, ("x",)))
+    if modality in find_recordings(folder):
+        return read_recording(folder, modality)
+    there = ", ".join(present(folder)) or "no .npz file, nor a table or a folder of files"
+    raise DataError(f"{folder} has no {modality}.npz; it has {there}")
+
+
+def present(folder: Path) -> list[str]:
+    """Return the modalities that a folder has, sorted."""
+    return sorted({path.stem for path in listed(folder, "*.npz")} | {*find_recordings(folder)})
 
 
 def _given_split(given: NDArray[Any], count: int, path: Path) -> NDArray[np.uint8]:
@@ -306,7 +319,7 @@ def _hashed_split(
 
 
 def _labels(
-    arrays: dict[str, NDArray[Any]], count: int, path: Path
+    arrays: dict[str, NDArray[Any]], count: int, path: Path, folder: Path
 ) -> tuple[dict[str, NDArray[np.int64]], dict[str, tuple[str, ...]]]:
     labels: dict[str, NDArray[np.int64]] = {}
     classes: dict[str, tuple[str, ...]] = {}
@@ -318,7 +331,7 @@ def _labels(
             raise DataError(f"{path}: 'label' and 'label_label' would have one name; rename one")
         check_length(name, values, count, path)
         if values.dtype.kind == "U":
-            classes[label] = _class_names(name, path)
+            classes[label] = _class_names(name, folder)
             labels[label] = _coded(values, classes[label])
         else:
             labels[label] = _class_numbers(name, values, path)
@@ -341,10 +354,10 @@ def _class_numbers(name: str, values: NDArray[Any], path: Path) -> NDArray[np.in
     return values.astype(np.int64)
 
 
-def _class_names(name: str, path: Path) -> tuple[str, ...]:
+def _class_names(name: str, folder: Path) -> tuple[str, ...]:
     """Return the names of the classes of label `name` in all files of the folder, sorted."""
-    known: set[str] = set()
-    for file in listed(path.parent, "*.npz"):
+    known = set(tables.read_texts(folder, name))
+    for file in listed(folder, "*.npz"):
         known.update(
             read_texts(file, name)
         )  # a file that cannot be read is reported by its own client

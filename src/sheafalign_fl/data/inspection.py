@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sheafalign_fl.data import deepsense6g, mmfi, utd_mhad
+from sheafalign_fl.data import folder as own
 from sheafalign_fl.data.base import SPLITS, UNLABELLED, ModalityData
 from sheafalign_fl.data.registry import load_modality, source_info
 from sheafalign_fl.errors import DataError, UserError
@@ -68,7 +69,7 @@ class Inspection:
 
 
 _PRESENT: Mapping[str, Callable[[Path], list[str]]] = {
-    "folder": lambda folder: [path.stem for path in listed(folder, "*.npz")],
+    "folder": own.present,
     "mmfi": mmfi.present,
     "utd-mhad": utd_mhad.present,
     "deepsense6g": deepsense6g.present,
@@ -124,11 +125,15 @@ def label_counts(data: ModalityData, label: str) -> dict[str, int]:
 
 
 def _recognised(folder: Path) -> tuple[str, list[str]]:
-    for source, present in _PRESENT.items():
-        if names := present(folder):
+    if listed(folder, "*.npz"):
+        return "folder", own.present(folder)
+    # Data sets of a known form consist of tables and folders of files too, so they come first.
+    for source in (*(name for name in _PRESENT if name != "folder"), "folder"):
+        if names := _PRESENT[source](folder):
             return source, names
     raise DataError(
-        f"{folder}: is no data set that is known here; looked for MODALITY.npz, the tables of DeepSense 6G "
+        f"{folder}: is no data set that is known here; looked for MODALITY.npz, .csv, .tsv, "
+        ".parquet, .wav, folders of .npy or sounds, the tables of DeepSense 6G "
         "(scenario31/scenario31.csv), E01/S01/A01 of MM-Fi, and a1_s1_t1_inertial.mat of UTD-MHAD"
     )
 

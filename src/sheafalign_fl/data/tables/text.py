@@ -56,7 +56,9 @@ def read_sheet(path: Path) -> Sheet:
     """Return the header and the rows of a delimited text file.
 
     Lines before the header that are empty or begin with ``#`` are passed over, and so are rows of
-    empty cells. Empty cells after the last named column are left out.
+    empty cells. Empty cells after the last named column are left out. Where the first line is all
+    numbers, the header is the comment before it, as `numpy.savetxt` writes it; or else columns are
+    named ``column 1`` and so on.
 
     Raises
     ------
@@ -71,10 +73,13 @@ def read_sheet(path: Path) -> Sheet:
     delimiter = _delimiter(lines[start])
     reader = csv.reader(lines[start:], delimiter=delimiter)
     try:
-        header = [name.strip() for name in next(reader)]
         rows = [(reader.line_num + start, [cell.strip() for cell in row]) for row in reader]
     except csv.Error as error:
         raise DataError(f"{path}: is no readable table ({error})") from None
+    header = rows.pop(0)[1]
+    if all(map(_is_number, header)):
+        rows.insert(0, (start + 1, header))
+        header = _named(lines[:start], len(header), delimiter)
     width = len(header)
     kept = [(line, row) for line, row in rows if any(row)]
     for line, row in kept:
@@ -123,6 +128,23 @@ def _decoded(content: bytes) -> str:
 
 def _says_something(line: str) -> bool:
     return bool(line.strip().strip(",;\t|")) and not line.lstrip().startswith("#")
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell.replace(",", "."))
+    except ValueError:
+        return False
+    return True
+
+
+def _named(comments: list[str], width: int, delimiter: str) -> list[str]:
+    """Return names for the columns of a table without a header."""
+    last = next((line for line in reversed(comments) if line.strip()), "").strip().lstrip("# ")
+    names = [name.strip() for name in next(csv.reader([last], delimiter=delimiter), [])]
+    if len(names) == width and len(set(names)) == width:
+        return names
+    return [f"column {number}" for number in range(1, width + 1)]
 
 
 def _delimiter(header: str) -> str:
