@@ -20,6 +20,7 @@ from sheafalign_fl.data import (
     folder,
     mmfi,
     multifeature,
+    physiology,
     scenes,
     utd_mhad,
     watch,
@@ -32,7 +33,17 @@ from sheafalign_fl.plugins import load_attribute
 
 _SOURCES: dict[str, tuple[SourceInfo, DataSource]] = {
     module.INFO.name: (module.INFO, module.load)
-    for module in (scenes, fashion, multifeature, watch, deepsense6g, mmfi, utd_mhad, folder)
+    for module in (
+        scenes,
+        fashion,
+        multifeature,
+        watch,
+        physiology,
+        deepsense6g,
+        mmfi,
+        utd_mhad,
+        folder,
+    )
 }
 _KINDS: dict[str, tuple[type, ...]] = {
     "int": (int,),

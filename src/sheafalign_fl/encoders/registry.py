@@ -21,6 +21,7 @@ from sheafalign_fl.encoders.grids import (
 )
 from sheafalign_fl.encoders.lines import BeamEncoder, InertialEncoder, LinearEncoder, ScanEncoder
 from sheafalign_fl.encoders.networks import ImageEncoder, SignalEncoder, VectorEncoder
+from sheafalign_fl.encoders.streams import AudioEncoder, VideoEncoder
 from sheafalign_fl.errors import ConfigError
 from sheafalign_fl.plugins import load_attribute
 
@@ -88,12 +89,16 @@ ENCODERS: dict[str, EncoderInfo] = {
         ),
         EncoderInfo("csi", CsiEncoder, ("(L, S, T)",), "Wi-Fi channel state", (3, 114, 10)),
         EncoderInfo(
+            "video", VideoEncoder, ("(T, C, H, W)",), "video, any pictures in time", (8, 3, 64, 64)
+        ),
+        EncoderInfo("audio", AudioEncoder, ("(C, T)",), "sound, as a waveform", (1, 16_000)),
+        EncoderInfo(
             "linear", LinearEncoder, ("(F,)",), "features of a frozen foundation model", (768,)
         ),
     )
 }
 """The built-in encoders by name."""
-_BY_AXES = {1: "vector", 2: "signal", 3: "image"}
+_BY_AXES = {1: "vector", 2: "signal", 3: "image", 4: "video"}
 """Number of input axes -> what `auto` is where the data source recommends nothing."""
 
 
