@@ -9,16 +9,19 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
-from clients import evaluation, frames, residence
-from sheafalign_fl.errors import ProtocolError, RunError, SheafAlignError
+from clients import evaluation, frames, residence, told
+from sheafalign_fl.config.policy import under
+from sheafalign_fl.errors import NotFiniteError, ProtocolError, RunError, SheafAlignError
 from sheafalign_fl.flower.records import Scalar, pack, unpack
-from sheafalign_fl.manifest import client_data, describe
-from sheafalign_fl.node import LOSS_TERMS, Node
+from sheafalign_fl.learner.manifest import client_data, describe
+from sheafalign_fl.learner.node import Node
 from sheafalign_fl.protocol.frame import Frame
-from sheafalign_fl.protocol.rows import Loss
+from sheafalign_fl.protocol.measuring import Measuring
+from sheafalign_fl.protocol.rows import Loss, pack_losses
 from sheafalign_fl.protocol.seal import SealedEdges
 from sheafalign_fl.protocol.timing import StopWatch
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.protocol.verdict import Check, pack_verdicts
+from sheafalign_fl.runs.folder import RunFolder
 from sheafalign_fl.threads import limit_threads
 
 app = ClientApp()
@@ -27,20 +30,25 @@ Handler = Callable[[Message, Context], Message]
 
 
 def _answering(handler: Handler) -> Handler:
-    """Give the handler its threads, and turn an error that the protocol foresees into an answer with its reason.
+    """Give the handler its threads, and turn what goes wrong into an answer with its reason.
 
-    The number of threads is set before anything is computed, the initial weights too: it decides their last bits.
+    The number of threads is set before anything is computed, the initial weights too: it decides
+    their last bits. Whether edges are sealed as this node wants is checked for every verb, because
+    nothing makes a relay ask in order.
     """
 
     @wraps(handler)
     def answer(message: Message, context: Context) -> Message:
         try:
-            limit_threads(residence.settings_of(context).resources.threads)
-            return handler(message, context)
-        except SheafAlignError as error:
-            return Message(
-                pack({"failed": str(error), "exit_code": error.exit_code}), reply_to=message
-            )
+            with under(residence.policy_of(context)):
+                limit_threads(residence.settings_of(context).resources.threads)
+                if residence.client_of(context) is not None:
+                    residence.check_sealing(context)
+                return handler(message, context)
+        except Exception as error:
+            code = error.exit_code if isinstance(error, SheafAlignError) else 1
+            content = pack({"failed": told.reason(error, context), "exit_code": code})
+            return Message(content, reply_to=message)
 
     return answer
 
@@ -53,7 +61,6 @@ def _describe(message: Message, context: Context) -> Message:
     name = residence.client_of(context)
     if name is None:
         return Message(pack({"spare": True}), reply_to=message)
-    residence.check_sealing(context)
     nonce, boot = residence.nonce_of(context), str(context.node_config.get("boot", ""))
     manifest = describe(name, settings, client_data(name, settings), nonce, boot)
     return Message(pack({"manifest": manifest.to_bytes()}), reply_to=message)
@@ -84,7 +91,7 @@ def _refuse(message: Message, context: Context) -> Message:
     """Hear why the relay goes on without this client."""
     fields, _ = unpack(message)
     _log.error("the relay refuses run %d: %s", context.run_id, fields.get("reason"))
-    residence.leave(context)
+    residence.end(context)
     return Message(pack(), reply_to=message)
 
 
@@ -99,7 +106,9 @@ def _exchange(message: Message, context: Context) -> Message:
     """
     fields, inbound = unpack(message)
     node, seal, watch = residence.node_of(context), residence.seal_of(context), StopWatch()
+    _check_numbers(fields, node)
     if (restore := _number(fields, "restore")) >= 0:
+        residence.check_restore(context)
         node.load_state(RunFolder(residence.folder_of(context)).load_client(restore, node.name))
         node.restored = None
     losses: list[Loss] = []
@@ -110,6 +119,7 @@ def _exchange(message: Message, context: Context) -> Message:
             embeddings = node.embed(following)
     if (exchange := _number(fields, "step")) >= 0:
         losses = _step(node, exchange, inbound, seal, watch)
+        residence.begin(context)
     if (checkpoint := _number(fields, "checkpoint")) >= 0:
         with watch("save"):
             residence.save(context, node, checkpoint)
@@ -120,7 +130,10 @@ def _exchange(message: Message, context: Context) -> Message:
         outbound = send(embeddings, node, following, seal)
     residence.keep(context, node)
     timing = {"timing": watch.to_bytes()} if "boot" in context.node_config else {}
-    return Message(pack(_report(losses) | timing, outbound), reply_to=message)
+    told = {"losses": pack_losses(losses)} if losses else {}
+    if exchange >= 0 and node.gate.verdicts:
+        told["verdicts"] = pack_verdicts(node.gate.verdicts)
+    return Message(pack(told | timing, outbound), reply_to=message)
 
 
 def _step(
@@ -143,9 +156,9 @@ def _step(
             "done; resume the run from its last checkpoint, and set checkpoint.every: 1 to lose nothing"
         )
     with watch("encode"):
-        received = receive(inbound, node, exchange, seal)
+        received, unreadable = receive(inbound, node, exchange, seal)
     with watch("compute"):
-        losses = node.step(exchange, received)
+        losses = node.step(exchange, received, unreadable)
     node.restored = None
     return losses
 
@@ -156,11 +169,10 @@ def _evaluate_embed(message: Message, context: Context) -> Message:
     """Send every neighbour the comparison embeddings of an agreed list of held-out events."""
     fields, _ = unpack(message)
     node = residence.node_of(context)
-    seal = residence.seal_of(context)
-    outbound = evaluation.embed(
-        node, evaluation.list_name(fields), _number(fields, "exchange"), seal
+    measuring = _measuring(fields, node)
+    return Message(
+        pack({}, evaluation.embed(node, measuring, residence.seal_of(context))), reply_to=message
     )
-    return Message(pack({}, outbound), reply_to=message)
 
 
 @app.evaluate("score")
@@ -169,9 +181,17 @@ def _evaluate_score(message: Message, context: Context) -> Message:
     """Measure this client's own embeddings against those that its neighbours sent."""
     fields, inbound = unpack(message)
     node = residence.node_of(context)
+    measuring = _measuring(fields, node)
     folder, seal = residence.folder_of(context), residence.seal_of(context)
-    answer, outbound = evaluation.score(node, fields, inbound, folder, seal)
+    answer, outbound = evaluation.score(node, measuring, inbound, folder, seal)
     return Message(pack(answer, outbound), reply_to=message)
+
+
+def _measuring(fields: Mapping[str, Scalar], node: Node) -> Measuring:
+    """Return what evaluation a message asks for; raise `ProtocolError` unless it is due."""
+    measuring = Measuring.of_fields(fields)
+    measuring.check(node.settings, node.done)
+    return measuring
 
 
 @app.query("finish")
@@ -179,11 +199,13 @@ def _evaluate_score(message: Message, context: Context) -> Message:
 def _finish(message: Message, context: Context) -> Message:
     """Draw a sample of the data, tell the digest of the final weights, and let the node go."""
     fields, _ = unpack(message)
-    node = residence.node_of(context)
-    if fields.get("sample"):
-        evaluation.draw_sample(node, residence.folder_of(context))
-    digest = node.weights_digest()
-    residence.leave(context)
+    digest = residence.digest_of(context)
+    if digest is None:  # else the answer was lost
+        node = residence.node_of(context)
+        if fields.get("sample"):
+            evaluation.draw_sample(node, residence.folder_of(context))
+        digest = node.weights_digest()
+        residence.end(context, digest)
     return Message(pack({"digest": digest}), reply_to=message)
 
 
@@ -203,35 +225,42 @@ def send(
 
 def receive(
     inbound: Mapping[str, bytes], node: Node, exchange: int, seal: SealedEdges | None = None
-) -> dict[str, NDArray[np.floating]]:
-    """Return neighbour -> z_ji out of packed training frames.
+) -> tuple[dict[str, NDArray[np.floating]], dict[str, Check]]:
+    """Return neighbour -> z_ji out of packed training frames, and neighbour -> why it is not there.
 
-    Raises
-    ------
-    ProtocolError
-        A frame is damaged or its seal broken, or it is not from that neighbour to this client for this exchange in the
-        agreed codec.
+    A frame that is damaged, whose seal is broken, or that is not from that neighbour to this client
+    for this exchange in the agreed codec and shape, costs its own edge this exchange and no other.
     """
-    return {
-        neighbour: frames.read(
-            data, "train", exchange, neighbour, node.name, node.settings.codec, seal
+    received: dict[str, NDArray[np.floating]] = {}
+    unreadable: dict[str, Check] = {}
+    for neighbour, data in inbound.items():
+        try:
+            values = frames.read(
+                data, "train", exchange, neighbour, node.name, node.settings.codec, seal
+            )
+            node.events.by_batch(exchange, neighbour, values)
+            received[neighbour] = values
+        except ProtocolError as error:
+            unreadable[neighbour] = "finite" if isinstance(error, NotFiniteError) else "frame"
+            _log.warning("exchange %d, from '%s': %s", exchange, neighbour, error)
+    return received, unreadable
+
+
+def _check_numbers(fields: Mapping[str, Scalar], node: Node) -> None:
+    """Refuse numbers of exchanges that the run does not have, and embeddings of a past one."""
+    total = node.settings.training.exchanges
+    last = {"restore": total, "step": total - 1, "checkpoint": total, "embed": total - 1}
+    for name, most in last.items():
+        if not -1 <= _number(fields, name) <= most:
+            raise ProtocolError(f"the field '{name}' is beyond the run's {total} exchanges")
+    if -1 < _number(fields, "embed") < max(node.done - 1, _number(fields, "step")):
+        raise ProtocolError(
+            f"client '{node.name}' is to embed exchange {fields['embed']!r}, which is past"
         )
-        for neighbour, data in inbound.items()
-    }
-
-
-def _report(losses: list[Loss]) -> dict[str, Scalar]:
-    """Return the losses as one field for each edge, eight bytes a term."""
-    return {
-        f"loss.{loss.target}": np.array(
-            [loss.events, *(getattr(loss, term) for term in LOSS_TERMS)], dtype="<f8"
-        ).tobytes()
-        for loss in losses
-    }
 
 
 def _number(fields: Mapping[str, Scalar], name: str) -> int:
     value = fields.get(name, -1)
-    if not isinstance(value, int):
+    if type(value) is not int:
         raise ProtocolError(f"the field '{name}' is not an integer")
     return value

@@ -7,7 +7,7 @@ imputed from a neighbour) goes to the evaluator, and only if that metric is aske
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,34 +20,25 @@ from sheafalign_fl.data.pictures import event_picture
 from sheafalign_fl.errors import ProtocolError
 from sheafalign_fl.files import write_atomically
 from sheafalign_fl.flower.records import Scalar
-from sheafalign_fl.node import Node
-from sheafalign_fl.protocol.agreement import ListName
+from sheafalign_fl.learner.node import Node
+from sheafalign_fl.protocol.agreement import LEAST_SEALED, ListName
 from sheafalign_fl.protocol.frame import Frame
+from sheafalign_fl.protocol.measuring import Measuring
 from sheafalign_fl.protocol.seal import SealedEdges
 from sheafalign_fl.protocol.verbs import EVALUATOR
+from sheafalign_fl.seeding import numpy_generator
 
 _CODEC = "float32"
 """Evaluation always travels in full precision, so that it measures the model and not the codec."""
 PROJECTED_EVENTS = 300
 
 
-def list_name(fields: Mapping[str, Scalar]) -> ListName:
-    """Return the agreed list that a message names; raise `ProtocolError` if there is none of that name."""
-    match fields.get("list"):
-        case "validation":
-            return "validation"
-        case "test":
-            return "test"
-    raise ProtocolError(f"evaluation on an unknown list of events: {fields.get('list')!r}")
-
-
-def embed(
-    node: Node, name: ListName, exchange: int, seal: SealedEdges | None = None
-) -> dict[str, bytes]:
-    """Return client -> packed frame of z_ij for the shared events of list `name`.
+def embed(node: Node, measuring: Measuring, seal: SealedEdges | None = None) -> dict[str, bytes]:
+    """Return client -> packed frame of z_ij for the shared events that are measured.
 
     Beside the neighbours these are, in a space that all share, the other clients: there z_ij is h_i.
     """
+    name, exchange = measuring.events(node.settings), measuring.exchange
     h, _ = node.embeddings(name)
     outbound = {}
     for neighbour, shared in node.agreement.shared.items():
@@ -60,51 +51,40 @@ def embed(
 
 def score(
     node: Node,
-    fields: Mapping[str, Scalar],
+    measuring: Measuring,
     inbound: Mapping[str, bytes],
     folder: Path,
     seal: SealedEdges | None = None,
 ) -> tuple[dict[str, Scalar], dict[str, bytes]]:
     """Return this client's scores (a JSON field) and its frames for the evaluator.
 
-    Fields: `list`, `exchange`, `labels` (JSON list: this client's), `edge_labels` (JSON: neighbour -> label), `metrics`
-    (names, comma-separated), `projection` (a neighbour whose edge is to be drawn, or "").
+    What is measured, on which events and by which labels was agreed on; a message cannot say.
     """
-    name, wanted = list_name(fields), str(fields["metrics"]).split(",")
-    exchange = int(str(fields["exchange"]))
-    labels, edge_labels = json.loads(str(fields["labels"])), json.loads(str(fields["edge_labels"]))
+    name, wanted = measuring.events(node.settings), measuring.metrics(node.settings)
     received = {
-        source: frames.read(data, "evaluate", exchange, source, node.name, _CODEC, seal)
+        source: frames.read(data, "evaluate", measuring.exchange, source, node.name, _CODEC, seal)
         for source, data in inbound.items()
     }
-    scorer = _Scorer(node, name, labels, edge_labels, received)
+    scorer = _Scorer(node, name, received)
     results: dict[str, list[dict[str, Any]]] = {
         metric: [] for metric in ("retrieval", "transfer", "probe", "consistency")
     }
-    for neighbour in scorer.received:
+    order = list(node.settings.clients)
+    for neighbour in scorer.measured():
         if "retrieval" in wanted:
             results["retrieval"].append(scorer.retrieval(neighbour))
-        if "consistency" in wanted and list(node.settings.clients).index(node.name) < list(
-            node.settings.clients
-        ).index(neighbour):
+        if "consistency" in wanted and order.index(node.name) < order.index(neighbour):
             results["consistency"].append(scorer.consistency(neighbour))
         if "transfer" in wanted and scorer.can_transfer(neighbour):
             results["transfer"].append(scorer.transfer(neighbour))
     if "probe" in wanted:
         results["probe"] += scorer.probe()
-    if (projected := str(fields["projection"])) in scorer.received:
-        scorer.save_projection(projected, folder / "projection.npz")
+    if (drawn := measuring.drawn_edge(node.settings, node.name)) in scorer.received:
+        scorer.save_projection(str(drawn), folder / "projection.npz")
     answer: dict[str, Scalar] = {"scores": json.dumps(results)}
-    outbound: dict[str, bytes] = {}
-    if "missing" in wanted:
-        outbound = scorer.for_evaluator(exchange)
-        both: tuple[ListName, ...] = ("probe", name)
-        for label in labels:
-            for list_ in both:
-                answer[f"labels.{list_}.{label}"] = (
-                    node.labels(label, list_).astype("<i4").tobytes()
-                )
-    return answer, outbound
+    if "missing" not in wanted:
+        return answer, {}
+    return answer | scorer.labels_for_evaluator(), scorer.for_evaluator(measuring.exchange)
 
 
 def draw_sample(node: Node, folder: Path) -> None:
@@ -116,6 +96,21 @@ def draw_sample(node: Node, folder: Path) -> None:
     write_atomically(folder / "samples" / f"{node.name}.png", buffer.getvalue())
 
 
+def sample_of_classes(labels: NDArray[np.int64], most: int, seed: int) -> NDArray[np.intp]:
+    """Return the rows of at most `most` events, sorted: of every class as many as of the others.
+
+    Events are drawn from the seed, in turns of one event of each class that has some left; events
+    without a label are a class of their own.
+    """
+    order = numpy_generator(seed, "projection").permutation(len(labels))
+    shuffled = labels[order]
+    turn = np.empty(len(labels), dtype=np.int64)
+    for label in np.unique(labels):
+        members = shuffled == label
+        turn[members] = np.arange(int(members.sum()))
+    return np.sort(order[np.argsort(turn, kind="stable")[:most]]).astype(np.intp)
+
+
 class _Scorer:
     """Everything that the metrics of one evaluation share."""
 
@@ -123,15 +118,18 @@ class _Scorer:
         self,
         node: Node,
         name: ListName,
-        labels: Sequence[str],
-        edge_labels: Mapping[str, str],
         received: Mapping[str, NDArray[np.floating]],
     ) -> None:
-        self.node, self.name, self.labels, self.edge_labels = node, name, labels, edge_labels
+        self.node, self.name = node, name
+        self.least = LEAST_SEALED if node.settings.security.sealed else 1
+        """Events that a score has to be of: where edges are sealed, one of few would tell of each."""
+        self.labels, self.edge_labels = node.agreement.labels, node.agreement.edge_labels
         self.received = dict(received)
         self.h, self.has = node.embeddings(name)
         self.probe_h, self.probe_has = node.embeddings("probe")
         for neighbour, values in self.received.items():
+            if neighbour not in node.agreement.shared:
+                raise ProtocolError(f"client '{node.name}' is not compared with '{neighbour}'")
             own = node.settings.clients[
                 node.name
             ].dim  # of a client that is no neighbour, in a space that all share
@@ -144,12 +142,16 @@ class _Scorer:
                     f"evaluation embeddings of '{neighbour}' have shape {values.shape}, not {expected}"
                 )
 
+    def measured(self) -> list[str]:
+        """Return those whose embeddings came for enough events to be measured on."""
+        return [
+            neighbour for neighbour, values in self.received.items() if len(values) >= self.least
+        ]
+
     def can_transfer(self, neighbour: str) -> bool:
-        """Return whether there is something to fit on, and a tested event that the edge shares to compare with."""
+        """Return whether there are events to fit on, and tested ones that the edge shares."""
         label = self.edge_labels.get(neighbour)
-        return self._can_fit(label) and bool(
-            (self._tested(label)[self._shared(neighbour)] >= 0).any()
-        )
+        return self._can_fit(label) and self._enough(self._tested(label)[self._shared(neighbour)])
 
     def retrieval(self, neighbour: str) -> dict[str, Any]:
         shared = self._shared(neighbour)
@@ -159,7 +161,7 @@ class _Scorer:
             neighbour,
             self._own(neighbour),
             self.received[neighbour],
-            labels if (labels >= 0).any() else None,
+            labels if self._enough(labels) else None,
         ).model_dump()
 
     def consistency(self, neighbour: str) -> dict[str, Any]:
@@ -191,7 +193,7 @@ class _Scorer:
                 self._tested(label)[self.has],
             ).model_dump()
             for label in self.labels
-            if self._can_fit(label) and bool((self._tested(label) >= 0).any())
+            if self._can_fit(label) and self._enough(self._tested(label))
         ]
         if not rows:
             return []
@@ -212,14 +214,25 @@ class _Scorer:
             key: _frame(self.node, EVALUATOR, exchange, values) for key, values in contents.items()
         }
 
+    def labels_for_evaluator(self) -> dict[str, bytes]:
+        """Return the labels of the fitting and the tested events, for the fused probe."""
+        both: tuple[ListName, ...] = ("probe", self.name)
+        return {
+            f"labels.{key}.{label}": self.node.labels(label, key).astype("<i4").tobytes()
+            for label in self.labels
+            for key in both
+        }
+
     def save_projection(self, neighbour: str, path: Path) -> None:
         shared, label = self._shared(neighbour), self.edge_labels.get(neighbour)
+        labels = self._tested(label)[shared]
+        shown = sample_of_classes(labels, PROJECTED_EVENTS, self.node.settings.seed)
         buffer = io.BytesIO()
         np.savez(
             buffer,
-            z_i=self._own(neighbour)[:PROJECTED_EVENTS],
-            z_j=self.received[neighbour][:PROJECTED_EVENTS],
-            labels=self._tested(label)[shared][:PROJECTED_EVENTS],
+            z_i=self._own(neighbour)[shown],
+            z_j=self.received[neighbour][shown],
+            labels=labels[shown],
             source=np.array(self.node.name),
             target=np.array(neighbour),
             classes=np.array(self.node.class_names(label), dtype=np.str_),
@@ -233,7 +246,11 @@ class _Scorer:
     def _can_fit(self, label: str | None) -> bool:
         """Return whether this client's training events are labelled with two classes at least."""
         labels = self.node.labels(label, "probe")
-        return len(np.unique(labels[labels >= 0])) >= 2
+        return self._enough(labels) and len(np.unique(labels[labels >= 0])) >= 2
+
+    def _enough(self, labels: NDArray[np.int64]) -> bool:
+        """Return whether so many events are labelled that a score may be of them."""
+        return int((labels >= 0).sum()) >= self.least
 
     def _shared(self, neighbour: str) -> NDArray[np.bool_]:
         return self.node.agreement.shared[neighbour][self.name]

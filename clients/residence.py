@@ -10,33 +10,66 @@ A deployed client has a folder of its own (node configuration ``state-dir``). If
 the newest checkpoint in there are where it goes on.
 """
 
+import re
 import secrets
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from flwr.app import ConfigRecord, Context
+from numpy.typing import NDArray
 
 from clients import session
-from clients.session import Session
+from clients.session import Phase, Session
 from sheafalign_fl.config import Settings, decode
+from sheafalign_fl.config.admission import admit
+from sheafalign_fl.config.policy import Policy
+from sheafalign_fl.data.base import SPLITS
 from sheafalign_fl.deploy.keys import ClientKeys, load_client_keys
 from sheafalign_fl.errors import ConfigError, ProtocolError
-from sheafalign_fl.manifest import client_data
-from sheafalign_fl.node import Node
+from sheafalign_fl.flower.place import client_policy
+from sheafalign_fl.learner.manifest import client_data
+from sheafalign_fl.learner.node import Node
+from sheafalign_fl.protocol.acceptance import accept
 from sheafalign_fl.protocol.agreement import ClientAgreement
 from sheafalign_fl.protocol.seal import SealedEdges
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder
 
 _RECORD = "node"
+_RUN = re.compile(r"[0-9a-f]{32}|none")
 _NONCE = "nonce"
 _residents: dict[tuple[int, int], tuple[int, Node]] = {}
 _seals: dict[tuple[int, int], SealedEdges] = {}
 
 
 @lru_cache(maxsize=8)
-def _decoded(text: str, data: str | None) -> Settings:
-    settings = decode(text, base=Path(__file__).resolve().parents[1])
+def _decoded(text: str, data: str | None, policy: Policy) -> Settings:
+    app_folder = Path(__file__).resolve().parents[1] if policy.own_machine else None
+    settings = decode(text, app_folder)
+    admit(settings, policy)
+    return with_own_paths(settings, data, policy)
+
+
+def with_own_paths(settings: Settings, data: str | None, policy: Policy) -> Settings:
+    """Return the settings with `data`, the node's own path, in place of every path that they name.
+
+    Raises
+    ------
+    ConfigError
+        They came over the wire and name a path, and the node was started without one of its own.
+    """
     if data is None:
+        named = [] if settings.data.options.get("path") is None else ["data.options.path"]
+        named += [
+            f"clients.{name}.features"
+            for name, client in settings.clients.items()
+            if client.features is not None
+        ]
+        if named and not policy.own_machine:
+            raise ConfigError(
+                f"{named[0]} is set, but a node reads no path that a configuration names; "
+                "start it with --data"
+            )
         return settings
     options = {**settings.data.options, "path": data}
     clients = {
@@ -49,10 +82,31 @@ def _decoded(text: str, data: str | None) -> Settings:
     return settings.model_copy(update={"data": own, "clients": clients})
 
 
+def policy_of(context: Context) -> Policy:
+    """Return what a configuration may ask of this client's machine."""
+    return client_policy(context.node_config)
+
+
 def settings_of(context: Context) -> Settings:
-    """Return the run's settings; where its data lies is the node's own affair (node configuration ``data``)."""
+    """Return the run's settings, admitted by the node's policy.
+
+    Where its data lies is the node's own affair (node configuration ``data``).
+    """
     data = context.node_config.get("data")
-    return _decoded(str(context.run_config["config"]), None if data is None else str(data))
+    text = str(context.run_config["config"])
+    return _decoded(text, None if data is None else str(data), policy_of(context))
+
+
+def configuration_of(context: Context) -> str:
+    """Return the digest of the run's settings, which does not change after the handshake."""
+    data = context.node_config.get("data")
+    text = str(context.run_config["config"])
+    return _configuration(text, None if data is None else str(data), policy_of(context))
+
+
+@lru_cache(maxsize=8)
+def _configuration(text: str, data: str | None, policy: Policy) -> str:
+    return _decoded(text, data, policy).digest()
 
 
 def client_of(context: Context) -> str | None:
@@ -107,7 +161,8 @@ def seal_of(context: Context) -> SealedEdges | None:
     peers = {peer: key for peer, key in keys.peers.items() if peer in nonces}
     if missing := [peer for peer in nonces if peer not in peers and peer != keys.name]:
         raise ConfigError(
-            f"the keys of client '{keys.name}' name no peer '{missing[0]}'; make new keys for all clients"
+            f"the keys of client '{keys.name}' name no peer '{missing[0]}'; "
+            "make them with `sheafalign keys add-client`"
         )
     raw = {client: bytes.fromhex(nonce) for client, nonce in nonces.items()}
     _seals[_key(context)] = SealedEdges(keys.name, keys.seal, peers, raw, str(record["run"]))
@@ -115,7 +170,9 @@ def seal_of(context: Context) -> SealedEdges | None:
 
 
 def _keys_of(context: Context) -> ClientKeys:
-    keys = load_client_keys(Path(str(context.node_config["keys"])))
+    config = context.node_config
+    state = Path(str(config["state-dir"])) if "state-dir" in config else None
+    keys = load_client_keys(Path(str(config["keys"])), state=state)
     if keys.name != client_of(context):
         raise ConfigError(
             f"the keys in {keys.folder} are those of client '{keys.name}', not '{client_of(context)}'"
@@ -127,10 +184,40 @@ def _keys_of(context: Context) -> ClientKeys:
 
 
 def settle(context: Context, agreement: bytes, folder: str, run: str) -> None:
-    """Remember what the relay told this client: the agreement, its run folder, and that folder's identity."""
+    """Remember what the relay told this client: the agreement, its run folder, and its identity.
+
+    There is one agreement a run. To hear the same one again, as when an answer was lost, changes
+    nothing; another one would make new weights, for which old frames would do.
+
+    Raises
+    ------
+    ProtocolError
+        The client has agreed to something else, or the agreement contradicts what it knows.
+    """
+    if (record := _told(context)) is not None:
+        if (_bytes(record, "agreement"), str(record["run"])) != (agreement, run):
+            raise ProtocolError("this client has agreed already; there is one handshake a run")
+        return
+    own = _state_dir(context)
+    if own is None and not policy_of(context).own_machine:
+        raise ConfigError("a deployed node needs a folder of its own; start it with --state")
+    if not _RUN.fullmatch(run):
+        raise ProtocolError(f"a run that is called {run[:40]!a}, not by 32 hexadecimal digits")
+    _accept(context, ClientAgreement.from_bytes(agreement))
     _remember(context, agreement, folder, run)
-    if (own := _state_dir(context)) is not None:
-        session.save(own, context.run_id, Session(run, agreement.hex()))
+    if own is not None:
+        session.save(own, context.run_id, Session(run, agreement.hex(), configuration_of(context)))
+
+
+def _accept(context: Context, agreement: ClientAgreement) -> None:
+    """Refuse an agreement that contradicts the client's own events, settings and keys."""
+    name, settings = client_of(context), settings_of(context)
+    if name is None:
+        raise ProtocolError("a spare node was asked to take part")
+    data = client_data(name, settings)
+    own: dict[str, NDArray[Any]] = {split: data.ids_of(split) for split in SPLITS}
+    pinned = set(_keys_of(context).peers) if "keys" in context.node_config else None
+    accept(agreement, name, settings, own, set(data.labels), pinned)
 
 
 def folder_of(context: Context) -> Path:
@@ -163,12 +250,14 @@ def node_of(context: Context) -> Node:
     if name is None:
         raise ProtocolError("a spare node was asked to take part")
     agreement = ClientAgreement.from_bytes(_bytes(record, "agreement"))
-    node = Node(name, settings, client_data(name, settings), agreement)
+    data = client_data(name, settings)
+    node = Node(name, settings, data, agreement)
     if state := _bytes(record, "state"):
         node.load_state(state)
     elif saved := _saved_state(context, name):
         node.restored, state = saved
-        node.load_state(state)
+        if state:
+            node.load_state(state)
     _residents[_key(context)] = (_token(record), node)
     return node
 
@@ -183,9 +272,44 @@ def keep(context: Context, node: Node) -> None:
 
 
 def leave(context: Context) -> None:
-    """Let go of the node; its run is over."""
+    """Let go of the node in this process; its record stays."""
     _residents.pop(_key(context), None)
     _seals.pop(_key(context), None)
+
+
+def begin(context: Context) -> None:
+    """Note that a step has been taken in this run: its state is not set back after that."""
+    if _record(context)["phase"] == "agreed":
+        _go_on(context, "trained")
+
+
+def check_restore(context: Context) -> None:
+    """Raise `ProtocolError` if this run has been trained on: old frames would do again then."""
+    if _record(context)["phase"] != "agreed":
+        raise ProtocolError("this client has trained in this run; it is not set back any more")
+
+
+def end(context: Context, digest: str = "") -> None:
+    """Let go of the node for good; `digest` is that of its final weights."""
+    if (record := _told(context)) is not None:
+        record["digest"] = digest
+        _go_on(context, "over")
+    leave(context)
+
+
+def digest_of(context: Context) -> str | None:
+    """Return the digest of the final weights if the run is over for this client, else None."""
+    record = _told(context)
+    return str(record["digest"]) if record is not None and record["phase"] == "over" else None
+
+
+def _go_on(context: Context, phase: Phase) -> None:
+    record = context.state.config_records[_RECORD]
+    record["phase"] = phase
+    if (own := _state_dir(context)) is not None:
+        told = _bytes(record, "agreement").hex(), str(record["configuration"])
+        done = Session(str(record["run"]), *told, phase, str(record["digest"]))
+        session.save(own, context.run_id, done)
 
 
 def _key(context: Context) -> tuple[int, int]:
@@ -198,42 +322,60 @@ def _state_dir(context: Context) -> Path | None:
 
 
 def _saved_state(context: Context, name: str) -> tuple[int, bytes] | None:
-    """Return the newest state on the client's own disk, if the process that had it in memory is gone."""
+    """Return the newest state on the client's own disk, if the process that had it in memory is gone.
+
+    A client that has trained and finds none has lost it: it is where it began, after 0 exchanges.
+    """
     record = _record(context)
     if _state_dir(context) is None or not (record["restored"] or _token(record)):
         return None
-    return session.newest_state(RunFolder(folder_of(context)), name)
+    found = session.newest_state(RunFolder(folder_of(context)), name)
+    return (0, b"") if found is None and record["phase"] != "agreed" else found
 
 
 def _remember(
-    context: Context, agreement: bytes, folder: str, run: str, *, restored: bool = False
+    context: Context, agreement: bytes, folder: str, run: str, saved: Session | None = None
 ) -> None:
     context.state[_RECORD] = ConfigRecord(
         {
             "agreement": agreement,
+            "configuration": saved.configuration if saved else configuration_of(context),
             "folder": folder,
             "run": run,
             "token": 0,
             "state": b"",
-            "restored": restored,
+            "restored": saved is not None,
+            "phase": saved.phase if saved else "agreed",
+            "digest": saved.digest if saved else "",
         }
     )
     leave(context)
 
 
 def _record(context: Context) -> ConfigRecord:
+    if (record := _told(context)) is None:
+        raise ProtocolError(
+            "this client has not been told the agreement; it must come before anything else"
+        )
+    if record["phase"] == "over":
+        raise ProtocolError("the run is over for this client")
+    if record["configuration"] != configuration_of(context):
+        raise ProtocolError(
+            f"the configuration that client '{client_of(context)}' agreed to is another one"
+        )
+    return record
+
+
+def _told(context: Context) -> ConfigRecord | None:
+    """Return what the client was told in this run, by its own disk if its process was killed."""
     own = _state_dir(context)
     told = _RECORD in context.state.config_records
     if not told and own is not None and (saved := session.load(own, context.run_id)) is not None:
         agreement = bytes.fromhex(saved.agreement)
-        _remember(context, agreement, "", saved.run, restored=True)
+        _remember(context, agreement, "", saved.run, saved)
         if nonce := ClientAgreement.from_bytes(agreement).nonces.get(str(client_of(context))):
             context.state[_NONCE] = ConfigRecord({"nonce": nonce})
-    if _RECORD not in context.state.config_records:
-        raise ProtocolError(
-            "this client has not been told the agreement; it must come before anything else"
-        )
-    return context.state.config_records[_RECORD]
+    return context.state.config_records.get(_RECORD)
 
 
 def _bytes(record: ConfigRecord, name: str) -> bytes:

@@ -13,13 +13,18 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from sheafalign_fl.errors import RunError
 from sheafalign_fl.files import write_atomically
 from sheafalign_fl.listing import listed
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder
 
 _KEPT_SESSIONS = 20
+
+
+Phase = Literal["agreed", "trained", "over"]
+"""Of a client's part in a run; it only ever goes on."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,11 @@ class Session:
     run: str
     agreement: str
     """Hexadecimal."""
+    configuration: str
+    """Digest of the settings that were agreed on."""
+    phase: Phase = "agreed"
+    digest: str = ""
+    """Of the final weights, once the run is over."""
 
 
 def save(state_dir: Path, run_id: int, session: Session) -> None:

@@ -18,10 +18,10 @@ from rich.table import Table
 from sheafalign_fl.codecs import codec
 from sheafalign_fl.engines.check import check
 from sheafalign_fl.errors import UserError
-from sheafalign_fl.manifest import client_data
-from sheafalign_fl.node import Node
+from sheafalign_fl.learner.manifest import client_data
+from sheafalign_fl.learner.node import Node
 from sheafalign_fl.protocol.topology import build_topology
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder
 
 CODECS = ("float32", "float16", "bfloat16", "int8", "int4", "sign", "top-8")
 EXCHANGES = 5

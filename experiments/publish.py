@@ -1,7 +1,9 @@
-"""Put a benchmark's results where README shows them: ``python -m experiments.publish runs/benchmark``.
+"""Put a benchmark's results where the documentation shows them.
+
+``python -m experiments.publish runs/benchmark``
 
 Copies ``benchmark.json`` to experiments/benchmark/results/ (``--long``: experiments/long/results/, ``--paper``:
-experiments/paper/results/) and writes README's tables anew from it, so that the figures in README are those of the
+experiments/paper/results/) and writes the tables anew from it, so that the figures there are those of the
 committed results; a test compares the two.
 """
 
@@ -10,21 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sheafalign_fl.benchmark import load_benchmark
-from sheafalign_fl.benchmark.readme_tables import replace_tables
+from sheafalign_fl.benchmark.markdown import replace_tables
 from sheafalign_fl.errors import UserError
 from sheafalign_fl.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
-README = ROOT / "README.md"
 
 
 @dataclass(frozen=True)
 class Publication:
-    """Results that README shows tables of."""
+    """Results that a page of the documentation shows tables of."""
 
     results: Path
+    page: Path
     prefix: str
-    """Of the markers in README."""
+    """Of the markers in the page."""
     tables: tuple[str, ...]
 
     def tables_in(self, text: str, results: Path | None = None) -> str:
@@ -37,14 +39,21 @@ class Publication:
 PUBLICATIONS = {
     "": Publication(
         ROOT / "experiments" / "benchmark" / "results" / "benchmark.json",
+        ROOT / "docs" / "benchmark.md",
         "benchmark",
         ("results", "claims"),
     ),
     "--long": Publication(
-        ROOT / "experiments" / "long" / "results" / "benchmark.json", "long", ("results",)
+        ROOT / "experiments" / "long" / "results" / "benchmark.json",
+        ROOT / "docs" / "benchmark.md",
+        "long",
+        ("results",),
     ),
     "--paper": Publication(
-        ROOT / "experiments" / "paper" / "results" / "benchmark.json", "paper", ("results",)
+        ROOT / "experiments" / "paper" / "results" / "benchmark.json",
+        ROOT / "docs" / "sensors.md",
+        "paper",
+        ("results",),
     ),
 }
 
@@ -52,9 +61,9 @@ PUBLICATIONS = {
 def publish(folder: Path, publication: Publication) -> None:
     """Publish the benchmark in `folder`; raise `UserError` if it holds none."""
     source = folder / "benchmark.json"
-    text = publication.tables_in(README.read_text(encoding="utf-8"), source)
+    text = publication.tables_in(publication.page.read_text(encoding="utf-8"), source)
     write_atomically(publication.results, source.read_bytes())
-    write_atomically(README, text.encode())
+    write_atomically(publication.page, text.encode())
 
 
 def main() -> None:
@@ -68,7 +77,9 @@ def main() -> None:
         publish(Path(folders[0]), publication)
     except UserError as error:
         raise SystemExit(f"error: {error}") from None
-    sys.stdout.write(f"published {publication.results.relative_to(ROOT)} and README's tables\n")
+    sys.stdout.write(
+        f"published {publication.results.relative_to(ROOT)} and {publication.page.name}\n"
+    )
 
 
 if __name__ == "__main__":

@@ -18,12 +18,10 @@ from sheafalign_fl.config import Settings, parse_settings
 from sheafalign_fl.engines.check import check
 from sheafalign_fl.engines.inprocess import processors
 from sheafalign_fl.engines.launch import ENGINES
-from sheafalign_fl.manifest import client_data
-from sheafalign_fl.node import new_encoder, new_maps, new_optimiser
+from sheafalign_fl.engines.pooled import JointTraining
+from sheafalign_fl.learner.manifest import client_data
 from sheafalign_fl.protocol.topology import build_topology
-from sheafalign_fl.run.folder import RunFolder, read_rows
-from sheafalign_fl.schedule import BatchSchedule
-from sheafalign_fl.sheaf import edge_terms
+from sheafalign_fl.runs.folder import RunFolder, read_rows
 
 THREE = ("camera", "lidar", "radar")
 
@@ -59,49 +57,10 @@ def joint_seconds(settings: Settings, threads: int) -> float:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     data = {client: client_data(client, settings) for client in topology.clients}
-    rows = {
-        client: {event: row for row, event in enumerate(data[client].event_ids.tolist())}
-        for client in topology.clients
-    }
-    encoders = {
-        client: new_encoder(client, settings, data[client].input_shape, data[client].encoder)
-        for client in topology.clients
-    }
-    maps = {
-        (client, other): new_maps(client, other, dim, settings)
-        for client in topology.clients
-        for other, dim in topology.neighbours(client).items()
-    }
-    optimiser = new_optimiser(
-        [
-            parameter
-            for module in [*encoders.values(), *maps.values()]
-            for parameter in module.parameters()
-        ],
-        settings.training,
-    )
-    ids = agreed.lists["train"]
-    schedule = BatchSchedule.of(settings.training, len(ids), settings.seed)
+    joint = JointTraining(settings, topology, agreed, data)
     begun = time.monotonic()
     for exchange in range(settings.training.exchanges):
-        batch = ids[schedule.positions(exchange)].tolist()
-        h = {}
-        for client in topology.clients:
-            x = torch.from_numpy(data[client].x[[rows[client].get(event, 0) for event in batch]])
-            h[client] = encoders[client](x)
-        total = torch.zeros(())
-        for edge in topology.edges:
-            z = {
-                end: maps[end, edge.other(end)].restrict(h[end])
-                for end in (edge.source, edge.target)
-            }
-            for end in (edge.source, edge.target):
-                other = edge.other(end)
-                terms = edge_terms(settings.objective, maps[end, other], h[end], z[end], z[other])
-                total = total + terms.total
-        optimiser.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        joint.step(exchange)
     seconds = (time.monotonic() - begun) / settings.training.exchanges
     torch.set_num_threads(before)
     return seconds

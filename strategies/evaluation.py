@@ -17,6 +17,7 @@ from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import ProtocolError
 from sheafalign_fl.protocol.agreement import Agreement, ListName
 from sheafalign_fl.protocol.frame import Frame
+from sheafalign_fl.protocol.measuring import Measuring
 from sheafalign_fl.protocol.rows import Consistency, Missing, Probe, Quality, Retrieval, Transfer
 from sheafalign_fl.protocol.topology import Topology
 from sheafalign_fl.protocol.verbs import EVALUATE_EMBED, EVALUATE_SCORE
@@ -24,7 +25,6 @@ from strategies.messenger import Messenger, Order, Outcome, Reply
 from strategies.recorder import Parcel, Recorder
 
 _log = logging.getLogger("sheafalign.relay")
-_PERIODIC = ("retrieval", "consistency")
 
 
 class Evaluation:
@@ -53,15 +53,12 @@ class Evaluation:
 
         `evaluation.split` may say that the final measurement too is made on validation events.
         """
-        name: ListName = self._settings.evaluation.split if final else "validation"
-        wanted = [
-            metric for metric in self._settings.evaluation.metrics if final or metric in _PERIODIC
-        ]
-        parcels = self._embeddings(name, exchange)
-        orders = {
-            client: self._order(client, name, exchange, wanted, final, parcels)
-            for client in self._available()
-        }
+        measuring = Measuring(exchange, final)
+        name, wanted = measuring.events(self._settings), measuring.metrics(self._settings)
+        parcels = self._embeddings(measuring)
+        orders = {client: self._order(client, measuring, parcels) for client in self._available()}
+        if final and (left_out := self._unmeasured(wanted)):
+            _log.warning("no client has labels, so these are not measured: %s", left_out)
         outcome = self._ask(EVALUATE_SCORE, orders, exchange)
         self._recorder.question("evaluate", exchange, orders, outcome, parcels)
         delivered = {
@@ -90,6 +87,11 @@ class Evaluation:
             consistency=tuple(Consistency.model_validate(row) for row in scores["consistency"]),
         )
 
+    def _unmeasured(self, wanted: Sequence[str]) -> str:
+        """Return which of the wanted metrics need labels that nobody has, for people."""
+        measured = self._agreement.measured(wanted)
+        return ", ".join(metric for metric in wanted if metric not in measured)
+
     def _available(self) -> list[str]:
         return self._messenger.available()
 
@@ -99,11 +101,10 @@ class Evaluation:
         self._note_absences(outcome, exchange, deadline)
         return outcome
 
-    def _embeddings(self, name: ListName, exchange: int) -> dict[tuple[str, str], Parcel]:
-        """Ask every client for z_ij of the events of list `name`."""
-        orders = {
-            client: Order({"list": name, "exchange": exchange}) for client in self._available()
-        }
+    def _embeddings(self, measuring: Measuring) -> dict[tuple[str, str], Parcel]:
+        """Ask every client for z_ij of the events that are measured."""
+        exchange = measuring.exchange
+        orders = {client: Order(measuring.fields()) for client in self._available()}
         outcome = self._ask(EVALUATE_EMBED, orders, exchange)
         self._recorder.question("evaluate", exchange, orders, outcome, {})
         parcels: dict[tuple[str, str], Parcel] = {}
@@ -120,34 +121,15 @@ class Evaluation:
     def _order(
         self,
         client: str,
-        name: ListName,
-        exchange: int,
-        wanted: Sequence[str],
-        final: bool,
+        measuring: Measuring,
         parcels: Mapping[tuple[str, str], Parcel],
     ) -> Order:
-        neighbours = self._agreement.peers(client, self._topology)
-        first = self._topology.edges[0]
-        fields = {
-            "list": name,
-            "exchange": exchange,
-            "labels": json.dumps(self._agreement.labels[client]),
-            "edge_labels": json.dumps(
-                {
-                    n: label
-                    for n in neighbours
-                    if (label := self._agreement.edge_label(client, n)) is not None
-                }
-            ),
-            "metrics": ",".join(wanted),
-            "projection": first.target if final and client == first.source else "",
-        }
         frames = {
             source: parcels[source, client].packed
-            for source in neighbours
+            for source in self._agreement.peers(client, self._topology)
             if (source, client) in parcels
         }
-        return Order(fields, frames)
+        return Order(measuring.fields(), frames)
 
     # ---- the fused probe -------------------------------------------------------------------------------------------
 

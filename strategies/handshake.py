@@ -11,7 +11,7 @@ from sheafalign_fl.errors import HandshakeError, SheafAlignError
 from sheafalign_fl.protocol.agreement import Agreement, Manifest, agree
 from sheafalign_fl.protocol.topology import Topology
 from sheafalign_fl.protocol.verbs import AGREE, DESCRIBE, REFUSE
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder
 from strategies.messenger import Messenger, Order, Outcome
 from strategies.recorder import Recorder
 

@@ -8,23 +8,21 @@ import logging
 import time
 from collections.abc import Mapping
 
-import numpy as np
 from flwr.serverapp import Grid
 
 from sheafalign_fl.codecs import codec
 from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import ProtocolError, RunError
-from sheafalign_fl.node import LOSS_TERMS
+from sheafalign_fl.learner.schedule import MIN_SHARED, BatchSchedule
 from sheafalign_fl.protocol.agreement import Agreement, Manifest
 from sheafalign_fl.protocol.frame import Frame
-from sheafalign_fl.protocol.rows import AbsenceRow, Loss, Quality, Timing
+from sheafalign_fl.protocol.rows import AbsenceRow, Loss, Quality, Timing, unpack_losses
 from sheafalign_fl.protocol.timing import read_times
 from sheafalign_fl.protocol.topology import Topology, build_topology
 from sheafalign_fl.protocol.verbs import EXCHANGE, FINISH
-from sheafalign_fl.report import write_report
-from sheafalign_fl.run.folder import RunFolder
-from sheafalign_fl.run.summary import summarise
-from sheafalign_fl.schedule import MIN_SHARED, BatchSchedule
+from sheafalign_fl.protocol.verdict import WatchRow, read_verdicts
+from sheafalign_fl.runs.folder import RunFolder
+from sheafalign_fl.runs.summary import summarise
 from strategies import handshake
 from strategies.evaluation import Evaluation
 from strategies.messenger import Messenger, Order, Outcome, Reply
@@ -60,13 +58,15 @@ class PeerToPeer:
         self.settings, self.grid, self.folder = settings, grid, folder
         self._registered = dict(registered or {})
         self.topology: Topology = build_topology(settings)
-        self._codec = codec(settings.codec)
+        codec(settings.codec)  # known, or refused now
         self._gone: dict[str, str] = {}
         """Client -> why it did not take part in the last exchange."""
         self._idle = 0
+        self._verdicts: list[WatchRow] = []
+        """What was said of the last exchange."""
 
     def run(self, *, resume: bool = False) -> None:
-        """Handshake, all exchanges, evaluation, summary and report.
+        """Handshake, all exchanges, evaluation and summary.
 
         Parameters
         ----------
@@ -135,7 +135,8 @@ class PeerToPeer:
             self._recorder.undelivered(
                 (parcel for key, parcel in parcels.items() if key not in delivered), "train"
             )
-            losses = self._losses(outcome)
+            losses = self._losses(outcome, exchange)
+            self._take_verdicts(outcome, exchange)
             taking_part = {client for key in delivered for client in key}
             absent = [client for client in self.topology.clients if client not in taking_part]
             self._recorder.exchange(
@@ -214,7 +215,7 @@ class PeerToPeer:
                 frame.events,
                 frame.dim,
             )
-            due = ("train", exchange, client, neighbour, self._codec.name, *expected[neighbour])
+            due = ("train", exchange, client, neighbour, self.settings.codec, *expected[neighbour])
             if got != due:
                 raise ProtocolError(f"a frame that is {got} where {due} was due")
             if bool(frame.seal) != self.settings.security.sealed:
@@ -222,27 +223,44 @@ class PeerToPeer:
             parcels[client, neighbour] = Parcel(frame, packed, shares[neighbour])
         return parcels
 
-    def _losses(self, outcome: Outcome) -> list[Loss]:
+    def _losses(self, outcome: Outcome, exchange: int) -> list[Loss]:
+        """Return the losses that the clients told, in the order of the graph.
+
+        What cannot be read is left out: losses are for people, and nothing is trained on them.
+        """
+        order = {client: index for index, client in enumerate(self.topology.clients)}
         losses = []
         for client, reply in outcome.replies.items():
-            for name, value in reply.fields.items():
-                if (
-                    name.startswith("loss.")
-                    and isinstance(value, bytes)
-                    and len(value) == 8 * (1 + len(LOSS_TERMS))
+            if not isinstance(told := reply.fields.get("losses", b"[[],{}]"), bytes):
+                told = b""
+            try:
+                found = unpack_losses(client, told)
+                if strangers := {loss.target for loss in found} - set(
+                    self.topology.neighbours(client)
                 ):
-                    events, *terms = np.frombuffer(value, dtype="<f8").tolist()
-                    named = dict(zip(LOSS_TERMS, terms, strict=True))
-                    losses.append(
-                        Loss(
-                            source=client,
-                            target=name.removeprefix("loss."),
-                            events=int(events),
-                            **named,
-                        )
-                    )
-        order = {client: index for index, client in enumerate(self.topology.clients)}
-        return sorted(losses, key=lambda loss: (order[loss.source], order.get(loss.target, -1)))
+                    raise ProtocolError(f"losses of edges to {sorted(strangers)}")
+            except ProtocolError as error:
+                self._note(exchange, client, "failed", f"it sent {error}")
+            else:
+                losses += found
+        return sorted(losses, key=lambda loss: (order[loss.source], order[loss.target]))
+
+    def _take_verdicts(self, outcome: Outcome, exchange: int) -> None:
+        """Record what clients said of what they got; each may speak of its own edges alone."""
+        self._verdicts = []
+        for client, reply in outcome.replies.items():
+            try:
+                verdicts = read_verdicts(reply.fields.get("verdicts"))
+                known = {client, *self.topology.neighbours(client)}
+                if strangers := {verdict.sender for verdict in verdicts} - known:
+                    raise ProtocolError(f"verdicts on {sorted(strangers)}")
+            except ProtocolError as error:
+                self._note(exchange, client, "failed", f"it sent {error}")
+                continue
+            for verdict in verdicts:
+                row = WatchRow(exchange=exchange, receiver=client, **verdict.model_dump())
+                self._recorder.watch(row)
+                self._verdicts.append(row)
 
     @staticmethod
     def _timing(outcome: Outcome) -> list[Timing]:
@@ -310,8 +328,11 @@ class PeerToPeer:
 
     def _give_up_if_idle(self, trained: bool) -> None:
         self._idle = 0 if trained else self._idle + 1
-        if self._idle >= _IDLE_EXCHANGES and self._gone:
-            reasons = "; ".join(f"{client}: {reason}" for client, reason in self._gone.items())
+        reasons = "; ".join(
+            [f"{client}: {reason}" for client, reason in self._gone.items()]
+            + [f"{row.receiver}: {row.told()}" for row in self._verdicts if row.event != "changed"]
+        )
+        if self._idle >= _IDLE_EXCHANGES and reasons:
             raise RunError(
                 f"no edge could be trained in {_IDLE_EXCHANGES} exchanges in a row ({reasons})"
             )
@@ -339,6 +360,7 @@ class PeerToPeer:
             quality=quality,
             edges=self._recorder.ledger.edges(),
             absences=self._recorder.absences,
+            watched=self._recorder.watched,
             digests={
                 client: digests[client] for client in self.topology.clients if client in digests
             },
@@ -346,5 +368,4 @@ class PeerToPeer:
             resumed=resumed,
         )
         self.folder.save_summary(summary)
-        write_report([self.folder.path], self.folder.report)
         self.folder.set_status("completed")

@@ -15,8 +15,9 @@ from sheafalign_fl.protocol.rows import (
     Timing,
 )
 from sheafalign_fl.protocol.verbs import RELAY, Purpose
-from sheafalign_fl.run.folder import Checkpoint, MetricsLog, RunFolder, read_rows
-from sheafalign_fl.run.ledger import Ledger, LedgerRow
+from sheafalign_fl.protocol.verdict import WatchRow
+from sheafalign_fl.runs.folder import Checkpoint, MetricsLog, RunFolder, read_rows
+from sheafalign_fl.runs.ledger import Ledger, LedgerRow
 from strategies.messenger import Order, Outcome, Reply
 
 _log = logging.getLogger("sheafalign.relay")
@@ -38,11 +39,15 @@ class Recorder:
         """Open both files for appending; what they hold already counts."""
         self._folder = folder
         self.ledger = Ledger(folder.ledger)
+        earlier = list(read_rows(folder.metrics)) if folder.metrics.exists() else []
         self.absences = [
-            AbsenceRow.model_validate(row)
-            for row in (read_rows(folder.metrics) if folder.metrics.exists() else ())
-            if row.get("kind") == "absence"
+            AbsenceRow.model_validate(row) for row in earlier if row.get("kind") == "absence"
         ]
+        self.watched = [
+            WatchRow.model_validate(row) for row in earlier if row.get("kind") == "watch"
+        ]
+        self._said: dict[tuple[str, str, str], int] = {}
+        """(sender, receiver, check) -> exchange in which it was said last."""
         self._metrics = MetricsLog(folder.metrics)
         self._started = time.monotonic()
         self._earlier = 0.0
@@ -160,6 +165,17 @@ class Recorder:
             extra={"facts": {"client": row.client, "exchange": row.exchange, "event": row.event}},
         )
         self.absences.append(row)
+        self._metrics.write(row)
+
+    def watch(self, row: WatchRow) -> None:
+        """Record what a client said of an edge, and log it unless it said the same an exchange ago."""
+        key = (row.sender, row.receiver, row.check)
+        if self._said.get(key, -2) < row.exchange - 1:
+            facts = {"client": row.receiver, "exchange": row.exchange, "event": row.event}
+            told = f"exchange {row.exchange}: client '{row.receiver}': {row.told()}"
+            _log.warning(told, extra={"facts": facts})
+        self._said[key] = row.exchange
+        self.watched.append(row)
         self._metrics.write(row)
 
     def checkpoint(self, exchange: int, keep: int) -> None:

@@ -10,11 +10,15 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from sheafalign_fl.config import Settings, decode
+from sheafalign_fl.config.admission import admit
+from sheafalign_fl.config.policy import under
 from sheafalign_fl.deploy.logs import JsonLines
-from sheafalign_fl.deploy.registry import registered_nodes
-from sheafalign_fl.errors import SheafAlignError
+from sheafalign_fl.deploy.registry import given_policy, registered_nodes, runs_folder
+from sheafalign_fl.errors import SheafAlignError, UserError
 from sheafalign_fl.flower.fetching import fetch_without_delay
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.flower.place import relay_policy
+from sheafalign_fl.report import draw_report
+from sheafalign_fl.runs.folder import RunFolder, check_run_name
 from sheafalign_fl.threads import limit_threads
 from strategies.peer_to_peer import PeerToPeer
 
@@ -25,15 +29,22 @@ _log = logging.getLogger("sheafalign.relay")
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run one federation from handshake to report."""
-    settings = decode(str(context.run_config["config"]), base=Path(__file__).resolve().parents[1])
+    policy = relay_policy(grid, context.node_config, given_policy())
+    app_folder = Path(__file__).resolve().parents[1] if policy.own_machine else None
+    settings = decode(str(context.run_config["config"]), app_folder)
+    admit(settings, policy, relay=True)
     limit_threads(settings.resources.threads)  # the fused probe's last bits depend on it
-    folder = _folder(settings, str(context.run_config.get("run-dir") or ""))
     resume = bool(context.run_config.get("resume", False))
+    given = str(context.run_config.get("run-dir") or "")
+    folder = _own_folder(settings, given) if policy.own_machine else _relay_folder(settings, given)
+    if not (resume or policy.own_machine or folder.status()["state"] == "new"):
+        raise UserError(f"the relay has a run '{folder.path.name}' already; give another --out")
     folder.set_status("running")
     fetch_without_delay(settings.training.deadline)
     try:
-        with _logged(folder, context.run_id):
+        with under(policy), _logged(folder, context.run_id):
             PeerToPeer(settings, grid, folder, registered_nodes()).run(resume=resume)
+            draw_report(folder)
     except SheafAlignError as error:
         folder.set_status("failed", str(error), exit_code=error.exit_code)
         raise
@@ -63,14 +74,22 @@ def _logged(folder: RunFolder, run_id: int) -> Iterator[None]:
         handler.close()
 
 
-def _folder(settings: Settings, given: str) -> RunFolder:
-    """Return the run folder that the launcher made, or a new one under the home directory for a bare `flwr run`."""
-    if given:
-        folder = RunFolder(Path(given))
-        if not folder.config.is_file():  # submitted from another machine
-            folder.create(settings)
-        return folder
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    folder = RunFolder(Path.home() / ".sheafalign" / "runs" / f"{settings.name}-{stamp}")
-    folder.create(settings)
+def _own_folder(settings: Settings, given: str) -> RunFolder:
+    """Return the run folder that the launcher made, or a new one for a bare `flwr run`."""
+    home = Path.home() / ".sheafalign" / "runs"
+    folder = RunFolder(Path(given) if given else home / _dated(settings))
+    if not folder.config.is_file():
+        folder.create(settings)
     return folder
+
+
+def _relay_folder(settings: Settings, given: str) -> RunFolder:
+    """Return the folder of a run among the relay's own, where it lies whatever the operator says."""
+    folder = RunFolder(runs_folder() / check_run_name(given or _dated(settings)))
+    if not folder.config.is_file():  # submitted from another machine
+        folder.create(settings)
+    return folder
+
+
+def _dated(settings: Settings) -> str:
+    return f"{settings.name}-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}"

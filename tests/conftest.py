@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from sheafalign_fl.config import Settings, parse_settings
-from sheafalign_fl.run.folder import RunFolder
-from strategies import peer_to_peer
+from sheafalign_fl.runs.folder import RunFolder
+from strategies import server_app
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
@@ -45,7 +45,7 @@ def toy_settings(**sections: Any) -> Settings:
 @pytest.fixture
 def no_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the runs' reports, which take longer to draw than a few exchanges to run."""
-    monkeypatch.setattr(peer_to_peer, "write_report", lambda *_: None)
+    monkeypatch.setattr(server_app, "draw_report", lambda _: None)
 
 
 @pytest.fixture

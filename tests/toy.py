@@ -10,13 +10,16 @@ import torch
 from torch import nn
 
 from sheafalign_fl.data.base import ModalityData
+from sheafalign_fl.encoders import VectorEncoder
 from sheafalign_fl.seeding import numpy_generator
+from sheafalign_fl.sheaf import EdgeBatch
 
 
 def source(modality: str, seed: int, **options: Any) -> ModalityData:
     """Views of a shared latent: `modality` is ``m0``, ``m1``, ...; every view has dimension 6 + its number.
 
-    Options: `events`, and `lacking`, a mapping modality -> fraction of events that it lacks.
+    Options: `events`; `lacking`, a mapping modality -> fraction of events that it lacks; `double`, how
+    many events of m0 are equal to the one before them; `span`, of ids that share samples.
     """
     events, lacking = int(options.get("events", 400)), dict(options.get("lacking", {}))
     latent = numpy_generator(seed, "toy").normal(size=(events, 5))
@@ -24,6 +27,8 @@ def source(modality: str, seed: int, **options: Any) -> ModalityData:
     dim = 6 + int(modality.removeprefix("m"))
     x = np.tanh(latent @ own.normal(size=(5, dim))) + 0.1 * own.normal(size=(events, dim))
     label = (latent[:, 0] > 0).astype(np.int64) + 2 * (latent[:, 1] > 0)
+    if modality == "m0" and (double := int(options.get("double", 0))):
+        x[1 : 2 * double : 2] = x[0 : 2 * double : 2]
     split = np.zeros(events, dtype=np.uint8)
     split[events // 2 : 3 * events // 4] = 1
     split[3 * events // 4 :] = 2
@@ -34,6 +39,7 @@ def source(modality: str, seed: int, **options: Any) -> ModalityData:
         split,
         {"quadrant": label},
         {"quadrant": ("a", "b", "c", "d")},
+        span=int(options.get("span", 1)),
     )
     return data.take(kept)
 
@@ -97,6 +103,32 @@ def dropout_encoder(input_shape: Sequence[int], dim: int) -> nn.Module:
     return nn.Sequential(
         nn.Linear(input_shape[0], 16), nn.Dropout(0.5), nn.Tanh(), nn.Linear(16, dim)
     )
+
+
+def built_in_with_dropout(input_shape: Sequence[int], dim: int) -> nn.Module:
+    """Return a built-in encoder into which a dropout was put."""
+    encoder = VectorEncoder((input_shape[0],), dim, hidden=16, depth=1)
+    for module in list(encoder.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.GELU | nn.ReLU | nn.SiLU):
+                setattr(module, name, nn.Sequential(child, nn.Dropout(0.5)))
+    assert any(isinstance(module, nn.Dropout) for module in encoder.modules())
+    return encoder
+
+
+def shrinking(edge: EdgeBatch) -> torch.Tensor:
+    """Return a loss term of a user's own: the mean square of h."""
+    return edge.h.square().mean()
+
+
+class Noisy:
+    """A loss term of a user's own that is a class, has a name, and draws random numbers."""
+
+    name = "noisy_distance"
+
+    def __call__(self, edge: EdgeBatch) -> torch.Tensor:
+        """Return the mean square distance of z_ij + noise from z_ji."""
+        return (edge.z + 0.1 * torch.randn_like(edge.z) - edge.received).square().mean()
 
 
 class Dawdling(nn.Module):

@@ -8,7 +8,8 @@
     │   │   └── TopologyError       the graph is wrong
     │   └── DataError               a data set is wrong
     ├── ProtocolError               a frame or message is not what the protocol says
-    │   └── HandshakeError          a client may not take part; says why
+    │   ├── HandshakeError          a client may not take part; says why
+    │   └── NotFiniteError          embeddings that hold infinity or no number
     └── RunError                    a run did not end well
 """
 
@@ -45,6 +46,10 @@ class HandshakeError(ProtocolError):
     """A client was refused; the message names the client and the reason."""
 
     exit_code = 2
+
+
+class NotFiniteError(ProtocolError):
+    """A payload holds values that are not finite."""
 
 
 class RunError(SheafAlignError):

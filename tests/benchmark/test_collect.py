@@ -13,8 +13,8 @@ from sheafalign_fl.benchmark.plan import MethodPlan
 from sheafalign_fl.benchmark.results import Cell, load_benchmark
 from sheafalign_fl.engines import launch
 from sheafalign_fl.errors import RunError, UserError
-from sheafalign_fl.run.folder import RunFolder
-from sheafalign_fl.run.summary import Summary
+from sheafalign_fl.runs.folder import RunFolder
+from sheafalign_fl.runs.summary import Summary
 from tests.benchmark.toy_benchmark import no_processes, run_here, toy_plan
 
 METHODS: dict[str, Any] = {

@@ -21,9 +21,9 @@ from sheafalign_fl.benchmark.sweep import Sweep
 from sheafalign_fl.cli import commands as cli
 from sheafalign_fl.engines import launch
 from sheafalign_fl.errors import ConfigError, RunError, UserError
-from sheafalign_fl.node import Node
+from sheafalign_fl.learner.node import Node
 from sheafalign_fl.progress import SweepProgress, sweep_progress
-from sheafalign_fl.run.folder import RunFolder, read_rows
+from sheafalign_fl.runs.folder import RunFolder, read_rows
 from sheafalign_fl.threads import _limit_blas, limit_threads
 from tests.benchmark.toy_benchmark import (
     HerePool,

@@ -14,7 +14,7 @@ from sheafalign_fl.benchmark.plan import Plan, load_plan
 from sheafalign_fl.benchmark.results import Benchmark
 from sheafalign_fl.benchmark.sweep import Sweep
 from sheafalign_fl.config.methods import merge
-from strategies import peer_to_peer
+from strategies import server_app
 
 TOY: dict[str, Any] = {
     "name": "toy",
@@ -80,7 +80,7 @@ class HerePool:
 def no_processes() -> Iterator[None]:
     """Let sweeps run in this process, and without the runs' own reports, which take longer than the runs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(peer_to_peer, "write_report", lambda *_: None)
+        patch.setattr(server_app, "draw_report", lambda _: None)
         patch.setattr(sweep, "ProcessPoolExecutor", HerePool)
         yield
 

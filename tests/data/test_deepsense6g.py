@@ -502,10 +502,7 @@ BAD_TABLES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: path.write_text(path.read_text().replace("unit1_rgb,", "unit1_rgbd,")),
         "has no column for camera, such as 'unit1_rgb'",
     ),
-    "no text": (
-        lambda path: path.write_bytes("unit1_rgb\na.jpg\n".encode("utf-16") + b"\x00"),
-        "is no readable text",
-    ),
+    "no text": (lambda path: path.write_bytes(b"\xff\xfeu"), "holds no table of DeepSense 6G"),
 }
 
 

@@ -12,7 +12,7 @@ from clients.residence import _decoded
 from sheafalign_fl.config import encode, load_settings
 from sheafalign_fl.engines import launch
 from sheafalign_fl.errors import DataError
-from sheafalign_fl.manifest import client_data
+from sheafalign_fl.learner.manifest import client_data
 from tests.conftest import toy_settings
 
 IDS = np.arange(400) * 7 + 3

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sheafalign_fl.data.folder import _hashed_split
+from sheafalign_fl.data.own.splits import hashed_split
 from sheafalign_fl.data.registry import load_modality
 from sheafalign_fl.errors import ConfigError, DataError
 
@@ -60,15 +60,15 @@ def test_the_split_of_an_event_depends_on_seed_and_id_alone(
     texts: set[str], numbers: set[int], seed: int
 ) -> None:
     for ids in (np.array(sorted(texts)), np.array(sorted(numbers), dtype=np.int64)):
-        together = _hashed_split(ids, seed, 0.3, 0.2)
+        together = hashed_split(ids, seed, 0.3, 0.2)
         for index in range(len(ids)):
-            assert _hashed_split(ids[index : index + 1], seed, 0.3, 0.2)[0] == together[index]
+            assert hashed_split(ids[index : index + 1], seed, 0.3, 0.2)[0] == together[index]
 
 
 def test_the_fractions_of_a_random_split_are_those_asked_for() -> None:
-    split = _hashed_split(np.arange(20_000), 3, 0.3, 0.2)
+    split = hashed_split(np.arange(20_000), 3, 0.3, 0.2)
     np.testing.assert_allclose(np.bincount(split) / 20_000, [0.5, 0.2, 0.3], atol=0.015)
-    assert not np.array_equal(split, _hashed_split(np.arange(20_000), 4, 0.3, 0.2))
+    assert not np.array_equal(split, hashed_split(np.arange(20_000), 4, 0.3, 0.2))
 
 
 def test_a_class_has_one_number_even_for_a_sensor_that_never_saw_another(tmp_path: Path) -> None:

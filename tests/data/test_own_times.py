@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sheafalign_fl.data.clock import ticks
+from sheafalign_fl.data.clocks import ticks
 from sheafalign_fl.data.registry import load_modality
 from sheafalign_fl.errors import ConfigError, DataError
 
@@ -93,12 +93,16 @@ def test_sensors_of_other_rates_and_offsets_share_events_and_agree_on_splits(
             if abs(time - tick * 0.2) <= 0.04:
                 found.add(tick)
         assert data.event_ids.tolist() == sorted(found)
-    blocks: dict[int, set[int]] = {}
+    together: dict[int, set[int]] = {}
     for data in loaded.values():
         for tick, split in zip(data.event_ids.tolist(), data.split.tolist(), strict=True):
-            blocks.setdefault(tick * 2 // 100, set()).add(split)  # 0.2 s are 2 / 100 of a block
-    assert all(len(splits) == 1 for splits in blocks.values())
-    assert {split for splits in blocks.values() for split in splits} == {0, 1, 2}
+            together.setdefault(tick, set()).add(split)
+    assert all(len(splits) == 1 for splits in together.values())
+    # A block is 50 ticks: 10 of each are tested, 5 are for validation, in one piece each.
+    splits = [min(together[tick]) for tick in range(1500, 4000)]
+    for start in range(0, 2450):
+        assert np.bincount(splits[start : start + 50]).tolist() == [35, 5, 10]
+    assert (np.diff(splits) != 0).sum() == 3 * 50
 
 
 def test_the_default_tolerance_is_half_a_period(tmp_path: Path) -> None:
@@ -109,16 +113,20 @@ def test_the_default_tolerance_is_half_a_period(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", ["blocks", "sequence"])
-def test_windows_stay_within_a_block_or_sequence(tmp_path: Path, given: str) -> None:
+def test_windows_stay_within_a_split_or_sequence(tmp_path: Path, given: str) -> None:
     time = np.delete(np.arange(200), [17, 58, 59, 120])
-    group = time // 20 if given == "blocks" else time // 33
+    if given == "blocks":
+        save(tmp_path, "a", time)
+        group = load(tmp_path, period=1.0, block=50.0).split
+    else:
+        group = time // 33
     save(
         tmp_path,
         "a",
         time,
         **({} if given == "blocks" else {"sequence": np.array([f"s{k}" for k in group])}),
     )
-    data = load(tmp_path, period=1.0, window=4, stride=2, block=20.0)
+    data = load(tmp_path, period=1.0, window=4, stride=2, block=50.0)
     there = dict(zip(time.tolist(), range(len(time)), strict=True))
     expected = [
         [start + step for step in range(4)]
@@ -127,13 +135,17 @@ def test_windows_stay_within_a_block_or_sequence(tmp_path: Path, given: str) -> 
         and len({group[there[start + step]] for step in range(4)}) == 1
     ]
     # Vectors become signals: (2, 4).
-    assert data.event_ids.tolist() == [taken[-1] for taken in expected]
-    assert data.x[:, 0].tolist() == [[there[tick] for tick in taken] for taken in expected]
-    splits = {
-        (k, s)
-        for k, s in zip(group[[there[t] for t in data.event_ids.tolist()]], data.split, strict=True)
-    }
-    assert len(splits) == len({k for k, _ in splits})
+    order = np.argsort(data.event_ids)
+    assert data.event_ids[order].tolist() == [taken[-1] for taken in expected]
+    assert data.x[order, 0].tolist() == [[there[tick] for tick in taken] for taken in expected]
+    alone = dict(zip(time.tolist(), group.tolist(), strict=True))
+    if given == "blocks":
+        assert data.split.tolist() == [alone[tick] for tick in data.event_ids.tolist()]
+    else:
+        pairs = {
+            (alone[t], s) for t, s in zip(data.event_ids.tolist(), data.split.tolist(), strict=True)
+        }
+        assert len(pairs) == len({k for k, _ in pairs})
 
 
 def test_windows_of_ids_follow_their_numbers_and_stay_in_a_sequence(tmp_path: Path) -> None:
@@ -165,14 +177,15 @@ def test_samples_with_nan_stop_or_are_left_out_of_all_windows(tmp_path: Path) ->
     x = np.zeros((40, 2))
     x[7, 1], x[20, 0] = np.nan, np.inf
     save(tmp_path, "a", np.arange(40.0), x=x)
-    with pytest.raises(DataError, match="NaN or infinity in 2 of 40 events"):
+    named = r"NaN or infinity in 2 of 40 events \(first: event 7\).*data.options.bad: drop"
+    with pytest.raises(DataError, match=named):
         load(tmp_path, period=1.0)
-    data = load(tmp_path, period=1.0, bad="drop")
+    data = load(tmp_path, period=1.0, bad="drop", test=0.0, validation=0.0)
     assert data.event_ids.tolist() == [tick for tick in range(40) if tick not in (7, 20)]
     assert data.notes == (
         "2 of 40 samples left out, as they hold NaN or infinity (first: event 7)",
     )
-    windows = load(tmp_path, period=1.0, window=3, bad="drop")
+    windows = load(tmp_path, period=1.0, window=3, bad="drop", test=0.0, validation=0.0)
     bad = [any(tick - step in (7, 20) for step in range(3)) for tick in range(40)]
     assert windows.event_ids.tolist() == [tick for tick in range(2, 40) if not bad[tick]]
 
@@ -207,7 +220,7 @@ def test_samples_with_nan_stop_or_are_left_out_of_all_windows(tmp_path: Path) ->
         ({"time": np.arange(4.0)}, {"period": -1.0}, "data.options.period: must be above 0"),
         (
             {"time": np.arange(4.0)},
-            {"period": 1.0, "block": 0.0},
+            {"period": 1.0, "block": -1.0},
             "data.options.block: must be above 0",
         ),
         (
@@ -232,3 +245,20 @@ def test_what_is_missing_or_wrong_is_named(
     with pytest.raises((DataError, ConfigError), match=re.escape(message)) as caught:
         load(tmp_path, **options)
     assert "\n" not in str(caught.value)
+
+
+def test_a_sensor_slower_than_the_clock_is_told_what_would_help(tmp_path: Path) -> None:
+    save(tmp_path, "a", np.arange(3000) / 10)
+    told = re.escape("a sample each 0.1 s, but a tick each 0.02 s: 11,996 ticks have none")
+    with pytest.raises(DataError, match=f"no 64 samples follow each other, at most 1 do .{told}"):
+        load(tmp_path, period=0.02, window=64)
+    assert any(re.match(told, note) for note in load(tmp_path, period=0.02).notes)
+    filled = load(tmp_path, period=0.02, window=64, tolerance=0.05)
+    assert filled.input_shape == (2, 64)
+    assert load(tmp_path, period=0.1, window=64).input_shape == (2, 64)
+
+
+def test_times_too_fine_for_the_clock_are_refused(tmp_path: Path) -> None:
+    save(tmp_path, "a", np.arange(300) + 1e15)
+    with pytest.raises(DataError, match=r"time is up to 1e\+15 s, which"):
+        load(tmp_path, period=1e-6, time_unit="s")

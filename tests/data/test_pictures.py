@@ -87,3 +87,15 @@ def test_the_frames_of_a_window_are_drawn_side_by_side() -> None:
     assert len(event_picture("camera", np.zeros((12, 8, 8), dtype=np.float32)).axes) == 4
     assert len(event_picture("thermometer", np.zeros((5, 8, 9), dtype=np.float32)).axes) == 4
     assert len(event_picture("camera", np.zeros((2, 8, 8), dtype=np.float32)).axes) == 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "aspect"), [((1, 8, 4), 1.0), ((3, 8, 4), 1.0), ((1, 2, 114), "auto")]
+)
+def test_pixels_are_square_but_for_maps_that_would_be_a_line(
+    shape: tuple[int, ...], aspect: object
+) -> None:
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    (axes,) = event_picture("thermometer", x).axes
+    assert axes.get_aspect() == aspect
+    assert axes.get_images()[0].get_size() == shape[1:]

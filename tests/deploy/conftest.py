@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sheafalign_fl.deploy.keys import init_keys
+from sheafalign_fl.deploy.issuing import init_keys
 
 
 @pytest.fixture(scope="module")

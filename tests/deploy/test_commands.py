@@ -5,6 +5,7 @@ import json
 import logging
 import shlex
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import yaml
 from typer.testing import CliRunner
 
 from sheafalign_fl.cli import app
+from sheafalign_fl.deploy.relay_process import parser
 from sheafalign_fl.errors import SheafAlignError, UserError
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder
 from tests.conftest import toy_settings
 
 CONFIG = "experiments/deploy.yaml"
@@ -63,7 +65,7 @@ def refused(*words: str) -> str:
         (["run", CONFIG, "--relay", "127.0.0.1:1"], "give --keys DIR"),
         (["run", CONFIG, "--keys", "{keys}"], "are for --relay"),
         (["run", CONFIG, "--out", "{tmp}/r"], "security.sealed needs clients with keys"),
-        (["run", CONFIG, "--relay", "127.0.0.1:1", "--keys", "{tmp}"], "there is no ca.crt"),
+        (["run", CONFIG, "--relay", "127.0.0.1:1", "--keys", "{tmp}"], "has no operator's keys"),
         (
             ["run", CONFIG, "--relay", "127.0.0.1:1", "--keys", "{keys}", "--set", "evaluation.metrics=[missing]"],
             "the metric 'missing' sends embeddings",
@@ -96,7 +98,7 @@ def test_a_relay_that_cannot_be_reached_ends_the_run_with_the_reason(
 ) -> None:
     out = tmp_path / "run"
     line = refused("run", CONFIG, "--relay", "127.0.0.1:1", "--keys", str(keys), "--out", str(out))
-    assert "flwr run failed" in line
+    assert "the relay at 127.0.0.1:1 cannot be reached" in line
     assert RunFolder(out).status()["state"] == "failed"
 
 
@@ -106,12 +108,11 @@ def shown(*words: str) -> list[str]:
     return shlex.split(result.output)
 
 
-def test_the_commands_of_flower_are_shown(keys: Path, tmp_path: Path) -> None:
+def test_the_commands_are_shown(keys: Path, tmp_path: Path) -> None:
     relay = shown("relay", "--keys", str(keys), "--host", "10.0.0.1", "--port", "9100")
-    assert relay[0] == "flower-superlink"
-    assert relay[relay.index("--ssl-keyfile") + 1] == str(keys / "relay" / "relay.key")
-    assert "--enable-supernode-auth" in relay
-    assert "--insecure" not in relay
+    assert relay[:3] == [sys.executable, "-m", "sheafalign_fl.deploy.relay_process"]
+    words = parser().parse_args(relay[3:])
+    assert (words.host, words.port, words.keys) == ("10.0.0.1", 9100, keys / "relay")
     node = shown(
         "node",
         "lidar",
@@ -129,7 +130,7 @@ def test_the_commands_of_flower_are_shown(keys: Path, tmp_path: Path) -> None:
     config = dict(part.split("=", 1) for part in shlex.split(node[node.index("--node-config") + 1]))
     assert config["client"] == "lidar"
     assert config["keys"] == str(keys / "clients" / "lidar")
-    assert "--insecure" in shown("relay", "--insecure")
+    assert parser().parse_args(shown("relay", "--insecure")[3:]).keys is None
     assert not list(tmp_path.iterdir())
 
 

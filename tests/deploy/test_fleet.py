@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sheafalign_fl.deploy.keys import init_keys, load_client_keys
+from sheafalign_fl.deploy.issuing import init_keys
+from sheafalign_fl.deploy.keys import load_client_keys
 from sheafalign_fl.flower.fleet import (
     Credentials,
     FleetConnection,

@@ -14,7 +14,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from sheafalign_fl.deploy.keys import init_keys, load_client_keys, load_relay_keys
+from sheafalign_fl.deploy.issuing import init_keys
+from sheafalign_fl.deploy.keys import load_client_keys, load_relay_keys
 from sheafalign_fl.errors import UserError
 
 CLIENTS = ["camera", "lidar", "thermal sensor"]
@@ -35,7 +36,7 @@ def keys(made: Path, tmp_path: Path) -> Path:
 
 def test_private_keys_are_for_their_owner_alone(made: Path) -> None:
     private = [path for path in made.rglob("*") if path.name.endswith(".key")]
-    assert len(private) == 2 + 2 * len(CLIENTS)
+    assert len(private) == 3 + 2 * len(CLIENTS)  # the authority, the relay, an operator
     assert {oct(path.stat().st_mode & 0o777) for path in private} == {"0o600"}
     assert {
         oct(path.stat().st_mode & 0o777) for path in [made, *made.rglob("*")] if path.is_dir()
@@ -285,7 +286,7 @@ def test_interrupted_making_leaves_nothing_behind(
     def broken(*_: object) -> ec.EllipticCurvePrivateKey:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sheafalign_fl.deploy.keys._relay_certificate", broken)
+    monkeypatch.setattr("sheafalign_fl.deploy.issuing.Authority.sign_relay", broken)
     with pytest.raises(KeyboardInterrupt):
         init_keys(tmp_path / "keys", CLIENTS, [])
     assert not list(tmp_path.iterdir())

@@ -12,14 +12,14 @@ from clients import client_app, session
 from clients.session import Session
 from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import ProtocolError, RunError
-from sheafalign_fl.manifest import client_data, describe
-from sheafalign_fl.node import Node
+from sheafalign_fl.learner.manifest import client_data, describe
+from sheafalign_fl.learner.node import Node
 from sheafalign_fl.protocol.agreement import agree
 from sheafalign_fl.protocol.frame import Frame
 from sheafalign_fl.protocol.seal import SealedEdges
 from sheafalign_fl.protocol.timing import PARTS, StopWatch, read_times
 from sheafalign_fl.protocol.topology import build_topology
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder
 from tests.conftest import toy_settings
 
 
@@ -145,8 +145,8 @@ def test_a_state_that_is_too_old_is_only_good_enough_with_a_deadline(
 
 def test_sessions_are_kept_and_only_a_few(tmp_path: Path) -> None:
     for run_id in range(30):
-        session.save(tmp_path, run_id, Session(f"run{run_id}", "00"))
-    assert session.load(tmp_path, 29) == Session("run29", "00")
+        session.save(tmp_path, run_id, Session(f"run{run_id}", "00", "11"))
+    assert session.load(tmp_path, 29) == Session("run29", "00", "11")
     assert session.load(tmp_path, 99) is None
     assert len(list((tmp_path / "sessions").iterdir())) == 20
     (tmp_path / "sessions" / "29.json").write_text("{")

@@ -16,10 +16,10 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from sheafalign_fl.config import Settings
 from sheafalign_fl.engines.check import check
-from sheafalign_fl.manifest import client_data
-from sheafalign_fl.node import new_encoder, new_maps
+from sheafalign_fl.learner.factories import new_encoder, new_maps
+from sheafalign_fl.learner.manifest import client_data
+from sheafalign_fl.learner.schedule import BatchSchedule
 from sheafalign_fl.protocol.topology import build_topology
-from sheafalign_fl.schedule import BatchSchedule
 
 Weights = dict[str, dict[str, Tensor]]
 Code = Callable[[Tensor], Tensor]
@@ -83,6 +83,21 @@ class World:
             torch.stack([self.events[client][e] for e in events]).to(self.dtype)
         )
         return embedded
+
+    def same(self, events: Sequence[object]) -> Tensor | None:
+        """Return which pairs of events are equal to some client or share samples, if masked."""
+        if self.settings.objective.false_negatives == "keep":
+            return None
+        span = int(self.settings.data.options.get("span", 1))
+        mask = torch.zeros(len(events), len(events), dtype=torch.bool)
+        for a, b in permutations(range(len(events)), 2):
+            one, other = events[a], events[b]
+            near = isinstance(one, int) and isinstance(other, int) and abs(one - other) < span
+            mask[a, b] = near or any(
+                one in seen and other in seen and torch.equal(seen[one], seen[other])
+                for seen in self.events.values()
+            )
+        return mask
 
     def neighbours(self, client: str) -> list[str]:
         return [j if i == client else i for i, j in self.edges if client in (i, j)]
@@ -172,13 +187,21 @@ def nce(similarity: Tensor) -> Tensor:
     return loss
 
 
-def aligned(settings: Settings, z_i: Tensor, z_j: Tensor, tau: Tensor) -> Tensor:
-    """Return what the two ends of an edge share: lambda Laplacian + beta contrastive."""
+def aligned(
+    settings: Settings, z_i: Tensor, z_j: Tensor, tau: Tensor, same: Tensor | None = None
+) -> Tensor:
+    """Return what the two ends of an edge share: lambda Laplacian + beta contrastive.
+
+    `same`: pairs (B, B) that are no negatives of each other.
+    """
     w = settings.objective
     a, b = (unit(z_i), unit(z_j)) if w.normalised_laplacian else (z_i, z_j)
     total = weighted(w.laplacian, ((a - b) ** 2).sum(1).mean())
     if w.contrast == "pairs":
-        total = total + weighted(w.contrastive, nce(unit(z_i) @ unit(z_j).T / tau))
+        similarity = unit(z_i) @ unit(z_j).T / tau
+        if same is not None:
+            similarity = torch.where(same, torch.tensor(-1e30, dtype=similarity.dtype), similarity)
+        total = total + weighted(w.contrastive, nce(similarity))
     return total
 
 
@@ -189,7 +212,8 @@ def rebuilt(settings: Settings, P: Tensor, Q: Tensor, h: Tensor, z_other: Tensor
         (h.detach() @ P.detach().T @ Q.T - h.detach()) if w.stop_gradient else (h @ P.T @ Q.T - h)
     ) ** 2
     cross = (z_other.detach() @ Q.T - h.detach()) ** 2
-    return weighted(w.reconstruction, own.mean()) + weighted(w.cross_reconstruction, cross.mean())
+    total = weighted(w.reconstruction, own.mean()) + weighted(w.cross_reconstruction, cross.mean())
+    return total + weighted(w.terms.get("tests.toy:shrinking", 0.0), (h**2).mean())
 
 
 def weighted(weight: float, term: Tensor) -> Tensor:
@@ -263,7 +287,7 @@ def joint_objective(world: World, batch: Sequence[object]) -> Tensor:
             h_i, h_j = world.h(i, events), world.h(j, events)
             (P_ij, Q_ij), (P_ji, Q_ji) = world.matrices(i, j), world.matrices(j, i)
             z_i, z_j = h_i @ P_ij.T, h_j @ P_ji.T
-            total = total + aligned(settings, z_i, z_j, world.tau(i, j))
+            total = total + aligned(settings, z_i, z_j, world.tau(i, j), world.same(events))
             total = (
                 total
                 + rebuilt(settings, P_ij, Q_ij, h_i, z_j)
@@ -359,7 +383,8 @@ def _own_objective(
     for neighbour, z_other in theirs.items():
         h = world.h(client, world.common(batch, client, neighbour))
         P, Q = world.matrices(client, neighbour)
-        total = total + aligned(settings, h @ P.T, z_other, world.tau(client, neighbour))
+        same = world.same(world.common(batch, client, neighbour))
+        total = total + aligned(settings, h @ P.T, z_other, world.tau(client, neighbour), same)
         total = total + rebuilt(settings, P, Q, h, z_other)
     if settings.objective.contrast != "pairs" and (events := world.common(batch, *world.clients)):
         together = []

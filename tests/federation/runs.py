@@ -8,12 +8,12 @@ from torch import Tensor
 
 from sheafalign_fl.config import Settings
 from sheafalign_fl.protocol.verbs import EXCHANGE
-from sheafalign_fl.run.folder import RunFolder
-from sheafalign_fl.run.ledger import read_ledger
+from sheafalign_fl.runs.folder import RunFolder
+from sheafalign_fl.runs.ledger import read_ledger
 from strategies.evaluation import Evaluation
 from strategies.messenger import Messenger
 
-_NO_WEIGHTS = ("optimiser.", "feedback.", "outbound.", "losses.", "done")
+_WEIGHTS = ("encoder.", "maps.")
 SMALL: dict[str, Any] = {"dim": 8, "encoder_options": {"hidden": 24, "depth": 1}}
 """A client that is quickly trained."""
 
@@ -59,7 +59,7 @@ def final_weights(settings: Settings, folder: RunFolder) -> dict[str, dict[str, 
     for client in settings.clients:
         tensors = load_tensors(folder.load_client(settings.training.exchanges, client))
         weights[client] = {
-            name: value for name, value in tensors.items() if not name.startswith(_NO_WEIGHTS)
+            name: value for name, value in tensors.items() if name.startswith(_WEIGHTS)
         }
     return weights
 

@@ -14,8 +14,8 @@ from sheafalign_fl.engines.inprocess import run_inprocess
 from sheafalign_fl.errors import RunError, SheafAlignError
 from sheafalign_fl.flower.records import pack, unpack
 from sheafalign_fl.protocol.verbs import EXCHANGE
-from sheafalign_fl.run.folder import RunFolder, read_rows
-from sheafalign_fl.run.ledger import read_ledger
+from sheafalign_fl.runs.folder import RunFolder, read_rows
+from sheafalign_fl.runs.ledger import read_ledger
 from tests.conftest import toy_settings
 
 Behaviour = Callable[[Message, Context, int], Message | None]
@@ -179,6 +179,6 @@ def test_clients_of_another_version_or_configuration_are_refused(
     run_folder: Callable[[Settings], RunFolder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = toy_settings()
-    monkeypatch.setattr("sheafalign_fl.manifest.__version__", "0.0.1")
+    monkeypatch.setattr("sheafalign_fl.learner.manifest.__version__", "0.0.1")
     with pytest.raises(SheafAlignError, match=r"'m0' is refused: its software version is 0\.0\.1"):
         run_inprocess(settings, run_folder(settings))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sheafalign_fl.config import Settings
 from sheafalign_fl.engines.inprocess import run_inprocess
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder
 from tests.conftest import toy_settings
 from tests.federation.oracle import joint_training, largest_difference
 from tests.federation.runs import SMALL, final_weights

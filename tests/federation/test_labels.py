@@ -16,10 +16,10 @@ from sheafalign_fl import metrics
 from sheafalign_fl.config import Settings
 from sheafalign_fl.engines.check import check
 from sheafalign_fl.engines.inprocess import run_inprocess
-from sheafalign_fl.manifest import client_data
+from sheafalign_fl.learner.manifest import client_data
 from sheafalign_fl.protocol.agreement import Agreement, agree
 from sheafalign_fl.protocol.rows import Quality
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder
 from tests.conftest import toy_settings
 
 COPYING: dict[str, Any] = {"dim": 12, "encoder": "tests.toy:copying_encoder"}

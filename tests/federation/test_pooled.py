@@ -7,15 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sheafalign_fl import joint
 from sheafalign_fl.config import Settings
 from sheafalign_fl.engines.inprocess import run_inprocess
 from sheafalign_fl.engines.launch import resume, start
-from sheafalign_fl.joint import JointTraining
-from sheafalign_fl.manifest import client_data
+from sheafalign_fl.engines.pooled import JointTraining
+from sheafalign_fl.learner.manifest import client_data
 from sheafalign_fl.protocol.verbs import RELAY
-from sheafalign_fl.run.folder import RunFolder
-from sheafalign_fl.run.ledger import read_ledger
+from sheafalign_fl.runs.folder import RunFolder
+from sheafalign_fl.runs.ledger import read_ledger
 from tests.conftest import toy_settings
 from tests.federation.oracle import joint_training, largest_difference
 from tests.federation.runs import SMALL, PowerCut, cut_before_the_final_evaluation, final_weights
@@ -42,7 +41,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "graph": {"dim": 8},
         "training": {"batch_size": 3},
     },
+    "a term of a user's own": {"objective": {"terms": {"tests.toy:shrinking": 0.3}}},
     "tiny batches of pairs": {"training": {"batch_size": 2}},
+    "equal events masked": {
+        "objective": {"false_negatives": "mask"},
+        "data": {"source": "tests.toy:source", "options": {"double": 40, "span": 20}},
+    },
 }
 
 
@@ -90,7 +94,9 @@ def test_several_steps_an_exchange_are_steps_of_joint_training(tmp_path: Path) -
 def test_what_travels_is_every_raw_training_input_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(joint, "_FRAME_EVENTS", 64)  # more than one frame for each client
+    monkeypatch.setattr(
+        "sheafalign_fl.engines.pooled._FRAME_EVENTS", 64
+    )  # more than one frame for each client
     settings = options("pooled")
     summary = start(settings, tmp_path / "pooled")
     rows = [

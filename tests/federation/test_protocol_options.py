@@ -18,10 +18,10 @@ from sheafalign_fl.config import Settings
 from sheafalign_fl.engines.check import check
 from sheafalign_fl.engines.inprocess import InProcessGrid, run_inprocess
 from sheafalign_fl.flower.records import unpack
+from sheafalign_fl.learner.schedule import BatchSchedule
 from sheafalign_fl.protocol.frame import Frame
 from sheafalign_fl.protocol.verbs import EXCHANGE
-from sheafalign_fl.run.folder import RunFolder, read_rows
-from sheafalign_fl.schedule import BatchSchedule
+from sheafalign_fl.runs.folder import RunFolder, read_rows
 from tests.conftest import toy_settings
 from tests.federation.oracle import joint_training, largest_difference, simulated_protocol
 from tests.federation.runs import SMALL, final_weights, training_payload

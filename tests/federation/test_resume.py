@@ -1,8 +1,10 @@
 """An interrupted run goes on to the same bits; nothing that was recorded is lost or doubled."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
@@ -10,8 +12,9 @@ from flwr.clientapp import ClientApp
 from clients.client_app import app as client_app
 from sheafalign_fl.config import Settings
 from sheafalign_fl.engines.inprocess import run_inprocess
-from sheafalign_fl.run.folder import RunFolder, read_rows
-from sheafalign_fl.run.ledger import read_ledger
+from sheafalign_fl.errors import RunError
+from sheafalign_fl.runs.folder import RunFolder, read_rows
+from sheafalign_fl.runs.ledger import read_ledger
 from tests.conftest import toy_settings
 from tests.federation.runs import SMALL, PowerCut, cut_at, cut_before_the_final_evaluation
 
@@ -200,3 +203,32 @@ def _training(folder: RunFolder) -> list[tuple[object, ...]]:
         row for row in read_ledger(folder.ledger) if row.purpose == "train" and row.payload_bytes
     )
     return sorted((row.exchange, row.source, row.destination, row.payload_bytes) for row in rows)
+
+
+def test_a_run_does_not_go_on_with_other_recordings(
+    tmp_path: Path, run_folder: Callable[[Settings], RunFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(seed: int, labels: int) -> None:
+        for name in ("a", "b"):
+            x = np.random.default_rng(seed).normal(size=(200, 4))
+            label = np.arange(200) % labels
+            np.savez(tmp_path / f"{name}.npz", x=x, event_id=np.arange(200), label=label)
+
+    save(0, 2)
+    settings = toy_settings(
+        data={"source": "folder", "options": {"path": str(tmp_path)}},
+        clients={"a": SMALL, "b": SMALL},
+        training={"exchanges": 6},
+        checkpoint={"every": 2},
+    )
+    broken = run_folder(settings)
+    with monkeypatch.context() as patch, pytest.raises(PowerCut):
+        cut_at(5, patch)
+        run_inprocess(settings, broken)
+    for seed, labels in ((1, 2), (0, 3)):
+        save(seed, labels)
+        with pytest.raises(RunError, match=r"the data of client 'a' is not what it was"):
+            run_inprocess(settings, broken, resume=True)
+    save(0, 2)  # the same content in files that were written again
+    run_inprocess(settings, broken, resume=True)
+    assert broken.load_summary().resumed

@@ -10,11 +10,11 @@ from sheafalign_fl import metrics
 from sheafalign_fl.config import Settings
 from sheafalign_fl.engines.check import check
 from sheafalign_fl.engines.inprocess import run_inprocess
-from sheafalign_fl.manifest import client_data
-from sheafalign_fl.node import Node
+from sheafalign_fl.learner.manifest import client_data
+from sheafalign_fl.learner.node import Node
 from sheafalign_fl.protocol import agreement
 from sheafalign_fl.protocol.topology import build_topology
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder
 from tests.conftest import toy_settings
 
 CLIENTS = {"m0": {"dim": 10}, "m1": {"dim": 10}, "m2": {"dim": 10}}

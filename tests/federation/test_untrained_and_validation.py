@@ -11,12 +11,12 @@ from sheafalign_fl.engines.check import check
 from sheafalign_fl.engines.inprocess import run_inprocess
 from sheafalign_fl.engines.launch import resume, start
 from sheafalign_fl.errors import DataError
-from sheafalign_fl.manifest import client_data
-from sheafalign_fl.node import Node
+from sheafalign_fl.learner.manifest import client_data
+from sheafalign_fl.learner.node import Node
 from sheafalign_fl.protocol.rows import Quality
 from sheafalign_fl.protocol.verbs import EXCHANGE
-from sheafalign_fl.run.folder import RunFolder, read_rows
-from sheafalign_fl.run.ledger import read_ledger
+from sheafalign_fl.runs.folder import RunFolder, read_rows
+from sheafalign_fl.runs.ledger import read_ledger
 from strategies.messenger import Messenger, Outcome
 from tests.conftest import toy_settings
 from tests.federation.runs import SMALL, PowerCut, cut_before_the_final_evaluation

@@ -17,7 +17,7 @@ from torch import nn
 from sheafalign_fl import metrics
 from sheafalign_fl.config import Settings
 from sheafalign_fl.data.base import SPLITS, ModalityData, Split
-from sheafalign_fl.manifest import client_data
+from sheafalign_fl.learner.manifest import client_data
 from sheafalign_fl.protocol.agreement import Agreement, Manifest, agree
 from sheafalign_fl.protocol.rows import Quality
 from sheafalign_fl.seeding import numpy_generator

@@ -19,11 +19,11 @@ from sheafalign_fl.data.export import export_deepsense6g
 from sheafalign_fl.data.registry import load_modality, sources
 from sheafalign_fl.data.scenes.world import build_world
 from sheafalign_fl.engines.inprocess import run_inprocess
-from sheafalign_fl.manifest import client_data, describe
+from sheafalign_fl.learner.manifest import client_data, describe
 from sheafalign_fl.protocol.agreement import agree
 from sheafalign_fl.protocol.rows import Quality
 from sheafalign_fl.protocol.topology import build_topology
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder
 from tests.conftest import toy_settings
 from tests.data.idx_files import made, write
 from tests.data.mmfi_files import write_mmfi

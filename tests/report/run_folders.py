@@ -22,9 +22,9 @@ from sheafalign_fl.protocol.rows import (
     Transfer,
 )
 from sheafalign_fl.protocol.topology import Topology, build_topology
-from sheafalign_fl.run.folder import MetricsLog, RunFolder
-from sheafalign_fl.run.ledger import Ledger, LedgerRow
-from sheafalign_fl.run.summary import ClientFacts, EdgeFacts, Summary
+from sheafalign_fl.runs.folder import MetricsLog, RunFolder
+from sheafalign_fl.runs.ledger import Ledger, LedgerRow
+from sheafalign_fl.runs.summary import ClientFacts, EdgeFacts, Summary
 
 CLIENTS = ("camera", "lidar", "radar")
 _SPLITS = {"train": 2000, "validation": 300, "test": 600}
@@ -204,11 +204,13 @@ def _write_rows(
                         source=source,
                         target=target,
                         events=events,
-                        laplacian=2 * decay,
-                        contrastive=4 * decay,
-                        reconstruction=decay,
-                        cross_reconstruction=0.0,
-                        total=6.1 * decay,
+                        terms={
+                            "laplacian": 2 * decay,
+                            "contrastive": 4 * decay,
+                            "reconstruction": decay,
+                            "cross_reconstruction": 0.0,
+                            "total": 6.1 * decay,
+                        },
                     )
                 )
         totals = ledger.totals("train")

@@ -10,7 +10,7 @@ from sheafalign_fl.errors import DataError
 from sheafalign_fl.protocol.rows import AbsenceRow
 from sheafalign_fl.report import write_report
 from sheafalign_fl.report.page import Html, tag, text
-from sheafalign_fl.report.run_data import read_run
+from sheafalign_fl.runs.reading import read_run
 from tests.report.run_folders import settings, write_run
 
 HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"

@@ -12,8 +12,8 @@ from sheafalign_fl.protocol.rows import EdgeBytes, EvaluationRow, Retrieval
 from sheafalign_fl.protocol.topology import build_topology
 from sheafalign_fl.report import plots
 from sheafalign_fl.report.graph_plot import graph_picture
-from sheafalign_fl.report.run_data import ExchangePoint, Projection
 from sheafalign_fl.report.style import figure_style, to_svg
+from sheafalign_fl.runs.reading import ExchangePoint, Projection
 from tests.report.run_folders import quality, settings
 
 

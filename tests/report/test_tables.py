@@ -17,7 +17,7 @@ from sheafalign_fl.report.content import (
     purpose_table,
     retrieval_table,
 )
-from sheafalign_fl.run.summary import Summary
+from sheafalign_fl.runs.summary import Summary
 from tests.report.run_folders import settings, write_run
 
 

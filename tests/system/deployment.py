@@ -12,10 +12,19 @@ from pathlib import Path
 import yaml
 
 from sheafalign_fl.flower.superlink import free_port
-from sheafalign_fl.run.folder import RunFolder, read_rows
+from sheafalign_fl.runs.folder import RunFolder, read_rows
 from tests.system.command import ROOT, environment
 
 Process = subprocess.Popen[bytes]
+ALLOWED = (
+    "--allow",
+    "tests.toy:source",
+    "--allow",
+    "tests.toy:canary_encoder",
+    "--allow",
+    "tests.toy:dropout_encoder",
+)
+"""What the nodes' owner lets a configuration name."""
 SECONDS = 150.0
 """Patience with everything; nothing here is a measurement."""
 
@@ -70,7 +79,16 @@ class Deployment:
         (self.folder / "relay.out").unlink(missing_ok=True)
         more = [] if self.database is None else ["--database", str(self.database)]
         self.start(
-            "relay", "relay", *self.trust, "--port", str(self.port), "--state", "relay-state", *more
+            "relay",
+            "relay",
+            *self.trust,
+            "--port",
+            str(self.port),
+            "--state",
+            "relay-state",
+            "--runs",
+            ".",
+            *more,
         )
         self.until(lambda: "is ready" in self.printed("relay"), "relay")
 
@@ -85,6 +103,7 @@ class Deployment:
             *self.trust,
             "--state",
             f"state/{client}",
+            *ALLOWED,
             *more,
         ]
         self.start(client, *words)
@@ -101,6 +120,7 @@ class Deployment:
                 *self.trust,
                 "--state",
                 f"state/{client}",
+                *ALLOWED,
             ]
             (self.folder / f"{client}.out").unlink(missing_ok=True)
             self.start(client, *words)

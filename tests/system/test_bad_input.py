@@ -92,7 +92,8 @@ def _other_events(folder: Path, _: Content) -> None:
     rewrite(folder, "thermal", event_id=np.array([f"other-{event}" for event in ids]))
 
 
-def _no_labels(folder: Path, _: Content) -> None:
+def _no_labels(folder: Path, settings: Content) -> None:
+    settings["evaluation"] = {"metrics": ["transfer", "probe"]}
     for modality in ("microphone", "thermal", "controller"):
         rewrite(folder, modality, label=None)
 

@@ -20,11 +20,11 @@ from sheafalign_fl.config import load_settings, parse_settings
 from sheafalign_fl.engines.inprocess import run_inprocess
 from sheafalign_fl.flower.superlink import free_port
 from sheafalign_fl.protocol.frame import SEAL_BYTES
-from sheafalign_fl.run.folder import RunFolder
-from sheafalign_fl.run.ledger import read_ledger
-from sheafalign_fl.run.summary import Summary
+from sheafalign_fl.runs.folder import RunFolder
+from sheafalign_fl.runs.ledger import read_ledger
+from sheafalign_fl.runs.summary import Summary
 from tests.system.command import ROOT
-from tests.system.deployment import Deployment, deployment, last_exchange, quiet
+from tests.system.deployment import ALLOWED, Deployment, deployment, last_exchange, quiet
 from tests.system.namespaces import mounts_permitted
 from tests.toy import source
 
@@ -133,15 +133,13 @@ def test_a_run_whose_folder_is_on_the_relay_s_machine_ends_well(deployed: Deploy
     config.write_text(yaml.safe_dump(content), encoding="utf-8")
     (deployed.folder / "far").mkdir()
     elsewhere = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs none far && exec "$@"', "--"]
-    words = ["run", str(config), "--relay", deployed.address, *deployed.trust, "--out", "far/run"]
+    words = ["run", str(config), "--relay", deployed.address, *deployed.trust, "--out", "far/there"]
     deployed.start_with(elsewhere, "far", *words)
     assert deployed.wait("far") == 0
-    folder = deployed.folder / "far" / "run"
-    assert (
-        f"the run has completed; its folder is {folder} on the relay's machine"
-        in deployed.printed("far")
-    )
-    assert RunFolder(folder).load_summary().exchanges == 3
+    said = "the run has completed; its folder is 'there' among the runs of the relay's machine"
+    assert said in deployed.printed("far")
+    assert not (deployed.folder / "far" / "there").exists()
+    assert RunFolder(deployed.folder / "there").load_summary().exchanges == 3
 
 
 def test_a_node_that_is_killed_and_started_again_changes_no_bit(
@@ -274,7 +272,15 @@ def test_flower_s_own_supernode_ends_in_the_same_bits(
 ) -> None:
     """The command that `--show` prints, for one of the clients; it takes seconds for every message."""
     shown = deployed.command(
-        "node", "m1", "--relay", deployed.address, *deployed.trust, "--state", "plain", "--show"
+        "node",
+        "m1",
+        "--relay",
+        deployed.address,
+        *deployed.trust,
+        "--state",
+        "plain",
+        "--show",
+        *ALLOWED,
     )
     few = {"every": 0, "metrics": ["retrieval"]}
     content = {**CONTENT, "training": {**CONTENT["training"], "exchanges": 1}, "evaluation": few}

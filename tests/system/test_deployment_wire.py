@@ -13,9 +13,9 @@ import pytest
 
 from sheafalign_fl.config import parse_settings
 from sheafalign_fl.engines.inprocess import run_inprocess
-from sheafalign_fl.run.folder import RunFolder
-from sheafalign_fl.run.ledger import read_ledger
-from sheafalign_fl.run.summary import Summary
+from sheafalign_fl.runs.folder import RunFolder
+from sheafalign_fl.runs.ledger import read_ledger
+from sheafalign_fl.runs.summary import Summary
 from tests.system.command import ROOT
 from tests.system.deployment import Deployment, deployment
 from tests.system.namespaces import HEADERS, Machine, machines, permitted

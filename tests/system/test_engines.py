@@ -12,8 +12,9 @@ import psutil
 import pytest
 import yaml
 
-from sheafalign_fl.run.folder import RunFolder, read_rows
-from sheafalign_fl.run.ledger import read_ledger
+from sheafalign_fl.config import encode, load_settings
+from sheafalign_fl.runs.folder import RunFolder, read_rows
+from sheafalign_fl.runs.ledger import read_ledger
 from tests.system.command import ROOT, TAG, environment, sheafalign, start
 
 pytestmark = pytest.mark.slow
@@ -182,8 +183,9 @@ def test_flwr_run_in_the_repository_root_works(tmp_path: Path) -> None:
     ports = {"FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": "39191", "FLWR_LOCAL_CONTROL_API_PORT": "39193"}
     env = {**environment(), **mark, **ports, "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1"}
     config = write(tmp_path / "experiment.yaml", engine="flower")
+    sent = encode(load_settings(config))  # a path would have to lie in the app's folder
     command = [str(Path(sys.executable).parent / "flwr"), "run", ".", "--stream"]
-    command += ["--federation-config", "num-supernodes=3", "--run-config", f'config="{config}"']
+    command += ["--federation-config", "num-supernodes=3", "--run-config", f'config="{sent}"']
     try:
         for _ in range(
             3

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sheafalign_fl.config import Settings, parse_settings
 from sheafalign_fl.errors import DataError, HandshakeError
-from sheafalign_fl.manifest import client_data, describe
+from sheafalign_fl.learner.manifest import client_data, describe
 from sheafalign_fl.protocol.agreement import (
     LISTS,
     Agreement,
@@ -358,7 +358,7 @@ def test_an_edge_without_test_events_cannot_be_measured() -> None:
 
 
 @pytest.mark.parametrize(
-    "metrics", [["transfer"], ["probe"], ["missing"], ["retrieval", "probe", "transfer"]]
+    "metrics", [["transfer"], ["probe"], ["missing"], ["probe", "transfer", "missing"]]
 )
 def test_metrics_that_need_labels_are_refused_where_there_are_none(metrics: list[str]) -> None:
     found = plenty(evaluation={"metrics": metrics})
@@ -367,8 +367,7 @@ def test_metrics_that_need_labels_are_refused_where_there_are_none(metrics: list
     }
     with pytest.raises(DataError) as caught:
         found.agree()
-    needing = [metric for metric in metrics if metric != "retrieval"]
-    assert f"{', '.join(needing)} need labels but no client has any" in str(caught.value)
+    assert f"{', '.join(metrics)} need labels but no client has any" in str(caught.value)
 
 
 def test_metrics_that_need_no_labels_do_without() -> None:
@@ -501,3 +500,22 @@ def test_a_truncated_manifest_is_not_read(data: st.DataObject) -> None:
     whole = plenty(20).manifests["a"].to_bytes()
     with pytest.raises(HandshakeError):
         Manifest.from_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
+
+
+def test_without_labels_what_needs_none_is_measured() -> None:
+    found = plenty(evaluation={"metrics": ["retrieval", "probe", "missing", "consistency"]})
+    labelled = found.agree()
+    found.manifests = {
+        name: replace(sent, labels=(), classes={}) for name, sent in found.manifests.items()
+    }
+    asked = found.settings.evaluation.metrics
+    assert labelled.measured(asked) == asked
+    assert found.agree().measured(asked) == ("retrieval", "consistency")
+
+
+def test_why_an_edge_has_no_test_events_is_what_its_clients_say() -> None:
+    found = plenty()
+    events = {**found.manifests["c"].events, "test": np.array([], dtype=np.int64)}
+    notes = ("no validation events: x", "no test events: the recording is 3 s long")
+    reason = found.refused("c", events=events, notes=notes)
+    assert reason.endswith("on it (c: no test events: the recording is 3 s long)")

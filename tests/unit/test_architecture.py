@@ -24,19 +24,19 @@ ALLOWED = {
 }
 """Package -> the packages of this repository that it may import: library <- clients, strategies <- experiments."""
 FLOORS = (
-    {"version", "errors", "seeding", "files", "listing", "threads", "progress"},
-    {"config", "plugins"},
-    {"codecs", "encoders", "sheaf", "data"},
+    {"version", "errors", "seeding", "files", "inflation", "listing", "threads", "progress"},
+    {"config"},
+    {"codecs", "encoders", "sheaf", "data", "watching"},
     {"protocol"},
-    {"learner", "node", "manifest", "schedule", "feedback"},
+    {"learner"},
     {"metrics"},
-    {"run"},
+    {"runs"},
     {"report"},
     {"flower"},
-    {"engines", "joint"},
+    {"engines"},
     {"deploy"},
     {"benchmark"},
-    {"cli"},
+    {"cli", "api"},
 )
 """The rooms of the library from the ground up; a room knows itself and the floors below it."""
 FILES = {package: sorted((folder / package).rglob("*.py")) for package, folder in FOLDERS.items()}

@@ -261,16 +261,30 @@ def encoded(content: object) -> str:
     )
 
 
-def test_a_string_that_is_not_encoded_is_a_path_below_the_base(
+def test_a_string_that_is_not_encoded_is_a_path_in_the_base_or_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path, BASE + "seed: 9")
-    assert decode("settings.yaml", tmp_path).seed == 9
-    assert decode(str(tmp_path / "settings.yaml"), Path("/elsewhere")).seed == 9
-    monkeypatch.chdir(tmp_path)
-    assert decode("settings.yaml").seed == 9
+    (inner := tmp_path / "app").mkdir()
+    write(inner, BASE + "seed: 8")
+    assert decode("settings.yaml", inner).seed == 8
+    assert decode(str(inner / "settings.yaml"), inner).seed == 8
     with pytest.raises(ConfigError, match="no configuration at"):
-        decode("absent.yaml", tmp_path)
+        decode("absent.yaml", inner)
+    for outside in ("../settings.yaml", str(tmp_path / "settings.yaml"), "/etc/hostname"):
+        with pytest.raises(ConfigError, match="does not lie in the app's folder"):
+            decode(outside, inner)
+    monkeypatch.chdir(inner)
+    for text in ("settings.yaml", str(inner / "settings.yaml"), ""):
+        with pytest.raises(ConfigError, match="must be encoded"):
+            decode(text)
+
+
+def test_an_encoded_configuration_is_not_believed_about_its_size() -> None:
+    bomb = zlib.compress(b" " * 2**26, 9)
+    for text in (bomb, zlib.compress(b"[" * 100_000), bomb[:-1], b"no zlib"):
+        with pytest.raises(ConfigError, match="damaged"):
+            decode("sheafalign:" + base64.urlsafe_b64encode(text).decode())
 
 
 def test_an_encoded_configuration_fits_a_flat_run_configuration() -> None:

@@ -18,7 +18,7 @@ from sheafalign_fl.encoders import (
     build_encoder,
 )
 from sheafalign_fl.errors import ConfigError
-from sheafalign_fl.node import new_encoder
+from sheafalign_fl.learner.factories import new_encoder
 from sheafalign_fl.seeding import torch_seeded
 from tests.conftest import toy_settings
 
@@ -246,7 +246,7 @@ def test_an_encoder_is_found_by_its_dotted_path_and_gets_its_options() -> None:
     ("shape", "encoder", "message"),
     [
         ((4,), "vectr", "did you mean 'vector'?"),
-        ((4,), "transformer", f"known: auto, {', '.join(ENCODERS)}, or package.module:factory"),
+        ((4,), "transformer", f"known: {', '.join(ENCODERS)}, auto, or package.module:attribute"),
         ((4,), "signal", "takes inputs (C, T), but the data has shape (4,)"),
         ((2, 8), "image", "takes inputs (C, H, W), but the data has shape (2, 8)"),
         ((2, 8, 8), "vector", "takes inputs (F,), but the data has shape (2, 8, 8)"),

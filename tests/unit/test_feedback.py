@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sheafalign_fl.codecs import FloatCodec
-from sheafalign_fl.feedback import ErrorFeedback
+from sheafalign_fl.learner.feedback import ErrorFeedback
 
 EVENTS, DIM = 7, 3
 

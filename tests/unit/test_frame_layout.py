@@ -13,7 +13,7 @@ from sheafalign_fl.config import parse_settings
 from sheafalign_fl.errors import ProtocolError
 from sheafalign_fl.protocol.frame import Frame
 from sheafalign_fl.protocol.verbs import PURPOSES, Purpose
-from sheafalign_fl.run.ledger import Ledger, LedgerRow, read_ledger
+from sheafalign_fl.runs.ledger import Ledger, LedgerRow, read_ledger
 
 ITEMSIZE = {"float64": 8, "float32": 4, "float16": 2}
 

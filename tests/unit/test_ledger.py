@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sheafalign_fl.errors import DataError
 from sheafalign_fl.protocol.verbs import PURPOSES
-from sheafalign_fl.run.ledger import (
+from sheafalign_fl.runs.ledger import (
     COLUMNS,
     Ledger,
     LedgerRow,

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from sheafalign_fl.data.inspection import inspect
 from sheafalign_fl.data.registry import load_modality
-from sheafalign_fl.deploy.keys import init_keys, load_relay_keys
+from sheafalign_fl.deploy.issuing import init_keys
+from sheafalign_fl.deploy.keys import load_relay_keys
 from sheafalign_fl.listing import is_free, listed, remove_free
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder
 from tests.data.mmfi_files import write_mmfi
 from tests.data.utd_mhad_files import write_utd_mhad
 
@@ -70,7 +71,7 @@ def test_loaders_read_what_they_would_read_without_it(source: str, tmp_path: Pat
 
 
 @given(
-    st.lists(
+    names=st.lists(
         st.text(st.characters(codec="ascii", exclude_characters="/\x00*?[]"), min_size=1).filter(
             lambda name: name not in (".", "..")
         ),

@@ -15,9 +15,9 @@ from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import DataError, RunError, SheafAlignError, UserError
 from sheafalign_fl.files import write_atomically
 from sheafalign_fl.protocol.rows import AbsenceRow
-from sheafalign_fl.run.folder import Checkpoint, MetricsLog, RunFolder, read_rows
-from sheafalign_fl.run.ledger import Ledger, LedgerRow, read_ledger
-from sheafalign_fl.run.versions import versions
+from sheafalign_fl.runs.folder import Checkpoint, MetricsLog, RunFolder, read_rows
+from sheafalign_fl.runs.ledger import Ledger, LedgerRow, read_ledger
+from sheafalign_fl.runs.versions import versions
 from tests.conftest import toy_settings
 
 MakeFolder = Callable[[Settings], RunFolder]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sheafalign_fl.schedule import BatchSchedule
+from sheafalign_fl.learner.schedule import BatchSchedule
 
 
 @st.composite

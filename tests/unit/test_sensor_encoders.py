@@ -14,7 +14,7 @@ from sheafalign_fl.encoders import ENCODERS, build_encoder
 from sheafalign_fl.encoders.registry import EncoderInfo
 from sheafalign_fl.encoders.table import encoder_costs
 from sheafalign_fl.errors import ConfigError
-from sheafalign_fl.node import new_encoder
+from sheafalign_fl.learner.factories import new_encoder
 from sheafalign_fl.seeding import torch_seeded
 from tests.conftest import toy_settings
 
@@ -293,7 +293,7 @@ def test_auto_takes_what_the_source_recommends_and_else_goes_by_shape() -> None:
     [
         (
             "rader",
-            r"'rader' \(which the data source recommends\): unknown encoder; did you mean 'radar'\?",
+            r"'rader' \(which the data source recommends\): unknown encoder 'rader'; did you mean 'radar'\?",
         ),
         (
             "scan",

@@ -11,6 +11,7 @@ from sheafalign_fl.config.schema import MapSettings, ObjectiveSettings, Settings
 from sheafalign_fl.errors import ConfigError
 from sheafalign_fl.protocol.topology import build_topology
 from sheafalign_fl.sheaf import (
+    EdgeBatch,
     contrastive_loss,
     cross_reconstruction_loss,
     edge_maps,
@@ -18,6 +19,7 @@ from sheafalign_fl.sheaf import (
     laplacian_loss,
     reconstruction_loss,
     sheaf_laplacian,
+    weighted_terms,
 )
 from sheafalign_fl.sheaf.laplacian import coboundary
 from tests.conftest import toy_settings
@@ -103,10 +105,14 @@ def test_the_total_is_the_weighted_sum_and_a_weight_of_0_gives_no_gradient(
     )
     maps = edge_maps(MapSettings(), D, D_E).double()
     h = batch["h"].requires_grad_()
-    terms = edge_terms(objective, maps, h, maps.restrict(h), batch["z_ji"].requires_grad_())
-    weighted = 0.3 * terms.laplacian + 2.0 * terms.contrastive + 0.7 * terms.cross_reconstruction
-    assert terms.total.item() == pytest.approx(weighted.item())
-    assert not terms.reconstruction.requires_grad
+    terms = edge_terms(
+        weighted_terms(objective),
+        EdgeBatch(objective, maps, h, maps.restrict(h), batch["z_ji"].requires_grad_()),
+    )
+    weights = {"laplacian": 0.3, "contrastive": 2.0, "cross_reconstruction": 0.7}
+    weighted = sum(weight * terms.values[name].item() for name, weight in weights.items())
+    assert terms.total.item() == pytest.approx(weighted)
+    assert not terms.values["reconstruction"].requires_grad
     terms.total.backward()  # type: ignore[no-untyped-call]
     assert batch["z_ji"].grad is None  # the neighbour's embeddings are values
 

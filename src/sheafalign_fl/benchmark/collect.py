@@ -9,8 +9,8 @@ from sheafalign_fl.benchmark.results import Cell, CurvePoint, Kind, MissingPoint
 from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import RunError
 from sheafalign_fl.protocol.rows import EvaluationRow, Quality, Retrieval
-from sheafalign_fl.run.folder import RunFolder, read_rows
-from sheafalign_fl.run.summary import Summary
+from sheafalign_fl.runs.folder import RunFolder, read_rows
+from sheafalign_fl.runs.summary import Summary
 
 _ALWAYS_SHOWN = ("training.learning_rate", "objective.temperature")
 

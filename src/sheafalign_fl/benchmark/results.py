@@ -101,7 +101,7 @@ class Tuning(_Row):
 
 
 class Benchmark(_Row):
-    """``benchmark.json``: everything that the report, the CSV and README's figures are made from."""
+    """``benchmark.json``: everything that the report, the CSV and the tables of docs are made from."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     commit: str | None

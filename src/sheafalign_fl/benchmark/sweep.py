@@ -22,8 +22,8 @@ from sheafalign_fl.benchmark.results import Benchmark, Trial, Tuning, load_bench
 from sheafalign_fl.config import Settings, parse_settings, to_yaml
 from sheafalign_fl.errors import RunError, SheafAlignError
 from sheafalign_fl.files import write_atomically
-from sheafalign_fl.run.folder import RunFolder
-from sheafalign_fl.run.versions import versions
+from sheafalign_fl.runs.folder import RunFolder
+from sheafalign_fl.runs.versions import versions
 
 _DIGITS = 10
 """Of a digest, in a folder's name."""

@@ -82,12 +82,19 @@ def run(
         Path | None,
         typer.Option(help="Go on with the interrupted run in this folder.", metavar="RUN_DIR"),
     ] = None,
+    attach: Annotated[
+        Path | None,
+        typer.Option(
+            help="Wait for the run that was submitted to --relay from this folder.",
+            metavar="RUN_DIR",
+        ),
+    ] = None,
     relay: Annotated[
         str | None,
         typer.Option(help="Run on this relay, whose nodes are elsewhere.", metavar="HOST:PORT"),
     ] = None,
     keys: Annotated[
-        Path | None, typer.Option(help="Folder with the relay's ca.crt, for --relay.")
+        Path | None, typer.Option(help="Folder with an operator's keys, for --relay.")
     ] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="For --relay: no TLS and no sealed edges.")
@@ -101,20 +108,22 @@ def run(
     from sheafalign_fl.engines import launch
     from sheafalign_fl.progress import follow
     from sheafalign_fl.report import print_summary
-    from sheafalign_fl.run.folder import RunFolder
+    from sheafalign_fl.runs.folder import RunFolder
 
     console = Console(stderr=True, quiet=quiet)
     deployment = deploy.deployment(relay, keys, insecure=insecure)
-    if (config is None) == (resume is None):
-        raise UserError("give a configuration, or --resume RUN_DIR, and not both")
-    if resume is not None:
+    if [config, resume, attach].count(None) != 2:
+        raise UserError("give a configuration, --resume RUN_DIR or --attach RUN_DIR, and one only")
+    if attach is not None and deployment is None:
+        raise UserError("--attach is for a run on a relay; give --relay HOST:PORT")
+    if (known := resume or attach) is not None:
         if overrides or out:
             raise UserError(
-                "--resume goes on with the run as it was configured; leave out --set and --out"
+                "--resume and --attach take the run as it was configured; leave out --set and --out"
             )
         if engine is not None:
             _check_engine(engine)
-        settings, path = RunFolder(resume).settings(), resume
+        settings, path = RunFolder(known).settings(), known
     else:
         changes = [*(overrides or []), *([f"engine={engine}"] if engine else [])]
         given = _given(config)
@@ -128,11 +137,12 @@ def run(
     _make_importable(config)
     try:
         with follow(path / "metrics.jsonl", settings.training.exchanges, console):
-            summary = (
-                launch.resume(path, engine, deployment)
-                if resume is not None
-                else launch.start(settings, path, deployment)
-            )
+            if attach is not None and deployment is not None:
+                summary = launch.attach(path, deployment)
+            elif resume is not None:
+                summary = launch.resume(path, engine, deployment)
+            else:
+                summary = launch.start(settings, path, deployment)
     except KeyboardInterrupt:
         again = (
             ""
@@ -283,10 +293,12 @@ def data_check(
     from sheafalign_fl.cli.listings import print_inspection
     from sheafalign_fl.config import parse_assignments
     from sheafalign_fl.data.inspection import inspect
+    from sheafalign_fl.engines.suggestion import suggest
 
     inspection = inspect(path, parse_assignments(overrides or []), source, seed)
-    print_inspection(inspection, Console())
-    if not inspection.usable:
+    suggestion = suggest(inspection)
+    print_inspection(inspection, suggestion, Console())
+    if not inspection.usable or suggestion.problems:
         raise typer.Exit(UserError.exit_code)
 
 

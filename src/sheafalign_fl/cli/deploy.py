@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from sheafalign_fl.cli.keys import keys_app
+from sheafalign_fl.cli.runs import runs_app
 from sheafalign_fl.errors import RunError, UserError
 
 if TYPE_CHECKING:
     from sheafalign_fl.config import Settings
+    from sheafalign_fl.config.policy import Policy
     from sheafalign_fl.engines.deployed import Deployment
 
 HOME = Path.home() / ".sheafalign"
-keys_app = typer.Typer(no_args_is_help=True, help="Keys and certificates of a deployment.")
 deploy_app = typer.Typer(no_args_is_help=True, help="Files that start relay and nodes as services.")
 
 Keys = Annotated[
@@ -30,10 +32,24 @@ RelayAddress = Annotated[
 ]
 
 
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MODULE:NAME",
+        help="Code that a configuration may name beside what is built in; may be given more than once.",
+    ),
+]
+PolicyFile = Annotated[
+    Path | None,
+    typer.Option(help="YAML file of what a configuration may ask of this machine.", metavar="FILE"),
+]
+
+
 def add_commands(app: typer.Typer) -> None:
     """Add these commands to `app`."""
     app.add_typer(keys_app, name="keys")
     app.add_typer(deploy_app, name="deploy")
+    app.add_typer(runs_app, name="runs")
     app.command(epilog="Example:  [bold]sheafalign relay --keys keys --host 10.0.0.1[/bold]")(relay)
     app.command(
         epilog="Example:  [bold]sheafalign node lidar --relay 10.0.0.1:9092 --keys keys/clients/lidar "
@@ -42,44 +58,6 @@ def add_commands(app: typer.Typer) -> None:
     app.command(
         epilog="Example:  [bold]sheafalign status runs/street --relay 10.0.0.1:9092 --keys keys[/bold]"
     )(status)
-
-
-@keys_app.command(
-    "init",
-    epilog="Example:  [bold]sheafalign keys init keys --clients camera,lidar --host relay.lan[/bold]",
-)
-def keys_init(
-    folder: Annotated[
-        Path, typer.Argument(help="New folder for all keys.", metavar="DIR", show_default=False)
-    ],
-    clients: Annotated[
-        str | None, typer.Option(help="Names of the clients, comma-separated.", show_default=False)
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="Take the clients of this configuration.")
-    ] = None,
-    host: Annotated[
-        list[str] | None,
-        typer.Option(help="Name or address of the relay; may be given more than once."),
-    ] = None,
-    days: Annotated[
-        int, typer.Option(help="How long the relay's certificate is valid.", min=1)
-    ] = 825,
-) -> None:
-    """Make a certificate authority, the relay's certificate, and every client's keys."""
-    from sheafalign_fl.config import load_settings
-    from sheafalign_fl.deploy.keys import init_keys
-
-    if (clients is None) == (config is None):
-        raise UserError("give --clients camera,lidar or --config FILE, and not both")
-    names = (
-        clients.split(",") if clients is not None else list(load_settings(config or Path()).clients)
-    )
-    init_keys(folder, names, host or [], days)
-    typer.echo(f"relay: copy {folder / 'relay'} to its machine")
-    for name in names:
-        typer.echo(f"client {name}: copy {folder / 'clients' / name} to its machine")
-    typer.echo(f"keep {folder / 'ca' / 'ca.key'} where no machine of the federation can read it")
 
 
 def relay(
@@ -93,30 +71,43 @@ def relay(
         Path | None,
         typer.Option(help="Keep Flower's state in this SQLite file; default: in memory."),
     ] = None,
+    runs: Annotated[
+        Path, typer.Option(help="Folder that all run folders lie in; a run names one in it.")
+    ] = Path("runs"),
+    allow: Allow = None,
+    policy: PolicyFile = None,
     insecure: Insecure = False,
     show: Annotated[
-        bool, typer.Option("--show", help="Print the flower-superlink command and end.")
+        bool, typer.Option("--show", help="Print the command that the relay is and end.")
     ] = False,
 ) -> None:
     """Run the relay until it is told to end."""
-    from sheafalign_fl.deploy.keys import load_relay_keys
+    from sheafalign_fl.deploy.keys import expiry_warning, load_relay_keys
     from sheafalign_fl.deploy.logs import log_to
     from sheafalign_fl.deploy.relay import RelaySettings
     from sheafalign_fl.deploy.relay import relay as run_relay
 
     _choose(keys, insecure=insecure)
     settings = RelaySettings(
-        host, port, None if keys is None else load_relay_keys(keys), state.resolve(), database
+        host,
+        port,
+        None if keys is None else load_relay_keys(keys),
+        state.resolve(),
+        database,
+        runs,
+        _policy(allow, policy),
     )
     if show:
         typer.echo(shlex.join(settings.command()))
         return
     log_to(state / "relay.log")
+    if settings.keys is not None and (warning := expiry_warning(settings.keys.certificate)):
+        Console(stderr=True).print(f"warning: {warning}", markup=False)
     with run_relay(settings) as process:
         clients = "any client" if settings.keys is None else ", ".join(settings.keys.clients)
         typer.echo(f"relay at {host}:{port} is ready for {clients}")
         code = process.wait()
-    raise RunError(f"flower-superlink ended with {code}; see {state / 'superlink.log'}")
+    raise RunError(f"the SuperLink ended with {code}; see {state / 'superlink.log'}")
 
 
 def node(
@@ -134,6 +125,8 @@ def node(
     unsealed: Annotated[
         bool, typer.Option("--unsealed", help="Take part in runs without sealed edges.")
     ] = False,
+    allow: Allow = None,
+    policy: PolicyFile = None,
     patience: Annotated[
         float | None,
         typer.Option(help="Seconds to go on trying to reach the relay; default: for ever.", min=0),
@@ -156,7 +149,15 @@ def node(
     own = None if keys is None else load_client_keys(keys, client)
     credentials = None if own is None else Credentials(own.ca, own.load_node_key(), own.node_key)
     settings = NodeSettings(
-        client, relay, credentials, folder, data, own.folder if own else None, unsealed, patience
+        client,
+        relay,
+        credentials,
+        folder,
+        data,
+        own.folder if own else None,
+        unsealed,
+        patience,
+        _policy(allow, policy),
     )
     if plain:
         typer.echo(shlex.join(settings.plain_command()))
@@ -215,7 +216,8 @@ def deploy_render(
 
 def deployment(relay: str | None, keys: Path | None, *, insecure: bool) -> "Deployment | None":
     """Return where to run by the options `--relay`, `--keys` and `--insecure`; None: on this machine."""
-    from sheafalign_fl.engines.deployed import Deployment, find_ca
+    from sheafalign_fl.deploy.keys import expiry_warning, load_operator_keys
+    from sheafalign_fl.engines.deployed import Deployment
 
     if relay is None:
         if keys is not None or insecure:
@@ -223,7 +225,10 @@ def deployment(relay: str | None, keys: Path | None, *, insecure: bool) -> "Depl
         return None
     _check_address(relay)
     _choose(keys, insecure=insecure)
-    return Deployment(relay, None if keys is None else find_ca(keys))
+    operator = None if keys is None else load_operator_keys(keys)
+    if operator is not None and (warning := expiry_warning(operator.certificate)) is not None:
+        Console(stderr=True).print(f"warning: {warning}", markup=False)
+    return Deployment(relay, operator)
 
 
 def deployed_settings(
@@ -247,6 +252,16 @@ def deployed_settings(
             "edges are sealed, so the metric 'missing', which the relay computes from embeddings, is left out"
         )
     return parse_settings(content, str(config))
+
+
+def _policy(allow: list[str] | None, file: Path | None) -> "Policy":
+    """Return what a configuration may ask of this machine, by the options `--allow` and `--policy`."""
+    from sheafalign_fl.config.policy import Policy
+
+    named = tuple(allow or ())
+    if file is not None:
+        return Policy.load(file, named)
+    return Policy.of({"allow": named}, "--allow")
 
 
 def _choose(keys: Path | None, *, insecure: bool) -> None:

@@ -1,15 +1,16 @@
 """What `sheafalign check`, `sheafalign encoders` and `sheafalign data` print."""
 
-import yaml
 from rich.console import Console
 from rich.text import Text
 
 from sheafalign_fl.data.base import SPLITS
 from sheafalign_fl.data.description import SourceInfo
 from sheafalign_fl.data.inspection import Inspection, label_counts
+from sheafalign_fl.data.own.axes import understood
 from sheafalign_fl.data.registry import source_info, sources
 from sheafalign_fl.encoders.table import DIM, encoder_costs
 from sheafalign_fl.engines.check import Checked
+from sheafalign_fl.engines.suggestion import Suggestion
 from sheafalign_fl.report.content import MOST_ROWS, Cells, Table
 from sheafalign_fl.report.numbers import count_of, exact, human_bytes, percent
 from sheafalign_fl.report.tables import print_table
@@ -46,6 +47,13 @@ def print_checked(checked: Checked, console: Console) -> None:
     print_table(
         _first(Table("Edges", ("edge", "d_e", "train", "validation", "test"), edges)), console
     )
+    measured = checked.agreement.measured(settings.evaluation.metrics)
+    if left_out := [name for name in settings.evaluation.metrics if name not in measured]:
+        console.print(
+            Text(f"note: no client has labels, so {', '.join(left_out)} are not measured")
+        )
+    for line in checked.warnings:
+        console.print(Text(f"careful: {line}", style="yellow"))
     exchanges, each = settings.training.exchanges, checked.payload_per_exchange
     console.print(
         Text(
@@ -77,10 +85,12 @@ def print_encoders(batch: int, console: Console) -> None:
     print_table(Table("Encoders", columns, rows, text_columns=4, note=note), console)
 
 
-def print_inspection(inspection: Inspection, console: Console) -> None:
-    """Print what a folder of recordings holds, and what is wrong with it."""
+def print_inspection(inspection: Inspection, suggestion: Suggestion, console: Console) -> None:
+    """Print what a folder of recordings holds, what is wrong with it, and a configuration for it."""
     total = inspection.events
     console.print(Text(f"read as {inspection.source}: {count_of(total, 'event')}\n"))
+    if inspection.clocks:
+        print_table(_clocks_seen(inspection), console)
     if inspection.modalities:
         print_table(_modalities_seen(inspection, total), console)
     if inspection.pairs:
@@ -93,21 +103,56 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
         print_table(
             Table("Labels", ("label", "events of each class"), labels, text_columns=2), console
         )
+    for line in (*_data_notes(inspection), *inspection.notes, *suggestion.notes):
+        console.print(Text(f"note: {line}"))
+    for line in inspection.warnings:
+        console.print(Text(f"careful: {line}", style="yellow"))
+    wrong = [*_wrong(inspection), *suggestion.problems]
+    for line in wrong:
+        console.print(Text(f"wrong: {line}", style="red"))
+    if not wrong:
+        console.print(Text("nothing is wrong; this configuration runs:", style="green"))
+        console.print(Text(suggestion.yaml()))
+
+
+def _data_notes(inspection: Inspection) -> list[str]:
+    """Return what the loaded data says of itself, each line once, with the modalities it is for."""
     notes: dict[str, list[str]] = {}
     for name, data in inspection.modalities.items():
         for note in data.notes:
             notes.setdefault(note, []).append(name)
+    return [f"{', '.join(names)}: {note}" for note, names in notes.items()]
+
+
+def _wrong(inspection: Inspection) -> list[str]:
     wrong = [f"{name}: {problem}" for name, problem in inspection.problems.items()]
-    wrong += [
+    return wrong + [
         f"{pair.first} – {pair.second}: {pair.problem}" for pair in inspection.pairs if pair.problem
     ]
-    for note, names in notes.items():
-        console.print(Text(f"note: {', '.join(names)}: {note}"))
-    for line in wrong:
-        console.print(Text(f"wrong: {line}", style="red"))
-    if not wrong:
-        console.print(Text("nothing is wrong; a configuration for it:", style="green"))
-        console.print(Text(_suggested(inspection)))
+
+
+def _clocks_seen(inspection: Inspection) -> Table:
+    rows = tuple(
+        (
+            name,
+            exact(clock.samples),
+            f"{clock.rate:.4g}",
+            f"{clock.span:.6g}",
+            f"{1000 * clock.jitter:.3g}",
+            exact(clock.gaps),
+            f"{clock.longest:.4g}",
+            exact(clock.duplicates),
+            exact(clock.unordered),
+        )
+        for name, clock in inspection.clocks.items()
+    )
+    columns = ("modality", "samples", "Hz", "span, s", "jitter, ms", "gaps", "longest, s")
+    note = (
+        "Hz: by the median interval; jitter: 95 % of the intervals differ from it by no more; gap: "
+        "three intervals and longer; equal, turned: samples at the time of another one, before "
+        "their predecessor"
+    )
+    return Table("Clocks", (*columns, "equal", "turned"), rows, note=note)
 
 
 def _modalities_seen(inspection: Inspection, total: int) -> Table:
@@ -116,6 +161,7 @@ def _modalities_seen(inspection: Inspection, total: int) -> Table:
             name,
             data.encoder or "auto",
             " × ".join(map(str, data.input_shape)),
+            understood(data.input_shape) if data.encoder is None else "",
             exact(len(data)),
             percent(1 - len(data) / total),
             *(exact(len(data.ids_of(split))) for split in SPLITS),
@@ -124,9 +170,9 @@ def _modalities_seen(inspection: Inspection, total: int) -> Table:
     )
     return Table(
         "Modalities",
-        ("modality", "encoder", "input", "events", "missing %", *SPLITS),
+        ("modality", "encoder", "input", "read as", "events", "missing %", *SPLITS),
         rows,
-        text_columns=3,
+        text_columns=4,
     )
 
 
@@ -146,14 +192,6 @@ def _labels_seen(inspection: Inspection) -> tuple[Cells, ...]:
             ]
         rows.append((name, ", ".join(shown)))
     return tuple(rows)
-
-
-def _suggested(inspection: Inspection) -> str:
-    content = {
-        "data": {"source": inspection.source, "options": dict(inspection.options)},
-        "clients": list(inspection.modalities),
-    }
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
 def print_sources(console: Console) -> None:

@@ -5,6 +5,6 @@ A codec is a small class; `codec(name)` finds it. What a codec needs to decode b
 
 from sheafalign_fl.codecs.base import Codec
 from sheafalign_fl.codecs.floats import FloatCodec
-from sheafalign_fl.codecs.registry import CODECS, codec
+from sheafalign_fl.codecs.registry import CODECS, codec, known_codec
 
-__all__ = ["CODECS", "Codec", "FloatCodec", "codec"]
+__all__ = ["CODECS", "Codec", "FloatCodec", "codec", "known_codec"]

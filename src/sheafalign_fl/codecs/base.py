@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 from numpy.typing import NDArray
 
-from sheafalign_fl.errors import ProtocolError
+from sheafalign_fl.errors import NotFiniteError, ProtocolError
 
 LARGEST_BFLOAT16 = float(np.array(0x7F7F0000, dtype=np.uint32).view(np.float32))
 
@@ -75,5 +75,5 @@ def read_scales(name: str, payload: bytes, events: int) -> NDArray[np.float32]:
     """
     scales = from_bfloat16(np.frombuffer(payload, dtype="<u2", count=events))
     if not np.isfinite(scales).all() or np.signbit(scales).any():
-        raise ProtocolError(f"a {name} payload holds a scale that is negative or not finite")
+        raise NotFiniteError(f"a {name} payload holds a scale that is negative or not finite")
     return scales[:, None]

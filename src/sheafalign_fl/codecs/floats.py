@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sheafalign_fl.codecs.base import Codec, from_bfloat16, round_to_bfloat16
-from sheafalign_fl.errors import ProtocolError
+from sheafalign_fl.errors import NotFiniteError
 
 
 class FloatCodec(Codec):
@@ -25,7 +25,7 @@ class FloatCodec(Codec):
         self.check_length(payload, events, dim)
         values = np.frombuffer(payload, dtype=self._dtype).reshape(events, dim)
         if not np.isfinite(values).all():
-            raise ProtocolError(f"a {self.name} payload holds values that are not finite")
+            raise NotFiniteError(f"a {self.name} payload holds values that are not finite")
         return values.astype(self._dtype.newbyteorder("="))
 
     def payload_bytes(self, events: int, dim: int) -> int:
@@ -48,7 +48,7 @@ class BFloat16Codec(Codec):
         self.check_length(payload, events, dim)
         values = from_bfloat16(np.frombuffer(payload, dtype="<u2").reshape(events, dim))
         if not np.isfinite(values).all():
-            raise ProtocolError("a bfloat16 payload holds values that are not finite")
+            raise NotFiniteError("a bfloat16 payload holds values that are not finite")
         return values
 
     def payload_bytes(self, events: int, dim: int) -> int:

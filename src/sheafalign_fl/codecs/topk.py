@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sheafalign_fl.codecs.base import Codec
-from sheafalign_fl.errors import ProtocolError
+from sheafalign_fl.errors import NotFiniteError, ProtocolError
 
 _LARGEST_DIM = 65536
 
@@ -43,7 +43,7 @@ class TopKCodec(Codec):
         if (places >= dim).any() or (np.diff(places, axis=1) <= 0).any():
             raise ProtocolError(f"a {self.name} payload whose places are not ascending below {dim}")
         if not np.isfinite(kept).all():
-            raise ProtocolError(f"a {self.name} payload holds values that are not finite")
+            raise NotFiniteError(f"a {self.name} payload holds values that are not finite")
         values = np.zeros((events, dim), dtype=np.float32)
         np.put_along_axis(values, places, kept.astype(np.float32), axis=1)
         return values

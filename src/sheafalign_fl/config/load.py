@@ -14,8 +14,11 @@ from pydantic_core import ErrorDetails
 
 from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.errors import ConfigError
+from sheafalign_fl.inflation import inflate
 
 _ENCODED_PREFIX = "sheafalign:"
+_MOST_BYTES = 2**22
+"""Of a configuration that is sent, uncompressed."""
 
 
 class _DoubleKeyError(yaml.constructor.ConstructorError):
@@ -117,26 +120,42 @@ def encode(settings: Settings) -> str:
 
 
 def decode(text: str, base: Path | None = None) -> Settings:
-    """Return the settings that `encode` made `text` from, or those of the file that `text` names.
+    """Return the settings that `encode` made `text` from.
 
     Parameters
     ----------
     text
-        An encoded configuration or a path.
+        An encoded configuration; with `base` it may also be a path.
     base
-        Folder that a relative path is taken from; default: the current one.
+        Folder of the app, in a simulation on one's own machine: the path is taken from there, and
+        leads nowhere else. Without it no file is opened, whatever `text` says.
+
+    Raises
+    ------
+    ConfigError
+        It is no configuration, is too large, or names a file that it may not name.
     """
     if not text.startswith(_ENCODED_PREFIX):
-        return load_settings((base or Path()) / text)
+        return load_settings(_inside(base, text))
     try:
-        content = json.loads(
-            zlib.decompress(base64.urlsafe_b64decode(text.removeprefix(_ENCODED_PREFIX)))
-        )
-    except (ValueError, zlib.error) as error:
+        raw = base64.urlsafe_b64decode(text.removeprefix(_ENCODED_PREFIX))
+        content = json.loads(inflate(raw, _MOST_BYTES))
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"the encoded configuration is damaged: {error}") from None
     if not isinstance(content, dict):
         raise ConfigError("the encoded configuration holds no mapping of settings")
     return parse_settings(content)
+
+
+def _inside(base: Path | None, text: str) -> Path:
+    if base is None:
+        raise ConfigError(
+            "a configuration that came over the wire names a file; it must be encoded"
+        )
+    path = (base / text).resolve()
+    if not path.is_relative_to(base.resolve()):
+        raise ConfigError(f"config: '{text}' does not lie in the app's folder {base}")
+    return path
 
 
 def _apply_override(content: dict[str, Any], override: str) -> None:

@@ -18,10 +18,12 @@ from pydantic import (
 )
 
 from sheafalign_fl.config.methods import MethodName, apply_method
+from sheafalign_fl.config.registry import Extension
 
 LEAST_TEMPERATURE = 0.01
 """Of a learnt tau, as in CLIP (arXiv 2103.00020): a smaller one makes training unstable."""
 PositiveInt = Annotated[int, Field(ge=1)]
+_TOPOLOGIES = ("complete", "ring", "star", "path", "random", "small-world", "edges")
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -65,7 +67,7 @@ class _Settings(BaseModel):
 class DataSettings(_Settings):
     """Where the events come from."""
 
-    source: str = "scenes"
+    source: Annotated[str, Extension("data source")] = "scenes"
     """A built-in source (`sheafalign data list`) or a dotted path ``package.module:factory``."""
     options: Options = Field(default_factory=dict)
     """Options of the source; `sheafalign data describe NAME` lists them."""
@@ -76,7 +78,7 @@ class ClientSettings(_Settings):
 
     modality: str | None = None
     """The modality in the data source; default: the client's own name."""
-    encoder: str = "auto"
+    encoder: Annotated[str, Extension("encoder")] = "auto"
     """auto (what the data source recommends, else by the input's shape), vector, signal, image, camera, depth,
     range-image, points, scan, radar, beam, inertial, skeleton, csi, linear (`sheafalign encoders` lists them with their
     inputs), or a dotted path ``package.module:factory``."""
@@ -104,9 +106,9 @@ class EdgeSettings(_Settings):
 class GraphSettings(_Settings):
     """The federation graph: who is a neighbour of whom, and how large each comparison space is."""
 
-    topology: Literal["complete", "ring", "star", "path", "random", "small-world", "edges"] = (
-        "complete"
-    )
+    topology: Annotated[str, Extension("topology", _TOPOLOGIES, on_relay=True)] = "complete"
+    """complete, ring, star, path, random, small-world, edges, or a dotted path to a function of
+    (clients, graph settings, seed) that returns pairs of indices."""
     dim: PositiveInt = 64
     """d_e, the dimension of every comparison space that does not state its own."""
     centre: str | None = None
@@ -132,7 +134,9 @@ class GraphSettings(_Settings):
 class MapSettings(_Settings):
     """Restriction maps P_ij and dual maps Q_ij."""
 
-    family: Literal["linear", "orthogonal", "identity"] = "linear"
+    family: Annotated[str, Extension("map family", ("linear", "orthogonal", "identity"))] = "linear"
+    """linear, orthogonal, identity, or a dotted path to a function of (dim, edge_dim, initial) that
+    returns `EdgeMaps`."""
     initial: Literal["normal", "orthogonal", "xavier"] = "orthogonal"
     """linear: initial values; normal is the paper's N(0, 0.1^2)."""
 
@@ -147,9 +151,13 @@ class ObjectiveSettings(_Settings):
 
     laplacian: Weight = 0.0
     contrastive: Weight = 1.0
-    contrast: Literal["pairs", "centroid", "volume"] = "pairs"
+    contrast: Annotated[str, Extension("contrast", ("pairs", "centroid", "volume"))] = "pairs"
     """What the contrastive term compares: the two ends of each edge; every client with the centroid of all
-    (CentroBind); the volume that the embeddings of all clients span (GRAM)."""
+    (CentroBind); the volume that the embeddings of all clients span (GRAM); or a dotted path to a
+    loss of (embeddings of all clients, tau)."""
+    false_negatives: Literal["keep", "mask"] = "keep"
+    """mask: events of a batch that are equal to one of the clients, or whose windows overlap, are
+    no negatives of each other. Clients then tell the relay which of their events are equal."""
     reconstruction: Weight = 0.1
     cross_reconstruction: Weight = 1.0
     """MSE(Q_ij z_ji, h_i), gradient to Q_ij alone: teaches the dual map to impute from a neighbour."""
@@ -161,6 +169,9 @@ class ObjectiveSettings(_Settings):
     """Learn tau for each edge; both ends keep a copy, and exact exchange keeps the copies equal."""
     normalised_laplacian: bool = True
     """Compare unit vectors in the Laplacian term, so that it cannot shrink the embeddings."""
+    terms: dict[Annotated[str, Extension("objective term")], Weight] = Field(default_factory=dict)
+    """Further terms and their weights: a dotted path ``package.module:TERM`` to a class or function
+    that takes a `sheafalign_fl.sheaf.EdgeBatch` and returns a scalar."""
 
     @model_validator(mode="after")
     def _some_weight(self) -> Self:
@@ -170,6 +181,8 @@ class ObjectiveSettings(_Settings):
             )
         if self.learnable_temperature and self.temperature < LEAST_TEMPERATURE:
             raise ValueError(f"a learnable temperature cannot start below {LEAST_TEMPERATURE}")
+        if self.false_negatives == "mask" and self.contrast != "pairs":
+            raise ValueError(f"false_negatives: mask needs contrast: pairs, not {self.contrast}")
         if self.learnable_temperature and self.contrast != "pairs":
             raise ValueError(
                 f"learnable_temperature is an edge's, so it needs contrast: pairs, not {self.contrast}"
@@ -192,7 +205,9 @@ class TrainingSettings(_Settings):
     """Embed the next batches before stepping on the last, so that messages can travel while clients compute."""
     error_feedback: bool = False
     """Add what the codec lost of an event's embedding to the same event's embedding when it comes round again."""
-    optimiser: Literal["adam", "adamw", "sgd"] = "adam"
+    optimiser: Annotated[str, Extension("optimiser", ("adam", "adamw", "sgd"))] = "adam"
+    """adam, adamw, sgd, or a dotted path to a function of (parameter groups, lr). Scalars are in a
+    group of their own, which is not decayed."""
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
     weight_decay: Weight = 0.0
     decay: Literal["none", "cosine"] = "none"
@@ -277,7 +292,7 @@ class Settings(_Settings):
     maps: MapSettings = MapSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
     training: TrainingSettings = TrainingSettings()
-    codec: str = "float32"
+    codec: Annotated[str, Extension("codec", on_relay=True)] = "float32"
     evaluation: EvaluationSettings = EvaluationSettings()
     resources: ResourceSettings = ResourceSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()

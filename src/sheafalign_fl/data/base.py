@@ -1,7 +1,9 @@
 """What a data set gives a client: one modality, with event ids, splits and labels."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -36,6 +38,8 @@ class ModalityData:
     encoder
         The encoder that the source recommends for this modality, by name or dotted path. It is used where the client's
         own is auto; None leaves auto to go by the input's shape.
+    span
+        Events whose ids (numbers) differ by less share samples, as windows that overlap do.
     """
 
     x: NDArray[np.float32]
@@ -45,6 +49,7 @@ class ModalityData:
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     encoder: str | None = None
+    span: int = 1
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -58,6 +63,16 @@ class ModalityData:
     def ids_of(self, split: Split) -> NDArray[Any]:
         """Return the event ids of `split`, sorted."""
         return np.sort(self.event_ids[self.split == SPLITS.index(split)])
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of all events: equal digests mean the same inputs, splits and labels."""
+        digest = hashlib.sha256()
+        arrays = {"x": self.x, "event_ids": self.event_ids, "split": self.split, **self.labels}
+        for name, values in arrays.items():
+            digest.update(f"{name} {values.dtype.str} {values.shape}\n".encode())
+            digest.update(np.ascontiguousarray(values).data.cast("B"))
+        return digest.digest()
 
     def take(self, rows: NDArray[np.intp]) -> "ModalityData":
         """Return the same data with only `rows`, in that order."""

@@ -8,6 +8,7 @@ import numpy as np
 from sheafalign_fl.data.base import SPLITS, ModalityData
 from sheafalign_fl.data.normalisation import standardised
 from sheafalign_fl.data.npz_file import check_length, check_values, read_arrays
+from sheafalign_fl.data.own.arrays import check_names
 from sheafalign_fl.errors import DataError
 
 
@@ -30,6 +31,7 @@ def with_features(data: ModalityData, path: Path, client: str) -> ModalityData:
     if not path.is_file():
         raise DataError(f"clients.{client}.features: there is no file {path}")
     arrays = read_arrays(path, ("x", "event_id"))
+    check_names(arrays, path)
     x, ids = check_values(arrays["x"], path), arrays["event_id"]
     check_length("event_id", ids, len(x), path)
     if ids.dtype.kind not in "iuU" or (ids.dtype.kind == "U") != (data.event_ids.dtype.kind == "U"):

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from sheafalign_fl.data import deepsense6g, mmfi, utd_mhad
-from sheafalign_fl.data import folder as own
 from sheafalign_fl.data.base import SPLITS, UNLABELLED, ModalityData
-from sheafalign_fl.data.registry import load_modality, source_info
+from sheafalign_fl.data.clocks import Clock
+from sheafalign_fl.data.oddities import oddities
+from sheafalign_fl.data.own.arrays import present
+from sheafalign_fl.data.own.proposals import Proposal, propose
+from sheafalign_fl.data.registry import complete_options, load_modality, source_info
 from sheafalign_fl.errors import DataError, UserError
 from sheafalign_fl.listing import listed
 
@@ -39,13 +42,21 @@ class Inspection:
     source
         The data source that reads it.
     options
-        Its options, the folder among them.
+        Its options, the folder and what its files suggest among them.
     modalities
         What could be loaded, by name.
     problems
         Modality -> why it could not be loaded.
     pairs
         All pairs of what could be loaded.
+    clocks
+        Modality -> how its times lie, where it has times.
+    notes
+        Why options were added to those that were given.
+    warnings
+        What would be learnt or measured wrongly, though it can be loaded.
+    seed
+        Of the splits.
     """
 
     source: str
@@ -53,6 +64,10 @@ class Inspection:
     modalities: Mapping[str, ModalityData]
     problems: Mapping[str, str]
     pairs: tuple[Pair, ...]
+    clocks: Mapping[str, Clock]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    seed: int
 
     @property
     def events(self) -> int:
@@ -69,7 +84,7 @@ class Inspection:
 
 
 _PRESENT: Mapping[str, Callable[[Path], list[str]]] = {
-    "folder": own.present,
+    "folder": present,
     "mmfi": mmfi.present,
     "utd-mhad": utd_mhad.present,
     "deepsense6g": deepsense6g.present,
@@ -78,9 +93,9 @@ _PRESENT: Mapping[str, Callable[[Path], list[str]]] = {
 
 
 def inspect(
-    folder: Path, options: Mapping[str, Any], source: str | None = None, seed: int = 0
+    place: Path, options: Mapping[str, Any], source: str | None = None, seed: int = 0
 ) -> Inspection:
-    """Load everything in `folder` that some source knows.
+    """Load everything in the folder `place` that some source knows.
 
     Parameters
     ----------
@@ -94,12 +109,16 @@ def inspect(
     DataError
         There is no such folder, or nothing in it that a source reads.
     """
-    if not folder.is_dir():
-        raise DataError(f"there is no folder {folder}")
-    source, names = _recognised(folder) if source is None else (source, _modalities(folder, source))
+    if not place.is_dir():
+        raise DataError(f"there is no folder {place}")
+    source, names = _recognised(place) if source is None else (source, _modalities(place, source))
     if not names:
-        raise DataError(f"{folder}: has nothing that the source '{source}' reads")
-    given = {"path": str(folder.resolve()), **options}
+        raise DataError(f"{place}: has nothing that the source '{source}' reads")
+    given = {"path": str(place.resolve()), **options}
+    proposal = Proposal()
+    if source == "folder":
+        proposal = propose(place, names, complete_options(given, source_info(source)))
+    given |= proposal.options
     modalities: dict[str, ModalityData] = {}
     problems: dict[str, str] = {}
     for name in names:
@@ -107,8 +126,17 @@ def inspect(
             modalities[name] = load_modality(source, name, seed, given, name)
         except DataError as error:
             problems[name] = str(error)
-    pairs = tuple(_pair(one, other, modalities) for one, other in combinations(modalities, 2))
-    return Inspection(source, given, modalities, problems, pairs)
+    return Inspection(
+        source,
+        given,
+        modalities,
+        problems,
+        tuple(_pair(one, other, modalities) for one, other in combinations(modalities, 2)),
+        proposal.clocks,
+        proposal.notes,
+        tuple(oddities(modalities)),
+        seed,
+    )
 
 
 def label_counts(data: ModalityData, label: str) -> dict[str, int]:
@@ -126,7 +154,7 @@ def label_counts(data: ModalityData, label: str) -> dict[str, int]:
 
 def _recognised(folder: Path) -> tuple[str, list[str]]:
     if listed(folder, "*.npz"):
-        return "folder", own.present(folder)
+        return "folder", present(folder)
     # Data sets of a known form consist of tables and folders of files too, so they come first.
     for source in (*(name for name in _PRESENT if name != "folder"), "folder"):
         if names := _PRESENT[source](folder):
@@ -161,6 +189,18 @@ def _pair(one: str, other: str, modalities: Mapping[str, ModalityData]) -> Pair:
     return Pair(one, other, shared, disagree, _problem(first, second, len(here), disagree, shared))
 
 
+def _nearly(first: ModalityData, second: ModalityData) -> str:
+    """Say where text ids would agree but for spaces, leading zeros, or capitals."""
+    if first.event_ids.dtype.kind != "U":
+        return ""
+    plain = [
+        {text.strip().lower().lstrip("0") for text in data.event_ids.tolist()}
+        for data in (first, second)
+    ]
+    both = len(plain[0] & plain[1])
+    return f"; {both} would agree but for spaces, leading zeros or capitals" if both else ""
+
+
 def _problem(
     first: ModalityData, second: ModalityData, count: int, disagree: int, shared: Mapping[str, int]
 ) -> str | None:
@@ -169,8 +209,12 @@ def _problem(
             np.sort(data.event_ids)[[0, -1]].tolist() for data in (first, second)
         )
         ranges, apart = f"{low} to {high} and {least} to {most}", high < least or most < low
-        return f"no event in common: ids (or clocks) {'never overlap' if apart else 'interleave'}, {ranges}"
+        how = "never overlap" if apart else "interleave"
+        return f"no event in common: ids (or clocks) {how}, {ranges}{_nearly(first, second)}"
     if disagree:
         return f"{disagree} shared events are in different splits"
     lacking = [name for name in ("train", "test") if shared[name] < 2]
-    return f"fewer than 2 shared events for {' and '.join(lacking)}" if lacking else None
+    if not lacking:
+        return None
+    why = {note for data in (first, second) for note in data.notes if note.startswith("no ")}
+    return "; ".join([f"fewer than 2 shared events for {' and '.join(lacking)}", *sorted(why)])

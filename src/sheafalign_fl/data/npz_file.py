@@ -24,7 +24,7 @@ def read_arrays(path: Path, needed: Sequence[str]) -> dict[str, NDArray[Any]]:
     try:
         # Only a zip archive can be an .npz file; NumPy would also take a bare array, under any name.
         with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            arrays = {name: _text(file[name]) for name in file.files}
     except _UNREADABLE as error:
         if "pickle" in str(error).lower():
             raise DataError(
@@ -39,29 +39,43 @@ def read_arrays(path: Path, needed: Sequence[str]) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def read_texts(path: Path, name: str) -> list[str]:
-    """Return one array as a list if it is there and is text; nothing where the file cannot be read."""
+def _text(values: NDArray[Any]) -> NDArray[Any]:
+    """Return bytes, as other programs write text, as text."""
+    return np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
+
+
+def read_if_there(path: Path, name: str) -> NDArray[Any] | None:
+    """Return one array of the file; None where it is absent or the file cannot be read."""
     try:
         with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
-            values = file[name] if name in file.files else np.empty(0, dtype=np.str_)
+            return _text(np.asarray(file[name])) if name in file.files else None
     except _UNREADABLE:
-        return []
-    texts: list[str] = values.ravel().tolist() if values.dtype.kind == "U" else []
-    return texts
+        return None
 
 
-def check_values(x: NDArray[Any], path: Path) -> NDArray[np.float32]:
-    """Return x as float32; raise `DataError` unless it holds numbers and has two axes or more."""
+def check_values(x: NDArray[Any], path: Path) -> NDArray[Any]:
+    """Return x as float32, or as float64 where float32 would lose digits that scaling still needs.
+
+    Raises
+    ------
+    DataError
+        It does not hold real numbers, or has fewer than two axes.
+    """
+    if x.dtype.kind == "c":
+        raise DataError(
+            f"{path}: x has dtype {x.dtype}; it must be numbers that are real: save magnitude and "
+            "phase, or real and imaginary part, as channels"
+        )
     if x.dtype.kind not in "fiub":
         raise DataError(f"{path}: x has dtype {x.dtype}; it must be numbers")
     if x.ndim < 2:
+        column = f"; save a single value as x.reshape({len(x)}, 1)" if x.ndim == 1 else ""
         raise DataError(
             f"{path}: x has shape {x.shape}; the first axis must be events, then at least one more"
+            f"{column}"
         )
-    with np.errstate(
-        over="ignore"
-    ):  # what float32 cannot hold becomes infinity, which is refused like any other
-        return x.astype(np.float32)
+    exact = x.dtype.itemsize <= (4 if x.dtype.kind == "f" else 2)
+    return x.astype(np.float32 if exact else np.float64, order="C")
 
 
 def check_length(name: str, values: NDArray[Any], count: int, path: Path) -> None:
@@ -69,4 +83,7 @@ def check_length(name: str, values: NDArray[Any], count: int, path: Path) -> Non
     if values.ndim != 1:
         raise DataError(f"{path}: {name} has shape {values.shape}; it must have one axis")
     if len(values) != count:
-        raise DataError(f"{path}: {name} has {len(values)} entries but x has {count} events")
+        raise DataError(
+            f"{path}: {name} has {len(values)} entries but x has {count} events (events are the "
+            "first axis of x)"
+        )

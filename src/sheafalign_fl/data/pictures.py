@@ -12,6 +12,7 @@ from sheafalign_fl.data.scenes import beam, camera, gps, lidar, radar
 
 Values = NDArray[np.float32]
 _MOST_CHANNELS = 4
+_LONG = 8
 
 
 def event_picture(modality: str, x: Values, encoder: str | None = None) -> Figure:
@@ -77,7 +78,10 @@ def _image(axes: Axes, x: Values) -> None:
         low, high = x.min(), x.max()
         axes.imshow(np.moveaxis((x - low) / (high - low + 1e-9), 0, -1))
     else:
-        axes.imshow(x[0] if x.ndim == 3 else x.reshape(len(x), -1), cmap="viridis", aspect="auto")
+        shown = x[0] if x.ndim == 3 else x.reshape(len(x), -1)
+        # Pixels are square, but for maps so long that they would be a line.
+        long = max(shown.shape) > _LONG * min(shown.shape)
+        axes.imshow(shown, cmap="viridis", aspect="auto" if long else "equal")
     axes.set_axis_off()
 
 

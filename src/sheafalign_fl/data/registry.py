@@ -8,12 +8,13 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sheafalign_fl.config.registry import Registry
 from sheafalign_fl.data import (
     deepsense6g,
     fashion,
@@ -29,27 +30,41 @@ from sheafalign_fl.data.base import DataSource, ModalityData, check_modality
 from sheafalign_fl.data.description import SourceInfo
 from sheafalign_fl.errors import ConfigError, DataError, SheafAlignError
 from sheafalign_fl.listing import is_foreign
-from sheafalign_fl.plugins import load_attribute
 
-_SOURCES: dict[str, tuple[SourceInfo, DataSource]] = {
-    module.INFO.name: (module.INFO, module.load)
-    for module in (
-        scenes,
-        fashion,
-        multifeature,
-        watch,
-        physiology,
-        deepsense6g,
-        mmfi,
-        utd_mhad,
-        folder,
-    )
-}
+
+@dataclass(frozen=True)
+class _Source:
+    """A data source; only a built-in one describes itself."""
+
+    load: DataSource
+    info: SourceInfo | None = None
+
+
+SOURCES: Registry[_Source] = Registry(
+    "data source",
+    {
+        module.INFO.name: _Source(module.load, module.INFO)
+        for module in (
+            scenes,
+            fashion,
+            multifeature,
+            watch,
+            physiology,
+            deepsense6g,
+            mmfi,
+            utd_mhad,
+            folder,
+        )
+    },
+    lambda path, factory: _Source(factory),
+)
 _KINDS: dict[str, tuple[type, ...]] = {
     "int": (int,),
     "float": (int, float),
     "bool": (bool,),
     "str": (str,),
+    "mapping": (dict,),
+    "str or mapping": (str, dict),
 }
 _CACHED = 32
 _cache: "OrderedDict[str, ModalityData]" = OrderedDict()
@@ -59,14 +74,14 @@ _lock = threading.RLock()
 
 def sources() -> dict[str, SourceInfo]:
     """Return the built-in sources by name."""
-    return {name: info for name, (info, _) in _SOURCES.items()}
+    return {name: source.info for name, source in SOURCES.items() if source.info is not None}
 
 
 def source_info(name: str) -> SourceInfo:
     """Return the description of a built-in source; raise `ConfigError` with a suggestion if there is none."""
-    if name not in _SOURCES:
-        raise ConfigError(f"unknown data source '{name}'; {_suggest(name, list(_SOURCES))}")
-    return _SOURCES[name][0]
+    if name not in (described := sources()):
+        raise SOURCES.unknown(name)
+    return described[name]
 
 
 def load_modality(
@@ -106,21 +121,22 @@ def load_modality(
 def _load(
     source: str, modality: str, seed: int, options: Mapping[str, Any], where: str
 ) -> ModalityData:
-    if source in _SOURCES:
-        info, load = _SOURCES[source]
-        return load(_known_modality(modality, info, where), seed, **_complete(options, info))
-    if ":" not in source:
-        raise ConfigError(
-            f"data.source: unknown data source '{source}'; {_suggest(source, list(_SOURCES))}"
-        )
-    return _call(source, modality, seed, options, where)
+    found = SOURCES.resolve(source, "data.source")
+    if found.info is None:
+        return _call(found.load, source, modality, seed, options, where)
+    known = _known_modality(modality, found.info, where)
+    return found.load(known, seed, **complete_options(options, found.info))
 
 
 def _call(
-    source: str, modality: str, seed: int, options: Mapping[str, Any], where: str
+    factory: DataSource,
+    source: str,
+    modality: str,
+    seed: int,
+    options: Mapping[str, Any],
+    where: str,
 ) -> ModalityData:
     """Call the user's own factory; whatever it raises becomes one clear line."""
-    factory = load_attribute(source, "data.source")
     try:
         inspect.signature(factory).bind(modality, seed, **options)
     except TypeError as error:
@@ -184,7 +200,14 @@ def _known_modality(modality: str, info: SourceInfo, where: str) -> str:
     return modality
 
 
-def _complete(options: Mapping[str, Any], info: SourceInfo) -> dict[str, Any]:
+def complete_options(options: Mapping[str, Any], info: SourceInfo) -> dict[str, Any]:
+    """Return the options of a source with defaults for those that are not given.
+
+    Raises
+    ------
+    ConfigError
+        An option is unknown or has the wrong type.
+    """
     known = {option.name: option for option in info.options}
     for name, value in options.items():
         if name not in known:
@@ -224,4 +247,4 @@ def _suggest(name: str, known: list[str]) -> str:
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
 
 
-__all__ = ["load_modality", "source_info", "sources"]
+__all__ = ["complete_options", "load_modality", "source_info", "sources"]

@@ -1,29 +1,34 @@
-"""The relay: a flower-superlink with TLS, which knows the key of every client.
+"""The relay: a SuperLink behind doors of its own, which knows the key of every client.
 
-Its state is in memory: nothing that passes through it is left on its disk, and an exchange takes half as long as with
-a database (measured). What a run needs to go on after the relay was killed is in the run folder and on the clients'
-disks.
+Its state is in memory: nothing that passes through it is left on its disk, and an exchange takes half
+as long as with a database (measured). What a run needs to go on after the relay was killed is in the
+run folder and on the clients' disks.
 """
 
-import logging
 import socket
 import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sheafalign_fl.config.policy import STRICT, Policy
 from sheafalign_fl.deploy.keys import RelayKeys
-from sheafalign_fl.deploy.registry import VARIABLE, save_registered
+from sheafalign_fl.deploy.members import is_local
+from sheafalign_fl.deploy.registry import POLICY, RUNS, VARIABLE
 from sheafalign_fl.engines.guardian import MARK, guarded
-from sheafalign_fl.errors import RunError, UserError
-from sheafalign_fl.flower.superlink import SuperLink, flower_environment, start_superlink
+from sheafalign_fl.errors import UserError
+from sheafalign_fl.flower.local_socket import SOCKET
+from sheafalign_fl.flower.superlink import (
+    flower_environment,
+    listens,
+    private_socket,
+    start_superlink,
+)
 
-_log = logging.getLogger("sheafalign.relay")
-_AT_ONCE = 4
-_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - recognised, never chosen
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised, never chosen
 
 
 @dataclass(frozen=True)
@@ -37,74 +42,76 @@ class RelaySettings:
     state_dir: Path
     database: Path | None = None
     """Keep Flower's state in this SQLite file; None: in memory."""
+    runs: Path = Path("runs")
+    """The folder that all run folders lie in; a run names one in it, and no other."""
+    policy: Policy = STRICT
+    """What a configuration may ask of this machine."""
+
+    @property
+    def registered(self) -> Path:
+        """Where it is written which node is which client."""
+        return self.state_dir / "registered.json"
+
+    def words(self) -> list[str]:
+        """Return Python's arguments for the process that the relay is."""
+        words = ["-m", "sheafalign_fl.deploy.relay_process", "--host", self.host]
+        words += ["--port", str(self.port), "--registered", str(self.registered)]
+        if self.keys is not None:
+            words += ["--keys", str(self.keys.folder)]
+        if self.database is not None:
+            words += ["--database", str(self.database.resolve())]
+        return words
 
     def command(self) -> list[str]:
-        """Return the flower-superlink command that the relay is."""
-        words = [
-            "flower-superlink",
-            "--host",
-            self.host,
-            "--port",
-            str(self.port),
-            "--isolation",
-            "subprocess",
-        ]
-        words += ["--disable-runtime-dependency-installation"]
-        if self.database is not None:
-            words += ["--database", str(self.database)]
-        if self.keys is None:
-            return [*words, "--insecure"]
-        keys = self.keys
-        words += ["--ssl-certfile", str(keys.certificate), "--ssl-keyfile", str(keys.key)]
-        return [*words, "--ssl-ca-certfile", str(keys.ca), "--enable-supernode-auth"]
+        """Return the command that the relay is."""
+        return [sys.executable, *self.words()]
 
 
 @contextmanager
 def relay(settings: RelaySettings) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a relay while the block runs; yield its SuperLink's process once all clients' keys are registered.
+    """Run a relay while the block runs; yield its SuperLink's process once it listens.
+
+    It listens when all clients' keys are registered, so a node that comes early waits for it as for a
+    relay that is not there yet.
 
     Raises
     ------
     UserError
-        The port is taken, or the host is not one of this machine's.
+        The port is taken, the host is not one of this machine's, or one that others can reach while
+        the relay is insecure.
     RunError
-        flower-superlink does not start, or does not take a key.
+        The SuperLink does not start.
     """
+    if settings.keys is None:
+        _check_loopback(settings.host)
     _check_port(settings.host, settings.port)
     state = settings.state_dir
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    registered, log = state / "registered.json", state / "superlink.log"
-    registered.unlink(missing_ok=True)
+    settings.registered.unlink(missing_ok=True)
     environment = flower_environment() | {MARK: uuid.uuid4().hex, "FLWR_HOME": str(state / "flwr")}
+    environment[RUNS] = str(settings.runs.resolve())
+    environment[POLICY] = settings.policy.to_text()
     if settings.keys is not None:
-        environment[VARIABLE] = str(registered)
-    with guarded(environment[MARK]):
-        host = "127.0.0.1" if settings.host in _EVERYWHERE else settings.host
-        process = start_superlink(settings.command(), host, settings.port, environment, log)
-        if settings.keys is not None:
-            link = SuperLink.at(
-                f"{host}:{settings.port}", state / "control", settings.keys.ca, environment
-            )
-            save_registered(registered, _register(settings.keys, link))
-        yield process
+        environment[VARIABLE] = str(settings.registered)
+    host = _EVERYWHERE.get(settings.host, settings.host)
+    with private_socket() as path, guarded(environment[MARK]):
+        environment[SOCKET] = str(path)
+        yield start_superlink(
+            settings.words(), environment, state / "superlink.log",
+            lambda: listens(host, settings.port),
+        )  # fmt: skip
 
 
-def _register(keys: RelayKeys, link: SuperLink) -> dict[str, int]:
-    """Make the clients' keys known to the SuperLink, a few at a time; return client -> node id."""
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        ids = pool.map(lambda client: _register_one(client, keys, link), keys.clients)
-        nodes = dict(zip(keys.clients, ids, strict=True))
-    for client, node in nodes.items():
-        _log.info("client '%s' may connect (node %d)", client, node)
-    return nodes
-
-
-def _register_one(client: str, keys: RelayKeys, link: SuperLink) -> int:
-    answer = link.flwr("supernode", "register", str(keys.clients[client].resolve()))
-    if not answer.get("success"):
-        told = " ".join(str(answer.get("error-message")).split())[-300:]
-        raise RunError(f"the key of client '{client}' was not registered: {told}")
-    return int(answer["node-id"])
+def _check_loopback(host: str) -> None:
+    try:
+        local = host == "localhost" or is_local({"client": (host, 0)})
+    except ValueError:
+        local = False
+    if not local:
+        raise UserError(
+            f"--insecure is for trials on one machine, and {host} can be reached from others; make "
+            "keys with `sheafalign keys init` and give --keys DIR"
+        )
 
 
 def _check_port(host: str, port: int) -> None:

@@ -32,7 +32,7 @@ ReadOnlyPaths=/etc/sheafalign
 WantedBy=multi-user.target
 """
 _NODE = "node {client} --relay {relay} --keys /etc/sheafalign/{client} --data /srv/sheafalign/{client} --state {state}"
-_RELAY = "relay --keys /etc/sheafalign/relay --host {host} --port {port} --state {state}"
+_RELAY = "relay --keys /etc/sheafalign/relay --host {host} --port {port} --state {state} --runs {state}/runs"
 _DOCKERFILE = """\
 FROM python:3.11-slim
 RUN pip install --no-cache-dir torch --index-url https://download.pytorch.org/whl/cpu
@@ -101,6 +101,8 @@ def _compose(clients: Sequence[str], port: str) -> dict[str, object]:
                 port,
                 "--state",
                 "/state",
+                "--runs",
+                "/runs",
             ],
             "volumes": ["./keys/relay:/keys:ro", "relay-state:/state", "./runs:/runs"],
             "ports": [f"{port}:{port}"],

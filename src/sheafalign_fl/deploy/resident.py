@@ -18,6 +18,10 @@ from flwr.app import Context, Message, RecordDict
 from flwr.app.user_config import UserConfig
 from flwr.clientapp import ClientApp
 
+from sheafalign_fl.config.policy import STRICT, Policy
+from sheafalign_fl.config.registry import load_attribute
+from sheafalign_fl.deploy.keys import load_certificate
+from sheafalign_fl.deploy.peers import FILE, MOST_BYTES, Peers
 from sheafalign_fl.engines.inprocess import CLIENT_APP
 from sheafalign_fl.errors import RunError, UserError
 from sheafalign_fl.files import write_atomically
@@ -29,8 +33,8 @@ from sheafalign_fl.flower.fleet import (
     NodeRefusedError,
     RelayUnreachableError,
 )
+from sheafalign_fl.flower.place import POLICY
 from sheafalign_fl.flower.records import act_as, raised
-from sheafalign_fl.plugins import load_attribute
 
 _log = logging.getLogger("sheafalign.node")
 _BUSY_POLL_SECONDS = 0.03
@@ -59,10 +63,13 @@ class NodeSettings:
     """Take part in runs whose edges are not sealed."""
     patience: float | None = None
     """Seconds to go on trying when the relay cannot be reached; None: for ever."""
+    policy: Policy = STRICT
+    """What a configuration may ask of this machine."""
 
     def node_config(self) -> UserConfig:
         """Return the node configuration that the ClientApp reads."""
         config: UserConfig = {"client": self.client, "state-dir": str(self.state_dir.resolve())}
+        config[POLICY] = self.policy.to_text()
         if self.data is not None:
             config["data"] = str(self.data.resolve())
         if self.keys is not None:
@@ -94,6 +101,9 @@ class ResidentNode:
         self._config = settings.node_config() | {"resident": True, "boot": secrets.token_hex(8)}
         self._contexts: dict[int, Context] = {}
         self._mark = settings.state_dir / "connected"
+        self._peers: Peers | None = None
+        if (known := settings.credentials) is not None:
+            self._peers = Peers(settings.state_dir / FILE, load_certificate(known.ca))
         self._stop = threading.Event()
         self._told_unreachable = False
 
@@ -143,6 +153,7 @@ class ResidentNode:
             self._stop.wait(_RETRY_SECONDS)
         else:
             return
+        self._learn_peers()
         write_atomically(self._mark, str(node_id).encode())
         self._told_unreachable = False
         _log.info(
@@ -151,6 +162,15 @@ class ResidentNode:
             self._settings.client,
             node_id,
         )
+
+    def _learn_peers(self) -> None:
+        """Ask the relay for what the authority has signed of other clients; what is wrong is logged."""
+        if self._peers is None:
+            return
+        try:
+            self._peers.learn(self._connection.peers(MOST_BYTES))
+        except (FleetError, UserError) as error:
+            _log.warning("no news of other clients' keys: %s", error)
 
     def _forget_predecessor(self) -> None:
         """Take down the connection of a process that was killed: only that leaves a mark in the locked folder."""
@@ -250,6 +270,7 @@ class ResidentNode:
     def _context(self, run_id: int) -> Context:
         if run_id not in self._contexts:
             config = self._connection.run_config(run_id)
+            self._learn_peers()
             self._contexts[run_id] = Context(
                 run_id, self._connection.node_id, dict(self._config), RecordDict(), dict(config)
             )

@@ -1,7 +1,6 @@
 """What `sheafalign status` shows: nodes, and how far a run is."""
 
 import json
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,17 +11,15 @@ from rich.live import Live
 
 from sheafalign_fl.config import Settings
 from sheafalign_fl.engines.deployed import Deployment
-from sheafalign_fl.errors import RunError, UserError
-from sheafalign_fl.flower.superlink import SuperLink
+from sheafalign_fl.errors import UserError
 from sheafalign_fl.report.content import Cells, Table
 from sheafalign_fl.report.numbers import human_bytes
 from sheafalign_fl.report.tables import rich_table
-from sheafalign_fl.run.folder import RunFolder, read_rows
-from sheafalign_fl.run.ledger import read_ledger
+from sheafalign_fl.runs.folder import RunFolder, read_rows
+from sheafalign_fl.runs.ledger import read_ledger
 
 _LOOK_SECONDS = 1.0
-_NODES_SECONDS = 10.0
-"""Asking Flower for its nodes costs a process."""
+_NODES_SECONDS = 2.0
 _PARTS = ("compute", "encode", "save", "wire", "wait")
 
 
@@ -49,12 +46,11 @@ def show_live(run: Path | None, where: Deployment | None, state: Path, console: 
 
 def _nodes(where: Deployment, state: Path) -> list[Cells]:
     """Return one row for each node that the relay knows."""
-    with tempfile.TemporaryDirectory(prefix="sheafalign-") as name:
-        link = SuperLink.at(where.relay, Path(name), where.ca)
-        answer = link.flwr("supernode", "list", options=("--verbose",))
-    if not answer.get("success"):
-        told = " ".join(str(answer.get("error-message")).split())[-300:]
-        raise RunError(f"the relay at {where.relay} does not answer: {told}")
+    control = where.connect()
+    try:
+        nodes = control.nodes()
+    finally:
+        control.close()
     path = state / "registered.json"
     known = (
         {str(node): client for client, node in json.loads(path.read_text()).items()}
@@ -62,13 +58,7 @@ def _nodes(where: Deployment, state: Path) -> list[Cells]:
         else {}
     )
     return [
-        (
-            known.get(number := str(node["node-id"]), "?"),
-            number,
-            str(node["status"]),
-            str(node["online-elapsed"]),
-        )
-        for node in answer.get("nodes", [])
+        (known.get(str(node), "?"), str(node), status, since[:19]) for node, status, since in nodes
     ]
 
 

@@ -1,6 +1,5 @@
 """Finding an encoder by name, by input shape, or by dotted path."""
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from sheafalign_fl.config.policy import policy_in_force
+from sheafalign_fl.config.registry import Registry
 from sheafalign_fl.config.schema import ClientSettings
 from sheafalign_fl.encoders.clouds import PointsEncoder
 from sheafalign_fl.encoders.grids import (
@@ -23,7 +24,6 @@ from sheafalign_fl.encoders.lines import BeamEncoder, InertialEncoder, LinearEnc
 from sheafalign_fl.encoders.networks import ImageEncoder, SignalEncoder, VectorEncoder
 from sheafalign_fl.encoders.streams import AudioEncoder, VideoEncoder
 from sheafalign_fl.errors import ConfigError
-from sheafalign_fl.plugins import load_attribute
 
 EncoderFactory = Callable[..., nn.Module]
 """``factory(input_shape, dim, **options) -> Module`` that maps (B, *input_shape) to (B, dim)."""
@@ -31,7 +31,7 @@ EncoderFactory = Callable[..., nn.Module]
 
 @dataclass(frozen=True)
 class EncoderInfo:
-    """A built-in encoder.
+    """An encoder: a built-in one, or one of the user's own.
 
     Attributes
     ----------
@@ -40,7 +40,8 @@ class EncoderInfo:
     factory
         Makes it.
     shapes
-        The inputs that it takes, without the batch axis, such as ``("(C, H, W)",)``.
+        The inputs that it takes, without the batch axis, such as ``("(C, H, W)",)``; empty where
+        that is for the encoder itself to say.
     made_for
         Which sensors it is for.
     example
@@ -58,7 +59,7 @@ class EncoderInfo:
         return any(len(shape.strip("(,)").split(",")) == axes for shape in self.shapes)
 
 
-ENCODERS: dict[str, EncoderInfo] = {
+_BUILT_IN = {
     info.name: info
     for info in (
         EncoderInfo("vector", VectorEncoder, ("(F,)",), "measured values", (64,)),
@@ -97,6 +98,12 @@ ENCODERS: dict[str, EncoderInfo] = {
         ),
     )
 }
+ENCODERS: Registry[EncoderInfo] = Registry(
+    "encoder",
+    _BUILT_IN,
+    lambda path, factory: EncoderInfo(path, factory, (), "your own", ()),
+    also=("auto",),
+)
 """The built-in encoders by name."""
 _BY_AXES = {1: "vector", 2: "signal", 3: "image", 4: "video"}
 """Number of input axes -> what `auto` is where the data source recommends nothing."""
@@ -120,6 +127,7 @@ def build_encoder(
         name, origin = preferred, " (which the data source recommends)"
     where = f"client '{client}': encoder '{name}'{origin}"
     factory = _factory(where, name, tuple(input_shape))
+    _check_size(where, name, factory, settings, tuple(input_shape))
     try:
         encoder = factory(tuple(input_shape), settings.dim, **settings.encoder_options)
     except Exception as error:  # whatever the user's own code raises
@@ -145,23 +153,37 @@ def _factory(where: str, name: str, input_shape: tuple[int, ...]) -> EncoderFact
                 f"{where}: no built-in encoder takes inputs of shape {input_shape}; give one of your own"
             )
         name = _BY_AXES[len(input_shape)]
-    if name in ENCODERS:
-        info = ENCODERS[name]
-        if not info.takes(len(input_shape)):
-            shapes = " or ".join(info.shapes)
-            raise ConfigError(
-                f"{where}: takes inputs {shapes}, but the data has shape {input_shape}"
-            )
-        return info.factory
-    if ":" in name:
-        return load_attribute(name, where)  # type: ignore[no-any-return]
-    close = difflib.get_close_matches(name, ["auto", *ENCODERS], n=1)
-    hint = (
-        f"did you mean '{close[0]}'?"
-        if close
-        else f"known: auto, {', '.join(ENCODERS)}, or package.module:factory"
-    )
-    raise ConfigError(f"{where}: unknown encoder; {hint}")
+    info = ENCODERS.resolve(name, where)
+    if info.shapes and not info.takes(len(input_shape)):
+        shapes = " or ".join(info.shapes)
+        raise ConfigError(f"{where}: takes inputs {shapes}, but the data has shape {input_shape}")
+    return info.factory
+
+
+def _check_size(
+    where: str,
+    name: str,
+    factory: EncoderFactory,
+    settings: ClientSettings,
+    input_shape: tuple[int, ...],
+) -> None:
+    """Refuse a built-in encoder that is larger than the policy allows, before it takes memory."""
+    policy = policy_in_force()
+    if policy.own_machine or ":" in name:
+        return
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            made = factory(input_shape, settings.dim, **settings.encoder_options)
+    except Exception as error:  # a wrong option, whatever torch says of it
+        raise ConfigError(
+            f"{where}: cannot be made with options {settings.encoder_options}: {error}"
+        ) from None
+    size = sum(parameter.numel() for parameter in made.parameters())
+    if size > policy.limits.parameters:
+        raise ConfigError(
+            f"{where}: has {size} parameters, but this machine's policy allows "
+            f"{policy.limits.parameters}"
+        )
 
 
 def _check_output(where: str, encoder: nn.Module, input_shape: tuple[int, ...], dim: int) -> None:

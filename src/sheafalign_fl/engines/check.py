@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 from sheafalign_fl.codecs import codec
 from sheafalign_fl.config.schema import Settings
-from sheafalign_fl.manifest import client_data, describe
-from sheafalign_fl.node import new_maps
+from sheafalign_fl.data.base import ModalityData
+from sheafalign_fl.data.oddities import oddities
+from sheafalign_fl.learner.factories import new_maps
+from sheafalign_fl.learner.manifest import client_data, describe
 from sheafalign_fl.protocol.agreement import Agreement, Manifest, agree
 from sheafalign_fl.protocol.topology import Topology, build_topology
+from sheafalign_fl.sheaf.terms import weighted_terms
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,16 @@ class Checked:
     topology: Topology
     manifests: Mapping[str, Manifest]
     agreement: Agreement
+    data: Mapping[str, ModalityData]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Return what would be learnt or measured wrongly, though it can run."""
+        # Clients of one modality share its arrays, which are looked at once.
+        distinct: dict[int, str] = {}
+        for name, data in self.data.items():
+            distinct.setdefault(id(data), name)
+        return oddities({name: self.data[name] for name in distinct.values()})
 
     @property
     def payload_per_exchange(self) -> int:
@@ -30,8 +43,15 @@ class Checked:
 
 
 def check_form(settings: Settings) -> Topology:
-    """Check codec, graph and maps, which need no data; raise `UserError` for the first thing that is wrong."""
+    """Check codec, loss terms, graph and maps, which need no data.
+
+    Raises
+    ------
+    UserError
+        The first thing that is wrong.
+    """
     codec(settings.codec)
+    weighted_terms(settings.objective)
     topology = build_topology(settings)
     for edge in topology.edges:
         for client in (edge.source, edge.target):
@@ -48,9 +68,7 @@ def check(settings: Settings) -> Checked:
         The first thing that is wrong.
     """
     topology = check_form(settings)
-    manifests = {
-        name: describe(name, settings, client_data(name, settings)) for name in settings.clients
-    }
-    return Checked(
-        settings, topology, manifests, agree(list(manifests.values()), settings, topology)
-    )
+    data = {name: client_data(name, settings) for name in settings.clients}
+    manifests = {name: describe(name, settings, data[name]) for name in settings.clients}
+    agreement = agree(list(manifests.values()), settings, topology)
+    return Checked(settings, topology, manifests, agreement, data)

@@ -1,23 +1,38 @@
-"""The deployed engine: a run on a relay that nodes on other machines are connected to."""
+"""The deployed engine: a run on a relay that nodes on other machines are connected to.
 
-import tempfile
+The relay keeps the run in a folder of its own. This machine's folder is the same one if the relay is
+here and keeps its runs there; otherwise it becomes a copy, which grows while the run goes on.
+"""
+
+import json
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from sheafalign_fl.config import Settings
-from sheafalign_fl.engines.submission import submit, wait
+from sheafalign_fl.engines.mirror import Mirror
+from sheafalign_fl.engines.submission import raise_failure, submit
 from sheafalign_fl.errors import SheafAlignError, UserError
-from sheafalign_fl.flower.superlink import SuperLink
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.files import write_atomically
+from sheafalign_fl.flower.control import Control, OperatorFiles, RunState, SuperLinkGoneError
+from sheafalign_fl.runs.folder import RunFolder, check_run_name
 
-_STATUS_SECONDS = 10.0
-"""How soon it shows that the relay is gone."""
+_ASK_SECONDS = 1.0
+_PATIENCE_SECONDS = 20.0
+"""So long may the relay be silent before this stops waiting for it; the run may go on meanwhile."""
+SUBMISSION = "submission.json"
+"""File in a run folder: Flower's id of the run, and at which relay."""
 
 
-class ElsewhereError(SheafAlignError):
-    """A run has ended well, but on another machine than this."""
+class LostError(SheafAlignError):
+    """Nothing is known of a run that may well go on: its folder is left as it is."""
 
-    exit_code = 0
+    exit_code = 1
+
+
+class BusyError(UserError):
+    """Another run is at work in a folder of the relay, which is left as it is."""
 
 
 @dataclass(frozen=True)
@@ -26,48 +41,110 @@ class Deployment:
 
     relay: str
     """host:port."""
-    ca: Path | None
-    """Certificate of the authority that signed the relay's; None: insecure."""
+    operator: OperatorFiles | None
+    """None: insecure."""
 
-
-def find_ca(keys: Path) -> Path:
-    """Return the authority's certificate in a folder of keys: all keys, the relay's, or a client's.
-
-    Raises
-    ------
-    UserError
-        There is none.
-    """
-    for path in (keys / "ca.crt", keys / "relay" / "ca.crt", keys / "ca" / "ca.crt"):
-        if path.is_file():
-            return path
-    raise UserError(
-        f"there is no ca.crt in {keys}; give --keys a folder that `sheafalign keys init` made"
-    )
+    def connect(self) -> Control:
+        """Return a connection to the relay."""
+        return Control.at(self.relay, self.operator)
 
 
 def run_deployed(
     settings: Settings, folder: RunFolder, deployment: Deployment, *, resume: bool = False
 ) -> None:
-    """Run a federation to its end on a relay.
-
-    The run folder is the relay's: on this machine, if the relay is. If it is not, this raises `ElsewhereError` at the
-    run's good end.
+    """Run a federation to its end on a relay; its results are in `folder` then.
 
     Raises
     ------
+    BusyError
+        A run is at work there already.
+    LostError
+        The relay is silent.
     SheafAlignError
         The run failed; the message and the exit code are those of the first error in the federation.
     """
-    with tempfile.TemporaryDirectory(prefix="sheafalign-", ignore_cleanup_errors=True) as name:
-        link = SuperLink.at(deployment.relay, Path(name), deployment.ca)
-        run_id = submit(settings, folder, link, resume=resume)
+    name = check_run_name(folder.path.resolve().name)
+    control = deployment.connect()
+    try:
+        _check_idle(control, name)
+        run_id = submit(settings, name, control, resume=resume)
+        facts = {"run": run_id, "relay": deployment.relay}
+        write_atomically(folder.path / SUBMISSION, json.dumps(facts).encode())
+        _attend(control, run_id, folder, deployment)
+    finally:
+        control.close()
+
+
+def attend(folder: RunFolder, deployment: Deployment) -> None:
+    """Wait for the end of the run that was submitted from `folder`, as `run_deployed` does.
+
+    Raises
+    ------
+    UserError
+        The relay does not know the run, or none was submitted from there.
+    """
+    control = deployment.connect()
+    try:
+        _attend(control, submitted(folder), folder, deployment)
+    finally:
+        control.close()
+
+
+def submitted(folder: RunFolder) -> str:
+    """Return Flower's id of the run that was submitted from a folder; `UserError` if there is none."""
+    try:
+        return str(int(json.loads((folder.path / SUBMISSION).read_text(encoding="ascii"))["run"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"no run on a relay was submitted from {folder.path}") from None
+
+
+def fetch(control: Control, run_id: str, folder: Path) -> None:
+    """Copy what there is of a run's results into `folder`."""
+    control.run(run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    Mirror(control, run_id, folder).refresh()
+
+
+def _check_idle(control: Control, name: str) -> None:
+    """Refuse to work in a folder of the relay that another run works in."""
+    for run in control.runs():
+        if run.config.get("run-dir") == name and not run.ended:
+            raise BusyError(
+                f"run {run.run_id} on this relay is at work in '{name}'; wait for it with --attach, or "
+                f"end it with `sheafalign runs stop {run.run_id}`"
+            )
+
+
+def _attend(control: Control, run_id: str, folder: RunFolder, deployment: Deployment) -> None:
+    """Wait for a run's end with its results; Ctrl-C stops it."""
+    try:
+        state = _wait(control, run_id, folder)
+    except KeyboardInterrupt:
+        with suppress(SheafAlignError):  # the relay may be gone
+            control.stop(run_id)
+        raise
+    except SuperLinkGoneError as error:
+        raise LostError(
+            f"the SuperLink is gone: {error}. If only the line is, the run goes on: sheafalign run --attach "
+            f"{folder.path} --relay {deployment.relay}. If the relay was restarted: --resume instead"
+        ) from None
+    raise_failure(state, folder, "the relay's superlink.log")
+
+
+def _wait(control: Control, run_id: str, folder: RunFolder) -> RunState:
+    """Return what Flower says of a run that has ended, when its results are here."""
+    mirror = Mirror(control, run_id, folder.path)
+    here, heard = None, time.monotonic()
+    while True:
         try:
-            wait(run_id, folder, link, "the relay's superlink.log", most=_STATUS_SECONDS)
-        except KeyboardInterrupt:
-            link.flwr("stop", run_id)
-            raise
-    if not folder.summary.is_file():
-        raise ElsewhereError(
-            f"the run has completed; its folder is {folder.path.resolve()} on the relay's machine"
-        )
+            state = control.run(run_id)
+            here = mirror.same_place() if here is None else here
+            if not here:
+                mirror.refresh()
+            if state.ended:
+                return state
+            heard = time.monotonic()
+        except SuperLinkGoneError:
+            if time.monotonic() - heard > _PATIENCE_SECONDS:
+                raise
+        time.sleep(_ASK_SECONDS)

@@ -20,10 +20,11 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
 from sheafalign_fl.config import Settings, encode
+from sheafalign_fl.config.registry import load_attribute
 from sheafalign_fl.errors import ConfigError
+from sheafalign_fl.flower.place import OWN_MACHINE, POLICY
 from sheafalign_fl.flower.records import Run, act_as, raised
-from sheafalign_fl.plugins import load_attribute
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder
 
 CLIENT_APP = "clients.client_app:app"
 SERVER_APP = "strategies.server_app:app"
@@ -158,9 +159,14 @@ def run_inprocess(
         "run-dir": str(folder.path.resolve()),
         "resume": resume,
     }
+    own: UserConfig = {POLICY: OWN_MACHINE}
     contexts = {
         index + 2: Context(
-            run_id, index + 2, {"client": client, "resident": True}, RecordDict(), dict(config)
+            run_id,
+            index + 2,
+            {**own, "client": client, "resident": True},
+            RecordDict(),
+            dict(config),
         )
         for index, client in enumerate(settings.clients)
     }
@@ -169,7 +175,7 @@ def run_inprocess(
     grid = InProcessGrid(app, contexts, worker_count(settings))
     threads = torch.get_num_threads()
     try:
-        server(grid, Context(run_id, 1, {}, RecordDict(), dict(config)))
+        server(grid, Context(run_id, 1, dict(own), RecordDict(), dict(config)))
     finally:
         grid.close()
         torch.set_num_threads(threads)

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from sheafalign_fl.config import Settings
 from sheafalign_fl.engines.check import check, check_form
-from sheafalign_fl.engines.deployed import Deployment, ElsewhereError, run_deployed
+from sheafalign_fl.engines.deployed import BusyError, Deployment, LostError, attend, run_deployed
 from sheafalign_fl.engines.inprocess import check_resources, run_inprocess
+from sheafalign_fl.engines.pooled import run_pooled
 from sheafalign_fl.engines.simulation import run_simulation
 from sheafalign_fl.errors import SheafAlignError, UserError
-from sheafalign_fl.joint import run_pooled
-from sheafalign_fl.report import write_report
-from sheafalign_fl.run.folder import RunFolder
-from sheafalign_fl.run.summary import Summary
+from sheafalign_fl.report import draw_report
+from sheafalign_fl.runs.folder import RunFolder
+from sheafalign_fl.runs.summary import Summary
 
 Engine = Callable[..., None]
 ENGINES: dict[str, Engine] = {
@@ -78,21 +78,38 @@ def _check(settings: Settings, deployment: Deployment | None) -> None:
     check(settings)
 
 
+def attach(path: Path, deployment: Deployment) -> Summary:
+    """Wait for the end of the run that was submitted to a relay from the folder `path`; return the result.
+
+    Raises
+    ------
+    SheafAlignError
+        No run was submitted from there, the relay does not know it, or it failed.
+    """
+    folder = RunFolder(path)
+    folder.settings()
+    return _attended(folder, lambda: attend(folder, deployment))
+
+
 def _run(
     settings: Settings, folder: RunFolder, deployment: Deployment | None, *, resume: bool
 ) -> Summary:
+    if deployment is None:
+        engine = ENGINES[settings.engine]
+        return _attended(folder, lambda: engine(settings, folder, resume=resume))
+    return _attended(folder, lambda: run_deployed(settings, folder, deployment, resume=resume))
+
+
+def _attended(folder: RunFolder, work: Callable[[], None]) -> Summary:
+    """Do `work` on a folder that nobody else works on; say in the folder what became of it."""
     with _locked(folder):
         try:
-            if deployment is not None:
-                run_deployed(settings, folder, deployment, resume=resume)
-            else:
-                ENGINES[settings.engine](settings, folder, resume=resume)
+            work()
         except KeyboardInterrupt:
             folder.set_status("interrupted", "stopped by the user")
-            write_report([folder.path], folder.report)
+            draw_report(folder)
             raise
-        except ElsewhereError:
-            folder.set_status("elsewhere", "the run folder is on the relay's machine")
+        except (BusyError, LostError):  # a run may be at work in this very folder
             raise
         except SheafAlignError as error:
             folder.set_status("failed", str(error), exit_code=error.exit_code)

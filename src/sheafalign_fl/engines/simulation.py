@@ -1,8 +1,8 @@
-"""The flower engine: Flower's simulation runtime on Ray, through `flwr run` and a SuperLink of our own.
+"""The flower engine: Flower's simulation runtime on Ray, with a SuperLink of our own.
 
-Flower's own managed SuperLink outlives the run and keeps its first environment, and `flwr run` exits with 0 whatever
-became of the run. So this starts a private SuperLink on a free loopback port, with its home in a temporary folder,
-believes the run's status and not an exit code, and ends every process that the run started, whichever way it went.
+Flower's own managed SuperLink outlives the run, keeps its first environment and takes runs from every
+user of the machine. So this starts a private one, which listens at a Unix socket in a temporary folder
+alone, and ends every process that the run started, whichever way it went.
 """
 
 import os
@@ -18,8 +18,15 @@ from sheafalign_fl.config import Settings
 from sheafalign_fl.engines.guardian import MARK, guarded
 from sheafalign_fl.engines.inprocess import worker_count
 from sheafalign_fl.engines.submission import submit, wait
-from sheafalign_fl.flower.superlink import SuperLink, flower_environment, free_port, start_superlink
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.flower.control import Control
+from sheafalign_fl.flower.local_socket import SOCKET
+from sheafalign_fl.flower.superlink import (
+    flower_environment,
+    private_socket,
+    socket_listens,
+    start_superlink,
+)
+from sheafalign_fl.runs.folder import RunFolder
 
 
 def run_simulation(settings: Settings, folder: RunFolder, *, resume: bool = False) -> None:
@@ -42,10 +49,12 @@ def run_simulation(settings: Settings, folder: RunFolder, *, resume: bool = Fals
     with tempfile.TemporaryDirectory(prefix="sheafalign-", ignore_cleanup_errors=True) as name:
         home = Path(name)
         environment = _environment(home)
-        with guarded(environment[MARK]), _superlink(home, environment, folder) as address:
-            link = SuperLink.at(address, home, None, environment)
-            run_id = submit(settings, folder, link, resume=resume, options=_options(settings))
-            wait(run_id, folder, link)
+        with guarded(environment[MARK]), _superlink(home, environment, folder) as control:
+            run_dir = str(folder.path.resolve())
+            run_id = submit(
+                settings, run_dir, control, resume=resume, simulation=_options(settings)
+            )
+            wait(run_id, folder, control)
 
 
 def _environment(home: Path) -> dict[str, str]:
@@ -65,37 +74,36 @@ def _environment(home: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _superlink(home: Path, environment: dict[str, str], folder: RunFolder) -> Iterator[str]:
-    """Start a private SuperLink and yield its address; its log is kept in the run folder."""
-    port = free_port()
+def _superlink(home: Path, environment: dict[str, str], folder: RunFolder) -> Iterator[Control]:
+    """Start a private SuperLink and yield a connection to it; its log is kept in the run folder."""
     (home / "flwr").mkdir()
     (home / "ray").mkdir()
     log = home / "superlink.log"
-    command = ["flower-superlink", "--insecure", "--simulation", "--isolation", "subprocess"]
-    command += [
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--disable-runtime-dependency-installation",
-    ]
-    try:
-        start_superlink(command, "127.0.0.1", port, environment, log)
-        yield f"127.0.0.1:{port}"
-    finally:
-        if log.exists():
-            shutil.copy(log, folder.path / "flower.log")
+    with private_socket() as socket:
+        try:
+            start_superlink(
+                ["-m", "sheafalign_fl.flower.superlink_process"],
+                environment | {SOCKET: str(socket)},
+                log,
+                lambda: socket_listens(socket),
+            )
+            control = Control.through(socket)
+            yield control
+            control.close()
+        finally:
+            if log.exists():
+                shutil.copy(log, folder.path / "flower.log")
 
 
-def _options(settings: Settings) -> tuple[str, ...]:
-    """Return the options of `flwr run` that say how large the simulation is and what each client may use."""
+def _options(settings: Settings) -> dict[str, float]:
+    """Return Flower's settings of how large the simulation is and what each client may use."""
     resources, workers = settings.resources, worker_count(settings)
-    federation = {
-        "num-supernodes": len(settings.clients),
-        "client-resources-num-cpus": resources.cpus,
-        "client-resources-num-gpus": float(resources.gpus),
-        "init-args-num-cpus": workers * resources.cpus,
+    federation: dict[str, float] = {
+        "num_supernodes": len(settings.clients),
+        "client_resources_num_cpus": resources.cpus,
+        "client_resources_num_gpus": float(resources.gpus),
+        "init_args_num_cpus": workers * resources.cpus,
     }
     if resources.gpus:
-        federation["init-args-num-gpus"] = max(1, round(workers * resources.gpus))
-    return "--federation-config", " ".join(f"{key}={value}" for key, value in federation.items())
+        federation["init_args_num_gpus"] = max(1, round(workers * resources.gpus))
+    return federation

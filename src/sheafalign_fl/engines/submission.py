@@ -1,90 +1,84 @@
-"""Submitting a run to a SuperLink with `flwr run`, and waiting for its end.
+"""Submitting a run to a SuperLink, and waiting for its end."""
 
-`flwr run` exits with 0 whatever becomes of the run, so what counts is what Flower and the run folder say of it.
-"""
-
-import json
+import tempfile
 import time
+from collections.abc import Mapping
+from pathlib import Path
 
 from sheafalign_fl.config import Settings, encode
 from sheafalign_fl.engines.app_folder import make_app_folder
 from sheafalign_fl.errors import RunError, SheafAlignError
-from sheafalign_fl.flower.superlink import SuperLink
-from sheafalign_fl.run.folder import RunFolder
+from sheafalign_fl.flower.control import Control, RunState, SuperLinkGoneError
+from sheafalign_fl.runs.folder import RunFolder
 
-_NEW_SECONDS = 5.0
-"""Pause between two questions to Flower, each of which costs a process; an end in the run folder is seen at once."""
 _POLL_SECONDS = 0.2
+_ASK_SECONDS = 1.0
+"""Pause between two questions to Flower; an end in the run folder is seen at once."""
 _TOLERATED = 3
 """So many questions in a row may go unanswered before the SuperLink is given up."""
 
 
 def submit(
     settings: Settings,
-    folder: RunFolder,
-    link: SuperLink,
+    run_dir: str,
+    control: Control,
     *,
     resume: bool,
-    options: tuple[str, ...] = (),
+    simulation: Mapping[str, float] | None = None,
 ) -> str:
-    """Submit a run and return Flower's id of it; raise `RunError` if Flower does not take it."""
-    app = link.home / "app"
-    if not app.exists():
-        make_app_folder(app)
-    run_config = link.home / "run.toml"
-    run_config.write_text(
-        f"config = {json.dumps(encode(settings))}\n"
-        f"run-dir = {json.dumps(str(folder.path.resolve()))}\n"
-        f"resume = {'true' if resume else 'false'}\n",
-        encoding="utf-8",
-    )
-    answer = link.flwr("run", str(app), options=("--run-config", str(run_config), *options))
-    if not answer.get("success"):
-        raise RunError(f"flwr run failed: {' '.join(str(answer.get('error-message')).split())}")
-    return str(answer["run-id"])
+    """Submit a run and return Flower's id of it; raise `RunError` if Flower does not take it.
 
-
-def wait(
-    run_id: str, folder: RunFolder, link: SuperLink, log: str = "flower.log", most: float = 30.0
-) -> None:
-    """Wait until the run has ended; raise if it did not end well, by its own account and by Flower's.
-
-    Flower is asked every `most` seconds at least, in case the run's end does not come to the run folder.
+    Parameters
+    ----------
+    settings
+        What to run.
+    run_dir
+        Where the run is kept: in a simulation the folder's path, on a relay its name there.
+    control
+        The SuperLink.
+    resume
+        Go on from the folder's last checkpoint.
+    simulation
+        Flower's settings of a simulation.
     """
-    checked = time.monotonic()
-    flower, details, unanswered = "", "", 0
-    while not flower.startswith("finished"):
+    config: dict[str, bool | float | int | str] = {
+        "config": encode(settings),
+        "run-dir": run_dir,
+        "resume": resume,
+    }
+    with tempfile.TemporaryDirectory(prefix="sheafalign-") as name:
+        return control.start(make_app_folder(Path(name) / "app"), config, simulation)
+
+
+def wait(run_id: str, folder: RunFolder, control: Control) -> None:
+    """Wait until the run has ended; raise if it did not end well, by its own account and by Flower's."""
+    state = control.run(run_id)
+    asked, unanswered = time.monotonic(), 0
+    while not state.ended:
         time.sleep(_POLL_SECONDS)
-        pause = {"new": _NEW_SECONDS, "running": most}.get(folder.status()["state"], 0.0)
-        if time.monotonic() - checked < pause:
+        over = folder.status()["state"] not in ("new", "running")
+        if not over and time.monotonic() - asked < _ASK_SECONDS:
             continue
+        asked = time.monotonic()
         try:
-            flower, details = flower_status(run_id, link)
-            unanswered = 0
-        except RunError:
+            state, unanswered = control.run(run_id), 0
+        except SuperLinkGoneError as error:
             unanswered += 1
             if unanswered >= _TOLERATED:
-                raise
-            time.sleep(1.0)
-        checked = time.monotonic()
+                raise RunError(f"the SuperLink is gone: {error}") from None
+            time.sleep(_ASK_SECONDS)
+    raise_failure(state, folder, "flower.log")
+
+
+def raise_failure(state: RunState, folder: RunFolder, log: str) -> None:
+    """Raise if a run did not end well, by Flower's account in `state` and by its folder's."""
     status = folder.status()
     if status["state"] == "failed":
-        error = SheafAlignError(status["reason"])
-        error.exit_code = int(status.get("exit_code", 1))
-        raise error
-    elsewhere = (
-        status["state"] == "new"
-    )  # the relay is another machine, and so is the run folder that it wrote
-    if flower != "finished:completed" or not (elsewhere or status["state"] == "completed"):
+        failure = SheafAlignError(status["reason"])
+        failure.exit_code = int(status.get("exit_code", 1))
+        raise failure
+    if state.status != "finished:completed" or status["state"] != "completed":
         raise RunError(
-            f"Flower says that the run is {flower} ({details or 'no reason given'}); see {log}"
+            f"Flower says that the run is {state.status} ({state.details or 'no reason given'}); "
+            f"see {log}"
         )
-
-
-def flower_status(run_id: str, link: SuperLink) -> tuple[str, str]:
-    """Return Flower's status of the run, such as "finished:failed", and its reason."""
-    answer = link.flwr("list", options=("--run-id", run_id))
-    runs = answer.get("runs", [])
-    if not runs:
-        raise RunError(f"the SuperLink is gone: {str(answer.get('error-message'))[-300:]}")
-    return str(runs[0]["status"]), str(runs[0].get("details", ""))

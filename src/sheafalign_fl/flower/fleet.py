@@ -43,10 +43,12 @@ from flwr.supercore.inflatable.inflatable_protobuf_utils import (
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents, pull_objects
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 from flwr.supercore.primitives.asymmetric import generate_key_pairs, public_key_to_bytes
+from flwr.supercore.protobuf.client import ProtobufRequestContext
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from sheafalign_fl.errors import ConfigError, RunError
+from sheafalign_fl.flower.gate import PEERS
 from sheafalign_fl.flower.meter import TrafficMeter
 
 HEARTBEAT_SECONDS = 10.0
@@ -199,6 +201,27 @@ class FleetConnection:
         """Return the configuration that a run was submitted with."""
         answer = self._call(self._client.GetRun, GetRunRequest(node=self._node, run_id=run_id))
         return dict(run_from_proto(answer.run).override_config)
+
+    def peers(self, most: int) -> bytes:
+        """Return what the relay hands out of the authority's certificates.
+
+        Raises
+        ------
+        FleetError
+            It is more than `most` bytes, or the relay hands out nothing.
+        """
+        http = self._client._client
+        request = http.build_request("GET", f"{self._client._base_url}{PEERS}")
+        # The message is Flower's for nothing: interceptors sign and count the request alone.
+        context = ProtobufRequestContext("/sheafalign/Peers", ActivateNodeRequest(), request)
+
+        def ask(_: object) -> httpx.Response:
+            return self._client._send(context).raise_for_status()
+
+        response = self._call(ask, None)
+        if len(response.content) > most:
+            raise FleetError(0, f"the relay hands out more than {most} bytes of certificates")
+        return response.content
 
     def close(self) -> None:
         """Close the connection."""

@@ -1,108 +1,84 @@
-"""Flower's own programs: starting a SuperLink, and asking one with `flwr`."""
+"""Flower's own programs: starting a SuperLink as a process, and what they need around them."""
 
-import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from sheafalign_fl.errors import RunError
 
-_CONNECTION = "relay"
 _STARTUP_SECONDS = 60.0
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = 0.05
+_LONGEST_FOLDER = 80
 
 
-@dataclass(frozen=True)
-class SuperLink:
-    """How Flower's own commands reach a SuperLink."""
+@contextmanager
+def private_socket() -> Iterator[Path]:
+    """Yield a path for a SuperLink's socket, in a folder that its owner alone can enter.
 
-    home: Path
-    """Flower's home (FLWR_HOME), which holds the connection."""
-    environment: Mapping[str, str]
-
-    @classmethod
-    def at(
-        cls, address: str, home: Path, ca: Path | None, environment: Mapping[str, str] | None = None
-    ) -> "SuperLink":
-        """Write the connection to `address` (host:port) into `home`; without `ca` it is insecure.
-
-        `environment` is the one of Flower's programs, by default this process's own.
-        """
-        flower = home / "flwr"
-        flower.mkdir(parents=True, exist_ok=True)
-        trust = (
-            "insecure = true"
-            if ca is None
-            else f"root-certificates = {json.dumps(str(ca.resolve()))}"
-        )
-        (flower / "config.toml").write_text(
-            f'[superlink]\ndefault = "{_CONNECTION}"\n\n[superlink.{_CONNECTION}]\naddress = "{address}"\n{trust}\n',
-            encoding="utf-8",
-        )
-        return cls(home, {**flower_environment(environment), "FLWR_HOME": str(flower)})
-
-    def flwr(self, *words: str, options: tuple[str, ...] = ()) -> dict[str, Any]:
-        """Run ``flwr WORDS CONNECTION OPTIONS --format json`` and return its answer."""
-        command = [program("flwr"), *words, _CONNECTION, *options, "--format", "json"]
-        done = subprocess.run(
-            command,
-            env=dict(self.environment),
-            cwd=self.home,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        found = _json_in(done.stdout)
-        return found or {
-            "success": False,
-            "error-message": " ".join((done.stdout + done.stderr).split())[-500:],
-        }
+    The path is short, wherever temporary files lie: a Unix socket's may have 107 bytes.
+    """
+    with tempfile.TemporaryDirectory(prefix="sheafalign-", ignore_cleanup_errors=True) as name:
+        if len(os.fsencode(name)) < _LONGEST_FOLDER:
+            yield Path(name) / "superlink"
+            return
+    with tempfile.TemporaryDirectory(prefix="sheafalign-", dir="/tmp") as name:
+        yield Path(name) / "superlink"
 
 
 def start_superlink(
-    command: Sequence[str], host: str, port: int, environment: Mapping[str, str], log: Path
+    words: Sequence[str], environment: Mapping[str, str], log: Path, ready: Callable[[], bool]
 ) -> "subprocess.Popen[bytes]":
-    """Start `command`, a flower-superlink that listens on `port`, and wait until it does.
+    """Start a SuperLink and wait until it is ready.
 
     Parameters
     ----------
-    command
-        The program's name and its arguments.
-    host
-        Where this machine reaches it.
-    port
-        Where it listens.
+    words
+        Python's arguments: the module that it is, and that one's arguments.
     environment
         Its whole environment.
     log
         File for all that it prints, appended; it works in that file's folder.
+    ready
+        Whether it is.
 
     Raises
     ------
     RunError
-        It ends before it listens, or does not in a minute; the message holds the end of its log.
+        It ends before it is ready, or is not in a minute; the message holds the end of its log.
     """
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [program(command[0]), *command[1:]], env=dict(environment), cwd=log.parent, stdin=subprocess.DEVNULL,
+            [sys.executable, *words], env=dict(environment), cwd=log.parent, stdin=subprocess.DEVNULL,
             stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
     limit = time.monotonic() + _STARTUP_SECONDS
     while process.poll() is None and time.monotonic() < limit:
-        with socket.socket() as probe:
-            probe.settimeout(1.0)
-            if probe.connect_ex((host, port)) == 0:
-                return process
+        if ready():
+            return process
         time.sleep(_POLL_SECONDS)
     tail = " ".join(log.read_text(errors="replace").split())[-500:]
-    raise RunError(f"flower-superlink did not start: {tail}")
+    raise RunError(f"the SuperLink did not start: {tail}")
+
+
+def listens(host: str, port: int) -> bool:
+    """Return whether somebody listens there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex((host, port)) == 0
+
+
+def socket_listens(path: Path) -> bool:
+    """Return whether somebody listens at the Unix socket `path`."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex(str(path)) == 0
 
 
 def flower_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -116,29 +92,9 @@ def flower_environment(environment: Mapping[str, str] | None = None) -> dict[str
     }
 
 
-def program(name: str) -> str:
-    """Return the path of a program that was installed with this interpreter."""
-    beside = Path(sys.executable).parent / name
-    if beside.exists():
-        return str(beside)
-    if (found := shutil.which(name)) is None:
-        raise RunError(f"the program '{name}' is not installed; install flwr[simulation]")
-    return found
-
-
 def free_port() -> int:
     """Return a port of the loopback address that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _json_in(text: str) -> dict[str, Any]:
-    """Return the JSON object in `text`, which Flower may have put notes before; empty if there is none."""
-    start = text.find("{")
-    try:
-        found: dict[str, Any] = json.JSONDecoder().raw_decode(text[start:])[0] if start >= 0 else {}
-    except json.JSONDecodeError:
-        return {}
-    return found

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sheafalign_fl.codecs import codec as find_codec
+from sheafalign_fl.codecs import known_codec
 from sheafalign_fl.errors import ConfigError, ProtocolError
 from sheafalign_fl.protocol.verbs import PURPOSES, Purpose
 
@@ -138,7 +139,7 @@ class Frame:
 
     def _check_payload(self) -> None:
         try:
-            expected = find_codec(self.codec).payload_bytes(self.events, self.dim)
+            expected = known_codec(self.codec).payload_bytes(self.events, self.dim)
         except ConfigError:
             raise ProtocolError(f"a frame with unknown codec '{self.codec}'") from None
         if len(self.payload) != expected:
@@ -150,7 +151,7 @@ class Frame:
         """Return the decoded embeddings, shape (events, dim); raise `ProtocolError` if the frame is sealed."""
         if self.seal:
             raise ProtocolError(f"the frame from '{self.source}' to '{self.destination}' is sealed")
-        return find_codec(self.codec).decode(self.payload, self.events, self.dim)
+        return known_codec(self.codec).decode(self.payload, self.events, self.dim)
 
 
 def _checksum(*parts: bytes) -> int:

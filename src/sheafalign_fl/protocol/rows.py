@@ -3,9 +3,13 @@
 Fractions are between 0 and 1, bytes are integers, times are seconds.
 """
 
-from typing import Literal
+import json
+from collections.abc import Sequence
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter, model_serializer, model_validator
+
+from sheafalign_fl.errors import ProtocolError
 
 
 class Row(BaseModel):
@@ -90,17 +94,68 @@ class Quality(Row):
 
 
 class Loss(Row):
-    """Terms of the objective as client `source` sees its edge to `target`, unweighted means over events."""
+    """Terms of the objective as client `source` sees its edge to `target`, means over events.
+
+    In `metrics.jsonl` the terms stand beside `source`, `target` and `events` under their own names;
+    null stands for a number that was not finite.
+    """
 
     source: str
     target: str
     events: int
-    laplacian: float
-    contrastive: float
-    reconstruction: float
-    cross_reconstruction: float
-    total: float
-    """The weighted sum."""
+    terms: dict[str, float]
+    """Name of a term (`sheafalign_fl.sheaf.LOSS_TERMS`) -> its unweighted value; ``total`` is the
+    weighted sum."""
+
+    @model_serializer(mode="plain")
+    def _beside_each_other(self) -> dict[str, Any]:
+        edge = {"source": self.source, "target": self.target, "events": self.events}
+        return edge | self.terms
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gathered(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or "terms" in value:
+            return value
+        edge = {name: value[name] for name in ("source", "target", "events") if name in value}
+        terms = {k: number for k, number in value.items() if k not in edge and number is not None}
+        return edge | {"terms": terms}
+
+
+_Packed = TypeAdapter(tuple[tuple[str, ...], dict[str, tuple[float, ...]]])
+_MOST_LOSS_BYTES = 1 << 20
+
+
+def pack_losses(losses: Sequence[Loss]) -> bytes:
+    """Return the losses of one client's edges as bytes for the wire and for its state."""
+    names = list(losses[0].terms) if losses else []
+    edges = {loss.target: [loss.events, *map(loss.terms.__getitem__, names)] for loss in losses}
+    return json.dumps([names, edges], separators=(",", ":")).encode()
+
+
+def unpack_losses(source: str, data: bytes) -> list[Loss]:
+    """Return what client `source` packed.
+
+    Raises
+    ------
+    ProtocolError
+        `data` holds no losses.
+    """
+    try:
+        if len(data) > _MOST_LOSS_BYTES:
+            raise ValueError(f"{len(data)} bytes")
+        names, edges = _Packed.validate_json(data)
+        return [
+            Loss(
+                source=source,
+                target=target,
+                events=int(events),
+                terms=dict(zip(names, values, strict=True)),
+            )
+            for target, (events, *values) in edges.items()
+        ]
+    except (ValueError, OverflowError) as error:
+        raise ProtocolError(f"losses that cannot be read: {error}") from None
 
 
 class Timing(Row):

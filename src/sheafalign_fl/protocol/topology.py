@@ -1,12 +1,14 @@
 """The federation graph: clients, edges with their comparison-space dimension, neighbours."""
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import networkx as nx
 
+from sheafalign_fl.config.registry import Registry
 from sheafalign_fl.config.schema import GraphSettings, Settings
 from sheafalign_fl.errors import TopologyError
 from sheafalign_fl.seeding import derive
@@ -94,22 +96,49 @@ def build_topology(settings: Settings) -> Topology:
 
 
 def _pairs(graph: GraphSettings, clients: Sequence[str], seed: int) -> Iterable[tuple[int, int]]:
+    pairs = TOPOLOGIES.resolve(graph.topology, "graph.topology")(clients, graph, seed)
+    if graph.topology in TOPOLOGIES:
+        return pairs
+    try:
+        found = [(int(a), int(b)) for a, b in pairs]
+    except (TypeError, ValueError) as error:
+        raise TopologyError(f"graph: '{graph.topology}' returned no pairs: {error}") from None
+    if any(not 0 <= end < len(clients) for pair in found for end in pair):
+        raise TopologyError(f"graph: '{graph.topology}' names a client that there is not")
+    return found
+
+
+def _ring(clients: Sequence[str], graph: GraphSettings, seed: int) -> Iterable[tuple[int, int]]:
     count = len(clients)
-    match graph.topology:
-        case "complete":
-            found: nx.Graph[int] = nx.complete_graph(count)
-        case "ring":
-            found = nx.cycle_graph(count) if count > 2 else nx.path_graph(count)
-        case "path":
-            found = nx.path_graph(count)
-        case "star":
-            centre = _index_of(graph.centre, clients) if graph.centre is not None else 0
-            return [(centre, other) for other in range(count) if other != centre]
-        case "random":
-            found = _random_graph(count, graph.probability, seed)
-        case _:
-            found = _small_world(count, graph, seed)
-    return [(int(a), int(b)) for a, b in found.edges]
+    found = nx.cycle_graph(count) if count > 2 else nx.path_graph(count)
+    return list(found.edges)
+
+
+def _star(clients: Sequence[str], graph: GraphSettings, seed: int) -> Iterable[tuple[int, int]]:
+    centre = _index_of(graph.centre, clients) if graph.centre is not None else 0
+    return [(centre, other) for other in range(len(clients)) if other != centre]
+
+
+TopologyFunction = Callable[[Sequence[str], GraphSettings, int], Iterable[tuple[int, int]]]
+"""Of (clients, settings, seed): pairs of indices into the clients."""
+TOPOLOGIES: Registry[TopologyFunction] = Registry(
+    "topology",
+    {
+        "complete": lambda clients, *_: list(nx.complete_graph(len(clients)).edges),
+        "ring": _ring,
+        "star": _star,
+        "path": lambda clients, *_: list(nx.path_graph(len(clients)).edges),
+        "random": lambda clients, graph, seed: list(
+            _random_graph(len(clients), graph.probability, seed).edges
+        ),
+        "small-world": lambda clients, graph, seed: list(
+            _small_world(len(clients), graph, seed).edges
+        ),
+    },
+    lambda path, function: cast(TopologyFunction, function),
+    also=("edges",),
+)
+"""The kinds of graph that are drawn; beside them there is the list under `graph.edges`."""
 
 
 def _random_graph(count: int, probability: float, seed: int) -> "nx.Graph[int]":

@@ -19,15 +19,15 @@ from sheafalign_fl.report.numbers import (
     percent_with_spread,
 )
 from sheafalign_fl.report.page import Html, details, facts, paragraph, section, table, tag
-from sheafalign_fl.report.run_data import RunData
 from sheafalign_fl.report.sections import draw, reproduce_facts
+from sheafalign_fl.runs.reading import Run
 
 _ENOUGH_SEEDS = 3
 _TARGETS = (0.5, 0.75, 0.9)
 _NOT_THE_METHOD = {"seed", "name", "engine", "resources", "checkpoint"}
 _MISSING = "not set"
 
-Groups = Mapping[str, Sequence[RunData]]
+Groups = Mapping[str, Sequence[Run]]
 
 _SCORES: tuple[tuple[str, Callable[[Quality], float | None]], ...] = (
     ("R@1", lambda quality: mean(row.recall_at_1 for row in quality.retrieval)),
@@ -44,14 +44,14 @@ _SCORES: tuple[tuple[str, Callable[[Quality], float | None]], ...] = (
 )
 
 
-def group_runs(runs: Sequence[RunData]) -> dict[str, list[RunData]]:
+def group_runs(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """Return method -> its runs, in the order given. Methods of one name get a number."""
-    methods: dict[str, list[RunData]] = {}
+    methods: dict[str, list[Run]] = {}
     for run in runs:
         methods.setdefault(
             repr(run.settings.model_dump(mode="json", exclude=_NOT_THE_METHOD)), []
         ).append(run)
-    groups: dict[str, list[RunData]] = {}
+    groups: dict[str, list[Run]] = {}
     for members in methods.values():
         name, number = members[0].name, 2
         while name in groups:
@@ -230,7 +230,7 @@ def _imputed(quality: Quality, count: int) -> float | None:
     return next((row.imputed for row in quality.missing if row.missing == count), None)
 
 
-def _validation(run: RunData) -> list[tuple[int, float]]:
+def _validation(run: Run) -> list[tuple[int, float]]:
     """Return (payload bytes, mean R@10) of every validation."""
     return [
         (row.payload_bytes, mean(item.recall_at_10 for item in row.quality.retrieval) or 0.0)
@@ -239,7 +239,7 @@ def _validation(run: RunData) -> list[tuple[int, float]]:
     ]
 
 
-def _first_reach(run: RunData, target: float) -> int | None:
+def _first_reach(run: Run, target: float) -> int | None:
     return next((payload for payload, value in _validation(run) if value >= target), None)
 
 

@@ -10,10 +10,10 @@ from matplotlib.ticker import MaxNLocator
 
 from sheafalign_fl.report.numbers import mean
 from sheafalign_fl.report.plots import BYTES_AXIS
-from sheafalign_fl.report.run_data import RunData
 from sheafalign_fl.report.style import CYCLE, new_figure
+from sheafalign_fl.runs.reading import Run
 
-Groups = Mapping[str, Sequence[RunData]]
+Groups = Mapping[str, Sequence[Run]]
 _MARKS = "osD^vPX*"
 _DASHES = ("-", "--", "-.", ":")
 
@@ -81,7 +81,7 @@ def missing_comparison(groups: Groups) -> Figure | None:
     return figure
 
 
-def _curve(run: RunData) -> list[tuple[int, int, float]]:
+def _curve(run: Run) -> list[tuple[int, int, float]]:
     """Return (exchanges, payload bytes, mean R@10 in %) of every validation."""
     return [
         (

@@ -18,7 +18,7 @@ from sheafalign_fl.protocol.rows import (
     Transfer,
 )
 from sheafalign_fl.report.numbers import count_of, exact, human_bytes, mean, percent
-from sheafalign_fl.run.summary import ClientFacts, EdgeFacts
+from sheafalign_fl.runs.summary import ClientFacts, EdgeFacts
 
 MOST_ROWS = 20
 FEW = 4

@@ -1,12 +1,30 @@
 """Writing `report.html`: one file that needs nothing but itself."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from sheafalign_fl.errors import DataError
 from sheafalign_fl.files import write_atomically
 from sheafalign_fl.report.page import page
-from sheafalign_fl.report.run_data import RunData, read_run
+from sheafalign_fl.runs.folder import RunFolder
+from sheafalign_fl.runs.reading import Run, read_run
+
+_log = logging.getLogger("sheafalign.report")
+
+
+def draw_report(folder: RunFolder) -> None:
+    """Write a run's own report, as far as it can be drawn: what was learnt is worth more.
+
+    What goes wrong is a warning; `sheafalign report RUN_DIR` draws it again.
+    """
+    try:
+        write_report([folder.path], folder.report)
+    except Exception as error:  # whatever a drawing library raises, the run has its result
+        _log.warning(
+            "the report of %s could not be drawn (%s: %s); the run itself is complete",
+            folder.path, type(error).__name__, error,
+        )  # fmt: skip
 
 
 def write_report(run_dirs: Sequence[Path], destination: Path) -> None:
@@ -37,7 +55,7 @@ def write_report(run_dirs: Sequence[Path], destination: Path) -> None:
         raise DataError(f"{destination} cannot be written: {error.strerror}") from None
 
 
-def _single(run: RunData) -> str:
+def _single(run: Run) -> str:
     # Drawing pulls in matplotlib, which a process that only trains should not have to load.
     from sheafalign_fl.report import sections
     from sheafalign_fl.report.style import figure_style
@@ -48,7 +66,7 @@ def _single(run: RunData) -> str:
         )
 
 
-def _several(runs: Sequence[RunData]) -> str:
+def _several(runs: Sequence[Run]) -> str:
     from sheafalign_fl.report import comparison
     from sheafalign_fl.report.style import figure_style
 

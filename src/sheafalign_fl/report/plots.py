@@ -5,6 +5,7 @@ Every function draws and returns a new figure, or None where there is nothing to
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -16,26 +17,19 @@ from numpy.typing import NDArray
 from sheafalign_fl.protocol.rows import EdgeBytes, EvaluationRow, Missing, Probe, Retrieval
 from sheafalign_fl.report.content import direction, in_order, is_edge
 from sheafalign_fl.report.numbers import human_bytes, mean
-from sheafalign_fl.report.run_data import ExchangePoint, Projection
 from sheafalign_fl.report.style import (
     BLUE,
     CYCLE,
-    GREEN,
     GREY,
     INK,
     ORANGE,
     PALE,
-    PURPLE,
     VERMILION,
     new_figure,
 )
+from sheafalign_fl.runs.reading import ExchangePoint, Projection
+from sheafalign_fl.sheaf.terms import TOTAL, title_of
 
-_TERMS = {
-    "laplacian": ("Laplacian", BLUE),
-    "contrastive": ("contrastive", VERMILION),
-    "reconstruction": ("reconstruction", GREEN),
-    "cross_reconstruction": ("cross reconstruction", PURPLE),
-}
 _MOST_BARS = 30
 _MOST_EVENTS = 250
 _MOST_LINKS = 80
@@ -50,10 +44,11 @@ def loss_curves(exchanges: Sequence[ExchangePoint]) -> Figure | None:
     x = np.array([point.exchange + 1 for point in points])
     _curve(left, x, np.array([point.losses["total"] for point in points]), INK, "total")
     left.set_title("Total")
-    for term, (label, colour) in _TERMS.items():
-        values = np.array([point.losses[term] for point in points])
+    terms = dict.fromkeys(name for point in points for name in point.losses if name != TOTAL)
+    for term, colour in zip(terms, cycle(CYCLE), strict=False):
+        values = np.array([point.losses.get(term, np.nan) for point in points])
         if (values > 0).any():
-            _curve(right, x, np.where(values > 0, values, np.nan), colour, label)
+            _curve(right, x, np.where(values > 0, values, np.nan), colour, title_of(term))
     right.set_yscale("log")
     right.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0), numticks=9))
     right.yaxis.set_minor_locator(NullLocator())

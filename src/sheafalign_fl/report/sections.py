@@ -47,8 +47,9 @@ from sheafalign_fl.report.page import (
     tag,
     text,
 )
-from sheafalign_fl.report.run_data import RunData
 from sheafalign_fl.report.style import to_svg
+from sheafalign_fl.runs.reading import Run
+from sheafalign_fl.sheaf.terms import weights_in_words
 
 _MOST_FOLDED = 400
 _MOST_SAMPLES = 12
@@ -84,7 +85,7 @@ _EXPLAIN_TABLE: dict[str, tuple[Callable[[Quality, int], Table | None], str]] = 
 }
 
 
-def header(run: RunData) -> Html:
+def header(run: Run) -> Html:
     """Return title, state and key figures."""
     complete = run.summary is not None
     badge = (
@@ -107,7 +108,7 @@ def header(run: RunData) -> Html:
     return tag("header", *parts)
 
 
-def sections(run: RunData) -> list[tuple[str, str, Html]]:
+def sections(run: Run) -> list[tuple[str, str, Html]]:
     """Return (anchor, title, HTML) of every section that has something to show."""
     builders = (
         ("learning", "Learning", _learning),
@@ -124,19 +125,11 @@ def sections(run: RunData) -> list[tuple[str, str, Html]]:
     return [(anchor, title, content) for anchor, title, content in found if content is not None]
 
 
-def reproduce_facts(run: RunData) -> list[tuple[str, Html | str]]:
+def reproduce_facts(run: Run) -> list[tuple[str, Html | str]]:
     """Return what names this run exactly."""
-    objective = run.settings.objective
-    terms = (
-        (
-            objective.laplacian,
-            "normalised Laplacian" if objective.normalised_laplacian else "Laplacian",
-        ),
-        (objective.contrastive, "contrastive"),
-        (objective.reconstruction, "reconstruction"),
-        (objective.cross_reconstruction, "cross reconstruction"),
+    weights = " + ".join(
+        f"{weight:g} × {words}" for words, weight in weights_in_words(run.settings.objective)
     )
-    weights = " + ".join(f"{weight:g} × {name}" for weight, name in terms if weight > 0)
     training = run.settings.training
     versions = (
         run.summary.versions
@@ -148,7 +141,7 @@ def reproduce_facts(run: RunData) -> list[tuple[str, Html | str]]:
         ("seed", str(run.settings.seed)),
         ("engine", run.summary.engine if run.summary else run.settings.engine),
         ("started", run.summary.started if run.summary else NONE),
-        ("objective", f"{weights}; temperature {objective.temperature:g}"),
+        ("objective", f"{weights}; temperature {run.settings.objective.temperature:g}"),
         ("maps", f"{run.settings.maps.family}, initially {run.settings.maps.initial}"),
         (
             "optimiser",
@@ -172,7 +165,7 @@ def draw(name: str, drawn: Figure | None, title: str, caption: str) -> Html | No
     return None if drawn is None else figure(to_svg(drawn, name), title, caption)
 
 
-def _interrupted(run: RunData) -> Html:
+def _interrupted(run: Run) -> Html:
     reason = f" ({run.status['reason']})" if run.status.get("reason") else ""
     return paragraph(
         f"This run was interrupted at exchange {run.done} of {run.settings.training.exchanges}{reason}. Shown is "
@@ -182,7 +175,7 @@ def _interrupted(run: RunData) -> Html:
     )
 
 
-def _key_figures(run: RunData) -> list[tuple[str, str, str]]:
+def _key_figures(run: Run) -> list[tuple[str, str, str]]:
     quality, items = run.quality, []
     if quality is not None and (rows := quality.retrieval):
         for k, name in ((1, "recall_at_1"), (10, "recall_at_10")):
@@ -221,7 +214,7 @@ def _key_figures(run: RunData) -> list[tuple[str, str, str]]:
     return items
 
 
-def _learning(run: RunData) -> list[Html | None]:
+def _learning(run: Run) -> list[Html | None]:
     return [
         draw(
             "loss",
@@ -242,7 +235,7 @@ def _learning(run: RunData) -> list[Html | None]:
     ]
 
 
-def _quality(run: RunData) -> list[Html | None]:
+def _quality(run: Run) -> list[Html | None]:
     quality = run.quality
     if quality is None:
         return [paragraph("Nothing was measured before the run ended.")]
@@ -289,7 +282,7 @@ def _quality_table(quality: Quality, metric: str) -> Html | None:
     return join([shown, details(f"All {len(whole.rows)} rows", table(whole))])
 
 
-def _projection(run: RunData) -> Html | None:
+def _projection(run: Run) -> Html | None:
     if run.projection is None:
         return None
     name = direction(run.projection.source, run.projection.target).replace("→", "–")
@@ -303,7 +296,7 @@ def _projection(run: RunData) -> Html | None:
     )
 
 
-def _communication(run: RunData) -> list[Html | None]:
+def _communication(run: Run) -> list[Html | None]:
     clients = list(run.settings.clients)
     edges = edge_table(run.bytes, clients)
     whole = edge_table(run.bytes, clients, most=_MOST_FOLDED)
@@ -328,7 +321,7 @@ def _communication(run: RunData) -> list[Html | None]:
     ]
 
 
-def _federation(run: RunData) -> list[Html | None]:
+def _federation(run: Run) -> list[Html | None]:
     parts = [
         draw(
             "graph",
@@ -356,7 +349,7 @@ def _federation(run: RunData) -> list[Html | None]:
     return parts
 
 
-def _samples(run: RunData) -> list[Html | None]:
+def _samples(run: Run) -> list[Html | None]:
     if not run.samples:
         return []
     order = {client: index for index, client in enumerate(run.settings.clients)}
@@ -375,7 +368,7 @@ def _samples(run: RunData) -> list[Html | None]:
     ]
 
 
-def _facts(run: RunData) -> list[Html | None]:
+def _facts(run: Run) -> list[Html | None]:
     absences = run.summary.absences if run.summary else run.absences
     away = absence_table(absences)
     items: list[Html] = []
@@ -413,10 +406,10 @@ def _facts(run: RunData) -> list[Html | None]:
     ]
 
 
-def _ledger_fact(run: RunData) -> str:
+def _ledger_fact(run: Run) -> str:
     if run.summary is None or not run.ledger_rows:
         return f"The ledger holds {exact(run.ledger_rows)} rows, one for each message."
-    same = {_key(row): row for row in run.summary.bytes} == {_key(row): row for row in run.ledger}
+    same = {_key(row): row for row in run.summary.bytes} == {_key(row): row for row in run.traffic}
     verdict = (
         "add up to exactly the totals of the summary"
         if same
@@ -429,7 +422,7 @@ def _key(row: object) -> tuple[object, ...]:
     return tuple(getattr(row, name) for name in ("source", "target", "purpose"))
 
 
-def _reproduce(run: RunData) -> Sequence[Html | None]:
+def _reproduce(run: Run) -> Sequence[Html | None]:
     digests = run.summary.weights_digest if run.summary else {}
     rows = tuple((name, digest) for name, digest in digests.items())
     weights = Table("Final weights", ("client", "SHA-256"), rows, text_columns=2)

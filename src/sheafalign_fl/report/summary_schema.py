@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 from sheafalign_fl.files import write_atomically
-from sheafalign_fl.run.summary import Summary
+from sheafalign_fl.runs.summary import Summary
 
 
 def summary_schema() -> str:
-    """Return the JSON Schema of `sheafalign_fl.run.summary.Summary`, as text that ends in a newline."""
+    """Return the JSON Schema of `sheafalign_fl.runs.summary.Summary`, as text that ends in a newline."""
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **Summary.model_json_schema(mode="serialization"),

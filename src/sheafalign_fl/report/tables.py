@@ -6,6 +6,7 @@ from rich.panel import Panel
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from sheafalign_fl.protocol.agreement import NEED_LABELS
 from sheafalign_fl.report.content import (
     GAP,
     Table,
@@ -16,7 +17,7 @@ from sheafalign_fl.report.content import (
     training_payload,
 )
 from sheafalign_fl.report.numbers import count_of, duration, exact, human_bytes, short_commit
-from sheafalign_fl.run.summary import Summary
+from sheafalign_fl.runs.summary import Summary
 
 _FEW_ABSENCES = 10
 
@@ -34,6 +35,9 @@ def print_summary(summary: Summary, console: Console) -> None:
     console.print(_heading(summary))
     for table in quality_tables(summary.quality):
         print_table(table, console)
+    if summary.quality.label is None:
+        left_out = ", ".join(NEED_LABELS)
+        console.print(Text(f"No client has labels, so {left_out} are not measured.\n"))
     edges = edge_table(summary.bytes, [client.name for client in summary.clients])
     for table in (purpose_table(summary.bytes), *([edges] if edges is not None else [])):
         print_table(table, console)

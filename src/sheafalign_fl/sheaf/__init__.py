@@ -3,26 +3,40 @@
 from sheafalign_fl.sheaf.laplacian import coboundary, sheaf_laplacian
 from sheafalign_fl.sheaf.maps import EdgeMaps, IdentityMaps, LinearMaps, OrthogonalMaps, edge_maps
 from sheafalign_fl.sheaf.objective import (
-    EdgeTerms,
     contrastive_loss,
     cross_reconstruction_loss,
-    edge_terms,
     laplacian_loss,
     reconstruction_loss,
 )
+from sheafalign_fl.sheaf.terms import (
+    LOSS_TERMS,
+    EdgeBatch,
+    EdgeTerms,
+    LossTerm,
+    WeightedTerm,
+    edge_terms,
+    joint_edge_terms,
+    weighted_terms,
+)
 
 __all__ = [
+    "LOSS_TERMS",
+    "EdgeBatch",
     "EdgeMaps",
     "EdgeTerms",
     "IdentityMaps",
     "LinearMaps",
+    "LossTerm",
     "OrthogonalMaps",
+    "WeightedTerm",
     "coboundary",
     "contrastive_loss",
     "cross_reconstruction_loss",
     "edge_maps",
     "edge_terms",
+    "joint_edge_terms",
     "laplacian_loss",
     "reconstruction_loss",
     "sheaf_laplacian",
+    "weighted_terms",
 ]

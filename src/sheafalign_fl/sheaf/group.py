@@ -5,10 +5,13 @@ charged for sending to all others. As on an edge, a client needs only the VALUES
 """
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from sheafalign_fl.config.registry import Registry
 
 _SMALLEST_VOLUME = 1e-6
 """Squared: keeps the square root's gradient finite where embeddings coincide."""
@@ -60,8 +63,11 @@ def volume_loss(embeddings: Sequence[Tensor], temperature: float) -> Tensor:
     return symmetric_cross_entropy(-volume / temperature)
 
 
-GROUP_LOSSES: dict[str, Callable[[Sequence[Tensor], float], Tensor]] = {
-    "centroid": centroid_loss,
-    "volume": volume_loss,
-}
+GroupLoss = Callable[[Sequence[Tensor], float], Tensor]
+GROUP_LOSSES: Registry[GroupLoss] = Registry(
+    "contrast",
+    {"centroid": centroid_loss, "volume": volume_loss},
+    lambda path, function: cast(GroupLoss, function),
+    also=("pairs",),
+)
 """`objective.contrast` -> loss of (embeddings of all clients in the configuration's order, tau)."""

@@ -4,11 +4,13 @@ A family decides what the maps may be. Batches are rows, so a map with matrix P 
 """
 
 import math
+from collections.abc import Callable
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from sheafalign_fl.config.registry import Registry
 from sheafalign_fl.config.schema import LEAST_TEMPERATURE, MapSettings
 from sheafalign_fl.errors import ConfigError
 
@@ -150,6 +152,18 @@ class IdentityMaps(EdgeMaps):
         return z
 
 
+FAMILIES: Registry[Callable[[int, int, str], EdgeMaps]] = Registry(
+    "map family",
+    {
+        "linear": LinearMaps,
+        "orthogonal": lambda dim, edge_dim, initial: OrthogonalMaps(dim, edge_dim),
+        "identity": lambda dim, edge_dim, initial: IdentityMaps(dim, edge_dim),
+    },
+    lambda path, function: cast(Callable[[int, int, str], EdgeMaps], function),
+)
+"""`maps.family` -> maps of (d_i, d_e, kind of initial values)."""
+
+
 def edge_maps(
     settings: MapSettings, dim: int, edge_dim: int, learnable_temperature: float | None = None
 ) -> EdgeMaps:
@@ -160,13 +174,9 @@ def edge_maps(
     learnable_temperature
         Where a learnable tau starts from; None if tau is fixed.
     """
-    maps: EdgeMaps
-    if settings.family == "identity":
-        maps = IdentityMaps(dim, edge_dim)
-    elif settings.family == "orthogonal":
-        maps = OrthogonalMaps(dim, edge_dim)
-    else:
-        maps = LinearMaps(dim, edge_dim, settings.initial)
+    maps = FAMILIES.resolve(settings.family, "maps.family")(dim, edge_dim, settings.initial)
+    if not isinstance(maps, EdgeMaps):
+        raise ConfigError(f"maps: '{settings.family}' gave {type(maps).__name__}, not EdgeMaps")
     if learnable_temperature is not None:
         maps.learn_temperature(learnable_temperature)
     return maps

@@ -82,19 +82,6 @@ def read_recording(folder: Path, modality: str) -> Recording:
     return _read(found, tuple(_stamp(path) for path in found.files))
 
 
-def read_texts(folder: Path, name: str) -> list[str]:
-    """Return the texts of array `name` in all modalities of `folder`; none from unreadable ones."""
-    texts: list[str] = []
-    for modality in find_recordings(folder):
-        try:
-            values = read_recording(folder, modality).arrays.get(name)
-        except DataError:  # said to its own client
-            continue
-        if values is not None and values.dtype.kind == "U":
-            texts += np.unique(values).tolist()
-    return texts
-
-
 @lru_cache(maxsize=8)
 def _read(found: _Found, stamp: tuple[Any, ...]) -> Recording:
     """Read files once for all that ask for them, until their `stamp` changes."""
@@ -192,7 +179,9 @@ def _of_tables(paths: dict[str | None, Path]) -> Recording:
         arrays["sequence"] = np.repeat([str(name) for name in paths], lengths)
     arrays |= _given_ids(arrays)
     notes = [*dict.fromkeys(note for table in tables for note in table.notes)]
-    path = tables[0].path if len(tables) == 1 else tables[0].path.parents[1]
+    path = tables[0].path
+    if len(tables) > 1:  # beside the folders of its sessions, though nothing is there
+        path = path.parents[1] / _stem(path, table_files.ENDINGS)
     return Recording(path, arrays, (_understood(roles, values, texts), *notes))
 
 

@@ -1,0 +1,78 @@
+"""Arrays in memory to a folder of recordings that every engine can read."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sheafalign_fl.errors import DataError
+
+
+def save_arrays(
+    folder: str | Path,
+    modalities: Mapping[str, ArrayLike],
+    *,
+    labels: ArrayLike | Mapping[str, ArrayLike] | None = None,
+    split: ArrayLike | None = None,
+    event_id: ArrayLike | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Write one ``MODALITY.npz`` for each modality and return the `data` section that reads them.
+
+    Parameters
+    ----------
+    folder
+        Where to write; made if it is not there.
+    modalities
+        Name -> inputs of shape (N, ...), row k of all of them the same event.
+    labels
+        Classes of shape (N,), or several labels by name.
+    split
+        ``train``, ``validation`` or ``test`` for every event, shape (N,); default: drawn from the
+        seed.
+    event_id
+        Names of the events, shape (N,); default: 0 to N - 1.
+    options
+        Options of the source `folder` (``sheafalign data describe folder``).
+
+    Raises
+    ------
+    DataError
+        There are fewer than two modalities, or arrays of different lengths.
+    """
+    if len(modalities) < 2:
+        raise DataError("save_arrays: a federation needs two modalities at least")
+    inputs = {name: np.asarray(x) for name, x in modalities.items()}
+    count = len(next(iter(inputs.values())))
+    common = _common(labels, split, event_id, count)
+    for name, array in {**inputs, **common}.items():
+        if array.ndim == 0 or len(array) != count:
+            first = next(iter(inputs))
+            raise DataError(
+                f"save_arrays: '{name}' has shape {array.shape}, but '{first}' has {count} events"
+            )
+    where = Path(folder)
+    where.mkdir(parents=True, exist_ok=True)
+    for name, x in inputs.items():
+        arrays: dict[str, Any] = {"x": x, **common}
+        np.savez(where / f"{name}.npz", **arrays)
+    return {"source": "folder", "options": {"path": str(where.resolve()), **options}}
+
+
+def _common(
+    labels: ArrayLike | Mapping[str, ArrayLike] | None,
+    split: ArrayLike | None,
+    event_id: ArrayLike | None,
+    count: int,
+) -> dict[str, NDArray[Any]]:
+    """Return the arrays that every modality's file holds."""
+    arrays = {"event_id": np.arange(count) if event_id is None else np.asarray(event_id)}
+    if split is not None:
+        arrays["split"] = np.asarray(split)
+    if isinstance(labels, Mapping):
+        arrays.update({f"label_{name}": np.asarray(values) for name, values in labels.items()})
+    elif labels is not None:
+        arrays["label"] = np.asarray(labels)
+    return arrays

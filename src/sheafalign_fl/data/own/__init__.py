@@ -1,0 +1,1 @@
+"""What the source `folder` is made of: arrays and their names, axes, samples, splits, labels."""

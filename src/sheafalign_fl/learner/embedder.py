@@ -1,0 +1,174 @@
+"""One client's encoder and maps over its own data: from events to embeddings, nothing is learnt."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sheafalign_fl.config.schema import Settings
+from sheafalign_fl.data.base import ModalityData
+from sheafalign_fl.learner.events import ClientEvents
+from sheafalign_fl.learner.factories import (
+    DTYPES,
+    new_encoder,
+    new_maps,
+    own_generator,
+    resolve_device,
+)
+from sheafalign_fl.learner.randomness import may_draw
+from sheafalign_fl.learner.schedule import BatchSchedule
+from sheafalign_fl.protocol.agreement import ClientAgreement, ListName
+from sheafalign_fl.sheaf.negatives import false_negatives
+
+_EMBED_CHUNK = 512
+
+
+class Embedder:
+    """The modules of one client."""
+
+    def __init__(
+        self, name: str, settings: Settings, data: ModalityData, agreement: ClientAgreement
+    ) -> None:
+        """Make encoder and maps from the seed and place them on the client's device.
+
+        Raises
+        ------
+        ConfigError
+            The encoder or the maps cannot be made with these settings.
+        """
+        self.name, self.settings, self.agreement = name, settings, agreement
+        self.device = resolve_device(settings.clients[name].device)
+        self.dtype = DTYPES[settings.training.dtype]
+        self._data = data
+        self.recommended_encoder = data.encoder
+        self.encoder = new_encoder(name, settings, data.input_shape, data.encoder).to(
+            self.device, self.dtype
+        )
+        self.maps = {
+            neighbour: new_maps(name, neighbour, dim, settings).to(self.device, self.dtype)
+            for neighbour, dim in agreement.neighbours.items()
+        }
+        self._random = may_draw(self.encoder)
+        count = len(agreement.lists["train"])
+        self.schedule = BatchSchedule.of(settings.training, count, settings.seed)
+        self.events = ClientEvents(name, data, agreement, self.schedule)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Return all trainable parameters: the encoder's, then each edge's maps, as agreed."""
+        modules: list[nn.Module] = [self.encoder, *self.maps.values()]
+        return [parameter for module in modules for parameter in module.parameters()]
+
+    def encode(self, positions: NDArray[np.intp], *draw: int | str) -> Tensor:
+        """Return h, shape (N, d_i), of training events at `positions` of the agreed list.
+
+        The client has all of them. An encoder that draws random numbers draws those of `draw`:
+        the exchange, and whatever else tells one pass from another.
+        """
+        self.encoder.train()
+        x = self._inputs(self.events.indices["train"][positions])
+        with self._generator("forward", *draw):
+            return (
+                self.encoder(x)
+                if len(x)
+                else x.new_zeros((0, self.settings.clients[self.name].dim))
+            )
+
+    def same_events(self, positions: NDArray[np.intp]) -> Tensor | None:
+        """Return which events at `positions` of the agreed list are no negatives of each other."""
+        codes = self.agreement.codes
+        if codes is None:
+            return None
+        ids = self.agreement.lists["train"][positions]
+        mask = false_negatives(codes[positions], ids, self.agreement.span)
+        return None if mask is None else torch.from_numpy(mask).to(self.device)
+
+    def tensor(self, values: NDArray[np.floating]) -> Tensor:
+        """Copy `values` into torch's own memory: its alignment decides the last bits."""
+        return torch.from_numpy(np.ascontiguousarray(values)).clone().to(self.device, self.dtype)
+
+    def _inputs(self, indices: NDArray[np.intp]) -> Tensor:
+        return self.tensor(self._data.x[indices])
+
+    def _generator(self, purpose: str, *draw: int | str) -> AbstractContextManager[None]:
+        """Give an encoder that may draw random numbers a generator of its own."""
+        if not self._random:
+            return nullcontext()
+        return own_generator(self.settings.seed, purpose, self.name, *draw)
+
+    # ---- evaluation ------------------------------------------------------------------------------
+
+    def embeddings(self, name: ListName) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return h of the agreed list `name`, shape (N, d_i), and which events this client has.
+
+        Rows of events that it lacks are 0.
+        """
+        indices = self.events.indices[name]
+        has = indices >= 0
+        h = np.zeros((len(indices), self.settings.clients[self.name].dim), dtype=np.float32)
+        self.encoder.eval()
+        chunks = np.array_split(np.flatnonzero(has), max(1, -(-int(has.sum()) // _EMBED_CHUNK)))
+        with torch.no_grad(), self._generator("evaluate", name):
+            for chunk in chunks:
+                if len(chunk):
+                    h[chunk] = self.encoder(self._inputs(indices[chunk])).float().cpu().numpy()
+        return h, has
+
+    def restrict(self, neighbour: str, h: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return P_ij h for rows h, (N, d_i) -> (N, d_e); h itself for one that is no neighbour."""
+        return self._apply(self.maps[neighbour].restrict, h) if neighbour in self.maps else h
+
+    def lift(self, neighbour: str, z: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return Q_ij z for rows z, (N, d_e) -> (N, d_i); z itself for one that is no neighbour."""
+        if neighbour not in self.maps:
+            return z.astype(np.float32)
+        return self._apply(self.maps[neighbour].lift, z)
+
+    def labels(self, label: str | None, name: ListName) -> NDArray[np.int64]:
+        """Return the labels of the agreed list `name`, shape (N,); -1 where one is missing."""
+        return self.events.labels(label, name)
+
+    def class_names(self, label: str | None) -> tuple[str, ...]:
+        """Return the names of the label's classes; empty where there are none."""
+        return tuple(self._data.classes.get(label, ())) if label is not None else ()
+
+    def sample(self) -> NDArray[np.float32]:
+        """Return the input of this client's first event, for a picture of it."""
+        first: NDArray[np.float32] = self._data.x[0]
+        return first
+
+    def _apply(
+        self, function: Callable[[Tensor], Tensor], values: NDArray[np.floating]
+    ) -> NDArray[np.float32]:
+        with torch.no_grad():
+            return function(self.tensor(values)).float().cpu().numpy()
+
+    # ---- weights ---------------------------------------------------------------------------------
+
+    def weights(self) -> Iterable[tuple[str, Tensor]]:
+        """Yield (name, weight) of encoder and maps."""
+        for prefix, module in self._modules():
+            for key, value in module.state_dict().items():
+                yield f"{prefix}{key}", value.detach().cpu()
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Take over what `weights` yielded; raise `KeyError` or `RuntimeError` if it is foreign."""
+        for prefix, module in self._modules():
+            own = {key: weights[f"{prefix}{key}"].to(self.device) for key in module.state_dict()}
+            module.load_state_dict(own, strict=True)
+
+    def weights_digest(self) -> str:
+        """Return the SHA-256 of all weights: equal digests mean equal bits."""
+        digest = hashlib.sha256()
+        for key, value in self.weights():
+            digest.update(key.encode())
+            digest.update(value.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def _modules(self) -> Iterable[tuple[str, nn.Module]]:
+        yield "encoder.", self.encoder
+        for neighbour, maps in self.maps.items():
+            yield f"maps.{neighbour}.", maps

@@ -1,0 +1,80 @@
+"""What an evaluation is about. It follows from the settings that every client has agreed to.
+
+Relay and clients both ask here, so a message has nothing to say but when: it can name neither
+events nor metrics nor labels, and whoever writes messages gets no answer that was not agreed on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sheafalign_fl.config.schema import Settings
+from sheafalign_fl.errors import ProtocolError
+from sheafalign_fl.protocol.agreement import ListName
+from sheafalign_fl.protocol.topology import build_topology
+
+PERIODIC = ("retrieval", "consistency")
+"""Metrics that are cheap enough to be measured between exchanges too."""
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """One evaluation: after how many exchanges, and whether it is the final one."""
+
+    exchange: int
+    final: bool
+
+    def fields(self) -> dict[str, int | bool]:
+        """Return the measuring as fields of a message."""
+        return {"exchange": self.exchange, "final": self.final}
+
+    @classmethod
+    def of_fields(cls, fields: Mapping[str, Any]) -> "Measuring":
+        """Return the measuring that a message asks for; raise `ProtocolError` if it asks none."""
+        exchange, final = fields.get("exchange"), fields.get("final")
+        if type(exchange) is not int or type(final) is not bool:
+            raise ProtocolError(
+                "an evaluation that does not say when it is, or whether it is final"
+            )
+        return cls(exchange, final)
+
+    def check(self, settings: Settings, done: int) -> None:
+        """Refuse an evaluation that the settings do not provide for.
+
+        Parameters
+        ----------
+        settings
+            What was agreed on.
+        done
+            Exchanges that this client has taken a step in; an absent client is behind the others.
+
+        Raises
+        ------
+        ProtocolError
+            The final evaluation is asked for before the last exchange, or another one when none is
+            due, or one of an exchange that this client has left behind.
+        """
+        total, every = settings.training.exchanges, settings.evaluation.every
+        periodic = every > 0 and (self.exchange == total or self.exchange % every == 0)
+        due = self.exchange == total if self.final else periodic and self.exchange > 0
+        if not (due and done <= self.exchange <= total):
+            kind = "final" if self.final else "periodic"
+            raise ProtocolError(
+                f"no {kind} evaluation is due after {self.exchange} exchanges of {total}, "
+                f"{done} of which this client has done"
+            )
+
+    def events(self, settings: Settings) -> ListName:
+        """Return which agreed list of held-out events is measured."""
+        return settings.evaluation.split if self.final else "validation"
+
+    def metrics(self, settings: Settings) -> tuple[str, ...]:
+        """Return the metrics that are measured."""
+        return tuple(
+            metric for metric in settings.evaluation.metrics if self.final or metric in PERIODIC
+        )
+
+    def drawn_edge(self, settings: Settings, client: str) -> str | None:
+        """Return the neighbour whose edge `client` keeps a picture's data of, on its own disk."""
+        first = build_topology(settings).edges[0]
+        return first.target if self.final and client == first.source else None

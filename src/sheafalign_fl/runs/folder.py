@@ -1,0 +1,216 @@
+"""The run folder: what is in it, and how it is written so that nothing is ever half there.
+
+::
+
+    RUN_DIR/
+      config.yaml           the resolved settings
+      identity              what deployed clients know the run by when it is resumed
+      versions.json         software versions, commit, platform
+      status.json           running, completed, interrupted or failed, and why
+      run.log               what the relay logged, one JSON object a line; flower.log beside it, in the flower engine
+      metrics.jsonl         one line per exchange, evaluation and absence (run.results)
+      ledger.csv            one row per message (ledger)
+      checkpoints/000100/   after 100 exchanges: CLIENT.safetensors each, and relay.json once all are there
+      samples/CLIENT.png    one event as each client sees it
+      projection.npz        comparison embeddings of one edge's test events
+      summary.json          the result (run.results.Summary)
+      report.html
+"""
+
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from sheafalign_fl.config import Settings, load_settings, to_yaml
+from sheafalign_fl.errors import RunError, UserError
+from sheafalign_fl.files import write_atomically
+from sheafalign_fl.listing import is_free, listed
+from sheafalign_fl.runs.ledger import truncate_ledger
+from sheafalign_fl.runs.summary import Summary
+from sheafalign_fl.runs.versions import versions
+
+_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+
+
+def check_run_name(name: str) -> str:
+    """Return `name` if it can name a run folder of a relay; raise `UserError` otherwise."""
+    if not _RUN_NAME.fullmatch(name):
+        raise UserError(
+            f"{name!a} cannot name a run on a relay: use letters, digits, '.', '_' and '-', and no "
+            "path; the relay keeps it in its own folder of runs"
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The relay's part of a checkpoint; it is written last, so a checkpoint that has one is complete."""
+
+    exchange: int
+    """Exchanges that are done."""
+    metrics_bytes: int
+    ledger_bytes: int
+    seconds: float
+    """Wall time until then, all sessions together."""
+
+
+class RunFolder:
+    """One run's folder."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the folder; nothing is read or written yet."""
+        self.path = path
+        self.config = path / "config.yaml"
+        self.metrics = path / "metrics.jsonl"
+        self.ledger = path / "ledger.csv"
+        self.summary = path / "summary.json"
+        self.status_file = path / "status.json"
+        self.report = path / "report.html"
+        self.checkpoints = path / "checkpoints"
+        self._identity = path / "identity"
+
+    def create(self, settings: Settings) -> None:
+        """Make the folder with its configuration and versions.
+
+        Raises
+        ------
+        UserError
+            It exists and is not empty, or cannot be made.
+        """
+        if not is_free(self.path):
+            raise UserError(
+                f"{self.path} exists already; give another --out, or go on with --resume {self.path}"
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be made: {error.strerror}") from None
+        write_atomically(self.path / "versions.json", json.dumps(versions(), indent=1).encode())
+        write_atomically(self._identity, secrets.token_hex(16).encode())
+        write_atomically(self.config, to_yaml(settings).encode())
+
+    @property
+    def identity(self) -> str:
+        """What deployed clients know the run by when it is resumed: 32 hexadecimal digits."""
+        return self._identity.read_text(encoding="ascii") if self._identity.is_file() else "none"
+
+    def settings(self) -> Settings:
+        """Return the resolved settings of the run; raise `UserError` if this is no run folder."""
+        if not self.config.is_file():
+            raise UserError(f"{self.path} is no run folder: it has no config.yaml")
+        return load_settings(self.config)
+
+    def set_status(self, state: str, reason: str = "", **facts: Any) -> None:
+        """Say how the run stands; facts that were said before, such as how often it was resumed, are kept."""
+        content = {**self.status(), "state": state, "reason": reason, **facts}
+        write_atomically(self.status_file, json.dumps(content).encode())
+
+    def status(self) -> dict[str, Any]:
+        """Return what `set_status` said last; the state is "new" before that."""
+        if not self.status_file.is_file():
+            return {"state": "new", "reason": ""}
+        content: dict[str, Any] = json.loads(self.status_file.read_text(encoding="utf-8"))
+        return content
+
+    def save_summary(self, summary: Summary) -> None:
+        """Save the result."""
+        write_atomically(self.summary, summary.model_dump_json(indent=1).encode())
+
+    def load_summary(self) -> Summary:
+        """Return the result; raise `RunError` if the run has not ended."""
+        if not self.summary.is_file():
+            raise RunError(f"{self.path} has no summary.json: the run has not ended")
+        return Summary.model_validate_json(self.summary.read_bytes())
+
+    # ---- checkpoints -----------------------------------------------------------------------------------------------
+
+    def checkpoint_dir(self, exchange: int) -> Path:
+        """Return the folder of the checkpoint after `exchange` exchanges."""
+        return self.checkpoints / f"{exchange:06d}"
+
+    def save_client(self, exchange: int, client: str, state: bytes) -> None:
+        """Save one client's part of a checkpoint."""
+        write_atomically(self.checkpoint_dir(exchange) / f"{client}.safetensors", state)
+
+    def load_client(self, exchange: int, client: str) -> bytes:
+        """Return what `save_client` saved; raise `RunError` if it is gone."""
+        path = self.checkpoint_dir(exchange) / f"{client}.safetensors"
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise RunError(f"the checkpoint {path} cannot be read: {error.strerror}") from None
+
+    def complete_checkpoint(self, checkpoint: Checkpoint, keep: int) -> None:
+        """Mark a checkpoint as complete and remove all but the newest `keep`."""
+        path = self.checkpoint_dir(checkpoint.exchange) / "relay.json"
+        write_atomically(path, json.dumps(checkpoint.__dict__).encode())
+        complete = sorted(self._complete())
+        for exchange in complete[:-keep]:
+            folder = self.checkpoint_dir(exchange)
+            # The mark goes first, so that what is left of an interrupted removal is not taken for a checkpoint.
+            (folder / "relay.json").unlink()
+            for entry in folder.iterdir():
+                if entry.is_dir():  # another program's
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink()
+            folder.rmdir()
+
+    def last_checkpoint(self) -> Checkpoint | None:
+        """Return the newest complete checkpoint, or None."""
+        if not (complete := sorted(self._complete())):
+            return None
+        return Checkpoint(
+            **json.loads(
+                (self.checkpoint_dir(complete[-1]) / "relay.json").read_text(encoding="utf-8")
+            )
+        )
+
+    def rewind(self, checkpoint: Checkpoint | None) -> None:
+        """Drop what was recorded after `checkpoint`, or everything, so that it can be recorded again."""
+        if checkpoint is None:
+            self.metrics.unlink(missing_ok=True)
+            self.ledger.unlink(missing_ok=True)
+            return
+        truncate_ledger(self.ledger, checkpoint.ledger_bytes)
+        if not self.metrics.is_file() or self.metrics.stat().st_size < checkpoint.metrics_bytes:
+            raise RunError(
+                f"{self.metrics} is shorter than the checkpoint says; it has been changed since"
+            )
+        os.truncate(self.metrics, checkpoint.metrics_bytes)
+
+    def _complete(self) -> Iterator[int]:
+        return (int(path.parent.name) for path in listed(self.checkpoints, "*/relay.json"))
+
+
+class MetricsLog:
+    """Appends rows to metrics.jsonl, one write each, so that only the last line can ever be cut short."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file for appending."""
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, row: BaseModel) -> None:
+        """Append `row` as one line."""
+        self._file.write(row.model_dump_json() + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of metrics.jsonl; a last line that was cut short is left out."""
+    with path.open("rb") as file:  # it may have been cut inside a character
+        for line in file:
+            if line.endswith(b"\n"):
+                yield json.loads(line)

@@ -1,0 +1,133 @@
+"""The result of a completed run, `summary.json`, and how it is put together.
+
+`docs/summary.schema.json` is the JSON Schema of `Summary`; a test keeps it equal to this file.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from sheafalign_fl.config.schema import Settings
+from sheafalign_fl.data.base import SPLITS
+from sheafalign_fl.protocol.agreement import Agreement, Manifest
+from sheafalign_fl.protocol.rows import AbsenceRow, EdgeBytes, Quality, Row
+from sheafalign_fl.protocol.topology import Topology
+from sheafalign_fl.protocol.verdict import WatchRow
+from sheafalign_fl.runs.faults import FaultFacts, find_faults
+from sheafalign_fl.runs.versions import versions
+
+SCHEMA_VERSION: Literal[1] = 1
+
+
+class ClientFacts(Row):
+    """What a client told about itself in the handshake."""
+
+    name: str
+    modality: str
+    dim: int
+    encoder: str
+    parameters: int
+    device: str
+    input_shape: tuple[int, ...]
+    events: dict[str, int]
+    """Split -> number of events."""
+    notes: tuple[str, ...]
+
+
+class EdgeFacts(Row):
+    """One edge of the graph."""
+
+    source: str
+    target: str
+    dim: int
+    shared_events: dict[str, int]
+    """Split -> number of events that both ends have."""
+
+
+class Summary(Row):
+    """`summary.json`: the result of a completed run."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: str
+    seed: int
+    engine: str
+    config_digest: str
+    versions: dict[str, str]
+    commit: str | None
+    """Git commit of the software, with "+" where the work tree had changes; null outside a repository."""
+    started: str
+    """ISO 8601, UTC."""
+    seconds: float
+    """Wall time of all sessions of the run together."""
+    exchanges: int
+    resumed: int
+    """How many times the run was resumed."""
+    clients: tuple[ClientFacts, ...]
+    edges: tuple[EdgeFacts, ...]
+    quality: Quality
+    bytes: tuple[EdgeBytes, ...]
+    absences: tuple[AbsenceRow, ...]
+    faults: tuple[FaultFacts, ...] = ()
+    """Which sensors or edges were at fault, as far as the clients' watches can tell."""
+    weights_digest: dict[str, str]
+    """Client -> SHA-256 of its final weights: equal runs have equal digests."""
+
+
+def summarise(
+    settings: Settings,
+    topology: Topology,
+    manifests: Mapping[str, Manifest],
+    agreement: Agreement,
+    *,
+    quality: Quality,
+    edges: Sequence[EdgeBytes],
+    absences: Sequence[AbsenceRow],
+    watched: Sequence[WatchRow],
+    digests: Mapping[str, str],
+    seconds: float,
+    resumed: int,
+) -> Summary:
+    """Return the summary of a completed run."""
+    found = versions()
+    commit = found.pop("commit")
+    return Summary(
+        name=settings.name,
+        seed=settings.seed,
+        engine=settings.engine,
+        config_digest=settings.digest(),
+        versions={name: version for name, version in found.items() if version is not None},
+        commit=commit,
+        started=(datetime.now(UTC) - timedelta(seconds=seconds)).isoformat(timespec="seconds"),
+        seconds=seconds,
+        exchanges=settings.training.exchanges,
+        resumed=resumed,
+        clients=tuple(_client(manifests[client]) for client in topology.clients),
+        edges=tuple(
+            EdgeFacts(
+                source=edge.source,
+                target=edge.target,
+                dim=edge.dim,
+                shared_events={split: int(agreement.shared(edge, split).sum()) for split in SPLITS},
+            )
+            for edge in topology.edges
+        ),
+        quality=quality,
+        bytes=tuple(edges),
+        absences=tuple(absences),
+        faults=find_faults(watched, [(edge.source, edge.target) for edge in topology.edges]),
+        weights_digest=dict(digests),
+    )
+
+
+def _client(manifest: Manifest) -> ClientFacts:
+    return ClientFacts(
+        name=manifest.name,
+        modality=manifest.modality,
+        dim=manifest.dim,
+        encoder=manifest.encoder,
+        parameters=manifest.parameters,
+        device=manifest.device,
+        input_shape=manifest.input_shape,
+        events={split: len(ids) for split, ids in manifest.events.items()},
+        notes=manifest.notes,
+    )

@@ -1,0 +1,1 @@
+"""Attacks: somebody lies, and gets nothing."""

@@ -1,0 +1,203 @@
+"""Every command and code block of README and docs is run; long ones get shorter settings."""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sheafalign_fl.config import parse_settings
+from sheafalign_fl.data.registry import source_info
+from tests.system.command import ROOT, environment
+
+PAGES = (
+    "README.md",
+    "docs/quickstart.md",
+    "docs/configuration.md",
+    "docs/own-data.md",
+    "docs/sensors.md",
+    "docs/encoders.md",
+    "docs/figures.md",
+    "docs/deployment.md",
+    "docs/benchmark.md",
+)
+"""Pages with commands, in the order in which a reader runs them."""
+SHORTER = {
+    "experiments/quickstart.yaml": [
+        "--set",
+        "data.options.events=1000",
+        "--set",
+        "training.exchanges=4",
+    ],
+    "experiments/watch.yaml": ["--set", "training.exchanges=4"],
+    "export": ["--light", "--events", "500"],
+    "experiments/paper/deepsense.yaml": [
+        "--set",
+        "training.exchanges=4",
+        "--set",
+        "training.batch_size=64",
+    ],
+    "experiments/paper/compare.yaml": [
+        "--quick",
+        "--seeds",
+        "0",
+        "--only",
+        "sheafalign,imagebind,clip-pairs",
+    ],
+    "experiments/own_data/own_data.yaml": ["--set", "training.exchanges=20"],
+    "experiments/own_data/own_encoder.yaml": ["--set", "training.exchanges=20"],
+    "experiments/own_data/own_source.yaml": ["--set", "training.exchanges=20"],
+}
+RUN_ELSEWHERE = {
+    "make demo": ".ci/run",
+    "make test": ".ci/run",
+    "make data": ".ci/run",
+    "make benchmark": ".ci/run",
+    "flwr run .": "tests/system/test_engines.py",
+    "sheafalign relay": "tests/system/deployment.py",
+    "sheafalign node": "tests/system/deployment.py",
+    "sheafalign run experiments/deploy.yaml": "tests/system/test_deployment.py",
+    "sheafalign status": "tests/system/test_deployment.py",
+}
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    lines = (line for page in PAGES for block in blocks(page, "sh") for line in block.splitlines())
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+@pytest.mark.slow
+def test_every_command_in_the_documentation_works(tmp_path: Path) -> None:
+    """The checkout's folders are copied into an empty one, where the commands may leave what they write."""
+    for name in ("experiments", "clients", "strategies", "src"):
+        _copy(ROOT / name, tmp_path / name)
+    own_cache = {**environment(), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = 0
+    for words in commands():
+        if any(" ".join(words).startswith(elsewhere) for elsewhere in RUN_ELSEWHERE):
+            continue
+        more = next((extra for path, extra in SHORTER.items() if path in words), [])
+        program = str(Path(sys.executable).parent / words[0])
+        result = subprocess.run(
+            [program, *words[1:], *more],
+            cwd=tmp_path, env=own_cache, capture_output=True, text=True, timeout=240, check=False,
+        )  # fmt: skip
+        assert result.returncode == 0, (
+            f"{' '.join(words)}\n{result.stdout[-2000:]}{result.stderr[-2000:]}"
+        )
+        done += 1
+    assert done >= 10
+    assert (tmp_path / "runs" / "comparison.html").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
+def test_every_piece_of_python_in_the_documentation_works(page: str, tmp_path: Path) -> None:
+    for code in blocks(page, "python"):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=240, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{code}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+
+
+def test_the_readme_is_short() -> None:
+    assert (ROOT / "README.md").stat().st_size <= 8192
+
+
+LINKED = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted(ROOT.glob("[A-Z]*.md")),
+]
+
+
+@pytest.mark.parametrize("page", sorted(set(LINKED)), ids=lambda page: str(page.name))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text)
+    local = [target for target in targets if not target.startswith(("http:", "https:", "mailto:"))]
+    assert [target for target in local if not (page.parent / target).exists()] == []
+
+
+def test_every_test_that_the_page_on_recordings_names_is_there() -> None:
+    text = (ROOT / "docs/recordings.md").read_text(encoding="utf-8")
+    rows = [line.split("|") for line in text.splitlines() if "`data/" in line or "`test_" in line]
+    named = [re.findall(r"`([^`]+)`", cells[4]) for cells in rows if len(cells) == 6]
+    sources = {path: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py")}
+    together = "\n".join(sources.values())
+    assert len(named) >= 20
+    for name in (name for names in named for name in names):
+        file, _, function = name.rpartition("::")
+        assert not file or ROOT / "tests" / file in sources, name
+        if file or name.startswith("test_"):
+            assert re.search(rf"def {re.escape(function.removesuffix('...'))}", together), name
+        else:
+            assert ROOT / "tests" / name.partition("[")[0] in sources, name
+
+
+def rows_of(program: str, *arguments: str) -> list[dict[str, Any]]:
+    """Run one of the programs that measure, and return the JSON objects that it prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", program, *arguments],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=True,
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.slow
+def test_the_program_that_measures_preparation_works() -> None:
+    found = rows_of("experiments.preparation", "--events", "3", "--only", "beam,inertial", "--json")
+    assert [row["events"] for row in found] == [3, 3]
+    assert all(row["read_again"] == 0 and row["seconds"] > 0 for row in found)
+
+
+@pytest.mark.slow
+def test_the_program_that_measures_speed_works() -> None:
+    found = rows_of(
+        "experiments.speed", "--exchanges", "2", "--engines", "inprocess", "--clients", "3,6"
+    )
+    assert [row["clients"] for row in found] == [3, 6]
+    assert all(row["inprocess_ratio"] > 0 for row in found)
+
+
+def test_commands_that_are_run_elsewhere_are() -> None:
+    for command, where in RUN_ELSEWHERE.items():
+        assert any(" ".join(words).startswith(command) for words in commands()), command
+        text = (ROOT / where).read_text(encoding="utf-8")
+        words = [
+            word
+            for text_word in command.split()
+            for word in text_word.split("/")
+            if word != "sheafalign"
+        ]
+        assert command in text or all(f'"{word}"' in text for word in words), where
+
+
+def test_the_configurations_in_the_documentation_are_valid() -> None:
+    (whole,) = [parse_settings(yaml.safe_load(text)) for text in blocks(PAGES[2], "yaml")]
+    assert list(whole.clients) == ["camera", "lidar", "beam"]
+    for text in blocks("docs/own-data.md", "yaml"):
+        settings = parse_settings(yaml.safe_load(text))
+        known = {option.name for option in source_info(settings.data.source).options}
+        assert set(settings.data.options) <= known
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "recordings"))
