@@ -50,7 +50,7 @@ setup: $(STAMP)
 # Installed again whenever the requirements change. The constraints keep torch at a version with a CPU build.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[watch,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
 	touch $@
 
 $(DATA): $(STAMP)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import scipy.io
 from numpy.typing import NDArray
+
+from sheafalign_fl.extras import require
 
 Array = NDArray[Any]
 """Arrays of any number type; docstrings give shapes and units."""
@@ -69,11 +70,14 @@ def read_mat(path: Path, key: str | None, axes: int, *, kinds: str = "fiu") -> A
     BadFileError
         The file is no MATLAB file, or lacks the array, or holds it in another form.
     """
+    require("scipy", "reading .mat files")
+    from scipy.io import loadmat
+
     data = read_bytes(path)
     if data.startswith(_MATLAB_73):
         raise BadFileError("is a MATLAB 7.3 file (HDF5); save it again with -v7")
     try:
-        content = scipy.io.loadmat(io.BytesIO(data), variable_names=key)
+        content = loadmat(io.BytesIO(data), variable_names=key)
     except Exception as error:  # scipy raises whatever a damaged file leads it to
         raise BadFileError(f"is no readable .mat file ({_one_line(error)})") from None
     if key is None:

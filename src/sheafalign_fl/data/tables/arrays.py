@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.io import wavfile
 
 from sheafalign_fl.data.readers.base import BadFileError, read_npy
 from sheafalign_fl.errors import DataError
+from sheafalign_fl.extras import require
 
 SOUNDS = (".wav", ".flac", ".ogg")
 ENDINGS = (".npy", *SOUNDS)
@@ -115,6 +115,9 @@ def _sounds(files: Sequence[Path]) -> NDArray[np.float32]:
 
 
 def _wav(path: Path) -> tuple[int, NDArray[Any]]:
+    require("scipy", "reading .wav files")
+    from scipy.io import wavfile
+
     try:
         rate, values = wavfile.read(path)
     except Exception as error:  # a damaged header leads scipy to a dozen kinds of error
@@ -128,12 +131,9 @@ def _wav(path: Path) -> tuple[int, NDArray[Any]]:
 
 
 def _other_sound(path: Path) -> tuple[int, NDArray[Any]]:
-    try:
-        import soundfile  # an extra
-    except ImportError:
-        raise DataError(
-            f"{path}: needs the package soundfile; pip install 'sheafalign-fl[audio]', or save .wav"
-        ) from None
+    require("soundfile", f"reading {path.suffix.lower()} files")
+    import soundfile
+
     try:
         values, rate = soundfile.read(path)
     except (RuntimeError, OSError) as error:

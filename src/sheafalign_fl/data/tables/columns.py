@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sheafalign_fl.data.tables.cells import as_numbers, as_time_of_day, has_decimal_comma
 from sheafalign_fl.data.tables.text import read_sheet
 from sheafalign_fl.errors import DataError
+from sheafalign_fl.extras import require
 
 TEXT = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 PARQUET = (".parquet", ".pq")
@@ -64,12 +65,9 @@ def read_columns(path: Path) -> Columns:
 
 
 def _parquet(path: Path) -> Columns:
-    try:
-        from pyarrow import ArrowException, parquet  # an extra, and slow to import
-    except ImportError:
-        raise DataError(
-            f"{path}: needs the package pyarrow; pip install 'sheafalign-fl[tables]'"
-        ) from None
+    require("pyarrow", "reading .parquet files")
+    from pyarrow import ArrowException, parquet
+
     try:
         table = parquet.read_table(path)
     except (ArrowException, OSError, ValueError) as error:
