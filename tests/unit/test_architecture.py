@@ -26,7 +26,7 @@ ALLOWED = {
 FLOORS = (
     {
         *("version", "errors", "seeding", "files", "extras", "inflation", "threads"),
-        *("numbers", "row"),
+        *("numbers", "row", "listing"),
     },
     {"config"},
     {"codecs", "encoders", "sheaf", "data", "metrics", "watching"},
