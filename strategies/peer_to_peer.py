@@ -14,9 +14,10 @@ from sheafalign_fl.codecs import codec
 from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import ProtocolError, RunError
 from sheafalign_fl.learner.schedule import MIN_SHARED, BatchSchedule
+from sheafalign_fl.metrics.quality import Quality
 from sheafalign_fl.protocol.agreement import Agreement, Manifest
 from sheafalign_fl.protocol.frame import Frame
-from sheafalign_fl.protocol.rows import AbsenceRow, Loss, Quality, Timing, unpack_losses
+from sheafalign_fl.protocol.rows import AbsenceRow, Loss, Timing, unpack_losses
 from sheafalign_fl.protocol.timing import read_times
 from sheafalign_fl.protocol.topology import Topology, build_topology
 from sheafalign_fl.protocol.verbs import EXCHANGE, FINISH

@@ -6,15 +6,11 @@ events nor metrics nor labels, and whoever writes messages gets no answer that w
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.errors import ProtocolError
-from sheafalign_fl.protocol.agreement import ListName
 from sheafalign_fl.protocol.topology import build_topology
-
-PERIODIC = ("retrieval", "consistency")
-"""Metrics that are cheap enough to be measured between exchanges too."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +60,9 @@ class Measuring:
                 f"{done} of which this client has done"
             )
 
-    def events(self, settings: Settings) -> ListName:
-        """Return which agreed list of held-out events is measured."""
+    def split(self, settings: Settings) -> Literal["validation", "test"]:
+        """Return which held-out events are measured; their agreed list has the same name."""
         return settings.evaluation.split if self.final else "validation"
-
-    def metrics(self, settings: Settings) -> tuple[str, ...]:
-        """Return the metrics that are measured."""
-        return tuple(
-            metric for metric in settings.evaluation.metrics if self.final or metric in PERIODIC
-        )
 
     def drawn_edge(self, settings: Settings, client: str) -> str | None:
         """Return the neighbour whose edge `client` keeps a picture's data of, on its own disk."""

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 
 from sheafalign_fl.errors import ProtocolError
-from sheafalign_fl.protocol.rows import Row
+from sheafalign_fl.row import Row
 
 Check = Literal[
     "frame", "finite", "norm", "repetition", "constant", "unrelated", "loss", "gradient", "weights",

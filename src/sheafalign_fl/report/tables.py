@@ -6,7 +6,8 @@ from rich.panel import Panel
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from sheafalign_fl.protocol.agreement import NEED_LABELS
+from sheafalign_fl.metrics.registry import METRICS
+from sheafalign_fl.numbers import count_of, duration, exact, human_bytes, short_commit
 from sheafalign_fl.report.content import (
     GAP,
     Table,
@@ -14,10 +15,9 @@ from sheafalign_fl.report.content import (
     edge_table,
     fault_table,
     purpose_table,
-    quality_tables,
     training_payload,
 )
-from sheafalign_fl.report.numbers import count_of, duration, exact, human_bytes, short_commit
+from sheafalign_fl.report.metric_tables import quality_tables
 from sheafalign_fl.runs.summary import Summary
 
 _FEW_ABSENCES = 10
@@ -37,7 +37,7 @@ def print_summary(summary: Summary, console: Console) -> None:
     for table in quality_tables(summary.quality):
         print_table(table, console)
     if summary.quality.label is None:
-        left_out = ", ".join(NEED_LABELS)
+        left_out = ", ".join(name for name, metric in METRICS.items() if metric.needs_labels)
         console.print(Text(f"No client has labels, so {left_out} are not measured.\n"))
     edges = edge_table(summary.bytes, [client.name for client in summary.clients])
     for table in (purpose_table(summary.bytes), *([edges] if edges is not None else [])):
