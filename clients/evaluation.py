@@ -231,7 +231,7 @@ class _Scorer:
         """Return the labels of the fitting and the tested events, for the fused probe."""
         both: tuple[ListName, ...] = ("probe", self.name)
         return {
-            f"labels.{key}.{label}": self.node.labels(label, key).astype("<i4").tobytes()
+            f"{key}.{label}": self.node.labels(label, key).astype("<i4").tobytes()
             for label in self.labels
             for key in both
         }
