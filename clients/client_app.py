@@ -15,6 +15,7 @@ from sheafalign_fl.errors import NotFiniteError, ProtocolError, RunError, SheafA
 from sheafalign_fl.flower.records import pack, unpack
 from sheafalign_fl.learner.manifest import client_data, describe
 from sheafalign_fl.learner.node import Node
+from sheafalign_fl.metrics.classifier import check_installed
 from sheafalign_fl.protocol.frame import Frame
 from sheafalign_fl.protocol.measuring import Measuring
 from sheafalign_fl.protocol.messages import (
@@ -73,6 +74,7 @@ def _describe(message: Message, context: Context) -> Message:
     name = residence.client_of(context)
     if name is None:
         return Message(pack(ManifestReply(spare=True).fields()), reply_to=message)
+    check_installed(settings.evaluation.metrics)
     nonce, boot = residence.nonce_of(context), str(context.node_config.get("boot", ""))
     manifest = describe(name, settings, client_data(name, settings), nonce, boot)
     answer = ManifestReply(manifest=manifest.to_bytes())

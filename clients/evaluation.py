@@ -1,12 +1,12 @@
-"""Evaluation on the client: it embeds held-out events, and scores what its neighbours sent (DESIGN section 5).
+"""Evaluation on the client: it embeds held-out events, and scores what its neighbours sent.
 
-Scores of direction i -> j are computed by client i, which owns the queries, the labels and the probe; j only sends its
-comparison embeddings, as in training. What the fused probe of "missing modalities" needs beyond that (h, and each h
-imputed from a neighbour) goes to the evaluator, and only if that metric is asked for.
+Scores of direction i -> j are computed by client i, which owns the queries, the labels and the probe;
+j only sends its comparison embeddings, as in training. What a metric of the whole federation needs
+beyond that (h, and each h imputed from a neighbour) goes to the evaluator, and only if such a metric
+was agreed on. Which metrics there are is the affair of `sheafalign_fl.metrics` alone.
 """
 
 import io
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,15 +16,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients import frames
-from sheafalign_fl import metrics
-from sheafalign_fl.data.pictures import event_picture
 from sheafalign_fl.errors import NotFiniteError, ProtocolError
+from sheafalign_fl.extras import has
 from sheafalign_fl.files import write_atomically
 from sheafalign_fl.learner.node import Node
+from sheafalign_fl.metrics.base import (
+    ClientMetric,
+    FederationMetric,
+    Metric,
+    Own,
+    Pair,
+    PairMetric,
+    mean_over_labels,
+)
+from sheafalign_fl.metrics.registry import measured_metrics
 from sheafalign_fl.protocol.agreement import LEAST_SEALED, ListName
 from sheafalign_fl.protocol.frame import Frame
 from sheafalign_fl.protocol.measuring import EVALUATION_CODEC, Measuring
-from sheafalign_fl.protocol.messages import Scores, ScoresReply
+from sheafalign_fl.protocol.messages import ScoresReply
 from sheafalign_fl.protocol.seal import SealedEdges
 from sheafalign_fl.protocol.verbs import EVALUATOR
 from sheafalign_fl.protocol.verdict import Check, Verdict
@@ -39,7 +48,7 @@ def embed(node: Node, measuring: Measuring, seal: SealedEdges | None = None) -> 
 
     Beside the neighbours these are, in a space that all share, the other clients: there z_ij is h_i.
     """
-    name, exchange = measuring.events(node.settings), measuring.exchange
+    name, exchange = measuring.split(node.settings), measuring.exchange
     h, _ = node.embeddings(name)
     outbound = {}
     for neighbour, shared in node.agreement.shared.items():
@@ -61,28 +70,16 @@ def score(
 
     What is measured, on which events and by which labels was agreed on; a message cannot say.
     """
-    name, wanted = measuring.events(node.settings), measuring.metrics(node.settings)
+    name = measuring.split(node.settings)
     received, verdicts = receive(node, measuring, inbound, seal)
     scorer = _Scorer(node, name, received)
-    results: dict[str, list[dict[str, Any]]] = {
-        metric: [] for metric in ("retrieval", "transfer", "probe", "consistency")
-    }
-    order = list(node.settings.clients)
-    for neighbour in scorer.measured():
-        if "retrieval" in wanted:
-            results["retrieval"].append(scorer.retrieval(neighbour))
-        if "consistency" in wanted and order.index(node.name) < order.index(neighbour):
-            results["consistency"].append(scorer.consistency(neighbour))
-        if "transfer" in wanted and scorer.can_transfer(neighbour):
-            results["transfer"].append(scorer.transfer(neighbour))
-    if "probe" in wanted:
-        results["probe"] += scorer.probe()
+    wanted = measured_metrics(node.settings, final=measuring.final)
+    results = {key: scorer.rows(metric) for key, metric in wanted.items()}
     if (drawn := measuring.drawn_edge(node.settings, node.name)) in scorer.received:
         scorer.save_projection(str(drawn), folder / "projection.npz")
-    scores = Scores.from_text(json.dumps(results))
-    if "missing" not in wanted:
-        return ScoresReply.of(scores, verdicts, {}), {}
-    answer = ScoresReply.of(scores, verdicts, scorer.labels_for_evaluator())
+    if not any(isinstance(metric, FederationMetric) for metric in wanted.values()):
+        return ScoresReply.of(results, verdicts, {}), {}
+    answer = ScoresReply.of(results, verdicts, scorer.labels_for_evaluator())
     return answer, scorer.for_evaluator(measuring.exchange)
 
 
@@ -93,7 +90,7 @@ def receive(
 
     What one of them sent costs its own edge its scores, and no other.
     """
-    name, exchange, own = measuring.events(node.settings), measuring.exchange, node.name
+    name, exchange, own = measuring.split(node.settings), measuring.exchange, node.name
     received: dict[str, NDArray[np.floating]] = {}
     verdicts: list[Verdict] = []
     for source, data in inbound.items():
@@ -115,7 +112,11 @@ def receive(
 
 
 def draw_sample(node: Node, folder: Path) -> None:
-    """Save a picture of one of the client's events, on its own disk."""
+    """Save a picture of one of the client's events on its own disk, where matplotlib is there."""
+    if not has("matplotlib"):  # a sensor's machine need not draw
+        return
+    from sheafalign_fl.data.pictures import event_picture
+
     client = node.settings.clients[node.name]
     figure = event_picture(client.modality or node.name, node.sample(), node.recommended_encoder)
     buffer = io.BytesIO()
@@ -155,63 +156,79 @@ class _Scorer:
         self.h, self.has = node.embeddings(name)
         self.probe_h, self.probe_has = node.embeddings("probe")
 
-    def measured(self) -> list[str]:
-        """Return those whose embeddings came for enough events to be measured on."""
-        return [
-            neighbour for neighbour, values in self.received.items() if len(values) >= self.least
-        ]
+    def rows(self, metric: Metric) -> list[dict[str, Any]]:
+        """Return this client's rows of a metric; none of what has too few events or labels."""
+        match metric:
+            case PairMetric():
+                return self._pairs(metric)
+            case ClientMetric():
+                return self._own_rows(metric)
+        return []
 
-    def can_transfer(self, neighbour: str) -> bool:
-        """Return whether there are events to fit on, and tested ones that the edge shares."""
-        label = self.edge_labels.get(neighbour)
-        return self._can_fit(label) and self._enough(self._tested(label)[self._shared(neighbour)])
+    def _pairs(self, metric: PairMetric) -> list[dict[str, Any]]:
+        order = list(self.node.settings.clients)
+        rows: list[dict[str, Any]] = []
+        for neighbour, values in self.received.items():
+            first = order.index(self.node.name) < order.index(neighbour)
+            if len(values) < self.least or not (metric.directed or first):
+                continue
+            if (held := self._pair(metric, neighbour)) is not None:
+                ends = {"source": held.source, "target": held.target, "events": len(held.own)}
+                rows.append(ends | dict(metric.measure(held)))
+        return rows
 
-    def retrieval(self, neighbour: str) -> dict[str, Any]:
-        shared = self._shared(neighbour)
-        labels = self._tested(self.edge_labels.get(neighbour))[shared]
-        return metrics.retrieval(
+    def _pair(self, metric: PairMetric, neighbour: str) -> Pair | None:
+        """Return what `metric` measures; None if it needs labels that there are not."""
+        label, shared = self.edge_labels.get(neighbour), self._shared(neighbour)
+        labels = self._tested(label)[shared]
+        if metric.needs_labels and not self._enough(labels):
+            return None
+        if metric.needs_fit and metric.needs_labels and not self._can_fit(label):
+            return None
+        fit_labels = self.node.labels(label, "probe")
+        fitted = self._fitted(metric, fit_labels)
+        return Pair(
             self.node.name,
             neighbour,
             self._own(neighbour),
             self.received[neighbour],
-            labels if self._enough(labels) else None,
-        ).model_dump()
-
-    def consistency(self, neighbour: str) -> dict[str, Any]:
-        return metrics.consistency(
-            self.node.name, neighbour, self._own(neighbour), self.received[neighbour]
-        ).model_dump()
-
-    def transfer(self, neighbour: str) -> dict[str, Any]:
-        label = self.edge_labels[neighbour]
-        labels = self.node.labels(label, "probe")
-        fitted = labels >= 0
-        return metrics.transfer(
-            self.node.name,
-            neighbour,
+            labels if self._enough(labels) else np.full_like(labels, -1),
             self.node.restrict(neighbour, self.probe_h[fitted]),
-            labels[fitted],
-            self.received[neighbour],
-            self._tested(label)[self._shared(neighbour)],
-        ).model_dump()
+            fit_labels[fitted],
+        )
 
-    def probe(self) -> list[dict[str, Any]]:
-        """Return one row, the mean over this client's labels; none where there is nothing to fit on or to test."""
-        rows = [
-            metrics.linear_probe(
-                self.node.name,
-                self.probe_h[self.probe_has],
-                self.node.labels(label, "probe")[self.probe_has],
-                self.h[self.has],
-                self._tested(label)[self.has],
-            ).model_dump()
-            for label in self.labels
-            if self._can_fit(label) and self._enough(self._tested(label))
-        ]
-        if not rows:
+    def _own_rows(self, metric: ClientMetric) -> list[dict[str, Any]]:
+        """Return one row, the mean over this client's labels; none where there are too few."""
+        labels: tuple[str | None, ...] = self.labels if metric.needs_labels else (None,)
+        if int(self.has.sum()) < self.least:
             return []
-        means = {key: sum(row[key] for row in rows) / len(rows) for key in ("accuracy", "majority")}
-        return [rows[0] | means]
+        measured = [
+            metric.measure(self._own_events(metric, label))
+            for label in labels
+            if (self._enough(self._tested(label)) or not metric.needs_labels)
+            and (self._can_fit(label) or not (metric.needs_fit and metric.needs_labels))
+        ]
+        if not measured:
+            return []
+        whose = {"client": self.node.name, "events": int(self.has.sum())}
+        return [whose | mean_over_labels(measured)]
+
+    def _own_events(self, metric: ClientMetric, label: str | None) -> Own:
+        fit_labels = self.node.labels(label, "probe")
+        fitted = self._fitted(metric, fit_labels)
+        return Own(
+            self.node.name,
+            self.h[self.has],
+            self._tested(label)[self.has],
+            self.probe_h[fitted],
+            fit_labels[fitted],
+        )
+
+    def _fitted(self, metric: Metric, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return the mask of the training events that `metric` fits something on."""
+        if not metric.needs_fit:
+            return np.zeros_like(self.probe_has)
+        return labels >= 0 if metric.needs_labels else self.probe_has
 
     def for_evaluator(self, exchange: int) -> dict[str, bytes]:
         """Return h of the fitting and the tested events, and h imputed from each neighbour, for the fused probe."""

@@ -59,7 +59,7 @@ def with_own_paths(settings: Settings, data: str | None, policy: Policy) -> Sett
         They came over the wire and name a path, and the node was started without one of its own.
     """
     if data is None:
-        named = [] if settings.data.options.get("path") is None else ["data.options.path"]
+        named = [] if settings.data.path is None else ["data.path"]
         named += [
             f"clients.{name}.features"
             for name, client in settings.clients.items()
@@ -71,14 +71,13 @@ def with_own_paths(settings: Settings, data: str | None, policy: Policy) -> Sett
                 "start it with --data"
             )
         return settings
-    options = {**settings.data.options, "path": data}
     clients = {
         name: client.model_copy(update={"features": str(Path(data) / Path(client.features).name)})
         if client.features is not None
         else client
         for name, client in settings.clients.items()
     }
-    own = settings.data.model_copy(update={"options": options})
+    own = settings.data.model_copy(update={"path": data})
     return settings.model_copy(update={"data": own, "clients": clients})
 
 

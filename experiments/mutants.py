@@ -150,7 +150,22 @@ def _mutated_json(rng: Rng, value: Any) -> Any:
         part = value[where]
         middle = ([], [part, part], [_mutated_json(rng, part)])[int(rng.integers(3))]
         return [*value[:where], *middle, *value[where + 1 :]]
-    odd = (None, -1, 2**70, 1e308, float("nan"), True, "", "m0", "m1", "mx", [], {}, [[]], 0.5)
+    odd: Sequence[Any] = (
+        None,
+        -1,
+        2**70,
+        1e308,
+        float("nan"),
+        True,
+        "",
+        "m0",
+        "m1",
+        "mx",
+        [],
+        {},
+        [[]],
+        0.5,
+    )
     return odd[int(rng.integers(len(odd)))]
 
 

@@ -30,6 +30,7 @@ from sheafalign_fl.config import Settings, parse_settings
 from sheafalign_fl.engines.inprocess import run_inprocess
 from sheafalign_fl.errors import ProtocolError, SheafAlignError
 from sheafalign_fl.flower.records import unpack
+from sheafalign_fl.metrics.registry import measured_metrics
 from sheafalign_fl.protocol import verbs
 from sheafalign_fl.protocol.agreement import ClientAgreement, Manifest
 from sheafalign_fl.protocol.frame import Frame
@@ -198,11 +199,12 @@ def readers() -> dict[tuple[str, bool], Callable[[Fields], object]]:
         if (told := ManifestReply.read(fields).manifest) is not None:
             Manifest.from_bytes(told)
 
-    metrics = federation().evaluation.metrics
+    wanted = measured_metrics(federation(), final=True)
+    kinds = {name: metric.row for name, metric in wanted.items()}
 
     def scores(fields: Fields) -> None:
         told = ScoresReply.read(fields)
-        told.told_scores(CLIENTS[0], peers, metrics)
+        told.told_scores(CLIENTS[0], peers, kinds)
         told.told_verdicts(CLIENTS[0], peers)
 
     return {

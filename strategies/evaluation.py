@@ -1,7 +1,7 @@
-"""Evaluation on the relay: routes held-out comparison embeddings between neighbours and gathers their scores.
+"""Evaluation on the relay: routes held-out comparison embeddings and gathers the clients' scores.
 
-Clients score themselves. Only the fused probe of "missing modalities" is computed here, by the evaluator (DESIGN
-section 5.4), because it needs the embeddings of all clients in one place; it runs only if that metric is asked for.
+Clients score themselves. Only metrics of the whole federation are computed here, by the evaluator,
+because they need the embeddings of all clients in one place; and only if one was agreed on.
 """
 
 import logging
@@ -12,14 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sheafalign_fl import metrics
 from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import ProtocolError
+from sheafalign_fl.metrics.base import FederationMetric, Together, mean_over_labels
+from sheafalign_fl.metrics.quality import Quality
+from sheafalign_fl.metrics.registry import measured_metrics
 from sheafalign_fl.protocol.agreement import Agreement, ListName
 from sheafalign_fl.protocol.frame import Frame
 from sheafalign_fl.protocol.measuring import EVALUATION_CODEC, Measuring
-from sheafalign_fl.protocol.messages import Scores, ScoresReply, plain
-from sheafalign_fl.protocol.rows import Missing, Quality
+from sheafalign_fl.protocol.messages import ScoresReply, plain
 from sheafalign_fl.protocol.topology import Topology
 from sheafalign_fl.protocol.verbs import EVALUATE_EMBED, EVALUATE_SCORE, EVALUATOR
 from sheafalign_fl.protocol.verdict import Verdict
@@ -42,7 +43,7 @@ class _Due(NamedTuple):
 class Scored:
     """What one client said in an evaluation, read and checked."""
 
-    scores: Scores
+    scores: Mapping[str, list[dict[str, Any]]]
     verdicts: tuple[Verdict, ...]
     parcels: Mapping[str, Parcel]
     """Frames for the evaluator."""
@@ -78,10 +79,10 @@ class Evaluation:
         `evaluation.split` may say that the final measurement too is made on validation events.
         """
         measuring = Measuring(exchange=exchange, final=final)
-        name, wanted = measuring.events(self._settings), measuring.metrics(self._settings)
+        wanted = measured_metrics(self._settings, final=final)
         parcels = self._embeddings(measuring)
         orders = {client: self._order(client, measuring, parcels) for client in self._available()}
-        if final and (left_out := self._unmeasured(wanted)):
+        if final and (left_out := self._unmeasured(tuple(wanted))):
             _log.warning("no client has labels, so these are not measured: %s", left_out)
         delivered = {
             (source, client) for client, order in orders.items() for source in order.frames
@@ -96,18 +97,16 @@ class Evaluation:
         for client, told in outcome.answers.items():
             for verdict in told.verdicts:
                 self._recorder.verdict(exchange, client, verdict)
-        in_order = [
-            outcome.answers[c].scores for c in self._topology.clients if c in outcome.answers
-        ]
-        return Quality(
-            split=name,
-            label=self._agreement.label,
-            retrieval=tuple(row for scores in in_order for row in scores.retrieval),
-            transfer=tuple(row for scores in in_order for row in scores.transfer),
-            probe=tuple(row for scores in in_order for row in scores.probe),
-            missing=self._fused(name, exchange, outcome) if "missing" in wanted else (),
-            consistency=tuple(row for scores in in_order for row in scores.consistency),
-        )
+            self._recorder.undelivered(told.parcels.values(), "evaluate")
+        name = measuring.split(self._settings)
+        rows: dict[str, list[Any]] = {key: [] for key in wanted}
+        for client in self._topology.clients:
+            if client in outcome.answers:
+                for key, found in outcome.answers[client].scores.items():
+                    rows[key] += found
+        if together := {k: m for k, m in wanted.items() if isinstance(m, FederationMetric)}:
+            rows |= self._together(together, name, exchange, outcome)
+        return Quality.of(name, self._agreement.label, rows)
 
     def _unmeasured(self, wanted: Sequence[str]) -> str:
         """Return which of the wanted metrics need labels that nobody has, for people."""
@@ -127,7 +126,7 @@ class Evaluation:
 
     def _embeddings(self, measuring: Measuring) -> dict[tuple[str, str], Parcel]:
         """Ask every client for z_ij of the events that are measured."""
-        exchange, name = measuring.exchange, measuring.events(self._settings)
+        exchange, name = measuring.exchange, measuring.split(self._settings)
 
         def read(client: str, reply: Reply) -> dict[str, Parcel]:
             if reply.fields:
@@ -162,14 +161,17 @@ class Evaluation:
         self, measuring: Measuring, delivered: Collection[tuple[str, str]]
     ) -> Read[Scored]:
         """Return what reads an answer with scores, given whose embeddings went to whom."""
-        name, wanted = measuring.events(self._settings), measuring.metrics(self._settings)
+        name = measuring.split(self._settings)
+        wanted = measured_metrics(self._settings, final=measuring.final)
+        kinds = {key: metric.row for key, metric in wanted.items()}
+        together = any(isinstance(metric, FederationMetric) for metric in wanted.values())
 
         def read(client: str, reply: Reply) -> Scored:
             told = ScoresReply.read(reply.fields)
             sources = [source for source, receiver in delivered if receiver == client]
-            scores = told.told_scores(client, sources, wanted)
+            scores = told.told_scores(client, sources, kinds)
             verdicts = told.told_verdicts(client, sources)
-            if "missing" not in wanted:
+            if not together:
                 if told.labels or reply.frames:
                     raise ProtocolError("labels or embeddings that nobody asked for")
                 return Scored(scores, verdicts, {}, {}, {})
@@ -229,55 +231,72 @@ class Evaluation:
         }
         return Order(measuring.fields(), frames)
 
-    # ---- the fused probe -------------------------------------------------------------------------------------------
+    # ---- metrics of the whole federation -------------------------------------------------------
 
-    def _fused(
-        self, name: ListName, exchange: int, outcome: Outcome[Scored]
-    ) -> tuple[Missing, ...]:
-        """Train the fused probe on the concatenation of all h and test it with clients missing."""
+    def _together(
+        self,
+        metrics: Mapping[str, FederationMetric],
+        name: ListName,
+        exchange: int,
+        outcome: Outcome[Scored],
+    ) -> dict[str, list[Any]]:
+        """Measure what needs all h in one place: of each label, and then the mean."""
         clients = self._topology.clients
-        for told in outcome.answers.values():
-            self._recorder.undelivered(told.parcels.values(), "evaluate")
         if any(client not in outcome.answers for client in clients):
-            _log.warning("no fused probe after %d exchanges: a client is absent", exchange)
-            return ()
+            _log.warning(
+                "no %s after %d exchanges: a client is absent", ", ".join(metrics), exchange
+            )
+            return {}
         arrays = {client: told.arrays for client, told in outcome.answers.items()}
+        labels = self._agreement.all_labels()
+        held = [self._held(arrays, outcome, label, name) for label in labels]
+        usable = [
+            one for one in held if len(np.unique(one.fit_labels)) >= 2 and len(one.labels) > 0
+        ]
+        if len(usable) < len(labels) or not labels:
+            _log.warning(
+                "no %s of some labels: too few labelled events that every client has",
+                ", ".join(metrics),
+            )
+        measured = {key: [metric.measure(one) for one in usable] for key, metric in metrics.items()}
+        return {
+            key: [mean_over_labels(several) for several in zip(*by_label, strict=True)]
+            for key, by_label in measured.items()
+        }
+
+    def _held(
+        self,
+        arrays: Mapping[str, Mapping[str, NDArray[np.floating]]],
+        outcome: Outcome[Scored],
+        label: str,
+        name: ListName,
+    ) -> Together:
+        """Return the events that every client has and that have `label`."""
         both: tuple[ListName, ...] = ("probe", name)
         complete = {key: self._complete(key) for key in both}
-        rows = {
-            key: {
-                client: self._rows(arrays[client][key], client, key, complete[key])
-                for client in clients
+        fit, test = (self._labels(key, outcome, label)[complete[key]] for key in both)
+
+        def rows(key: ListName, labels: NDArray[np.int64]) -> dict[str, NDArray[np.floating]]:
+            return {
+                client: self._rows(arrays[client][key], client, key, complete[key])[labels >= 0]
+                for client in self._topology.clients
             }
-            for key in both
-        }
-        imputed = {
-            (source, client): self._rows_of_edge(values, source, client, name, complete[name])
-            for client in clients
-            for key, values in arrays[client].items()
-            if (source := key.removeprefix("from.")) != key
-        }
-        labels = {
-            label: [self._labels(key, outcome, label)[complete[key]] for key in both]
-            for label in self._agreement.all_labels()
-        }
-        scored = [
-            _score(
-                rows["probe"],
-                fit,
-                rows[name],
-                test,
-                imputed,
-                shared_space=self._settings.maps.family == "identity",
-            )
-            for fit, test in labels.values()
-            if len(np.unique(fit[fit >= 0])) >= 2 and (test >= 0).any()
-        ]
-        if len(scored) < len(labels) or not labels:
-            _log.warning(
-                "no fused probe of some labels: too few labelled events that every client has"
-            )
-        return _mean_over_labels(scored)
+
+        return Together(
+            h=rows(name, test),
+            labels=test[test >= 0],
+            fit_h=rows("probe", fit),
+            fit_labels=fit[fit >= 0],
+            imputed={
+                (source, client): self._rows_of_edge(values, source, client, name, complete[name])[
+                    test >= 0
+                ]
+                for client in self._topology.clients
+                for key, values in arrays[client].items()
+                if (source := key.removeprefix("from.")) != key
+            },
+            shared_space=self._settings.maps.family == "identity",
+        )
 
     def _complete(self, key: ListName) -> NDArray[np.bool_]:
         """Return the mask over list `key` of the events that every client has."""
@@ -330,37 +349,3 @@ def _parcels(
             raise ProtocolError(f"a frame that is {got} where {due[key]} was due")
         parcels[key] = Parcel(frame, packed, shares[key])
     return parcels
-
-
-def _score(
-    train: Mapping[str, NDArray[np.floating]],
-    train_labels: NDArray[np.int64],
-    test: Mapping[str, NDArray[np.floating]],
-    test_labels: NDArray[np.int64],
-    imputed: Mapping[tuple[str, str], NDArray[np.floating]],
-    *,
-    shared_space: bool,
-) -> tuple[Missing, ...]:
-    """Train and test the fused probe for one label, on the events that have it."""
-    fitted, tested = train_labels >= 0, test_labels >= 0
-    return metrics.missing_modalities(
-        {client: values[fitted] for client, values in train.items()},
-        train_labels[fitted],
-        {client: values[tested] for client, values in test.items()},
-        test_labels[tested],
-        {edge: values[tested] for edge, values in imputed.items()},
-        shared_space=shared_space,
-    )
-
-
-def _mean_over_labels(scored: Sequence[tuple[Missing, ...]]) -> tuple[Missing, ...]:
-    """Return the rows of one label as they are; of several, the mean of their accuracies, number by number."""
-    if len(scored) <= 1:
-        return scored[0] if scored else ()
-    names = ("imputed", "mean_fill", "zero_fill", "worst_imputed")
-    return tuple(
-        rows[0].model_copy(
-            update={name: sum(getattr(row, name) for row in rows) / len(rows) for name in names}
-        )
-        for rows in zip(*scored, strict=True)
-    )

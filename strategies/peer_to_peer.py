@@ -16,6 +16,7 @@ from sheafalign_fl.codecs import codec
 from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import ProtocolError, RunError
 from sheafalign_fl.learner.schedule import MIN_SHARED, BatchSchedule
+from sheafalign_fl.metrics.quality import Quality
 from sheafalign_fl.protocol.agreement import Agreement, Manifest
 from sheafalign_fl.protocol.frame import Frame
 from sheafalign_fl.protocol.messages import (
@@ -25,7 +26,7 @@ from sheafalign_fl.protocol.messages import (
     FinishReply,
     plain,
 )
-from sheafalign_fl.protocol.rows import AbsenceRow, Loss, Quality, Timing
+from sheafalign_fl.protocol.rows import AbsenceRow, Loss, Timing
 from sheafalign_fl.protocol.topology import Topology, build_topology
 from sheafalign_fl.protocol.verbs import EXCHANGE, FINISH
 from sheafalign_fl.protocol.verdict import Verdict, WatchRow

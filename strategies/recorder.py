@@ -6,15 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sheafalign_fl.metrics.quality import Quality
 from sheafalign_fl.protocol.frame import Frame
-from sheafalign_fl.protocol.rows import (
-    AbsenceRow,
-    EvaluationRow,
-    ExchangeRow,
-    Loss,
-    Quality,
-    Timing,
-)
+from sheafalign_fl.protocol.rows import AbsenceRow, EvaluationRow, ExchangeRow, Loss, Timing
 from sheafalign_fl.protocol.verbs import RELAY, Purpose
 from sheafalign_fl.protocol.verdict import Verdict, WatchRow
 from sheafalign_fl.runs.folder import Checkpoint, MetricsLog, RunFolder, read_rows

@@ -15,8 +15,10 @@ from sheafalign_fl.config.policy import under
 from sheafalign_fl.deploy.logs import JsonLines
 from sheafalign_fl.deploy.registry import given_policy, registered_nodes, runs_folder
 from sheafalign_fl.errors import SheafAlignError, UserError
+from sheafalign_fl.files import user_folder
 from sheafalign_fl.flower.fetching import fetch_without_delay
 from sheafalign_fl.flower.place import relay_policy
+from sheafalign_fl.metrics.classifier import check_installed
 from sheafalign_fl.report import draw_report
 from sheafalign_fl.runs.folder import RunFolder, check_run_name
 from sheafalign_fl.threads import limit_threads
@@ -42,6 +44,7 @@ def main(grid: Grid, context: Context) -> None:
     folder.set_status("running")
     fetch_without_delay(settings.training.deadline)
     try:
+        check_installed(["missing"] if "missing" in settings.evaluation.metrics else [])
         with under(policy), _logged(folder, context.run_id):
             PeerToPeer(settings, grid, folder, registered_nodes()).run(resume=resume)
             draw_report(folder)
@@ -76,8 +79,7 @@ def _logged(folder: RunFolder, run_id: int) -> Iterator[None]:
 
 def _own_folder(settings: Settings, given: str) -> RunFolder:
     """Return the run folder that the launcher made, or a new one for a bare `flwr run`."""
-    home = Path.home() / ".sheafalign" / "runs"
-    folder = RunFolder(Path(given) if given else home / _dated(settings))
+    folder = RunFolder(Path(given) if given else user_folder() / "runs" / _dated(settings))
     if not folder.config.is_file():
         folder.create(settings)
     return folder

@@ -12,7 +12,7 @@ from torch import nn
 from sheafalign_fl.data.base import ModalityData
 from sheafalign_fl.encoders import VectorEncoder
 from sheafalign_fl.seeding import numpy_generator
-from sheafalign_fl.sheaf import EdgeBatch
+from sheafalign_fl.sheaf import EdgeBatch, EdgeMaps, LinearMaps
 
 
 def source(modality: str, seed: int, **options: Any) -> ModalityData:
@@ -119,6 +119,19 @@ def built_in_with_dropout(input_shape: Sequence[int], dim: int) -> nn.Module:
 def shrinking(edge: EdgeBatch) -> torch.Tensor:
     """Return a loss term of a user's own: the mean square of h."""
     return edge.h.square().mean()
+
+
+class DroppingMaps(LinearMaps):
+    """Maps of a user's own that drop a part of every comparison embedding."""
+
+    def restrict(self, h: torch.Tensor) -> torch.Tensor:
+        """Return P_ij h with every second value left out by chance."""
+        return nn.functional.dropout(super().restrict(h), 0.5, training=self.training)
+
+
+def dropping_maps(dim: int, edge_dim: int, initial: str) -> EdgeMaps:
+    """Return maps that draw random numbers."""
+    return DroppingMaps(dim, edge_dim, initial)
 
 
 class Noisy:

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from sheafalign_fl.config import Settings, parse_settings
-from sheafalign_fl.config.load import read_content
+from sheafalign_fl.config.load import make_paths_absolute, read_content
 from sheafalign_fl.config.methods import merge
+from sheafalign_fl.config.reading import plain
 from sheafalign_fl.engines import check as checking
 from sheafalign_fl.engines import launch
 from sheafalign_fl.runs.callbacks import Callback, follow
@@ -39,7 +40,9 @@ def settings(config: Configuration, **changes: Any) -> Settings:
         content = {"engine": "inprocess", **config}
     else:
         content = read_content(Path(config))
-    return parse_settings(merge(content, changes))
+    content = plain(merge(content, changes))
+    make_paths_absolute(content, Path.cwd())
+    return parse_settings(content)
 
 
 def check(config: Configuration, **changes: Any) -> checking.Checked:

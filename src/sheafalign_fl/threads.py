@@ -1,5 +1,6 @@
 """How many threads the numerical libraries of this process use: torch's own, and BLAS behind NumPy and scikit-learn."""
 
+from contextlib import suppress
 from functools import lru_cache
 
 import torch
@@ -18,6 +19,7 @@ def limit_threads(count: int) -> None:
 @lru_cache(maxsize=1)
 def _limit_blas(count: int) -> None:
     # Libraries that are not loaded yet cannot be limited, so what uses BLAS is loaded first. Once is enough.
-    import sklearn.linear_model  # noqa: F401
+    with suppress(ImportError):  # a machine that fits no probe may lack it
+        import sklearn.linear_model  # noqa: F401
 
     threadpool_limits(limits=count)

@@ -1,5 +1,6 @@
 """A client that sends bad values costs its own edges and nobody else: real apps, one process."""
 
+import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -8,14 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 from flwr.app import Context, Message
+from rich.console import Console
 
 from clients.client_app import app as client_app
 from sheafalign_fl.config import Settings
+from sheafalign_fl.deploy.status import show
 from sheafalign_fl.engines.inprocess import run_inprocess
 from sheafalign_fl.flower.records import pack, unpack
 from sheafalign_fl.protocol.frame import Frame
 from sheafalign_fl.protocol.verdict import Verdict, WatchRow, pack_verdicts, read_verdicts
+from sheafalign_fl.report.tables import print_summary
 from sheafalign_fl.runs.folder import RunFolder, read_rows
+from sheafalign_fl.runs.reading import read_run
 from sheafalign_fl.runs.summary import Summary
 from tests.conftest import toy_settings
 from tests.federation.runs import PowerCut, cut_at
@@ -154,6 +159,28 @@ def test_bad_values_on_one_edge_name_that_edge(run_folder: MakeFolder) -> None:
     edges = trained(folder)
     assert all(("m2", "m1") in edges[exchange] for exchange in range(TOTAL))
     assert all(("m0", "m1") not in edges[exchange] for exchange in range(START, TOTAL))
+
+
+@pytest.mark.draws_report
+def test_the_report_the_log_and_the_status_name_the_suspect(run_folder: MakeFolder) -> None:
+    settings = settings_of(training={"exchanges": 8})
+    app = lying(ABSURD["3e38"], start=3)
+    run_inprocess(settings, folder := run_folder(settings), client_app=app)
+    page = folder.report.read_text(encoding="utf-8")
+    assert "client &#x27;m1&#x27;" in page.split("Faults", 1)[-1]
+    assert "sent embeddings of norm" in page
+    log = (folder.path / "run.log").read_text(encoding="utf-8")
+    assert log.count("exchange 3: client 'm0': 'm1' sent embeddings of norm") == 1
+    assert "exchange 4: client 'm0'" not in log
+    console = Console(width=200, record=True, file=io.StringIO())
+    show(folder.path, None, folder.path, console)
+    assert "client 'm1', since exchange 3" in console.export_text()
+    print_summary(folder.load_summary(), console)
+    assert "Faults" in console.export_text()
+    run = read_run(folder.path)
+    assert [fault.clients for fault in run.faults] == [("m1",)]
+    folder.summary.unlink()
+    assert read_run(folder.path).faults == run.faults
 
 
 def test_an_edge_is_trained_again_once_its_values_are_good(run_folder: MakeFolder) -> None:

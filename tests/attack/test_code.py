@@ -195,7 +195,11 @@ def test_a_node_reads_no_features_that_a_configuration_names(tmp_path: Path) -> 
 ASKING: dict[str, dict[str, Any]] = {
     "training.learning_rate": {"training": {"learning_rate": 1e9}},
     "training.exchanges": {"training": {"exchanges": 2**31 - 1}},
-    "training: exchanges x batches x local_steps": {"training": {"local_steps": 10**12}},
+    "training: exchanges x (batches x local_steps + replay)": {"training": {"local_steps": 10**12}},
+    "training: exchanges x (batches": {"training": {"replay": 10**12}},
+    "training: replay_batches x batch_size": {"training": {"replay_batches": 10**12}},
+    "objective.variance": {"objective": {"variance": 1e9}},
+    "objective.covariance": {"objective": {"covariance": 1e9}},
     "training: batches x batch_size": {"training": {"batches": 10**5, "exchanges": 1}},
     "clients.m0.dim": {"clients": {"m0": {"dim": 10**9}, "m1": {}}},
     "graph.dim": {"graph": {"dim": 10**9}},

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from flwr.common.constant import FLWR_TASK_TOKEN_LENGTH
 
 from sheafalign_fl.deploy.certificates import Authority
-from sheafalign_fl.flower.superlink import free_port, listens
+from sheafalign_fl.flower.address import Address
+from sheafalign_fl.flower.superlink import free_port
 from tests.system.command import ROOT
 from tests.system.deployment import SECONDS, Deployment, deployment, quiet
 from tests.system.namespaces import Machine, machines, permitted
@@ -164,7 +165,7 @@ def test_the_same_requests_get_through_where_nobody_stands_guard(tmp_path: Path)
         environment = quiet() | {"PATH": str(Path(sys.executable).parent)}
         process = subprocess.Popen([program, *words], stdout=log, stderr=log, env=environment)
     try:
-        until(lambda: listens("127.0.0.1", port))
+        until(lambda: Address("127.0.0.1", port).answers())
         found = json.loads(far_away(None, "tests.attack.outsider", "127.0.0.1", str(port), "plain"))
     finally:
         process.terminate()

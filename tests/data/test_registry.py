@@ -56,7 +56,7 @@ def test_every_source_describes_itself() -> None:
         ("scenes", "camera", {"event": 5}, "did you mean 'events'"),
         ("scenes", "camera", {"events": "5"}, "must be int, not '5'"),
         ("scenes", "camera", {"events": True}, "must be int, not True"),
-        ("scenes", "camera", {"events": 5.0}, "must be int, not 5.0"),
+        ("scenes", "camera", {"events": 5.5}, "must be int, not 5.5"),
         ("folder", "a", {"path": None}, "must be str, not None"),
         ("no.such.package:load", "a", {}, "cannot be imported"),
         (f"{OWN}:missing", "a", {}, "has no callable 'missing'"),

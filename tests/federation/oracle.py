@@ -6,18 +6,26 @@ options under which a federation is not joint training. Both share with the fede
 order of the events and the data; losses and steps are written here from the equations.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import permutations
 
 import torch
 from torch import Tensor
-from torch.optim.lr_scheduler import CosineAnnealingLR
+from torch.optim.lr_scheduler import (
+    ConstantLR,
+    CosineAnnealingLR,
+    LinearLR,
+    LRScheduler,
+    SequentialLR,
+)
 
 from sheafalign_fl.config import Settings
 from sheafalign_fl.engines.check import check
 from sheafalign_fl.learner.factories import new_encoder, new_maps
 from sheafalign_fl.learner.manifest import client_data
+from sheafalign_fl.learner.replay import replayed
 from sheafalign_fl.learner.schedule import BatchSchedule
 from sheafalign_fl.protocol.topology import build_topology
 
@@ -60,6 +68,7 @@ class World:
         }
         self._ids = check(settings).agreement.lists["train"]
         self._schedule = BatchSchedule(len(self._ids), settings.training.batch_size, settings.seed)
+        self.exchanges = BatchSchedule.of(settings.training, len(self._ids), settings.seed)
 
     def batch(self, number: int) -> list[object]:
         """Return the events of the `number`th batch since the start."""
@@ -132,14 +141,24 @@ class World:
             weights[client].update(_state(f"maps.{neighbour}.", module))
         return weights
 
-    def learner(self, parameters: Sequence[torch.nn.Parameter]) -> "Learner":
-        return Learner(self.settings, parameters)
+    def learner(
+        self,
+        parameters: Sequence[torch.nn.Parameter],
+        owned: Sequence[Sequence[torch.nn.Parameter]] = (),
+    ) -> "Learner":
+        return Learner(self.settings, parameters, owned)
 
 
 class Learner:
     """An optimiser and its learning rate, as torch does it; a temperature is never decayed."""
 
-    def __init__(self, settings: Settings, parameters: Sequence[torch.nn.Parameter]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        parameters: Sequence[torch.nn.Parameter],
+        owned: Sequence[Sequence[torch.nn.Parameter]] = (),
+    ) -> None:
+        """Optimise `parameters`; `owned` says which of them belong to one client, if not all do."""
         training = settings.training
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[
             training.optimiser
@@ -152,21 +171,38 @@ class Learner:
             {"params": [p for p in parameters if p.dim() == 0], "weight_decay": 0.0},
         ]
         self._optimiser: torch.optim.Optimizer = kind(groups, lr=training.learning_rate)
-        self._decay = (
-            CosineAnnealingLR(self._optimiser, T_max=training.exchanges)
-            if training.decay == "cosine"
-            else None
-        )
+        self._clip, self._owned = training.clip, owned or [parameters]
+        rising = round(training.warmup * training.exchanges)
+        after: LRScheduler = ConstantLR(self._optimiser, factor=1.0, total_iters=0)
+        if training.decay == "cosine":
+            after = CosineAnnealingLR(self._optimiser, T_max=training.exchanges - rising)
+        self._rate = after
+        if rising:
+            rise = LinearLR(self._optimiser, start_factor=1 / (rising + 1), total_iters=rising)
+            self._rate = SequentialLR(self._optimiser, [rise, after], milestones=[rising])
 
     def step(self, total: Tensor) -> None:
         self._optimiser.zero_grad()
         if total.requires_grad:
             total.backward()  # type: ignore[no-untyped-call]
+            for own in self._owned:
+                self._shorten([p.grad for p in own if p.dim() > 0 and p.grad is not None])
             self._optimiser.step()
 
+    def _shorten(self, gradients: Sequence[Tensor]) -> None:
+        """Scale one client's gradients so that together they are no longer than the limit.
+
+        As torch does it, which adds 1e-6 to the length.
+        """
+        length = float(sum((g**2).sum() for g in gradients)) ** 0.5
+        if self._clip is not None and length + 1e-6 > self._clip:
+            for gradient in gradients:
+                gradient.mul_(self._clip / (length + 1e-6))
+
     def end_of_exchange(self) -> None:
-        if self._decay is not None:
-            self._decay.step()
+        with warnings.catch_warnings():  # torch's own SequentialLR warns of how it steps others
+            warnings.simplefilter("ignore")
+            self._rate.step()
 
 
 # ---- the equations ---------------------------------------------------------------------------------------------------
@@ -178,12 +214,20 @@ def unit(z: Tensor) -> Tensor:
     return scaled
 
 
-def nce(similarity: Tensor) -> Tensor:
-    """Return the symmetric InfoNCE of logits (B, B), positives on the diagonal."""
-    own = similarity.diagonal()
-    loss: Tensor = (
-        (similarity.logsumexp(1) - own).mean() + (similarity.logsumexp(0) - own).mean()
-    ) / 2
+def nce(similarity: Tensor, smoothing: float, same: Tensor | None = None) -> Tensor:
+    """Return the symmetric InfoNCE of logits (B, B), positives on the diagonal, targets smoothed.
+
+    What is the `same` event twice is neither a negative nor a target.
+    """
+    count = len(similarity)
+    there = torch.ones_like(similarity) if same is None else (~same).to(similarity.dtype)
+    wanted = (1 - smoothing) * torch.eye(count, dtype=similarity.dtype)
+    wanted = wanted + smoothing * there / there.sum(1, keepdim=True)
+    similarity = torch.where(there > 0, similarity, -1e30)
+    loss = torch.zeros((), dtype=similarity.dtype)
+    for logits in (similarity, similarity.T):
+        surprise = logits.logsumexp(1, keepdim=True) - logits
+        loss = loss + (wanted * surprise).sum(1).mean() / 2
     return loss
 
 
@@ -199,9 +243,7 @@ def aligned(
     total = weighted(w.laplacian, ((a - b) ** 2).sum(1).mean())
     if w.contrast == "pairs":
         similarity = unit(z_i) @ unit(z_j).T / tau
-        if same is not None:
-            similarity = torch.where(same, torch.tensor(-1e30, dtype=similarity.dtype), similarity)
-        total = total + weighted(w.contrastive, nce(similarity))
+        total = total + weighted(w.contrastive, nce(similarity, w.label_smoothing, same))
     return total
 
 
@@ -213,7 +255,21 @@ def rebuilt(settings: Settings, P: Tensor, Q: Tensor, h: Tensor, z_other: Tensor
     ) ** 2
     cross = (z_other.detach() @ Q.T - h.detach()) ** 2
     total = weighted(w.reconstruction, own.mean()) + weighted(w.cross_reconstruction, cross.mean())
-    return total + weighted(w.terms.get("tests.toy:shrinking", 0.0), (h**2).mean())
+    total = total + weighted(w.terms.get("tests.toy:shrinking", 0.0), (h**2).mean())
+    return total + spread(settings, h @ P.T)
+
+
+def spread(settings: Settings, z: Tensor) -> Tensor:
+    """Return the variance and covariance terms of one end's z, dimension by dimension."""
+    w, (count, dims) = settings.objective, z.shape
+    apart = [z[:, k] - z[:, k].sum() / count for k in range(dims)]
+    moments = [[(a * b).sum() / (count - 1) for b in apart] for a in apart]
+    hinges = [(1 - (moments[k][k] + 1e-4).sqrt()).clamp(min=0) for k in range(dims)]
+    mixed = [moments[k][m] ** 2 for k in range(dims) for m in range(dims) if k != m]
+    nothing = torch.zeros((), dtype=z.dtype)
+    return weighted(w.variance, sum(hinges, nothing) / dims) + weighted(
+        w.covariance, sum(mixed, nothing) / dims
+    )
 
 
 def weighted(weight: float, term: Tensor) -> Tensor:
@@ -227,6 +283,7 @@ def weighted(weight: float, term: Tensor) -> Tensor:
 def group_loss(settings: Settings, embeddings: Sequence[Tensor]) -> Tensor:
     """Return the contrastive term that compares all clients, one event at a time."""
     tau, units = settings.objective.temperature, [unit(z) for z in embeddings]
+    smoothing = settings.objective.label_smoothing
     events = range(len(units[0]))
     if settings.objective.contrast == "centroid":
         sums = [torch.stack([u[b] for u in units]).sum(0) for b in events]
@@ -235,7 +292,7 @@ def group_loss(settings: Settings, embeddings: Sequence[Tensor]) -> Tensor:
             torch.stack([torch.stack([c @ u[b] for b in events]) for c in centroids]) / tau
             for u in units
         ]
-        return torch.stack([nce(matrix) for matrix in logits]).sum()
+        return torch.stack([nce(matrix, smoothing) for matrix in logits]).sum()
     anchor, *others = units
     # One Gram determinant for every pair (anchor's event, others' event), by Leibniz's formula.
     inner = {(0, 0): torch.ones(len(anchor), len(anchor), dtype=anchor.dtype)}
@@ -252,7 +309,7 @@ def group_loss(settings: Settings, embeddings: Sequence[Tensor]) -> Tensor:
         for row, column in enumerate(order):
             product = product * inner[row, column]
         determinant = determinant + (-1) ** inversions * product
-    return nce(-(determinant.clamp(min=0) + 1e-6).sqrt() / tau)
+    return nce(-(determinant.clamp(min=0) + 1e-6).sqrt() / tau, smoothing)
 
 
 # ---- joint training --------------------------------------------------------------------------------------------------
@@ -266,7 +323,7 @@ def joint_training(settings: Settings) -> Weights:
         parameters += [p for p in maps.parameters() if p.dim() > 0]
         if settings.objective.learnable_temperature and (i, j) in world.edges:
             parameters.append(world.log_tau(i, j))
-    learner = world.learner(parameters)
+    learner = world.learner(parameters, [list(_own(world, client)) for client in world.clients])
     for exchange in range(settings.training.exchanges):
         for _ in range(settings.training.local_steps):
             for batch in world.batches(exchange):
@@ -344,29 +401,69 @@ class Post:
         return arrives
 
 
-def simulated_protocol(settings: Settings, code: Code = lambda z: z) -> tuple[Weights, Post]:
-    """Return the weights after a federation in plain torch, and everything that was sent in it."""
-    world, training = World(settings), settings.training
+def simulated_protocol(
+    settings: Settings,
+    code: Code = lambda z: z,
+    failing: Mapping[str, Set[int]] | None = None,
+) -> tuple[Weights, Post]:
+    """Return the weights after a federation in plain torch, and everything that was sent in it.
+
+    `failing` says in which exchanges a client neither steps nor sends the next embeddings.
+    """
+    world, training, failing = World(settings), settings.training, failing or {}
     post = Post(world, code)
     learners = {client: world.learner(list(_own(world, client))) for client in world.clients}
-    following = post.carry(0)
+    kept: dict[str, Kept] = {client: {} for client in world.clients}
+    following, there = post.carry(0), set(world.clients)
     for exchange in range(training.exchanges):
         arrived, more = following, exchange + 1 < training.exchanges
         if training.stale and more:
             following = post.carry(exchange + 1)  # before anybody steps
+        at_work = {c for c in world.clients if exchange not in failing.get(c, set())}
         for client, learner in learners.items():
-            for _ in range(training.local_steps):
-                for number, batch in enumerate(world.batches(exchange)):
-                    theirs = {
-                        n: torch.stack(list(arrived[n, client][number].values())).to(world.dtype)
-                        for n in world.neighbours(client)
-                        if arrived[n, client][number]
-                    }
-                    learner.step(_own_objective(world, client, batch, theirs))
+            theirs = [_theirs(world, client, arrived, there, k) for k in range(training.batches)]
+            if client in at_work and any(theirs):
+                _steps_of(world, client, learner, exchange, theirs, kept[client])
             learner.end_of_exchange()
+        there = at_work
         if not training.stale and more:
             following = post.carry(exchange + 1)
     return world.weights(), post
+
+
+Kept = dict[int, dict[str, Tensor]]
+"""Number of a batch -> neighbour -> what it sent of it."""
+
+
+def _steps_of(
+    world: World,
+    client: str,
+    learner: Learner,
+    exchange: int,
+    theirs: Sequence[dict[str, Tensor]],
+    kept: Kept,
+) -> None:
+    """Take one client's steps of an exchange: on its batches, then on past ones."""
+    training = world.settings.training
+    for _ in range(training.local_steps):
+        for batch, constants in zip(world.batches(exchange), theirs, strict=True):
+            learner.step(_own_objective(world, client, batch, constants))
+    for number in replayed(world.settings, world.exchanges, exchange):
+        constants = kept.get(number, {})
+        learner.step(_own_objective(world, client, world.batch(number), constants))
+    for k, constants in enumerate(theirs):
+        kept[exchange * training.batches + k] = constants
+
+
+def _theirs(
+    world: World, client: str, arrived: Mail, there: Set[str], number: int
+) -> dict[str, Tensor]:
+    """Return neighbour -> what `client` got of one batch: both ends of the edge have sent."""
+    return {
+        n: torch.stack(list(arrived[n, client][number].values())).to(world.dtype)
+        for n in world.neighbours(client)
+        if arrived[n, client][number] and {n, client} <= there
+    }
 
 
 def _own(world: World, client: str) -> Iterator[torch.nn.Parameter]:

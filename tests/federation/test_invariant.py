@@ -78,6 +78,17 @@ def test_federated_training_equals_joint_training(
         # Adam's first step divides by the gradient's own size: where that is 0 but for rounding, 1e-18 becomes 1e-10 of
         # the learning rate. So this one is kept small.
         ({"learnable_temperature": True}, {"decay": "cosine", "learning_rate": 0.003}),
+        ({"variance": 0.3, "covariance": 0.2, "label_smoothing": 0.1}, {}),
+        ({"variance": 2.0, "reconstruction": 0.0}, {"optimiser": "sgd", "learning_rate": 0.01}),
+        ({"label_smoothing": 0.3, "learnable_temperature": True}, {"learning_rate": 0.003}),
+        # A clip that is reached in some steps and not in others.
+        ({"contrastive": 0.5}, {"optimiser": "sgd", "learning_rate": 0.05, "clip": 0.8}),
+        (
+            {"learnable_temperature": True},
+            {"optimiser": "sgd", "learning_rate": 0.01, "clip": 0.1, "warmup": 0.3},
+        ),
+        ({}, {"warmup": 0.25, "decay": "cosine", "clip": 0.5, "optimiser": "adamw"}),
+        ({}, {"warmup": 0.5, "learning_rate": 0.003}),
     ],
 )
 def test_the_invariant_holds_for_every_option(
@@ -165,6 +176,26 @@ def test_the_invariant_holds_for_every_method(
     )
     run_inprocess(settings, folder := run_folder(settings))
     assert largest_difference(final_weights(settings, folder), joint_training(settings)) <= 1e-12
+
+
+@pytest.mark.parametrize("method", ["clip-pairs", "centrobind", "gram"])
+def test_labels_are_smoothed_in_every_contrast(
+    method: str, run_folder: Callable[[Settings], RunFolder]
+) -> None:
+    settings = toy_settings(
+        method=method,
+        clients=dict.fromkeys(("m0", "m1", "m2"), SMALL),
+        graph={"dim": 8},
+        objective={"label_smoothing": 0.2},
+        training={"exchanges": 8, "batch_size": 16, "dtype": "float64"},
+        codec="float64",
+    )
+    run_inprocess(settings, folder := run_folder(settings))
+    weights = final_weights(settings, folder)
+    assert largest_difference(weights, joint_training(settings)) <= 1e-12
+    objective = settings.objective.model_copy(update={"label_smoothing": 0.0})
+    sharp = settings.model_copy(update={"objective": objective})
+    assert largest_difference(weights, joint_training(sharp)) > 1e-4
 
 
 @pytest.mark.parametrize("method", ["centrobind", "gram"])

@@ -180,6 +180,24 @@ def _cut() -> None:
     raise PowerCut
 
 
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"maps": {"family": "tests.toy:dropping_maps"}},
+        {"objective": {"terms": {"tests.toy:Noisy": 1.0}}},
+    ],
+    ids=["maps", "terms"],
+)
+def test_maps_and_terms_that_draw_random_numbers_draw_the_same_again(
+    sections: dict[str, Any], tmp_path: Path
+) -> None:
+    one, other = (
+        start(options("pooled", **sections), tmp_path / name).weights_digest
+        for name in ("one", "other")
+    )
+    assert one == other
+
+
 def test_an_encoder_that_draws_random_numbers_draws_the_same_again(tmp_path: Path) -> None:
     clients = {
         "m0": {"encoder": "tests.toy:dropout_encoder", "dim": 9},

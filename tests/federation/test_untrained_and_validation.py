@@ -13,7 +13,7 @@ from sheafalign_fl.engines.launch import resume, start
 from sheafalign_fl.errors import DataError
 from sheafalign_fl.learner.manifest import client_data
 from sheafalign_fl.learner.node import Node
-from sheafalign_fl.protocol.rows import Quality
+from sheafalign_fl.metrics.quality import Quality
 from sheafalign_fl.protocol.verbs import EXCHANGE
 from sheafalign_fl.runs.folder import RunFolder, read_rows
 from sheafalign_fl.runs.ledger import read_ledger

@@ -14,12 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from sheafalign_fl import metrics
 from sheafalign_fl.config import Settings
 from sheafalign_fl.data.base import SPLITS, ModalityData, Split
 from sheafalign_fl.learner.manifest import client_data
+from sheafalign_fl.metrics.base import Own, Pair, Together
+from sheafalign_fl.metrics.missing import MissingMetric
+from sheafalign_fl.metrics.probe import ProbeMetric
+from sheafalign_fl.metrics.quality import Quality
+from sheafalign_fl.metrics.transfer import TransferMetric
 from sheafalign_fl.protocol.agreement import Agreement, Manifest, agree
-from sheafalign_fl.protocol.rows import Quality
 from sheafalign_fl.seeding import numpy_generator
 from tests.conftest import toy_settings
 
@@ -196,33 +199,29 @@ def _key(row: NDArray[np.floating]) -> bytes:
 def spied() -> Iterator[list[Fit]]:
     """Note what every metric that fits something is given."""
     fits: list[Fit] = []
-    transfer, probe, missing = metrics.transfer, metrics.linear_probe, metrics.missing_modalities
+    transfer, probe, missing = TransferMetric.measure, ProbeMetric.measure, MissingMetric.measure
 
-    def spy_transfer(
-        source: str, target: str, train_z: Any, train_labels: Any, test_z: Any, test_labels: Any
-    ) -> Any:
-        fits.append(Fit("transfer", source, train_z, train_labels, target, test_z))
-        return transfer(source, target, train_z, train_labels, test_z, test_labels)
+    def spy_transfer(metric: TransferMetric, held: Pair) -> Any:
+        fitted = (held.source, held.fit_own, held.fit_labels)
+        fits.append(Fit("transfer", *fitted, held.target, held.received))
+        return transfer(metric, held)
 
-    def spy_probe(
-        client: str, train_h: Any, train_labels: Any, test_h: Any, test_labels: Any
-    ) -> Any:
-        fits.append(Fit("probe", client, train_h, train_labels, client, test_h))
-        return probe(client, train_h, train_labels, test_h, test_labels)
+    def spy_probe(metric: ProbeMetric, held: Own) -> Any:
+        fitted = (held.client, held.fit_h, held.fit_labels)
+        fits.append(Fit("probe", *fitted, held.client, held.h))
+        return probe(metric, held)
 
-    def spy_missing(
-        train_h: Any, train_labels: Any, test_h: Any, test_labels: Any, *rest: Any, **more: Any
-    ) -> Any:
+    def spy_missing(metric: MissingMetric, held: Together) -> Any:
         fits.extend(
-            Fit("missing", name, train_h[name], train_labels, name, test_h[name])
-            for name in train_h
+            Fit("missing", name, held.fit_h[name], held.fit_labels, name, held.h[name])
+            for name in held.h
         )
-        return missing(train_h, train_labels, test_h, test_labels, *rest, **more)
+        return missing(metric, held)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics, "transfer", spy_transfer)
-        patch.setattr(metrics, "linear_probe", spy_probe)
-        patch.setattr(metrics, "missing_modalities", spy_missing)
+        patch.setattr(TransferMetric, "measure", spy_transfer)
+        patch.setattr(ProbeMetric, "measure", spy_probe)
+        patch.setattr(MissingMetric, "measure", spy_missing)
         yield fits
 
 
@@ -237,7 +236,11 @@ def leaky(agreement: Agreement) -> Agreement:
 
 @contextmanager
 def fitting_on_test_events() -> Iterator[None]:
-    """Let every client and the evaluator fit on the very events that they are tested on."""
+    """Let every client and the evaluator fit on the very events that they are tested on.
+
+    Clients do not agree to that, so they are kept from looking.
+    """
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("clients.residence.accept", lambda *arguments: None)
         patch.setattr("strategies.handshake.agree", lambda *arguments: leaky(agree(*arguments)))
         yield

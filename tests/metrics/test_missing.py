@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from sheafalign_fl.errors import DataError, RunError
 from sheafalign_fl.metrics import missing_modalities
-from sheafalign_fl.metrics.missing import _subset_of_rank, _subsets
-from sheafalign_fl.protocol.rows import Missing
+from sheafalign_fl.metrics.missing import Missing, _subset_of_rank, _subsets
 from tests.metrics import oracle
 from tests.metrics.toy_classes import clusters
 

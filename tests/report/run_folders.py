@@ -9,18 +9,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sheafalign_fl.config import Settings, parse_settings
-from sheafalign_fl.protocol.rows import (
-    AbsenceRow,
-    Consistency,
-    EvaluationRow,
-    ExchangeRow,
-    Loss,
-    Missing,
-    Probe,
-    Quality,
-    Retrieval,
-    Transfer,
-)
+from sheafalign_fl.metrics.consistency import Consistency
+from sheafalign_fl.metrics.missing import Missing
+from sheafalign_fl.metrics.probe import Probe
+from sheafalign_fl.metrics.quality import Quality
+from sheafalign_fl.metrics.retrieval import Retrieval
+from sheafalign_fl.metrics.transfer import Transfer
+from sheafalign_fl.protocol.rows import AbsenceRow, EvaluationRow, ExchangeRow, Loss
 from sheafalign_fl.protocol.topology import Topology, build_topology
 from sheafalign_fl.runs.folder import MetricsLog, RunFolder
 from sheafalign_fl.runs.ledger import Ledger, LedgerRow

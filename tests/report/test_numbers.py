@@ -2,7 +2,7 @@
 
 import pytest
 
-from sheafalign_fl.report.numbers import (
+from sheafalign_fl.numbers import (
     count_of,
     duration,
     human_bytes,

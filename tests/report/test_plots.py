@@ -8,7 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from sheafalign_fl.protocol.rows import EdgeBytes, EvaluationRow, Retrieval
+from sheafalign_fl.metrics.retrieval import Retrieval
+from sheafalign_fl.protocol.rows import EdgeBytes, EvaluationRow
 from sheafalign_fl.protocol.topology import build_topology
 from sheafalign_fl.report import plots
 from sheafalign_fl.report.graph_plot import graph_picture

@@ -6,17 +6,19 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from sheafalign_fl.protocol.rows import AbsenceRow, EdgeBytes, Missing, Quality, Retrieval
+from sheafalign_fl.metrics.missing import Missing
+from sheafalign_fl.metrics.quality import Quality
+from sheafalign_fl.metrics.retrieval import Retrieval
+from sheafalign_fl.protocol.rows import AbsenceRow, EdgeBytes
 from sheafalign_fl.report import print_summary
 from sheafalign_fl.report.content import (
     FEW,
     GAP,
     MOST_ROWS,
     edge_table,
-    missing_table,
     purpose_table,
-    retrieval_table,
 )
+from sheafalign_fl.report.metric_tables import metric_table, quality_tables
 from sheafalign_fl.runs.summary import Summary
 from tests.report.run_folders import settings, write_run
 
@@ -96,8 +98,7 @@ def retrieval_rows(count: int) -> Quality:
 
 
 def test_long_tables_show_extremes_and_the_mean_of_all() -> None:
-    table = retrieval_table(retrieval_rows(100))
-    assert table is not None
+    table = metric_table(retrieval_rows(100), "retrieval")
     shown = [row[0] for row in table.rows]
     assert shown == [
         *(f"a → b{k}" for k in range(FEW)),
@@ -109,11 +110,10 @@ def test_long_tables_show_extremes_and_the_mean_of_all() -> None:
 
 
 def test_short_tables_are_whole_and_in_order() -> None:
-    table = retrieval_table(retrieval_rows(MOST_ROWS))
-    assert table is not None
+    table = metric_table(retrieval_rows(MOST_ROWS), "retrieval")
     assert [row[0] for row in table.rows] == [f"a → b{k}" for k in range(MOST_ROWS)]
     assert table.summary[1] == ("chance", "", "2.0", "10.0", "20.0", "25.5", "")
-    assert retrieval_table(Quality(split="test", label=None)) is None
+    assert quality_tables(Quality(split="test", label=None)) == ()
 
 
 def test_missing_table_of_many_clients_is_thinned() -> None:
@@ -126,8 +126,7 @@ def test_missing_table_of_many_clients_is_thinned() -> None:
         "worst_imputed": 1,
     }
     rows = tuple(Missing.model_validate({"missing": k, **row}) for k in range(100))
-    table = missing_table(Quality(split="test", label="x", missing=rows))
-    assert table is not None
+    table = metric_table(Quality(split="test", label="x", missing=rows), "missing")
     assert [cells[0] for cells in table.rows] == [str(k) for k in range(0, 100, 5)]
 
 

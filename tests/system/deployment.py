@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from sheafalign_fl.flower.address import Address
 from sheafalign_fl.flower.superlink import free_port
 from sheafalign_fl.runs.folder import RunFolder, read_rows
 from tests.system.command import ROOT, environment
@@ -32,11 +33,14 @@ SECONDS = 150.0
 class Deployment:
     """Keys, a relay, nodes and runs under one folder."""
 
-    def __init__(self, folder: Path, clients: Sequence[str], *, secure: bool = True) -> None:
-        """Make keys for `clients` in `folder`."""
+    def __init__(
+        self, folder: Path, clients: Sequence[str], *, secure: bool = True, host: str = "127.0.0.1"
+    ) -> None:
+        """Make keys for `clients` in `folder`; the relay is to listen on `host`."""
+        self.host = host
         self.folder, self.clients, self.secure = folder, list(clients), secure
         self.port = free_port()
-        self.address = f"127.0.0.1:{self.port}"
+        self.address = str(Address(host, self.port))
         self.processes: dict[str, Process] = {}
         self.database: Path | None = None
         folder.mkdir(parents=True, exist_ok=True)
@@ -82,6 +86,8 @@ class Deployment:
             "relay",
             "relay",
             *self.trust,
+            "--host",
+            self.host,
             "--port",
             str(self.port),
             "--state",
@@ -183,10 +189,10 @@ class Deployment:
 
 @contextmanager
 def deployment(
-    folder: Path, clients: Sequence[str], *, secure: bool = True
+    folder: Path, clients: Sequence[str], *, secure: bool = True, host: str = "127.0.0.1"
 ) -> Iterator[Deployment]:
     """Yield a deployment, and end all of its processes."""
-    deployed = Deployment(folder, clients, secure=secure)
+    deployed = Deployment(folder, clients, secure=secure, host=host)
     try:
         yield deployed
     finally:

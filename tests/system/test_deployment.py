@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 
 from sheafalign_fl.config import load_settings, parse_settings
 from sheafalign_fl.engines.inprocess import run_inprocess
@@ -25,7 +24,6 @@ from sheafalign_fl.runs.ledger import read_ledger
 from sheafalign_fl.runs.summary import Summary
 from tests.system.command import ROOT
 from tests.system.deployment import ALLOWED, Deployment, deployment, last_exchange, quiet
-from tests.system.namespaces import mounts_permitted
 from tests.toy import source
 
 pytestmark = pytest.mark.slow
@@ -122,24 +120,6 @@ def test_status_shows_nodes_clients_and_bytes(deployed: Deployment) -> None:
     assert f"{EXCHANGES} of {EXCHANGES} exchanges" in done.stdout
     assert all(len(re.findall(rf"\b{client}\b", done.stdout)) >= 2 for client in CLIENTS)
     assert "online" in done.stdout
-
-
-def test_a_run_whose_folder_is_on_the_relay_s_machine_ends_well(deployed: Deployment) -> None:
-    """The command that submits it sees another folder under that name, as on another machine."""
-    if (reason := mounts_permitted()) is not None:
-        pytest.skip(reason)
-    content = {**CONTENT, "training": {**CONTENT["training"], "exchanges": 3}}
-    config = deployed.folder / "far.yaml"
-    config.write_text(yaml.safe_dump(content), encoding="utf-8")
-    (deployed.folder / "far").mkdir()
-    elsewhere = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs none far && exec "$@"', "--"]
-    words = ["run", str(config), "--relay", deployed.address, *deployed.trust, "--out", "far/there"]
-    deployed.start_with(elsewhere, "far", *words)
-    assert deployed.wait("far") == 0
-    said = "the run has completed; its folder is 'there' among the runs of the relay's machine"
-    assert said in deployed.printed("far")
-    assert not (deployed.folder / "far" / "there").exists()
-    assert RunFolder(deployed.folder / "there").load_summary().exchanges == 3
 
 
 def test_a_node_that_is_killed_and_started_again_changes_no_bit(

@@ -196,8 +196,10 @@ def test_flwr_run_in_the_repository_root_works(tmp_path: Path) -> None:
             )  # fmt: skip
             if "Failed to start local SuperLink" not in done.stdout + done.stderr:
                 break
-        assert (home / ".sheafalign" / "runs").is_dir(), done.stdout[-2000:] + done.stderr[-2000:]
-        runs = list((home / ".sheafalign" / "runs").iterdir())
+        assert (home / ".local/state/sheafalign/runs").is_dir(), (
+            done.stdout[-2000:] + done.stderr[-2000:]
+        )
+        runs = list((home / ".local/state/sheafalign/runs").iterdir())
         assert len(runs) == 1, done.stdout[-2000:] + done.stderr[-2000:]
         assert RunFolder(runs[0]).load_summary().exchanges == 20
     finally:

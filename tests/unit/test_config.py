@@ -130,7 +130,7 @@ def test_files_overrides_and_relative_paths(tmp_path: Path) -> None:
     assert found.training.exchanges == 7
     assert (found.graph.topology, found.graph.dim) == ("path", 3)
     assert found.evaluation.metrics == ("probe",)
-    assert found.data.options["path"] == str(tmp_path / "recordings")
+    assert found.data.path == str(tmp_path / "recordings")
     for override in ("training", "=3", "data.source.x=3"):
         with pytest.raises(ConfigError, match="--set"):
             load_settings(path, [override])

@@ -173,6 +173,16 @@ def test_an_override_fills_a_section_that_is_empty(tmp_path: Path) -> None:
     assert (found.graph.dim, found.clients["a"].dim, found.clients["b"].dim) == (5, 3, 128)
 
 
+def test_an_override_reaches_into_lists(tmp_path: Path) -> None:
+    """`data check` prints clients as a list, and edges are one."""
+    edges = "graph: {topology: edges, edges: [{between: [a, b]}, {between: [b, c]}]}\n"
+    text = "clients: [a, b, c]\n" + edges
+    found = load(tmp_path, text, "clients.a.dim=32", "clients.c.missing=.5", "graph.edges.1.dim=3")
+    assert [client.dim for client in found.clients.values()] == [32, 128, 128]
+    assert found.clients["c"].missing == 0.5
+    assert [edge.dim for edge in found.graph.edges] == [None, 3]
+
+
 def test_overrides_apply_in_order_and_keep_the_rest(tmp_path: Path) -> None:
     text = "clients: {a: {dim: 4, missing: 0.5}, b: }\n"
     found = load(
@@ -196,13 +206,17 @@ def test_overrides_apply_in_order_and_keep_the_rest(tmp_path: Path) -> None:
         ("seed=[", "is not a YAML value"),
         ("seed=", "'seed'"),
         ("graph..dim=5", "unknown key"),
-        ("clients.a.dim=5", "'clients' is a value, not a section"),
+        ("clients.a=5", "'clients.a': must be a mapping of settings"),
+        ("seed.0=5", "'seed' is a value, not a section"),
+        ("evaluation.metrics.9=probe", "'9' is no item of a list of 1, counted from 0"),
+        ("evaluation.metrics.first=probe", "'first' is no item of a list of 1"),
     ],
 )
 def test_an_override_that_makes_no_sense_is_refused(
     override: str, message: str, tmp_path: Path
 ) -> None:
-    assert message in refusal(tmp_path, BASE + "seed: 1", override)
+    text = BASE + "seed: 1\nevaluation: {metrics: [retrieval]}"
+    assert message in refusal(tmp_path, text, override)
 
 
 def test_a_key_given_twice_inside_an_override_is_named(tmp_path: Path) -> None:
@@ -227,21 +241,31 @@ def test_a_data_path_is_relative_to_the_file_and_made_absolute(
 ) -> None:
     folder = tmp_path.resolve() / "sub"
     folder.mkdir()
-    found = load(folder, BASE + f"data: {{source: folder, options: {{path: {given_path}}}}}")
-    assert found.data.options["path"] == str(tmp_path.resolve() / expected)
-    overridden = load(folder, BASE, f"data.options.path={given_path}")
-    assert overridden.data.options["path"] == str(tmp_path.resolve() / expected)
+    whole = str(tmp_path.resolve() / expected)
+    for found in (
+        load(folder, BASE + f"data: {{source: folder, path: {given_path}}}"),
+        load(folder, BASE, f"data.path={given_path}"),
+        load(folder, BASE + f"data: {{source: folder, options: {{path: {given_path}}}}}"),
+        load(folder, BASE, f"data.options.path={given_path}"),
+    ):
+        assert (found.data.path, found.data.options) == (whole, {})
+        assert found.data.source_options == {"path": whole}
+        source = found.data.source
+        assert found.digest() == load(folder, BASE + f"data: {{source: {source}}}").digest()
+
+
+def test_a_path_that_is_given_twice_must_be_the_same(tmp_path: Path) -> None:
+    both = load(tmp_path, BASE + "data: {path: x, options: {path: x, test: 0.5}}")
+    assert both.data.source_options == {"path": str(tmp_path.resolve() / "x"), "test": 0.5}
+    assert "differ" in refusal(tmp_path, BASE + "data: {path: x, options: {path: y}}")
 
 
 def test_the_home_folder_is_expanded_and_other_options_are_left_alone(tmp_path: Path) -> None:
     found = load(
         tmp_path, BASE + "data: {options: {path: ~/recordings, other: rel/ative, number: 3}}"
     )
-    assert found.data.options == {
-        "path": str(Path.home() / "recordings"),
-        "other": "rel/ative",
-        "number": 3,
-    }
+    assert found.data.path == str(Path.home() / "recordings")
+    assert found.data.options == {"other": "rel/ative", "number": 3}
 
 
 def test_the_home_folder_of_nobody_is_refused(tmp_path: Path) -> None:

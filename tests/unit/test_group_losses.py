@@ -1,5 +1,6 @@
 """Contrastive terms over all clients against numpy loops and against geometry."""
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import product
 
@@ -89,3 +90,30 @@ def test_lengths_do_not_matter(loss: Loss) -> None:
     z = [torch.from_numpy(own) for own in embeddings(3)]
     longer = [own * factor for own, factor in zip(z, (0.01, 3.0, 200.0), strict=True)]
     assert float(loss(z, TAU)) == pytest.approx(float(loss(longer, TAU)), abs=1e-10)
+
+
+def test_smoothed_targets_spread_over_what_is_not_left_out() -> None:
+    """Against torch's own where nothing is left out, and row by row where something is."""
+    torch.manual_seed(4)
+    logits = torch.randn(5, 5, dtype=torch.float64)
+    target = torch.arange(5)
+    expected = sum(
+        torch.nn.functional.cross_entropy(rows, target, label_smoothing=0.3)
+        for rows in (logits, logits.T)
+    )
+    assert symmetric_cross_entropy(logits, 0.3).item() == pytest.approx(float(expected) / 2)
+    same = torch.zeros(5, 5, dtype=torch.bool)
+    same[1, 3] = same[3, 1] = True
+    left_out = logits.masked_fill(same, -torch.inf).requires_grad_()
+    loss = symmetric_cross_entropy(left_out, 0.3)
+    total = 0.0
+    for rows in (logits.tolist(), logits.T.tolist()):
+        for k, row in enumerate(rows):
+            there = [m for m in range(5) if not same[k, m]]
+            share = math.log(math.fsum(math.exp(row[m]) for m in there))
+            total += 0.7 * (share - row[k])
+            total += 0.3 * math.fsum(share - row[m] for m in there) / len(there)
+    assert loss.item() == pytest.approx(total / 10)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert left_out.grad is not None
+    assert torch.isfinite(left_out.grad).all()

@@ -66,6 +66,32 @@ def test_a_repeated_forward_pass_gives_the_bits_of_the_kept_one(clients: dict[st
         assert kept.weights_digest() == repeated.weights_digest()
 
 
+OWN: dict[str, dict[str, Any]] = {
+    "maps": {"maps": {"family": "tests.toy:dropping_maps"}},
+    "loss term": {"objective": {"terms": {"tests.toy:Noisy": 1.0}}},
+}
+
+
+@pytest.mark.parametrize("sections", OWN.values(), ids=OWN)
+def test_maps_and_terms_that_draw_random_numbers_draw_the_same_again(
+    sections: dict[str, Any],
+) -> None:
+    kept, repeated = node(**sections), node(**sections)
+    sent = []
+    for exchange in range(3):
+        sent.append(kept.embed(exchange)["m0"])
+        np.testing.assert_array_equal(sent[-1], repeated.embed(exchange)["m0"])
+        repeated._pending = None
+        torch.rand(5)
+        h, _ = repeated.embeddings("test")
+        np.testing.assert_array_equal(repeated.restrict("m0", h), repeated.restrict("m0", h))
+        kept.step(exchange, inbound(kept, exchange))
+        repeated.step(exchange, inbound(repeated, exchange))
+        assert kept.weights_digest() == repeated.weights_digest()
+    dropped = sum(int((z == 0).sum()) for z in sent) > 0
+    assert dropped == ("maps" in sections)
+
+
 @pytest.mark.parametrize("optimiser", ["adam", "adamw", "sgd"])
 @pytest.mark.parametrize("family", ["linear", "orthogonal"])
 def test_a_saved_state_goes_on_to_the_same_bits(optimiser: str, family: str) -> None:

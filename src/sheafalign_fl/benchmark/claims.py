@@ -22,7 +22,7 @@ from sheafalign_fl.benchmark.summaries import (
     named,
     target_of,
 )
-from sheafalign_fl.report.numbers import human_bytes, percent
+from sheafalign_fl.numbers import human_bytes, percent
 
 Verdict = Literal["holds", "does not hold", "not measured"]
 RULE = (

@@ -1,14 +1,16 @@
 """From run folders to `Cell`s: means of what each run measured, and the bytes that its ledger counted."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from sheafalign_fl.benchmark.plan import MethodPlan, Point, Scalar
-from sheafalign_fl.benchmark.results import Cell, CurvePoint, Kind, MissingPoint
+from sheafalign_fl.benchmark.results import Cell, CurvePoint, Kind
 from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import RunError
-from sheafalign_fl.protocol.rows import EvaluationRow, Quality, Retrieval
+from sheafalign_fl.metrics.quality import Quality
+from sheafalign_fl.metrics.registry import METRICS, known_metric
+from sheafalign_fl.protocol.rows import EvaluationRow
 from sheafalign_fl.runs.folder import RunFolder, read_rows
 from sheafalign_fl.runs.summary import Summary
 
@@ -52,18 +54,7 @@ def collect(plan: MethodPlan, point: Point, folder: RunFolder, root: Path) -> Ce
         payload_bytes=sum(row.payload_bytes for row in train),
         message_bytes=sum(row.message_bytes for row in train),
         relay_bytes=sum(row.relay_bytes for row in train),
-        **_retrieval(quality.retrieval),
-        **_labelled(quality),
-        missing=tuple(
-            MissingPoint(
-                missing=row.missing,
-                imputed=row.imputed,
-                mean_fill=row.mean_fill,
-                zero_fill=row.zero_fill,
-            )
-            for row in quality.missing
-        ),
-        consistency=_mean(row.value for row in quality.consistency),
+        **_measured(quality),
         seconds=summary.seconds,
         curve=_curve(folder),
     )
@@ -73,13 +64,22 @@ def tuning_score(folder: RunFolder) -> float:
     """Return what tuning maximises: see `CRITERION`. Without labels it is R@10 alone; 0 if a client has diverged."""
     summary = folder.load_summary()
     quality = summary.quality
-    if not _is_whole(summary):
+    if not _is_whole(summary) or _has_diverged(folder):
         return 0.0
     parts = [
         _mean(row.recall_at_10 for row in quality.retrieval),
         _mean(row.prototype_accuracy for row in quality.transfer),
     ]
     return _mean(part for part in parts if part is not None) or 0.0
+
+
+def _has_diverged(folder: RunFolder) -> bool:
+    """Return whether a step was not taken, or embeddings were refused: nobody is at fault but rates.
+
+    Steps that leave no finite weights are taken back, so the result itself does not show it.
+    """
+    told = (row["event"] for row in read_rows(folder.metrics) if row["kind"] == "watch")
+    return any(event in ("refused", "not stepped") for event in told)
 
 
 def _is_whole(summary: Summary) -> bool:
@@ -98,27 +98,19 @@ def _kind(settings: Settings) -> Kind:
     return "single-space" if settings.maps.family == "identity" else "sheaf"
 
 
-def _retrieval(rows: Sequence[Retrieval]) -> dict[str, Any]:
-    return {
-        "gallery": min(row.events for row in rows),
-        "recall_at_1": _mean(row.recall_at_1 for row in rows),
-        "recall_at_5": _mean(row.recall_at_5 for row in rows),
-        "recall_at_10": _mean(row.recall_at_10 for row in rows),
-        "worst_recall_at_10": min(row.recall_at_10 for row in rows),
-        "median_rank": _mean(row.median_rank for row in rows),
-        "mean_average_precision": _mean(
-            row.mean_average_precision for row in rows if row.mean_average_precision is not None
-        ),
+def _measured(quality: Quality) -> dict[str, Any]:
+    """Return what a cell keeps of every metric: the built-in ones have fields of their own."""
+    found: dict[str, Any] = {}
+    for metric in METRICS.values():
+        rows = quality.rows(metric.name)
+        found |= metric.facts(rows) if rows else {}
+    own = {
+        score.name: value
+        for name in quality.own
+        for score in known_metric(name, quality.rows(name)).scores
+        if quality.rows(name) and (value := score.of(quality.rows(name))) is not None
     }
-
-
-def _labelled(quality: Quality) -> dict[str, float | None]:
-    return {
-        "transfer_prototype": _mean(row.prototype_accuracy for row in quality.transfer),
-        "transfer_probe": _mean(row.probe_accuracy for row in quality.transfer),
-        "probe": _mean(row.accuracy for row in quality.probe),
-        "majority": _mean(row.majority for row in quality.transfer),
-    }
+    return found | {"own": own}
 
 
 def _curve(folder: RunFolder) -> tuple[CurvePoint, ...]:

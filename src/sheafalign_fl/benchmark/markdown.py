@@ -6,7 +6,7 @@ from sheafalign_fl.benchmark.claims import claims
 from sheafalign_fl.benchmark.results import Benchmark
 from sheafalign_fl.benchmark.summaries import Entry, data_sets, entries
 from sheafalign_fl.errors import UserError
-from sheafalign_fl.report.numbers import NONE, human_bytes, percent
+from sheafalign_fl.numbers import NONE, human_bytes, percent
 
 _COLUMNS = (
     "method",

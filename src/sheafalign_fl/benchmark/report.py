@@ -26,8 +26,8 @@ from sheafalign_fl.benchmark.tables import (
 )
 from sheafalign_fl.errors import DataError
 from sheafalign_fl.files import write_atomically
+from sheafalign_fl.numbers import count_of
 from sheafalign_fl.report.content import Table
-from sheafalign_fl.report.numbers import count_of
 from sheafalign_fl.report.page import (
     Html,
     details,
@@ -215,9 +215,9 @@ def _runs(benchmark: Benchmark) -> tuple[str, str, Html]:
 
 
 def _flat(cell: Cell) -> dict[str, object]:
-    row = cell.model_dump(exclude={"curve", "missing", "settings"})
+    row = cell.model_dump(exclude={"curve", "missing", "settings", "own"})
     row |= {f"setting.{key}": value for key, value in cell.settings.items()}
     for point in cell.missing:
         for how in ("imputed", "mean_fill", "zero_fill"):
             row[f"missing_{point.missing}_{how}"] = getattr(point, how)
-    return row
+    return row | {f"own.{name}": value for name, value in cell.own.items()}

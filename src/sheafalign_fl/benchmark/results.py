@@ -7,7 +7,7 @@ directions of all edges (retrieval, transfer), over clients (probe), or over sub
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sheafalign_fl.errors import UserError
 
@@ -80,14 +80,16 @@ class Cell(_Row):
     """Of the worst direction: single-space methods may fail on one pair alone."""
     median_rank: float
     mean_average_precision: float | None
-    transfer_prototype: float | None
-    transfer_probe: float | None
-    probe: float | None
-    majority: float | None
+    transfer_prototype: float | None = None
+    transfer_probe: float | None = None
+    probe: float | None = None
+    majority: float | None = None
     """Accuracy of always answering the most frequent class."""
-    missing: tuple[MissingPoint, ...]
+    missing: tuple[MissingPoint, ...] = ()
     """From 0 missing clients on; empty where it was not measured."""
-    consistency: float | None
+    consistency: float | None = None
+    own: dict[str, float] = Field(default_factory=dict)
+    """Scores of metrics that are not built in, by name."""
     seconds: float
     curve: tuple[CurvePoint, ...]
 

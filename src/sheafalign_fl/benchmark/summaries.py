@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import isnan, sqrt
 
 from sheafalign_fl.benchmark.results import Benchmark, Cell, Kind
-from sheafalign_fl.report.numbers import human_bytes, percent
+from sheafalign_fl.numbers import human_bytes, percent
 
 Score = Callable[[Cell], float | None]
 

@@ -20,6 +20,7 @@ from sheafalign_fl.benchmark.collect import collect, tuning_score
 from sheafalign_fl.benchmark.plan import CRITERION, MethodPlan, Plan, Point
 from sheafalign_fl.benchmark.results import Benchmark, Trial, Tuning, load_benchmark
 from sheafalign_fl.config import Settings, parse_settings, to_yaml
+from sheafalign_fl.config.reading import read_yaml
 from sheafalign_fl.errors import RunError, SheafAlignError
 from sheafalign_fl.files import write_atomically
 from sheafalign_fl.runs.folder import RunFolder
@@ -201,12 +202,14 @@ def _problem(future: "Future[str]") -> str:
 
 
 def _begin() -> None:
-    """Prepare a worker: quiet, one thread for everything."""
+    """Prepare a worker: nothing on the terminal, one thread for everything."""
     import logging
 
     from sheafalign_fl.threads import limit_threads
 
-    logging.getLogger("sheafalign").setLevel(logging.ERROR)
+    # The bar of the sweep is on the same terminal; what a run logs is in its run.log.
+    logging.getLogger().addHandler(logging.NullHandler())
+    logging.captureWarnings(capture=True)
     limit_threads(1)
 
 
@@ -214,11 +217,9 @@ def _run_one(settings_yaml: str, folder: str) -> str:
     """Start or go on with one run, in a worker; return why it failed, or nothing."""
     import shutil
 
-    import yaml
-
     from sheafalign_fl.engines import launch
 
-    settings, path = parse_settings(yaml.safe_load(settings_yaml)), Path(folder)
+    settings, path = parse_settings(read_yaml(settings_yaml)), Path(folder)
     try:
         if RunFolder(path).config.is_file():
             launch.resume(path)

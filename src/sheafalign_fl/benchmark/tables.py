@@ -16,8 +16,8 @@ from sheafalign_fl.benchmark.summaries import (
     named,
     target_of,
 )
+from sheafalign_fl.numbers import NONE, count_of, duration, exact, human_bytes, percent
 from sheafalign_fl.report.content import Table
-from sheafalign_fl.report.numbers import NONE, count_of, duration, exact, human_bytes, percent
 
 SHORT = {
     "R@1": "R@1",

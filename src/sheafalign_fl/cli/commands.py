@@ -1,9 +1,11 @@
 """The command line: `sheafalign run | compare | check | report | encoders | data`, and what deploys (`deploy`)."""
 
+import json
 import logging
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, cast
 
@@ -12,6 +14,7 @@ from rich.console import Console
 
 from sheafalign_fl.cli import deploy
 from sheafalign_fl.errors import SheafAlignError, UserError
+from sheafalign_fl.extras import explained
 from sheafalign_fl.version import __version__
 
 EXIT_INTERRUPTED = 130
@@ -36,6 +39,15 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option(
         "--set", metavar="KEY=VALUE", help="Override a setting; may be given more than once."
+    ),
+]
+
+DataPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        help="Where the data lies, instead of the configuration's data.path.",
+        show_default=False,
     ),
 ]
 
@@ -71,7 +83,9 @@ def run(
     engine: Annotated[
         str | None,
         typer.Option(
-            help="flower (Ray simulation through flwr run) or inprocess.", show_default=False
+            help="flower (Ray simulation through flwr run), inprocess, or pooled (joint training "
+            "on pooled data, the reference).",
+            show_default=False,
         ),
     ] = None,
     out: Annotated[
@@ -82,6 +96,7 @@ def run(
         Path | None,
         typer.Option(help="Go on with the interrupted run in this folder.", metavar="RUN_DIR"),
     ] = None,
+    data: DataPath = None,
     attach: Annotated[
         Path | None,
         typer.Option(
@@ -105,27 +120,28 @@ def run(
 ) -> None:
     """Run a federation, on this machine or on a relay, from handshake to report."""
     from sheafalign_fl.config import load_settings, parse_settings
+    from sheafalign_fl.data.preparation import watched
     from sheafalign_fl.engines import launch
-    from sheafalign_fl.progress import follow
     from sheafalign_fl.report import print_summary
     from sheafalign_fl.runs.folder import RunFolder
+    from sheafalign_fl.runs.progress import follow
 
     console = Console(stderr=True, quiet=quiet)
     deployment = deploy.deployment(relay, keys, insecure=insecure)
     if [config, resume, attach].count(None) != 2:
         raise UserError("give a configuration, --resume RUN_DIR or --attach RUN_DIR, and one only")
-    if attach is not None and deployment is None:
-        raise UserError("--attach is for a run on a relay; give --relay HOST:PORT")
+    _check_place(attach, relay, engine, data)
     if (known := resume or attach) is not None:
-        if overrides or out:
+        if overrides or out or data:
             raise UserError(
-                "--resume and --attach take the run as it was configured; leave out --set and --out"
+                "--resume and --attach take the run as it was configured; leave out --set, --data "
+                "and --out"
             )
         if engine is not None:
             _check_engine(engine)
         settings, path = RunFolder(known).settings(), known
     else:
-        changes = [*(overrides or []), *([f"engine={engine}"] if engine else [])]
+        changes = [*_changes(overrides, data), *([f"engine={engine}"] if engine else [])]
         given = _given(config)
         settings = (
             deploy.deployed_settings(given, changes, insecure=insecure, console=console)
@@ -136,7 +152,8 @@ def run(
     parse_settings(settings.model_dump())
     _make_importable(config)
     try:
-        with follow(path / "metrics.jsonl", settings.training.exchanges, console):
+        bar = follow(path / "metrics.jsonl", settings.training.exchanges, console)
+        with bar as count, watched(count):
             if attach is not None and deployment is not None:
                 summary = launch.attach(path, deployment)
             elif resume is not None:
@@ -159,14 +176,16 @@ def run(
 @app.command(
     epilog="Example:  [bold]sheafalign check experiments/watch.yaml --set training.batch_size=64[/bold]"
 )
-def check(config: ConfigPath, overrides: Overrides = None) -> None:
+def check(config: ConfigPath, overrides: Overrides = None, data: DataPath = None) -> None:
     """Check a configuration and its data without running anything, and show what would run."""
     from sheafalign_fl.cli.listings import print_checked
     from sheafalign_fl.config import load_settings
     from sheafalign_fl.engines.check import check as check_settings
 
     _make_importable(config)
-    print_checked(check_settings(load_settings(config, overrides or [])), Console())
+    with _reading_shown():
+        checked = check_settings(load_settings(config, _changes(overrides, data)))
+    print_checked(checked, Console())
 
 
 @app.command(
@@ -182,6 +201,7 @@ def compare(
         Path, typer.Option(help="Folder for everything; finished cells in it are kept.")
     ] = Path("runs/benchmark"),
     overrides: Overrides = None,
+    data: DataPath = None,
     jobs: Annotated[
         int | None,
         typer.Option(help="Runs at the same time; default: one for each processor.", min=1),
@@ -200,11 +220,11 @@ def compare(
     from sheafalign_fl.benchmark import load_benchmark, run_benchmark
     from sheafalign_fl.benchmark.plan import load_plan
     from sheafalign_fl.benchmark.report import print_benchmark
-    from sheafalign_fl.progress import sweep_progress
+    from sheafalign_fl.runs.progress import sweep_progress
 
     for config in configs:
         _make_importable(config)
-    plans = [load_plan(config, overrides or [], quick=quick) for config in configs]
+    plans = [load_plan(config, _changes(overrides, data), quick=quick) for config in configs]
     console = Console(stderr=True)
     try:
         with sweep_progress(console) as progress:
@@ -295,8 +315,9 @@ def data_check(
     from sheafalign_fl.data.inspection import inspect
     from sheafalign_fl.engines.suggestion import suggest
 
-    inspection = inspect(path, parse_assignments(overrides or []), source, seed)
-    suggestion = suggest(inspection)
+    with _reading_shown():
+        inspection = inspect(path, parse_assignments(overrides or []), source, seed)
+        suggestion = suggest(inspection)
     print_inspection(inspection, suggestion, Console())
     if not inspection.usable or suggestion.problems:
         raise typer.Exit(UserError.exit_code)
@@ -326,7 +347,7 @@ def data_export(
 ) -> None:
     """Write simulated scenes in the format of a recorded data set, to try its loader without the recordings."""
     from sheafalign_fl.data.export import export_deepsense6g
-    from sheafalign_fl.progress import count_progress
+    from sheafalign_fl.runs.progress import count_progress
 
     if source != "scenes":
         raise UserError(f"{source}: only scenes can be exported")
@@ -362,6 +383,37 @@ def _seeds(text: str) -> list[int]:
     return seeds
 
 
+def _reading_shown() -> AbstractContextManager[None]:
+    """Show a bar on a terminal for files that are read while the block runs."""
+    from sheafalign_fl.data.preparation import watched
+    from sheafalign_fl.runs.progress import count_progress
+
+    console = Console(stderr=True)
+    return watched(lambda name, total: count_progress(name, total, console))
+
+
+def _check_place(
+    attach: Path | None, relay: str | None, engine: str | None, data: Path | None
+) -> None:
+    """Refuse options of a run that do not fit the place where it runs."""
+    if attach is not None and relay is None:
+        raise UserError("--attach is for a run on a relay; give --relay HOST:PORT")
+    if relay is not None and (engine or data):
+        raise UserError(
+            "--engine and --data are for runs on this machine; with --relay the nodes do the work, "
+            "each on its own data (sheafalign node --data)"
+        )
+
+
+def _changes(overrides: list[str] | None, data: Path | None) -> list[str]:
+    """Return the overrides of a command, those of its other options among them."""
+    if data is None:
+        return overrides or []
+    if not data.exists():
+        raise UserError(f"--data {data}: there is no such folder or file")
+    return [*(overrides or []), f"data.path={json.dumps(str(data.resolve()))}"]
+
+
 def _given(config: Path | None) -> Path:
     if config is None:
         raise UserError("give a configuration")
@@ -392,8 +444,17 @@ def _terminate(*_: object) -> NoReturn:
 def main() -> None:
     """Run the command line: one clear line and an exit code for every error that is foreseen."""
     signal.signal(signal.SIGTERM, _terminate)
-    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    _log_to_terminal()
     _exit(app)
+
+
+def _log_to_terminal() -> None:
+    from sheafalign_fl.runs.progress import TerminalLog
+
+    handler = TerminalLog(logging.WARNING)
+    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    logging.getLogger().addHandler(handler)
+    logging.captureWarnings(capture=True)
 
 
 def _exit(command: Callable[[], object]) -> None:
@@ -402,5 +463,10 @@ def _exit(command: Callable[[], object]) -> None:
     except SheafAlignError as error:
         typer.echo(f"error: {error}" if error.exit_code else str(error), err=bool(error.exit_code))
         raise SystemExit(error.exit_code) from None
+    except ModuleNotFoundError as error:
+        if (missing := explained(error)) is None:
+            raise
+        typer.echo(f"error: {missing}", err=True)
+        raise SystemExit(missing.exit_code) from None
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None

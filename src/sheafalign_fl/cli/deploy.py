@@ -12,13 +12,15 @@ from rich.console import Console
 from sheafalign_fl.cli.keys import keys_app
 from sheafalign_fl.cli.runs import runs_app
 from sheafalign_fl.errors import RunError, UserError
+from sheafalign_fl.files import user_folder
+from sheafalign_fl.flower.address import Address, parse_host
 
 if TYPE_CHECKING:
     from sheafalign_fl.config import Settings
     from sheafalign_fl.config.policy import Policy
     from sheafalign_fl.engines.deployed import Deployment
 
-HOME = Path.home() / ".sheafalign"
+HOME = user_folder()
 deploy_app = typer.Typer(no_args_is_help=True, help="Files that start relay and nodes as services.")
 
 Keys = Annotated[
@@ -28,7 +30,8 @@ Insecure = Annotated[
     bool, typer.Option("--insecure", help="No TLS, no node keys: for trials on one machine.")
 ]
 RelayAddress = Annotated[
-    str, typer.Option("--relay", help="Where the relay is.", metavar="HOST:PORT")
+    str,
+    typer.Option("--relay", help="Where the relay is, such as 10.0.0.1:9092.", metavar="HOST:PORT"),
 ]
 
 
@@ -62,7 +65,9 @@ def add_commands(app: typer.Typer) -> None:
 
 def relay(
     keys: Keys = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on, such as 10.0.0.1 or ::1; 0.0.0.0 for all.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 9092,
     state: Annotated[
         Path, typer.Option(help="Folder for logs and what the relay has to remember.")
@@ -88,9 +93,9 @@ def relay(
     from sheafalign_fl.deploy.relay import relay as run_relay
 
     _choose(keys, insecure=insecure)
+    address = Address(parse_host(host), port)
     settings = RelaySettings(
-        host,
-        port,
+        address,
         None if keys is None else load_relay_keys(keys),
         state.resolve(),
         database,
@@ -105,7 +110,7 @@ def relay(
         Console(stderr=True).print(f"warning: {warning}", markup=False)
     with run_relay(settings) as process:
         clients = "any client" if settings.keys is None else ", ".join(settings.keys.clients)
-        typer.echo(f"relay at {host}:{port} is ready for {clients}")
+        typer.echo(f"relay at {address} is ready for {clients}")
         code = process.wait()
     raise RunError(f"the SuperLink ended with {code}; see {state / 'superlink.log'}")
 
@@ -119,7 +124,9 @@ def node(
     data: Annotated[Path | None, typer.Option(help="Where this machine's data lies.")] = None,
     state: Annotated[
         Path | None,
-        typer.Option(help="Folder for checkpoints and logs; default: ~/.sheafalign/nodes/CLIENT."),
+        typer.Option(
+            help="Folder for checkpoints and logs; default: nodes/CLIENT in the user's state folder."
+        ),
     ] = None,
     insecure: Insecure = False,
     unsealed: Annotated[
@@ -142,7 +149,7 @@ def node(
     from sheafalign_fl.flower.fleet import Credentials
 
     _choose(keys, insecure=insecure)
-    _check_address(relay)
+    address = str(Address.parse(relay))
     if data is not None and not data.exists():
         raise UserError(f"--data {data}: there is no such folder or file")
     folder = state or HOME / "nodes" / client
@@ -150,7 +157,7 @@ def node(
     credentials = None if own is None else Credentials(own.ca, own.load_node_key(), own.node_key)
     settings = NodeSettings(
         client,
-        relay,
+        address,
         credentials,
         folder,
         data,
@@ -209,8 +216,8 @@ def deploy_render(
     from sheafalign_fl.config import load_settings
     from sheafalign_fl.deploy.render import render
 
-    _check_address(relay)
-    for path in render(folder, list(load_settings(config).clients), relay):
+    address = Address.parse(relay)
+    for path in render(folder, list(load_settings(config).clients), address):
         typer.echo(str(path))
 
 
@@ -223,12 +230,12 @@ def deployment(relay: str | None, keys: Path | None, *, insecure: bool) -> "Depl
         if keys is not None or insecure:
             raise UserError("--keys and --insecure are for --relay HOST:PORT")
         return None
-    _check_address(relay)
+    address = str(Address.parse(relay))
     _choose(keys, insecure=insecure)
     operator = None if keys is None else load_operator_keys(keys)
     if operator is not None and (warning := expiry_warning(operator.certificate)) is not None:
         Console(stderr=True).print(f"warning: {warning}", markup=False)
-    return Deployment(relay, operator)
+    return Deployment(address, operator)
 
 
 def deployed_settings(
@@ -237,7 +244,7 @@ def deployed_settings(
     """Return the settings of a deployed run: what the file leaves open is chosen so that nothing is lost or seen."""
     from sheafalign_fl.config import parse_settings
     from sheafalign_fl.config.load import read_content
-    from sheafalign_fl.config.schema import METRICS
+    from sheafalign_fl.config.schema import METRICS, OPEN_METRICS
 
     content = read_content(config, overrides)
     content["engine"] = "deployed"
@@ -247,9 +254,11 @@ def deployed_settings(
     content["security"].setdefault("sealed", not insecure)
     content["checkpoint"].setdefault("every", 1)
     if content["security"]["sealed"] is True and "metrics" not in content["evaluation"]:
-        content["evaluation"]["metrics"] = [metric for metric in METRICS if metric != "missing"]
+        kept = [metric for metric in METRICS if metric not in OPEN_METRICS]
+        content["evaluation"]["metrics"] = kept
         console.print(
-            "edges are sealed, so the metric 'missing', which the relay computes from embeddings, is left out"
+            f"edges are sealed, so the metric '{', '.join(OPEN_METRICS)}', which the relay computes from embeddings, "
+            "is left out"
         )
     return parse_settings(content, str(config))
 
@@ -271,12 +280,6 @@ def _choose(keys: Path | None, *, insecure: bool) -> None:
         )
     if keys is not None and insecure:
         raise UserError("--keys and --insecure exclude each other")
-
-
-def _check_address(address: str) -> None:
-    host, separator, port = address.rpartition(":")
-    if not separator or not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise UserError(f"--relay {address}: write it as HOST:PORT, such as 10.0.0.1:9092")
 
 
 def _end_with(stop: Callable[[], None]) -> None:

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from sheafalign_fl.errors import UserError
+from sheafalign_fl.flower.address import parse_host
 
 keys_app = typer.Typer(no_args_is_help=True, help="Keys and certificates of a deployment.")
 All = Annotated[Path, typer.Argument(help="Folder of all keys.", metavar="DIR", show_default=False)]
@@ -45,7 +46,7 @@ def keys_init(
     names = (
         clients.split(",") if clients is not None else list(load_settings(config or Path()).clients)
     )
-    init_keys(folder, names, host or [], days)
+    init_keys(folder, names, [parse_host(name) for name in host or []], days)
     typer.echo(f"relay: copy {folder / 'relay'} to its machine")
     for name in names:
         typer.echo(f"client {name}: copy {folder / 'clients' / name} to its machine")

@@ -11,8 +11,8 @@ from sheafalign_fl.data.registry import source_info, sources
 from sheafalign_fl.encoders.table import DIM, encoder_costs
 from sheafalign_fl.engines.check import Checked
 from sheafalign_fl.engines.suggestion import Suggestion
+from sheafalign_fl.numbers import count_of, exact, human_bytes, percent
 from sheafalign_fl.report.content import MOST_ROWS, Cells, Table
-from sheafalign_fl.report.numbers import count_of, exact, human_bytes, percent
 from sheafalign_fl.report.tables import print_table
 
 

@@ -14,6 +14,11 @@ from sheafalign_fl.config.registry import Extension
 from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.errors import ConfigError
 
+_WEIGHTS = (
+    *("laplacian", "contrastive", "reconstruction", "cross_reconstruction"),
+    *("variance", "covariance"),
+)
+
 
 def admit(settings: Settings, policy: Policy, *, relay: bool = False) -> None:
     """Refuse settings that ask what `policy` does not allow.
@@ -86,18 +91,20 @@ def _check_plain(name: str, place: str) -> None:
 def _amounts(settings: Settings, limits: Limits) -> Iterator[tuple[str, float, float]]:
     """Yield (setting, what is asked, the most that is allowed)."""
     training, objective = settings.training, settings.objective
-    steps = training.exchanges * training.batches * training.local_steps
+    steps = training.exchanges * (training.batches * training.local_steps + training.replay)
+    remembered = (training.replay_batches or 0) * training.batch_size
     yield "clients", len(settings.clients), limits.clients
     yield "training.exchanges", training.exchanges, limits.exchanges
-    yield "training: exchanges x batches x local_steps", steps, limits.steps
+    yield "training: exchanges x (batches x local_steps + replay)", steps, limits.steps
     yield (
         "training: batches x batch_size",
         training.batches * training.batch_size,
         (limits.batch_events),
     )
+    yield "training: replay_batches x batch_size", remembered, limits.replay_events
     yield "training.learning_rate", training.learning_rate, limits.learning_rate
     yield "training.weight_decay", training.weight_decay, limits.weight
-    for term in ("laplacian", "contrastive", "reconstruction", "cross_reconstruction"):
+    for term in _WEIGHTS:
         yield f"objective.{term}", getattr(objective, term), limits.weight
     yield "objective.terms", _largest(objective.terms), limits.weight
     yield "graph.dim", settings.graph.dim, limits.dim

@@ -1,17 +1,16 @@
 """From YAML, overrides and encoded strings to `Settings`, with errors that a person can act on."""
 
 import base64
-import difflib
 import json
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import yaml
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
+from sheafalign_fl.config.mending import explain
+from sheafalign_fl.config.reading import DoubleKeyError, plain, read_yaml, write_yaml
 from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.errors import ConfigError
 from sheafalign_fl.inflation import inflate
@@ -21,32 +20,10 @@ _MOST_BYTES = 2**22
 """Of a configuration that is sent, uncompressed."""
 
 
-class _DoubleKeyError(yaml.constructor.ConstructorError):
-    def __init__(self, key: object, line: int) -> None:
-        super().__init__(problem=f"the key '{key}' is given twice (line {line})")
-        self.key = key
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML's safe loader, but a key that is given twice is an error instead of silently the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[object] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str | int | float | bool) and key in seen:
-                raise _DoubleKeyError(key, key_node.start_mark.line + 1)
-            if isinstance(key, str | int | float | bool):
-                seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
 def load_settings(path: Path, overrides: Iterable[str] = ()) -> Settings:
     """Read the YAML file at `path`, apply ``section.key=value`` overrides, validate.
 
-    Relative paths (``data.options.path``, ``features`` of a client) are taken from the file's folder and made absolute.
+    Relative paths (``data.path``, ``features`` of a client) are taken from the file's folder and made absolute.
 
     Raises
     ------
@@ -71,18 +48,14 @@ def read_content(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
     try:
-        content = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
-    except (
-        yaml.YAMLError,
-        ValueError,
-        TypeError,
-    ) as error:  # PyYAML lets through what dates and tags raise
+        content = read_yaml(text)
+    except (DoubleKeyError, ValueError) as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold a mapping of settings, not {type(content).__name__}")
     for override in overrides:
         _apply_override(content, override)
-    _make_paths_absolute(content, path.resolve().parent)
+    make_paths_absolute(content, path.resolve().parent)
     return content
 
 
@@ -98,11 +71,12 @@ def parse_settings(content: Mapping[str, Any], where: str = "configuration") -> 
     """Validate a mapping; raise `ConfigError` with one line that names the setting and suggests a mend."""
     _check_texts(content, where)
     try:
-        return Settings.model_validate(dict(content))
+        return Settings.model_validate(plain(dict(content)))
     except ValidationError as error:
-        problems = [_explain(detail) for detail in error.errors()]
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise ConfigError(" ".join(f"{where}: {problems[0]}{more}".split())) from None
+        problem = explain(error, Settings)
+    except ConfigError as error:
+        problem = str(error)
+    raise ConfigError(" ".join(f"{where}: {problem}".split()))
 
 
 def to_yaml(settings: Settings) -> str:
@@ -110,7 +84,7 @@ def to_yaml(settings: Settings) -> str:
     content = settings.model_dump(mode="json")
     # PyYAML writes the line break U+0085 as it is but reads it as another one; escaped it survives.
     readable = "\x85" not in json.dumps(content, ensure_ascii=False)
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=readable)
+    return write_yaml(content, unicode=readable)
 
 
 def encode(settings: Settings) -> str:
@@ -165,27 +139,50 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
             f"--set {override}: write it as section.key=value, such as training.exchanges=50"
         )
     try:
-        value = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
-    except _DoubleKeyError as error:
+        value = read_yaml(text)
+    except DoubleKeyError as error:
         raise ConfigError(f"--set {override}: the key '{error.key}' is given twice") from None
-    except (yaml.YAMLError, ValueError, TypeError):
+    except ValueError:
         raise ConfigError(f"--set {override}: '{text}' is not a YAML value") from None
     *parents, last = key.split(".")
-    section = content
+    section: Any = content
     for parent in parents:
-        if section.get(parent) is None:
-            section[parent] = {}
-        section = section[parent]
-        if not isinstance(section, dict):
-            raise ConfigError(f"--set {override}: '{parent}' is a value, not a section")
-    section[last] = value
+        section = _section_in(section, parent, override)
+    section[_place_in(section, last, override)] = value
 
 
-def _make_paths_absolute(content: dict[str, Any], base: Path) -> None:
+def _section_in(section: Any, name: str, override: str) -> Any:
+    """Return the section or list called `name` in `section`, made if it is not there yet."""
+    place = _place_in(section, name, override)
+    if isinstance(section, list):
+        inner = section[place]
+    elif (inner := section.get(name)) is None:
+        inner = section[name] = {}
+    if name == "clients" and isinstance(inner, list) and all(isinstance(i, str) for i in inner):
+        inner = section[name] = {client: {} for client in inner}
+    if not isinstance(inner, dict | list):
+        raise ConfigError(f"--set {override}: '{name}' is a value, not a section")
+    return inner
+
+
+def _place_in(section: Any, name: str, override: str) -> Any:
+    """Return what `name` is in `section`: its own key, or an index of a list."""
+    if not isinstance(section, list):
+        return name
+    if not name.isdecimal() or int(name) >= len(section):
+        raise ConfigError(
+            f"--set {override}: '{name}' is no item of a list of {len(section)}, counted from 0"
+        )
+    return int(name)
+
+
+def make_paths_absolute(content: dict[str, Any], base: Path) -> None:
+    """Make the paths in `content` absolute, taken from the folder `base`."""
     data = content.get("data")
-    options = data.get("options") if isinstance(data, dict) else None
-    if isinstance(options, dict):
-        _make_absolute(options, "path", "data.options", base)
+    if isinstance(data, dict):
+        _make_absolute(data, "path", "data", base)
+        if isinstance(options := data.get("options"), dict):
+            _make_absolute(options, "path", "data.options", base)
     clients = content.get("clients")
     for name, client in clients.items() if isinstance(clients, dict) else ():
         if isinstance(client, dict):
@@ -215,51 +212,3 @@ def _check_texts(content: Mapping[str, Any], where: str) -> None:
             for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
                 # Taken from the end: the key is checked before anything is named by it.
                 pending += [(f"{name}.{key}" if name else str(key), item), (name, key)]
-
-
-def _explain(detail: ErrorDetails) -> str:
-    location = [str(part) for part in detail["loc"] if part != "__root__"]
-    name = ".".join(location)
-    if detail["type"] == "extra_forbidden":
-        return f"unknown key '{name}'{_suggestion(location)}"
-    if detail["type"] == "missing":
-        return f"'{name}' is missing"
-    message = detail["msg"].removeprefix("Value error, ")
-    given = detail.get("input")
-    shown = (
-        ""
-        if isinstance(given, dict | list | tuple | BaseModel) or given is None
-        else f" (given: {given!r})"
-    )
-    return f"'{name}': {message[0].lower()}{message[1:]}{shown}" if name else message
-
-
-def _suggestion(location: list[str]) -> str:
-    known = _known_keys(Settings, location[:-1])
-    close = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean '{close[0]}'?"
-    return f"; known here: {', '.join(known)}" if known else ""
-
-
-def _known_keys(model: type[BaseModel], location: list[str]) -> list[str]:
-    """Walk from `model` along `location` to the model there and return its field names."""
-    for part in location:
-        if part.isdigit():
-            continue
-        inner = (
-            _model_in(model.model_fields[part].annotation) if part in model.model_fields else model
-        )
-        if inner is None:
-            return []
-        model = inner
-    return list(model.model_fields)
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in get_args(annotation):
-        if (found := _model_in(argument)) is not None:
-            return found
-    return None

@@ -40,9 +40,11 @@ class Limits(_Strict):
     clients: Count = 1000
     exchanges: Count = 1_000_000
     steps: Count = 10_000_000
-    """Optimiser steps of a whole run: exchanges x batches x local steps."""
+    """Optimiser steps of a whole run: exchanges x (batches x local steps + replay)."""
     batch_events: Count = 65_536
     """Events of one exchange: batches x batch size."""
+    replay_events: Count = 1_000_000
+    """Events of all batches that replay remembers: replay_batches x batch size."""
     events: Count = 1_000_000
     """Any whole number among the options of the data source, and the events of an evaluation."""
     dim: Count = 4096

@@ -6,7 +6,6 @@ itself (`name_of` gives it a name). `Registry` is the one place that finds it, s
 misspelling, and asks the policy in force before anything is imported.
 """
 
-import difflib
 import importlib
 import sys
 import threading
@@ -18,6 +17,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import core_schema
 
+from sheafalign_fl.config.mending import closest
 from sheafalign_fl.config.policy import policy_in_force
 from sheafalign_fl.errors import ConfigError
 
@@ -118,9 +118,9 @@ class Registry(MutableMapping[str, T], Generic[T]):
     def unknown(self, name: str, where: str | None = None) -> ConfigError:
         """Return the error for a name that means nothing here, with a suggestion."""
         known = [*self._entries, *self._also]
-        close = difflib.get_close_matches(name, known, n=1)
+        close = closest(name, known)
         listed = f"known: {', '.join(known)}, or package.module:attribute"
-        mend = f"did you mean '{close[0]}'?" if close else listed
+        mend = f"did you mean '{close}'?" if close else listed
         return ConfigError(f"{f'{where}: ' if where else ''}unknown {self.what} '{name}'; {mend}")
 
     def _adapted(self, path: str, found: Any, where: str) -> T:
@@ -146,8 +146,8 @@ class Extension:
     def check(self, name: str) -> str:
         """Return `name` if it may mean something; else raise `ValueError`."""
         if self.known and name not in self.known and ":" not in name:
-            close = difflib.get_close_matches(name, self.known, n=1)
-            mend = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(self.known)}"
+            close = closest(name, self.known)
+            mend = f"did you mean '{close}'?" if close else f"known: {', '.join(self.known)}"
             raise ValueError(f"unknown {self.axis}; {mend}")
         return name
 

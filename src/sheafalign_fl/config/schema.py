@@ -22,7 +22,15 @@ from sheafalign_fl.config.registry import Extension
 
 LEAST_TEMPERATURE = 0.01
 """Of a learnt tau, as in CLIP (arXiv 2103.00020): a smaller one makes training unstable."""
-PositiveInt = Annotated[int, Field(ge=1)]
+
+
+def _whole(value: object) -> object:
+    """Let 1e5 of code and 100.0 of JSON be whole numbers, as JSON Schema has it."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Int = Annotated[int, BeforeValidator(_whole)]
+PositiveInt = Annotated[Int, Field(ge=1)]
 _TOPOLOGIES = ("complete", "ring", "star", "path", "random", "small-world", "edges")
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -60,8 +68,23 @@ def _tuple(value: object) -> object:
     return tuple(_tuple(item) for item in value) if isinstance(value, list) else value
 
 
+def _check_names(names: list[Any]) -> None:
+    """Raise `ValueError`, as pydantic wants it, for the first of `names` that is no text."""
+    if unnamed := [name for name in names if not isinstance(name, str)]:
+        raise ValueError(
+            f"a client's name is text, which {unnamed[0]!r} is not; write the modality's name, or "
+            f"put it in quotes: '{unnamed[0]}'"
+        )
+
+
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
 
 
 class DataSettings(_Settings):
@@ -69,8 +92,28 @@ class DataSettings(_Settings):
 
     source: Annotated[str, Extension("data source")] = "scenes"
     """A built-in source (`sheafalign data list`) or a dotted path ``package.module:factory``."""
+    path: str | None = None
+    """Folder or file of the source's data; relative to the configuration's folder. On a deployed
+    node it is that node's own (`--data`)."""
     options: Options = Field(default_factory=dict)
     """Options of the source; `sheafalign data describe NAME` lists them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_of_options(cls, value: object) -> object:
+        """Let a path stand among the options, where earlier versions had it."""
+        options = value.get("options") if isinstance(value, dict) else None
+        if not isinstance(value, dict) or not isinstance(options, dict) or "path" not in options:
+            return value
+        if value.get("path") not in (None, options["path"]):
+            raise ValueError("path and options.path differ; leave out options.path")
+        kept = {name: option for name, option in options.items() if name != "path"}
+        return {**value, "path": options["path"], "options": kept}
+
+    @property
+    def source_options(self) -> dict[str, Any]:
+        """Return what the source is given: its options, and the path if there is one."""
+        return self.options if self.path is None else {"path": self.path, **self.options}
 
 
 class ClientSettings(_Settings):
@@ -163,8 +206,14 @@ class ObjectiveSettings(_Settings):
     """MSE(Q_ij z_ji, h_i), gradient to Q_ij alone: teaches the dual map to impute from a neighbour."""
     stop_gradient: bool = False
     """Reconstruction trains the dual maps alone: h_i and z_ij are constants in it."""
+    variance: Weight = 0.0
+    """Of z_ij: a hinge that keeps the deviation of every dimension at 1 or more (VICReg)."""
+    covariance: Weight = 0.0
+    """Of z_ij: the squares of the covariances between its dimensions (VICReg)."""
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.2
     """tau, or where it starts from if it is learnt."""
+    label_smoothing: Fraction = 0.0
+    """Of the contrastive term: this share of the target goes to all events of the batch alike."""
     learnable_temperature: bool = False
     """Learn tau for each edge; both ends keep a copy, and exact exchange keeps the copies equal."""
     normalised_laplacian: bool = True
@@ -193,14 +242,21 @@ class ObjectiveSettings(_Settings):
 class TrainingSettings(_Settings):
     """How long and how each client learns."""
 
-    exchanges: Annotated[int, Field(ge=0, lt=2**31)] = 600
+    exchanges: Annotated[Int, Field(ge=0, lt=2**31)] = 600
     """0: untrained, the floor of every metric."""
-    batch_size: Annotated[int, Field(ge=2)] = 128
+    batch_size: Annotated[Int, Field(ge=2)] = 128
     """Events of one batch (B)."""
     batches: PositiveInt = 1
     """Batches of one exchange: one message carries the embeddings of them all, and a step is taken on each in turn."""
     local_steps: PositiveInt = 1
     """Passes over the batches of an exchange, with the same embeddings from the neighbours (K)."""
+    replay: Annotated[int, Field(ge=0)] = 0
+    """Further steps of an exchange on past batches, with what the neighbours sent of them then."""
+    replay_from: Fraction = 0.1
+    """Replay from this fraction of all exchanges on."""
+    replay_batches: PositiveInt | None = None
+    """At most so many past batches are remembered: events * d_e values a batch and neighbour, in
+    `dtype`; default: those of an epoch."""
     stale: bool = False
     """Embed the next batches before stepping on the last, so that messages can travel while clients compute."""
     error_feedback: bool = False
@@ -212,6 +268,10 @@ class TrainingSettings(_Settings):
     weight_decay: Weight = 0.0
     decay: Literal["none", "cosine"] = "none"
     """Of the learning rate: none, or to 0 along half a cosine over all exchanges."""
+    warmup: Fraction = 0.0
+    """Fraction of all exchanges over which the learning rate rises evenly; `decay` follows."""
+    clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Longest gradient of a client (Euclidean norm over its weights); null: none is shortened."""
     dtype: Literal["float32", "float64"] = "float32"
     deadline: Annotated[float, Field(gt=0)] | None = None
     """Seconds that the others wait for a client in one exchange; null: for ever."""
@@ -219,17 +279,22 @@ class TrainingSettings(_Settings):
     """Seconds that the relay waits for all clients to appear and to get ready."""
 
 
-Metric = Literal["retrieval", "transfer", "probe", "missing", "consistency"]
-METRICS: tuple[Metric, ...] = ("retrieval", "transfer", "probe", "missing", "consistency")
+METRICS = ("retrieval", "transfer", "probe", "missing", "consistency")
+"""The built-in ones; beside them there are those of the user's own, by a dotted path."""
+OPEN_METRICS = ("missing",)
+"""Those that need embeddings outside the clients, so that no run has them whose edges are sealed."""
 
 
 class EvaluationSettings(_Settings):
     """What is measured on held-out events, and how often (DESIGN section 5)."""
 
-    metrics: Annotated[tuple[Metric, ...], BeforeValidator(_tuple)] = METRICS
+    metrics: Annotated[
+        tuple[Annotated[str, Extension("metric", METRICS, on_relay=True)], ...],
+        BeforeValidator(_tuple),
+    ] = METRICS
     label: str | None = None
     """The label that transfer, probe, missing and mAP use; default: the source's first."""
-    every: Annotated[int, Field(ge=0)] = 50
+    every: Annotated[Int, Field(ge=0)] = 50
     """Exchanges between two measurements of retrieval on validation events; 0: only at the end."""
     events: PositiveInt = 2000
     """At most this many test (and half as many validation) events, the same for all clients."""
@@ -242,7 +307,7 @@ class EvaluationSettings(_Settings):
 
     @field_validator("metrics")
     @classmethod
-    def _distinct(cls, value: tuple[Metric, ...]) -> tuple[Metric, ...]:
+    def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(value)) != len(value):
             raise ValueError("a metric is named twice")
         return value
@@ -263,7 +328,7 @@ class ResourceSettings(_Settings):
 class CheckpointSettings(_Settings):
     """When clients save their state so that a run can be resumed to the same bits."""
 
-    every: Annotated[int, Field(ge=0)] = 50
+    every: Annotated[Int, Field(ge=0)] = 50
     """Exchanges between two checkpoints; 0: only at the end."""
     keep: PositiveInt = 2
 
@@ -280,7 +345,7 @@ class Settings(_Settings):
     """A whole experiment, validated."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "federation"
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[Int, Field(ge=0)] = 0
     engine: Literal["flower", "inprocess", "pooled", "deployed"] = "flower"
     """deployed: on a relay with nodes on other machines (`sheafalign run --relay`). pooled: joint training on
     raw data that all clients have sent to one place, for reference."""
@@ -315,21 +380,25 @@ class Settings(_Settings):
 
     @model_validator(mode="after")
     def _nothing_goes_round_the_seal(self) -> Self:
-        if self.security.sealed and "missing" in self.evaluation.metrics:
+        leaving = [name for name in self.evaluation.metrics if name in OPEN_METRICS]
+        if self.security.sealed and leaving:
             raise ValueError(
-                "security.sealed: the metric 'missing' sends embeddings of held-out events to the relay, which is not "
-                "to read any; set evaluation.metrics without it, or security.sealed: false"
+                f"security.sealed: the metric '{leaving[0]}' sends embeddings of held-out events to the relay, which "
+                "is not to read any; set evaluation.metrics without it, or security.sealed: false"
             )
         return self
 
     @field_validator("clients", mode="before")
     @classmethod
     def _expand_clients(cls, value: object) -> object:
-        """Let ``camera:`` stand for ``camera: {}`` and a list of names for clients with default settings."""
-        if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        """Let ``camera:`` stand for ``camera: {}``, a list of names for clients with defaults."""
+        if isinstance(value, list):
+            _check_names(value)
             if len(set(value)) != len(value):
                 raise ValueError("a client is named twice")
             return {name: {} for name in value}
+        if isinstance(value, str | int):
+            raise ValueError("must name two clients at least; write [camera, lidar]")  # noqa: TRY004
         if isinstance(value, dict):
             return {name: {} if client is None else client for name, client in value.items()}
         return value
@@ -368,5 +437,5 @@ class Settings(_Settings):
             del client["device"]
             if client.pop("features") is not None:  # where the file lies is the machine's affair
                 client["features"] = True
-        shared["data"]["options"].pop("path", None)
+        del shared["data"]["path"]
         return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()

@@ -58,7 +58,7 @@ def save_arrays(
     for name, x in inputs.items():
         arrays: dict[str, Any] = {"x": x, **common}
         np.savez(where / f"{name}.npz", **arrays)
-    return {"source": "folder", "options": {"path": str(where.resolve()), **options}}
+    return {"source": "folder", "path": str(where.resolve()), "options": options}
 
 
 def _common(

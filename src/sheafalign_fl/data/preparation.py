@@ -9,17 +9,17 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 
-from sheafalign_fl import progress
 from sheafalign_fl.data.readers import BadFileError, Mended, Reader
 from sheafalign_fl.errors import DataError
 
@@ -27,6 +27,26 @@ Files = tuple[Path, ...]
 """The files of one frame, nearly always one."""
 _CHUNK = 64
 _FORMAT = 1
+Watcher = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""Is told what is read and how many files there are; yields what is told how many are done."""
+
+
+@contextmanager
+def _unwatched(_what: str, _files: int) -> Iterator[Callable[[int], None]]:
+    yield lambda _done: None
+
+
+_watcher: ContextVar[Watcher] = ContextVar("watcher", default=_unwatched)
+
+
+@contextmanager
+def watched(watcher: Watcher) -> Iterator[None]:
+    """Tell `watcher` how reading goes while the block runs; nobody is told otherwise."""
+    token = _watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
 
 
 @dataclass(frozen=True)
@@ -213,7 +233,7 @@ def _read(
     result: dict[int, tuple[_Entry, Any]] = {}
     # Decoders and transforms let go of Python's lock, so threads do; they share the reader without pickling.
     with (
-        progress.count_progress(what, len(rows), Console(stderr=True)) as done,
+        _watcher.get()(what, len(rows)) as done,
         ThreadPoolExecutor(os.cpu_count() or 1) as pool,
     ):
         for start in range(

@@ -1,6 +1,5 @@
 """Finding a data source by name or by dotted path, checking its options, and sharing what was loaded."""
 
-import difflib
 import hashlib
 import inspect
 import json
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sheafalign_fl.config.mending import closest
 from sheafalign_fl.config.registry import Registry
 from sheafalign_fl.data import (
     deepsense6g,
@@ -197,15 +197,23 @@ def complete_options(options: Mapping[str, Any], info: SourceInfo) -> dict[str, 
         An option is unknown or has the wrong type.
     """
     known = {option.name: option for option in info.options}
+    chosen = {name: option.default for name, option in known.items()} | dict(options)
     for name, value in options.items():
+        if name == "path" and name not in known:
+            raise ConfigError(
+                f"data.path: the source '{info.name}' reads no folder of yours; leave out data.path "
+                "and --data"
+            )
         if name not in known:
             raise ConfigError(
                 f"data.options: '{info.name}' has no option '{name}'; {_suggest(name, list(known))}"
             )
         kinds = _KINDS[known[name].kind]
+        if isinstance(value, float) and value.is_integer() and float not in kinds:
+            value = chosen[name] = int(value)  # noqa: PLW2901 - 1e3 of code is a whole number
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             raise ConfigError(f"data.options.{name}: must be {known[name].kind}, not {value!r}")
-    return {name: option.default for name, option in known.items()} | dict(options)
+    return chosen
 
 
 def _stamp(options: Mapping[str, Any]) -> list[tuple[str, int, int, int]]:
@@ -229,8 +237,8 @@ def _stamp(options: Mapping[str, Any]) -> list[tuple[str, int, int, int]]:
 
 
 def _suggest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
+    close = closest(name, known)
+    return f"did you mean '{close}'?" if close else f"known: {', '.join(known)}"
 
 
 __all__ = ["complete_options", "load_modality", "source_info", "sources"]

@@ -65,7 +65,7 @@ class Authority:
     def sign_relay(
         self, key: ec.EllipticCurvePublicKey, hosts: Sequence[str], days: int
     ) -> x509.Certificate:
-        """Return a certificate of a relay at these names and addresses, beside this machine's own."""
+        """Return a certificate of a relay at these hosts, beside this machine's own."""
         names: list[x509.GeneralName] = []
         for host in dict.fromkeys(["localhost", "127.0.0.1", "::1", *hosts]):
             address = address_of(host)

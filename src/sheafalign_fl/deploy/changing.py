@@ -1,7 +1,7 @@
 """Changing a deployment's keys: members that join or leave, certificates that are renewed.
 
-Works on the folder of all keys. What changes in its `relay` folder is to be copied to the relay, which
-takes it without a restart. Nothing has to be copied to the other clients: see `peers`.
+Works on the folder of all keys. What changes in its `relay` folder is to be copied to the relay,
+which takes it without a restart. Nothing has to be copied to the other clients: see `peers`.
 """
 
 import re
@@ -171,8 +171,8 @@ def members(folder: Path) -> Iterator[Member]:
     """Yield every certificate of the folder of all keys."""
     open_authority(folder)
     patterns = {
-        "authority": "ca/ca.crt", "relay": "relay/relay.crt", "operator": "operators/*/operator.crt",
-        "client": "relay/peers/*.crt", "revoked": "revoked/*/certificate.crt",
+        "authority": "ca/ca.crt", "relay": "relay/relay.crt",
+        "operator": "operators/*/operator.crt", "client": "relay/peers/*.crt", "revoked": "revoked/*/certificate.crt",
     }  # fmt: skip
     for kind, pattern in patterns.items():
         for path in sorted(folder.glob(pattern)):
@@ -194,7 +194,7 @@ def _check_free(path: Path) -> None:
 
 
 def _certificate_of(folder: Path, name: str) -> Path:
-    """Return the certificate of a member; `UserError` if there is none, or an operator and a client."""
+    """Return the certificate of a member; `UserError` if there is none, or there are two."""
     if name == RELAY:
         return folder / "relay" / "relay.crt"
     places = [

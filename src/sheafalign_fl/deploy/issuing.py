@@ -37,7 +37,7 @@ _LONGEST_HOST = 253
 def init_keys(
     folder: Path, clients: Sequence[str], hosts: Sequence[str], days: int = RELAY_DAYS
 ) -> None:
-    """Make a certificate authority, the relay's certificate, a first operator's and every client's keys.
+    """Make an authority, the relay's certificate, a first operator's and every client's keys.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def init_keys(
     clients
         Names of all clients, as the configuration has them.
     hosts
-        Names and addresses under which clients reach the relay; this machine's own are always among them.
+        Names and addresses under which clients reach the relay, beside this machine's own.
     days
         How long the relay's certificate is valid.
 
@@ -134,7 +134,7 @@ def write_client(
     days: int,
     seal: X25519PrivateKey | None = None,
 ) -> None:
-    """Write the keys of the client `name` into the folder of all keys, and what the relay knows of it.
+    """Write the keys of the client `name` into the folder of all keys, and the relay's of it.
 
     Parameters
     ----------

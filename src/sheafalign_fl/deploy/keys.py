@@ -3,7 +3,7 @@
 ::
 
     DIR/
-      ca/        ca.crt, ca.key             the certificate authority; stays with whoever made the keys
+      ca/        ca.crt, ca.key             the certificate authority; stays where it was made
       relay/     ca.crt, relay.crt, relay.key, clients/NAME.pub
                  peers/NAME.crt             who has which sealing key, signed by the authority
                  revoked.crl                certificates that the authority has taken back
@@ -77,7 +77,7 @@ class RelayKeys:
 def load_client_keys(
     folder: Path, name: str | None = None, state: Path | None = None
 ) -> ClientKeys:
-    """Return the keys in a client's own `folder`, or those of client `name` in the folder of all keys.
+    """Return the keys in a client's own `folder`, or those of `name` in the folder of all keys.
 
     With the `state` folder of its node, peers are also those that the authority has named since.
 
@@ -139,7 +139,8 @@ def load_relay_keys(folder: Path) -> RelayKeys:
         certificate.verify_directly_issued_by(authority)
     except (InvalidSignature, ValueError, TypeError):
         raise UserError(
-            f"{own / 'relay.crt'} was not signed by {own / 'ca.crt'}; both come from one `keys init`"
+            f"{own / 'relay.crt'} was not signed by {own / 'ca.crt'}; "
+            "both come from one `keys init`"
         ) from None
     try:
         key = load_pem_private_key(read_private(own / "relay.key"), None)
@@ -147,7 +148,8 @@ def load_relay_keys(folder: Path) -> RelayKeys:
         raise UserError(f"{own / 'relay.key'} is no private key; copy it again") from None
     if key.public_key() != certificate.public_key():
         raise UserError(
-            f"{own / 'relay.key'} does not belong to {own / 'relay.crt'}; take both from one `keys init`"
+            f"{own / 'relay.key'} does not belong to {own / 'relay.crt'}; "
+            "take both from one `keys init`"
         )
     clients = {path.stem: path for path in sorted((own / "clients").glob("*.pub"))}
     if not clients:
@@ -159,7 +161,7 @@ def load_relay_keys(folder: Path) -> RelayKeys:
 
 
 def load_operator_keys(folder: Path) -> OperatorFiles:
-    """Return the keys in an operator's own `folder`, or the only operator's in the folder of all keys.
+    """Return the keys in an operator's own `folder`, or the only one's in the folder of all keys.
 
     Raises
     ------
@@ -177,8 +179,8 @@ def load_operator_keys(folder: Path) -> OperatorFiles:
         own = own / "operators" / names[0]
     if not (own / "operator.crt").exists():
         raise UserError(
-            f"{own} has no operator's keys (operator.crt, operator.key); they come with `sheafalign "
-            "keys init`, in operators/operator, or `sheafalign keys add-operator`"
+            f"{own} has no operator's keys (operator.crt, operator.key); they come with "
+            "`sheafalign keys init`, in operators/operator, or `sheafalign keys add-operator`"
         )
     load_certificate(own / "ca.crt")
     load_certificate(own / "operator.crt")
@@ -286,7 +288,8 @@ def load_certificate(path: Path) -> x509.Certificate:
         )
     if certificate.not_valid_before_utc > now:
         raise UserError(
-            f"the certificate {path} is valid from {certificate.not_valid_before_utc:%Y-%m-%d} on; is the clock right?"
+            f"the certificate {path} is valid from {certificate.not_valid_before_utc:%Y-%m-%d} on; "
+            "is the clock right?"
         )
     return certificate
 
@@ -297,4 +300,7 @@ def expiry_warning(path: Path) -> str | None:
     left = (until - datetime.now(UTC)).days
     if left >= SOON_DAYS:
         return None
-    return f"the certificate {path} expires in {left} days, on {until:%Y-%m-%d}; see `sheafalign keys renew`"
+    return (
+        f"the certificate {path} expires in {left} days, on {until:%Y-%m-%d}; "
+        "see `sheafalign keys renew`"
+    )

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sheafalign_fl.runs.progress import TerminalLog
+
 
 class JsonLines(logging.Formatter):
     """One JSON object a line: time, level, logger, message, and the record's `facts` (run, client, exchange, ...)."""
@@ -39,7 +41,7 @@ def log_to(path: Path, *, terminal: bool = True) -> logging.Handler:
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)
     if terminal:
-        screen = logging.StreamHandler()
+        screen = TerminalLog()
         screen.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
         screen.addFilter(
             lambda record: not hasattr(record, "facts")

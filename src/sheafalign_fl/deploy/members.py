@@ -1,4 +1,4 @@
-"""Who belongs to a deployment, as its relay sees it; read again whenever the relay's keys change."""
+"""Who belongs to a deployment, as its relay sees it; read again when the relay's keys change."""
 
 import ipaddress
 import logging

@@ -1,7 +1,7 @@
 """How clients learn the keys of peers that joined after their own keys were made.
 
-The authority signs every client's public sealing key. The relay hands these certificates, and the list
-of those that were taken back, to nodes that ask. It can withhold them, but not make one; and a node
+The authority signs every client's public sealing key. The relay hands these certificates, and the
+list of those that were taken back, to nodes that ask. It can withhold them, but not make one; and a node
 that has seen a newer certificate or list never goes back to an older one.
 """
 
@@ -28,7 +28,7 @@ FILE = "peers.json"
 
 
 def bundle(folder: Path) -> bytes:
-    """Return what the relay hands out: JSON of the certificates in `folder`/peers and of the list."""
+    """Return what the relay hands out: JSON of the certificates and the list in `folder`."""
     listed = folder / "revoked.crl"
     content = {
         "peers": [path.read_text(encoding="ascii") for path in sorted(folder.glob("peers/*.crt"))],
@@ -63,7 +63,7 @@ class Peers:
             write_atomically(self._path, after)
 
     def keys(self, pinned: Mapping[str, X25519PublicKey]) -> dict[str, X25519PublicKey]:
-        """Return every peer's key: as pinned, unless the authority has signed another, or taken it back."""
+        """Return every peer's key: as pinned, unless another was signed, or it was taken back."""
         keys, now = dict(pinned), datetime.now(UTC)
         for name, certificate in self._certificates.items():
             public = certificate.public_key()

@@ -1,16 +1,15 @@
 """The relay: a SuperLink behind doors of its own, which knows the key of every client.
 
-Its state is in memory: nothing that passes through it is left on its disk, and an exchange takes half
-as long as with a database (measured). What a run needs to go on after the relay was killed is in the
-run folder and on the clients' disks.
+Its state is in memory: nothing that passes through it is left on its disk, and an exchange takes
+half as long as with a database (measured). What a run needs to go on after the relay was killed is in
+the run folder and on the clients' disks.
 """
 
-import socket
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,23 +19,21 @@ from sheafalign_fl.deploy.members import is_local
 from sheafalign_fl.deploy.registry import POLICY, RUNS, VARIABLE
 from sheafalign_fl.engines.guardian import MARK, guarded
 from sheafalign_fl.errors import UserError
+from sheafalign_fl.flower.address import Address
 from sheafalign_fl.flower.local_socket import SOCKET
 from sheafalign_fl.flower.superlink import (
     flower_environment,
-    listens,
     private_socket,
     start_superlink,
 )
-
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised, never chosen
 
 
 @dataclass(frozen=True)
 class RelaySettings:
     """What a relay is started with."""
 
-    host: str
-    port: int
+    address: Address
+    """Where it listens."""
     keys: RelayKeys | None
     """None: insecure."""
     state_dir: Path
@@ -54,8 +51,8 @@ class RelaySettings:
 
     def words(self) -> list[str]:
         """Return Python's arguments for the process that the relay is."""
-        words = ["-m", "sheafalign_fl.deploy.relay_process", "--host", self.host]
-        words += ["--port", str(self.port), "--registered", str(self.registered)]
+        words = ["-m", "sheafalign_fl.deploy.relay_process", "--host", self.address.host]
+        words += ["--port", str(self.address.port), "--registered", str(self.registered)]
         if self.keys is not None:
             words += ["--keys", str(self.keys.folder)]
         if self.database is not None:
@@ -71,8 +68,8 @@ class RelaySettings:
 def relay(settings: RelaySettings) -> Iterator[subprocess.Popen[bytes]]:
     """Run a relay while the block runs; yield its SuperLink's process once it listens.
 
-    It listens when all clients' keys are registered, so a node that comes early waits for it as for a
-    relay that is not there yet.
+    It listens when all clients' keys are registered, so a node that comes early waits for it as
+    for a relay that is not there yet.
 
     Raises
     ------
@@ -83,22 +80,25 @@ def relay(settings: RelaySettings) -> Iterator[subprocess.Popen[bytes]]:
         The SuperLink does not start.
     """
     if settings.keys is None:
-        _check_loopback(settings.host)
-    _check_port(settings.host, settings.port)
+        _check_loopback(settings.address.host)
+    settings.address.check_free()
     state = settings.state_dir
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     settings.registered.unlink(missing_ok=True)
-    environment = flower_environment() | {MARK: uuid.uuid4().hex, "FLWR_HOME": str(state / "flwr")}
+    here = settings.address.reachable()
+    environment = flower_environment(None, here.host) | {
+        MARK: uuid.uuid4().hex,
+        "FLWR_HOME": str(state / "flwr"),
+    }
     environment[RUNS] = str(settings.runs.resolve())
     environment[POLICY] = settings.policy.to_text()
     if settings.keys is not None:
         environment[VARIABLE] = str(settings.registered)
-    host = _EVERYWHERE.get(settings.host, settings.host)
     with private_socket() as path, guarded(environment[MARK]):
         environment[SOCKET] = str(path)
         yield start_superlink(
             settings.words(), environment, state / "superlink.log",
-            lambda: listens(host, settings.port),
+            here.answers,
         )  # fmt: skip
 
 
@@ -112,15 +112,3 @@ def _check_loopback(host: str) -> None:
             f"--insecure is for trials on one machine, and {host} can be reached from others; make "
             "keys with `sheafalign keys init` and give --keys DIR"
         )
-
-
-def _check_port(host: str, port: int) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with closing(socket.socket(family)) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise UserError(
-                f"the relay cannot listen on {host}:{port}: {error.strerror}; give another --port"
-            ) from None

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
+from sheafalign_fl.config.reading import write_yaml
 from sheafalign_fl.errors import UserError
 from sheafalign_fl.files import write_atomically
+from sheafalign_fl.flower.address import Address
 
 _UNIT = """\
 [Unit]
@@ -42,7 +42,7 @@ ENTRYPOINT ["sheafalign"]
 """
 
 
-def render(folder: Path, clients: Sequence[str], relay: str) -> list[Path]:
+def render(folder: Path, clients: Sequence[str], relay: Address) -> list[Path]:
     """Write the files of a deployment into the new `folder`; return their paths.
 
     Parameters
@@ -50,7 +50,7 @@ def render(folder: Path, clients: Sequence[str], relay: str) -> list[Path]:
     clients
         Names of all clients.
     relay
-        host:port under which the clients reach the relay.
+        Where the clients reach the relay.
 
     Raises
     ------
@@ -64,14 +64,15 @@ def render(folder: Path, clients: Sequence[str], relay: str) -> list[Path]:
             raise UserError(
                 f"the client '{client}' cannot name a service; use letters, digits, '.', '_' and '-'"
             )
-    port = relay.rpartition(":")[2]
+    port = str(relay.port)
+    everywhere = "::" if ":" in relay.host else "0.0.0.0"  # noqa: S104 - a service, behind its keys
     state = "/var/lib/sheafalign"
     files = {
         "systemd/sheafalign-relay.service": _UNIT.format(
             what="relay",
-            command=_RELAY.format(host="0.0.0.0", port=port, state=f"{state}/relay"),  # noqa: S104
+            command=_RELAY.format(host=everywhere, port=port, state=f"{state}/relay"),
         ),
-        "compose.yaml": yaml.safe_dump(_compose(clients, port), sort_keys=False),
+        "compose.yaml": write_yaml(_compose(clients, port)),
         "Dockerfile": _DOCKERFILE,
     }
     for client in clients:

@@ -3,7 +3,6 @@
 It runs the ClientApp that is installed here, never code that the relay sends.
 """
 
-import fcntl
 import json
 import logging
 import secrets
@@ -19,13 +18,12 @@ from flwr.app.user_config import UserConfig
 from flwr.clientapp import ClientApp
 
 from sheafalign_fl.config.policy import STRICT, Policy
-from sheafalign_fl.config.registry import load_attribute
 from sheafalign_fl.deploy.keys import load_certificate
 from sheafalign_fl.deploy.peers import FILE, MOST_BYTES, Peers
 from sheafalign_fl.deploy.troubles import Troubles
-from sheafalign_fl.engines.inprocess import CLIENT_APP
+from sheafalign_fl.engines.own_apps import CLIENT_APP, load_app
 from sheafalign_fl.errors import RunError, UserError
-from sheafalign_fl.files import write_atomically
+from sheafalign_fl.files import locked, write_atomically
 from sheafalign_fl.flower.fleet import (
     HEARTBEAT_SECONDS,
     Credentials,
@@ -97,7 +95,7 @@ class ResidentNode:
     def __init__(self, settings: NodeSettings) -> None:
         """Prepare; nothing is connected yet."""
         self._settings = settings
-        self._app: ClientApp = load_attribute(CLIENT_APP, "the client app")
+        self._app: ClientApp = load_app(CLIENT_APP, "the client app")
         self._connection = FleetConnection(settings.relay, settings.credentials)
         self._config = settings.node_config() | {"resident": True, "boot": secrets.token_hex(8)}
         self._contexts: dict[int, Context] = {}
@@ -306,11 +304,5 @@ def _locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise UserError(f"the state folder {folder} cannot be made: {error.strerror}") from None
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                f"another node is at work in {folder}; one node serves one client"
-            ) from None
+    with locked(folder, f"another node is at work in {folder}; one node serves one client"):
         yield

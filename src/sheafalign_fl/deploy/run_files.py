@@ -54,7 +54,7 @@ class RunFiles:
 
 
 def run_folder(runs: Path, given: object) -> Path | None:
-    """Return the folder of a run that was submitted with the `run-dir` `given`; None if it has none."""
+    """Return the folder of a run whose `run-dir` is `given`; None if it has none."""
     try:
         return runs / check_run_name(str(given))
     except UserError:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,24 +10,30 @@ from typing import Any
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 
-from sheafalign_fl.config import Settings
 from sheafalign_fl.engines.deployed import Deployment
 from sheafalign_fl.errors import UserError
+from sheafalign_fl.files import Tail
+from sheafalign_fl.numbers import human_bytes
+from sheafalign_fl.protocol.topology import build_topology
+from sheafalign_fl.protocol.verdict import WatchRow
 from sheafalign_fl.report.content import Cells, Table
-from sheafalign_fl.report.numbers import human_bytes
 from sheafalign_fl.report.tables import rich_table
-from sheafalign_fl.runs.folder import RunFolder, read_rows
-from sheafalign_fl.runs.ledger import read_ledger
+from sheafalign_fl.runs.faults import FaultFacts, find_faults
+from sheafalign_fl.runs.folder import RunFolder
+from sheafalign_fl.runs.ledger import rows_in
 
 _LOOK_SECONDS = 1.0
 _NODES_SECONDS = 2.0
+_PACE_EXCHANGES = 20
+_SHOWN_ABSENCES = 5
+_SHOWN_FAULTS = 5
 _PARTS = ("compute", "encode", "save", "wire", "wait")
 
 
 def show(run: Path | None, where: Deployment | None, state: Path, console: Console) -> None:
     """Print the state once."""
     nodes = _nodes(where, state) if where is not None else []
-    for part in _render(run, nodes):
+    for part in _render(None if run is None else RunView(RunFolder(run)), nodes):
         console.print(part)
 
 
@@ -34,14 +41,67 @@ def show_live(run: Path | None, where: Deployment | None, state: Path, console: 
     """Print the state again and again, until Ctrl-C or the end of the run."""
     nodes: list[Cells] = []
     asked = -_NODES_SECONDS
+    view = None if run is None else RunView(RunFolder(run))
     with Live(console=console, refresh_per_second=4, transient=False) as live:
         while True:
             if where is not None and time.monotonic() - asked >= _NODES_SECONDS:
                 nodes, asked = _nodes(where, state), time.monotonic()
-            live.update(Group(*_render(run, nodes)))
-            if run is not None and RunFolder(run).status()["state"] in ("completed", "failed"):
+            live.update(Group(*_render(view, nodes)))
+            if view is not None and view.folder.status()["state"] in ("completed", "failed"):
                 return
             time.sleep(_LOOK_SECONDS)
+
+
+class RunView:
+    """What is shown of a run; each look reads only what was written since the last one."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        """Begin with nothing read; raise `UserError` if `folder` is no run folder."""
+        if not folder.config.is_file():
+            raise UserError(f"{folder.path} is no run folder")
+        self.folder, self.settings = folder, folder.settings()
+        self._metrics, self._ledger = Tail(folder.metrics), Tail(folder.ledger)
+        self._forget_metrics()
+        self._forget_ledger()
+
+    def refresh(self) -> None:
+        """Read on."""
+        lines, anew = self._metrics.lines()
+        if anew:
+            self._forget_metrics()
+        for line in lines:
+            self._take(json.loads(line))
+        lines, anew = self._ledger.lines()
+        if anew:
+            self._forget_ledger()
+        for row in rows_in(lines, self.folder.ledger):
+            self.up[row.source] += row.message_bytes or row.relay_bytes
+            self.down[row.destination] += row.relay_bytes - row.message_bytes
+
+    def _forget_metrics(self) -> None:
+        self.exchanges = 0
+        self.last: Mapping[str, Any] = {}
+        self.seconds: deque[float] = deque(maxlen=_PACE_EXCHANGES)
+        self.absences: deque[Mapping[str, Any]] = deque(maxlen=_SHOWN_ABSENCES)
+        self._watched: list[WatchRow] = []
+
+    def _forget_ledger(self) -> None:
+        self.up: Counter[str] = Counter()
+        self.down: Counter[str] = Counter()
+
+    def _take(self, row: dict[str, Any]) -> None:
+        if row["kind"] == "exchange":
+            self.exchanges, self.last = self.exchanges + 1, row
+            self.seconds.append(row["seconds"])
+        elif row["kind"] == "absence":
+            self.absences.append(row)
+        elif row["kind"] == "watch":
+            self._watched.append(WatchRow.model_validate(row))
+
+    def faults(self) -> Sequence[FaultFacts]:
+        """Return who is suspected of what by now."""
+        graph = build_topology(self.settings).edges if self._watched else ()
+        return find_faults(self._watched, [(edge.source, edge.target) for edge in graph])
 
 
 def _nodes(where: Deployment, state: Path) -> list[Cells]:
@@ -62,66 +122,50 @@ def _nodes(where: Deployment, state: Path) -> list[Cells]:
     ]
 
 
-def _render(run: Path | None, nodes: Sequence[Cells]) -> list[RenderableType]:
+def _render(view: RunView | None, nodes: Sequence[Cells]) -> list[RenderableType]:
     parts: list[RenderableType] = []
     if nodes:
-        parts.append(
-            rich_table(
-                Table("Nodes", ("client", "node", "status", "since"), tuple(nodes), text_columns=4)
-            )
-        )
-    if run is not None:
-        parts += _run_parts(RunFolder(run))
+        columns = ("client", "node", "status", "since")
+        parts.append(rich_table(Table("Nodes", columns, tuple(nodes), text_columns=4)))
+    if view is not None:
+        view.refresh()
+        parts += _run_parts(view)
     return parts or ["no node has connected yet"]
 
 
-def _run_parts(folder: RunFolder) -> list[RenderableType]:
-    if not folder.config.is_file():
-        raise UserError(f"{folder.path} is no run folder")
-    settings, status = folder.settings(), folder.status()
-    rows = list(read_rows(folder.metrics)) if folder.metrics.is_file() else []
-    exchanges = [row for row in rows if row["kind"] == "exchange"]
-    absences = [row for row in rows if row["kind"] == "absence"]
-    seconds = [row["seconds"] for row in exchanges[-20:]]
+def _run_parts(view: RunView) -> list[RenderableType]:
+    settings, status, seconds = view.settings, view.folder.status(), view.seconds
     pace = f", {sum(seconds) / len(seconds):.2f} s each lately" if seconds else ""
     reason = f" ({status['reason']})" if status.get("reason") else ""
-    done = f"{len(exchanges)} of {settings.training.exchanges} exchanges"
+    done = f"{view.exchanges} of {settings.training.exchanges} exchanges"
     return [
         f"{settings.name}: {status['state']}{reason}, {done}{pace}",
-        rich_table(_client_table(folder, settings, exchanges[-1] if exchanges else None)),
+        rich_table(_client_table(view)),
         *(
             f"exchange {row['exchange']}: {row['client']} {row['event']}: {row['reason']}"
-            for row in absences[-5:]
+            for row in view.absences
+        ),
+        *(
+            f"{fault.where}, since exchange {fault.since}: {'; '.join(fault.reasons)}"
+            for fault in view.faults()[-_SHOWN_FAULTS:]
         ),
     ]
 
 
-def _client_table(folder: RunFolder, settings: Settings, last: Mapping[str, Any] | None) -> Table:
+def _client_table(view: RunView) -> Table:
     """Return what the run folder says of every client."""
-    up, down = dict.fromkeys(settings.clients, 0), dict.fromkeys(settings.clients, 0)
-    for row in read_ledger(folder.ledger) if folder.ledger.is_file() else ():
-        if row.source in up:
-            up[row.source] += row.message_bytes or row.relay_bytes
-        if row.destination in down:
-            down[row.destination] += row.relay_bytes - row.message_bytes
-    timing = {row["client"]: row for row in (last or {}).get("timing", ())}
+    timing = {row["client"]: row for row in view.last.get("timing", ())}
     rows = tuple(
         (
             name,
             client.modality or name,
-            "absent" if last is None or name in last["absent"] else "took part",
+            "took part" if view.last and name not in view.last["absent"] else "absent",
             *(f"{1000 * timing[name][part]:.1f}" if name in timing else "" for part in _PARTS),
-            human_bytes(up[name]),
-            human_bytes(down[name]),
+            human_bytes(view.up[name]),
+            human_bytes(view.down[name]),
         )
-        for name, client in settings.clients.items()
+        for name, client in view.settings.clients.items()
     )
-    columns = (
-        "client",
-        "modality",
-        "last exchange",
-        *(f"{part} ms" for part in _PARTS),
-        "up",
-        "down",
-    )
+    parts = (f"{part} ms" for part in _PARTS)
+    columns = ("client", "modality", "last exchange", *parts, "up", "down")
     return Table("Clients", columns, rows, text_columns=3)

@@ -4,14 +4,12 @@ A checkout's root is such a folder already, but the command line also has to wor
 wheel, and must not ship whatever else lies in a checkout.
 """
 
-import importlib.util
 import shutil
 from pathlib import Path
 
 import flwr
 
-from sheafalign_fl.engines.inprocess import CLIENT_APP, SERVER_APP
-from sheafalign_fl.errors import RunError
+from sheafalign_fl.engines.own_apps import CLIENT_APP, SERVER_APP, own_package
 from sheafalign_fl.version import __version__
 
 _PYPROJECT = """\
@@ -20,7 +18,7 @@ name = "sheafalign-fl-app"
 version = "{version}"
 description = "SheafAlign-FL"
 license = {{ file = "LICENSE" }}
-dependencies = ["flwr[simulation]>={flwr}"]
+dependencies = ["flwr>={flwr}"]
 
 [tool.flwr.app]
 publisher = "sheafalign"
@@ -49,10 +47,7 @@ def make_app_folder(destination: Path) -> Path:
     """
     destination.mkdir(parents=True)
     for package in ("clients", "strategies"):
-        spec = importlib.util.find_spec(package)
-        if spec is None or not spec.submodule_search_locations:
-            raise RunError(f"the package '{package}' is not installed; install sheafalign-fl again")
-        source = Path(next(iter(spec.submodule_search_locations)))
+        source = own_package(package)
         (destination / package).mkdir()
         for file in sorted(source.glob("*.py")):
             shutil.copy(file, destination / package / file.name)

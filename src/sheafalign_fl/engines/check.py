@@ -9,6 +9,7 @@ from sheafalign_fl.data.base import ModalityData
 from sheafalign_fl.data.oddities import oddities
 from sheafalign_fl.learner.factories import new_maps
 from sheafalign_fl.learner.manifest import client_data, describe
+from sheafalign_fl.metrics.classifier import check_installed
 from sheafalign_fl.protocol.agreement import Agreement, Manifest, agree
 from sheafalign_fl.protocol.topology import Topology, build_topology
 from sheafalign_fl.sheaf.terms import weighted_terms
@@ -68,6 +69,7 @@ def check(settings: Settings) -> Checked:
         The first thing that is wrong.
     """
     topology = check_form(settings)
+    check_installed(settings.evaluation.metrics)
     data = {name: client_data(name, settings) for name in settings.clients}
     manifests = {name: describe(name, settings, data[name]) for name in settings.clients}
     agreement = agree(list(manifests.values()), settings, topology)

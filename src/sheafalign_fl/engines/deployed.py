@@ -1,7 +1,7 @@
 """The deployed engine: a run on a relay that nodes on other machines are connected to.
 
-The relay keeps the run in a folder of its own. This machine's folder is the same one if the relay is
-here and keeps its runs there; otherwise it becomes a copy, which grows while the run goes on.
+The relay keeps the run in a folder of its own. This machine's folder is the same one if the relay
+is here and keeps its runs there; otherwise it becomes a copy, which grows while the run goes on.
 """
 
 import json
@@ -61,7 +61,7 @@ def run_deployed(
     LostError
         The relay is silent.
     SheafAlignError
-        The run failed; the message and the exit code are those of the first error in the federation.
+        The run failed; message and exit code are those of the first error in the federation.
     """
     name = check_run_name(folder.path.resolve().name)
     control = deployment.connect()
@@ -91,7 +91,7 @@ def attend(folder: RunFolder, deployment: Deployment) -> None:
 
 
 def submitted(folder: RunFolder) -> str:
-    """Return Flower's id of the run that was submitted from a folder; `UserError` if there is none."""
+    """Return Flower's id of the run that was submitted from a folder; `UserError` without."""
     try:
         return str(int(json.loads((folder.path / SUBMISSION).read_text(encoding="ascii"))["run"]))
     except (OSError, ValueError, KeyError, TypeError):
@@ -110,8 +110,8 @@ def _check_idle(control: Control, name: str) -> None:
     for run in control.runs():
         if run.config.get("run-dir") == name and not run.ended:
             raise BusyError(
-                f"run {run.run_id} on this relay is at work in '{name}'; wait for it with --attach, or "
-                f"end it with `sheafalign runs stop {run.run_id}`"
+                f"run {run.run_id} on this relay is at work in '{name}'; wait for it with --attach, "
+                f"or end it with `sheafalign runs stop {run.run_id}`"
             )
 
 
@@ -125,8 +125,9 @@ def _attend(control: Control, run_id: str, folder: RunFolder, deployment: Deploy
         raise
     except SuperLinkGoneError as error:
         raise LostError(
-            f"the SuperLink is gone: {error}. If only the line is, the run goes on: sheafalign run --attach "
-            f"{folder.path} --relay {deployment.relay}. If the relay was restarted: --resume instead"
+            f"the SuperLink is gone: {error}. If only the line is, the run goes on: "
+            f"sheafalign run --attach {folder.path} --relay {deployment.relay}. "
+            "If the relay was restarted: --resume instead"
         ) from None
     raise_failure(state, folder, "the relay's superlink.log")
 

@@ -20,14 +20,11 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
 from sheafalign_fl.config import Settings, encode
-from sheafalign_fl.config.registry import load_attribute
+from sheafalign_fl.engines.own_apps import CLIENT_APP, SERVER_APP, load_app
 from sheafalign_fl.errors import ConfigError
 from sheafalign_fl.flower.place import OWN_MACHINE, POLICY
 from sheafalign_fl.flower.records import Run, act_as, raised
 from sheafalign_fl.runs.folder import RunFolder
-
-CLIENT_APP = "clients.client_app:app"
-SERVER_APP = "strategies.server_app:app"
 
 _LONG_POLL = 0.05
 _run_ids = itertools.count(1)
@@ -170,8 +167,8 @@ def run_inprocess(
         )
         for index, client in enumerate(settings.clients)
     }
-    app: ClientApp = client_app or load_attribute(CLIENT_APP, "the client app")
-    server: ServerApp = load_attribute(SERVER_APP, "the server app")
+    app: ClientApp = client_app or load_app(CLIENT_APP, "the client app")
+    server: ServerApp = load_app(SERVER_APP, "the server app")
     grid = InProcessGrid(app, contexts, worker_count(settings))
     threads = torch.get_num_threads()
     try:

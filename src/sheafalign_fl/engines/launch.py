@@ -1,8 +1,6 @@
 """Launching a run on this machine: check, folder, engine, lock."""
 
-import fcntl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +11,8 @@ from sheafalign_fl.engines.inprocess import check_resources, run_inprocess
 from sheafalign_fl.engines.pooled import run_pooled
 from sheafalign_fl.engines.simulation import run_simulation
 from sheafalign_fl.errors import SheafAlignError, UserError
+from sheafalign_fl.files import locked
+from sheafalign_fl.flower.sockets import check_simulation
 from sheafalign_fl.report import draw_report
 from sheafalign_fl.runs.folder import RunFolder
 from sheafalign_fl.runs.summary import Summary
@@ -58,8 +58,10 @@ def resume(path: Path, engine: str | None = None, deployment: Deployment | None 
     settings = folder.settings()
     if folder.status()["state"] == "completed":
         return folder.load_summary()
-    if engine is not None:
-        settings = settings.model_copy(update={"engine": engine})
+    if deployment is not None and engine not in (None, "deployed"):
+        raise UserError(f"a run on a relay cannot go on with engine '{engine}'; leave it out")
+    if (chosen := "deployed" if deployment is not None else engine) is not None:
+        settings = settings.model_copy(update={"engine": chosen})
     _check(settings, deployment)
     return _run(settings, folder, deployment, resume=True)
 
@@ -75,11 +77,13 @@ def _check(settings: Settings, deployment: Deployment | None) -> None:
             "security.sealed needs clients with keys, so it needs a relay; give --relay HOST:PORT"
         )
     check_resources(settings)
+    if settings.engine == "flower":
+        check_simulation()
     check(settings)
 
 
 def attach(path: Path, deployment: Deployment) -> Summary:
-    """Wait for the end of the run that was submitted to a relay from the folder `path`; return the result.
+    """Wait for the end of the run that was submitted from the folder `path`; return the result.
 
     Raises
     ------
@@ -102,7 +106,7 @@ def _run(
 
 def _attended(folder: RunFolder, work: Callable[[], None]) -> Summary:
     """Do `work` on a folder that nobody else works on; say in the folder what became of it."""
-    with _locked(folder):
+    with locked(folder.path, f"another process is at work in {folder.path}"):
         try:
             work()
         except KeyboardInterrupt:
@@ -115,14 +119,3 @@ def _attended(folder: RunFolder, work: Callable[[], None]) -> Summary:
             folder.set_status("failed", str(error), exit_code=error.exit_code)
             raise
     return folder.load_summary()
-
-
-@contextmanager
-def _locked(folder: RunFolder) -> Iterator[None]:
-    """Keep a second process from working in the same folder."""
-    with (folder.path / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"another process is at work in {folder.path}") from None
-        yield

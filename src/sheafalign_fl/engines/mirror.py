@@ -33,7 +33,7 @@ class Mirror:
         self._folder = folder
 
     def same_place(self) -> bool:
-        """Return whether the relay's folder of the run is this one: it has the same random identity."""
+        """Return whether the relay's folder of the run is this one: its random identity is."""
         own = self._folder / IDENTITY
         if not own.is_file() or IDENTITY not in self._sizes():
             return False
@@ -50,7 +50,7 @@ class Mirror:
             A file is larger than what is fetched.
         """
         for name, size in self._sizes().items():
-            # Nothing that a relay says names a path here; and a copy is known by having its own identity.
+            # Nothing that a relay says names a path here; and a copy has its own identity.
             if name not in FILES - {IDENTITY}:
                 continue
             if size > MOST_BYTES:
@@ -63,6 +63,8 @@ class Mirror:
             if name in GROWING and start == size:
                 continue
             content = self._read(name, start, size)
+            if name.endswith(".json"):
+                _check_object(name, content)
             kept = path.read_bytes()[:start] if start else b""
             if not path.is_file() or start or path.read_bytes() != content:
                 write_atomically(path, kept + content)
@@ -74,7 +76,7 @@ class Mirror:
         return {str(name): int(size) for name, size in content.items()}
 
     def _read(self, name: str, start: int, size: int) -> bytes:
-        """Return a file from `start` on; it may have become shorter or longer than `size` meanwhile."""
+        """Return a file from `start` on; its size may have become another than `size`."""
         parts, at = [], start
         while at < size:
             part = self._control.get(f"{self._path}/{name}?offset={at}", PART_BYTES)
@@ -83,3 +85,13 @@ class Mirror:
             parts.append(part)
             at += len(part)
         return b"".join(parts)
+
+
+def _check_object(name: str, content: bytes) -> None:
+    """Refuse what is no JSON object, so that what reads it later finds one."""
+    try:
+        sound = isinstance(json.loads(content), dict)
+    except (ValueError, RecursionError):
+        sound = False
+    if not sound:
+        raise RunError(f"the relay sends a damaged {name} of the run")

@@ -21,6 +21,7 @@ from sheafalign_fl.learner.descent import Descent
 from sheafalign_fl.learner.manifest import client_data
 from sheafalign_fl.learner.node import Node
 from sheafalign_fl.learner.objective import take
+from sheafalign_fl.learner.replay import replayed
 from sheafalign_fl.learner.schedule import MIN_SHARED, BatchSchedule
 from sheafalign_fl.protocol.agreement import Agreement
 from sheafalign_fl.protocol.frame import Frame
@@ -28,9 +29,9 @@ from sheafalign_fl.protocol.topology import Edge, Topology, build_topology
 from sheafalign_fl.protocol.verbs import RELAY
 from sheafalign_fl.runs.folder import Checkpoint, RunFolder
 from sheafalign_fl.runs.ledger import Ledger, LedgerRow
-from sheafalign_fl.sheaf.group import GROUP_LOSSES
+from sheafalign_fl.sheaf.group import contrast_of_all
 from sheafalign_fl.sheaf.maps import EdgeMaps
-from sheafalign_fl.sheaf.terms import EdgeBatch, joint_edge_terms, weighted_terms
+from sheafalign_fl.sheaf.terms import EdgeBatch, joint_edge_terms
 
 _FRAME_EVENTS = 1000
 _CODEC = "float32"
@@ -127,7 +128,6 @@ class JointTraining:
             # Here the two ends' copies of a learnt temperature are one parameter.
             one, other = self._maps(edge)
             other.log_temperature = one.log_temperature
-        self._terms = weighted_terms(settings.objective)
         nodes = self.nodes.values()
         self._descent = Descent(
             "joint training",
@@ -141,23 +141,34 @@ class JointTraining:
 
     def step(self, exchange: int) -> None:
         """Take one step on each batch of `exchange`, `training.local_steps` times over."""
+        batches = range(exchange * self._schedule.batches, (exchange + 1) * self._schedule.batches)
         for _ in range(self.settings.training.local_steps):
-            for positions in np.split(self._schedule.positions(exchange), self._schedule.batches):
+            for number in batches:
+                positions = self._schedule.batch(number)
                 self._descent.step(self.objective(positions, exchange), exchange)
+        for number in replayed(self.settings, self._schedule, exchange):
+            # Nothing has to be remembered here: everybody's embeddings of the batch are made anew.
+            positions = self._schedule.batch(number)
+            self._descent.step(self.objective(positions, exchange, "replay", number), exchange)
 
-    def objective(self, positions: NDArray[np.intp], exchange: int) -> Tensor:
-        """Return the objective of all edges on the events at `positions` of the agreed list."""
+    def objective(self, positions: NDArray[np.intp], exchange: int, *draw: int | str) -> Tensor:
+        """Return the objective of all edges on the events at `positions` of the agreed list.
+
+        `draw` tells the pass from others of the exchange, for encoders that draw random numbers.
+        """
         has = {client: self.agreement.has[client]["train"][positions] for client in self.nodes}
         h = {
-            client: node.encode(positions[has[client]], exchange)
+            client: node.encode(positions[has[client]], exchange, *draw)
             for client, node in self.nodes.items()
         }
-        terms = [self._edge(edge, h, has, positions) for edge in self.topology.edges]
+        first = next(iter(self.nodes.values()))
+        with first.alignment_generator("joint", exchange, *draw):
+            terms = [self._edge(edge, h, has, positions) for edge in self.topology.edges]
         common = np.logical_and.reduce(list(has.values()))
         objective = self.settings.objective
         if objective.contrast != "pairs" and common.sum() >= MIN_SHARED:
             together = [take(h[client], np.flatnonzero(common[has[client]])) for client in h]
-            group = GROUP_LOSSES.resolve(objective.contrast)(together, objective.temperature)
+            group = contrast_of_all(objective, together)
             terms.append(objective.contrastive * group)
         return torch.stack(terms).sum()
 
@@ -181,7 +192,7 @@ class JointTraining:
         same = self.nodes[edge.source].same_events(positions[both])
         one = EdgeBatch(objective, maps_i, h_i, z_i, z_j, group, same)
         other = EdgeBatch(objective, maps_j, h_j, z_j, z_i, group, same)
-        return joint_edge_terms(self._terms, one, other)
+        return joint_edge_terms(self.nodes[edge.source].terms, one, other)
 
     def _maps(self, edge: Edge) -> tuple[EdgeMaps, EdgeMaps]:
         source, target = edge.source, edge.target

@@ -14,6 +14,7 @@ from sheafalign_fl.runs.folder import RunFolder
 _POLL_SECONDS = 0.2
 _ASK_SECONDS = 1.0
 """Pause between two questions to Flower; an end in the run folder is seen at once."""
+_MOST_CODE = 126
 _TOLERATED = 3
 """So many questions in a row may go unanswered before the SuperLink is given up."""
 
@@ -51,7 +52,7 @@ def submit(
 
 
 def wait(run_id: str, folder: RunFolder, control: Control) -> None:
-    """Wait until the run has ended; raise if it did not end well, by its own account and by Flower's."""
+    """Wait until the run has ended; raise if it did not end well, by its own word and Flower's."""
     state = control.run(run_id)
     asked, unanswered = time.monotonic(), 0
     while not state.ended:
@@ -73,11 +74,12 @@ def wait(run_id: str, folder: RunFolder, control: Control) -> None:
 def raise_failure(state: RunState, folder: RunFolder, log: str) -> None:
     """Raise if a run did not end well, by Flower's account in `state` and by its folder's."""
     status = folder.status()
-    if status["state"] == "failed":
-        failure = SheafAlignError(status["reason"])
-        failure.exit_code = int(status.get("exit_code", 1))
+    if status.get("state") == "failed":
+        failure = SheafAlignError(str(status.get("reason", "no reason given")))
+        code = status.get("exit_code")  # a relay may send anything
+        failure.exit_code = code if isinstance(code, int) and 0 < code < _MOST_CODE else 1
         raise failure
-    if state.status != "finished:completed" or status["state"] != "completed":
+    if state.status != "finished:completed" or status.get("state") != "completed":
         raise RunError(
             f"Flower says that the run is {state.status} ({state.details or 'no reason given'}); "
             f"see {log}"

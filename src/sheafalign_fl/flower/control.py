@@ -16,6 +16,7 @@ from flwr.proto.control_pb2 import (
     ListRunsRequest,
     StartRunRequest,
     StopRunRequest,
+    StreamLogsRequest,
 )
 from flwr.proto.federation_config_pb2 import SimulationConfig
 from flwr.proto.run_pb2 import Run
@@ -25,7 +26,9 @@ from flwr.supercore.fab import Fab
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 
 from sheafalign_fl.errors import RunError, UserError
+from sheafalign_fl.flower.address import Address
 from sheafalign_fl.flower.local_socket import ADDRESS, socket_client
+from sheafalign_fl.flower.proxies import go_direct, proxy_told
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
@@ -67,10 +70,13 @@ class RunState:
 class Control:
     """Flower's Control API."""
 
-    def __init__(self, client: ControlHttpClient, name: str) -> None:
-        """Speak through `client` to what is called `name` in messages."""
+    def __init__(self, client: ControlHttpClient, name: str, proxy: str = "") -> None:
+        """Speak through `client` to what is called `name` in messages.
+
+        `proxy` is what they say of the proxy that it is reached through.
+        """
         self._client = client
-        self._name = name
+        self._name, self._proxy = name, proxy
 
     @classmethod
     def at(cls, address: str, files: OperatorFiles | None) -> "Control":
@@ -89,10 +95,12 @@ class Control:
                 verify.load_cert_chain(files.certificate, files.key)
             except OSError as error:
                 raise UserError(f"the operator's key {files.key} cannot be used: {error}") from None
+        go_direct()
         client = ControlHttpClient(
             f"{scheme}://{address}", interceptors=[_version()], verify=verify
         )
-        return cls(client, f"the relay at {address}")
+        proxy = proxy_told(Address.parse(address).host, secure=files is not None)
+        return cls(client, f"the relay at {address}", proxy)
 
     @classmethod
     def through(cls, socket: Path) -> "Control":
@@ -136,6 +144,12 @@ class Control:
         """Return what Flower says of every run, the latest first."""
         found = self._call(self._client.ListRuns, ListRunsRequest()).run_dict
         return sorted(map(_state, found.values()), key=lambda run: run.submitted, reverse=True)
+
+    def printed(self, run_id: str) -> str:
+        """Return what the processes of a run that has ended printed."""
+        request = StreamLogsRequest(run_id=int(run_id), after_timestamp=0.0)
+        parts = self._call(lambda asked: list(self._client.StreamLogs(asked)), request)
+        return "".join(part.log_output for part in parts)
 
     def stop(self, run_id: str) -> None:
         """Stop a run."""
@@ -208,7 +222,7 @@ class Control:
         if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError):
             # In TLS 1.3 a server learns whose certificate it was after the client has begun.
             told += "; a relay hangs up on certificates of another authority than its own"
-        return SuperLinkGoneError(f"{self._name} cannot be reached: {told}")
+        return SuperLinkGoneError(f"{self._name} cannot be reached: {told}{self._proxy}")
 
 
 def _version() -> RuntimeVersionHttpInterceptor:

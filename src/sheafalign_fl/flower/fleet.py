@@ -48,8 +48,10 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from sheafalign_fl.errors import ConfigError, RunError
+from sheafalign_fl.flower.address import Address
 from sheafalign_fl.flower.gate import PEERS
 from sheafalign_fl.flower.meter import TrafficMeter
+from sheafalign_fl.flower.proxies import go_direct, proxy_told
 
 HEARTBEAT_SECONDS = 10.0
 """The SuperLink takes a node for gone after twice this time without a sign of it."""
@@ -89,7 +91,10 @@ class FleetConnection:
 
         Without credentials it is insecure: no TLS, and a key that nobody knows.
         """
+        go_direct()
         self._address = address
+        host, secure = Address.parse(address).host, credentials is not None
+        self._proxy = proxy_told(host, secure=secure)
         self.meter = TrafficMeter()
         self._known = credentials is not None
         if credentials is None:
@@ -250,7 +255,9 @@ class FleetConnection:
     def _refusal(self, error: httpx.HTTPStatusError) -> Exception:
         status = error.response.status_code
         if status in (502, 503, 504):
-            return RelayUnreachableError(f"the relay at {self._address} answers {status}")
+            return RelayUnreachableError(
+                f"the relay at {self._address} answers {status}{self._proxy}"
+            )
         told = FlowerError.from_json(error.response.text)
         reason = (
             told.message + (f" ({told.public_details})" if told and told.public_details else "")
@@ -277,7 +284,7 @@ class FleetConnection:
         hint = "" if self._known else "; a relay with keys takes nodes with --keys only"
         told = str(error) or type(error).__name__
         return RelayUnreachableError(
-            f"the relay at {self._address} cannot be reached: {told}{hint}"
+            f"the relay at {self._address} cannot be reached: {told}{self._proxy or hint}"
         )
 
 

@@ -1,8 +1,8 @@
 """Who may ask what of a relay's open port: an ASGI application before Flower's.
 
 Flower serves its Fleet, Control and Runtime APIs on one port, without asking who calls. Here a call
-is let through if its path is, byte for byte, one of a short list; nothing is normalised, so there is
-no other spelling of a path to slip through. Everything else is answered with 403, unread.
+is let through if its path is, byte for byte, one of a short list; nothing is normalised, so there
+is no other spelling of a path to slip through. Everything else is answered with 403, unread.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Listening for requests: a Unix socket for the relay's own processes, a port for everybody else."""
+"""Listening: a Unix socket for the relay's own processes, a port for everybody else."""
 
 import asyncio
 import contextlib

@@ -13,7 +13,7 @@ ADDRESS = "superlink"
 
 
 def speak_through_socket() -> None:
-    """Let every client of Flower's in this process speak through the socket that the environment names.
+    """Let Flower's clients in this process speak through the socket that the environment names.
 
     Flower's clients know addresses of hosts only.
     """

@@ -4,17 +4,18 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from sheafalign_fl.errors import RunError
+from sheafalign_fl.flower.proxies import direct_environment
+from sheafalign_fl.flower.sockets import socket_folder
 
 _STARTUP_SECONDS = 60.0
 _POLL_SECONDS = 0.05
-_LONGEST_FOLDER = 80
+_SOCKET = "superlink"
 
 
 @contextmanager
@@ -23,16 +24,16 @@ def private_socket() -> Iterator[Path]:
 
     The path is short, wherever temporary files lie: a Unix socket's may have 107 bytes.
     """
-    with tempfile.TemporaryDirectory(prefix="sheafalign-", ignore_cleanup_errors=True) as name:
-        if len(os.fsencode(name)) < _LONGEST_FOLDER:
-            yield Path(name) / "superlink"
-            return
-    with tempfile.TemporaryDirectory(prefix="sheafalign-", dir="/tmp") as name:
-        yield Path(name) / "superlink"
+    with socket_folder(_SOCKET, "the SuperLink") as folder:
+        yield folder / _SOCKET
 
 
 def start_superlink(
-    words: Sequence[str], environment: Mapping[str, str], log: Path, ready: Callable[[], bool]
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    log: Path,
+    ready: Callable[[], bool],
+    home: Path | None = None,
 ) -> "subprocess.Popen[bytes]":
     """Start a SuperLink and wait until it is ready.
 
@@ -43,9 +44,11 @@ def start_superlink(
     environment
         Its whole environment.
     log
-        File for all that it prints, appended; it works in that file's folder.
+        File for all that it prints, appended.
     ready
         Whether it is.
+    home
+        The folder that it works in; default: that of `log`.
 
     Raises
     ------
@@ -54,8 +57,8 @@ def start_superlink(
     """
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, *words], env=dict(environment), cwd=log.parent, stdin=subprocess.DEVNULL,
-            stdout=output, stderr=output, start_new_session=True,
+            [sys.executable, *words], env=dict(environment), cwd=home or log.parent,
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
     limit = time.monotonic() + _STARTUP_SECONDS
     while process.poll() is None and time.monotonic() < limit:
@@ -66,14 +69,6 @@ def start_superlink(
     raise RunError(f"the SuperLink did not start: {tail}")
 
 
-def listens(host: str, port: int) -> bool:
-    """Return whether somebody listens there."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.settimeout(1.0)
-        return probe.connect_ex((host, port)) == 0
-
-
 def socket_listens(path: Path) -> bool:
     """Return whether somebody listens at the Unix socket `path`."""
     with socket.socket(socket.AF_UNIX) as probe:
@@ -81,9 +76,12 @@ def socket_listens(path: Path) -> bool:
         return probe.connect_ex(str(path)) == 0
 
 
-def flower_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return an environment for Flower's programs: quiet, without downloads, and with this interpreter's programs."""
-    base = dict(os.environ if environment is None else environment)
+def flower_environment(environment: Mapping[str, str] | None = None, *hosts: str) -> dict[str, str]:
+    """Return an environment for Flower's programs: quiet, without downloads, with this interpreter's programs.
+
+    This machine and `hosts` are reached without a proxy.
+    """
+    base = direct_environment(os.environ if environment is None else environment, *hosts)
     return base | {
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",

@@ -18,7 +18,7 @@ _MOST_TOKEN = 1024
 
 
 def main() -> None:
-    """Do the task whose kind and whose parent's process id are the arguments; its token is on stdin."""
+    """Do the task whose kind and parent's process id are arguments; its token is on stdin."""
     kind, parent = TaskType(sys.argv[1]), int(sys.argv[2])
     token = sys.stdin.read(_MOST_TOKEN)
     speak_through_socket()

@@ -70,6 +70,8 @@ class Descent:
             raise self._not_taken(
                 "gradient", f"the gradient of {self._whose} is not finite", exchange
             )
+        if self._settings.clip is not None:
+            self._shorten(self._settings.clip)
         for group in self._optimiser.param_groups:
             group["lr"] = learning_rate(self._settings, exchange)
         kept = self._copy()
@@ -102,6 +104,15 @@ class Descent:
                 parameter.copy_(value)
         self._optimiser.state.clear()
         self._optimiser.state.update(states)
+
+    def _shorten(self, longest: float) -> None:
+        """Shorten each client's gradient by itself, so that no client needs another's.
+
+        Scalars (a learnt temperature) neither count nor are shortened: the two ends of an edge
+        would take different steps with their copies.
+        """
+        for own in self._owned:
+            torch.nn.utils.clip_grad_norm_([p for p in own if p.ndim > 0], longest)
 
     def state(self) -> dict[str, Tensor]:
         """Return what the optimiser remembers of each parameter, as ``INDEX.NAME``."""

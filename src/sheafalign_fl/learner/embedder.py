@@ -23,6 +23,7 @@ from sheafalign_fl.learner.randomness import may_draw
 from sheafalign_fl.learner.schedule import BatchSchedule
 from sheafalign_fl.protocol.agreement import ClientAgreement, ListName
 from sheafalign_fl.sheaf.negatives import false_negatives
+from sheafalign_fl.sheaf.terms import weighted_terms
 
 _EMBED_CHUNK = 512
 
@@ -38,7 +39,7 @@ class Embedder:
         Raises
         ------
         ConfigError
-            The encoder or the maps cannot be made with these settings.
+            The encoder, the maps or a loss term cannot be made with these settings.
         """
         self.name, self.settings, self.agreement = name, settings, agreement
         self.device = resolve_device(settings.clients[name].device)
@@ -52,7 +53,11 @@ class Embedder:
             neighbour: new_maps(name, neighbour, dim, settings).to(self.device, self.dtype)
             for neighbour, dim in agreement.neighbours.items()
         }
+        self.terms = weighted_terms(settings.objective)
         self._random = may_draw(self.encoder)
+        self._random_alignment = any(weighted.term.random for weighted in self.terms) or any(
+            may_draw(maps) for maps in self.maps.values()
+        )
         count = len(agreement.lists["train"])
         self.schedule = BatchSchedule.of(settings.training, count, settings.seed)
         self.events = ClientEvents(name, data, agreement, self.schedule)
@@ -76,6 +81,12 @@ class Embedder:
                 if len(x)
                 else x.new_zeros((0, self.settings.clients[self.name].dim))
             )
+
+    def alignment_generator(self, purpose: str, *draw: int | str) -> AbstractContextManager[None]:
+        """Give maps and loss terms that may draw random numbers a generator of their own."""
+        if not self._random_alignment:
+            return nullcontext()
+        return own_generator(self.settings.seed, purpose, self.name, *draw)
 
     def same_events(self, positions: NDArray[np.intp]) -> Tensor | None:
         """Return which events at `positions` of the agreed list are no negatives of each other."""
@@ -119,13 +130,15 @@ class Embedder:
 
     def restrict(self, neighbour: str, h: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return P_ij h for rows h, (N, d_i) -> (N, d_e); h itself for one that is no neighbour."""
-        return self._apply(self.maps[neighbour].restrict, h) if neighbour in self.maps else h
+        if neighbour not in self.maps:
+            return h
+        return self._apply(self.maps[neighbour].eval().restrict, h)
 
     def lift(self, neighbour: str, z: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return Q_ij z for rows z, (N, d_e) -> (N, d_i); z itself for one that is no neighbour."""
         if neighbour not in self.maps:
             return z.astype(np.float32)
-        return self._apply(self.maps[neighbour].lift, z)
+        return self._apply(self.maps[neighbour].eval().lift, z)
 
     def labels(self, label: str | None, name: ListName) -> NDArray[np.int64]:
         """Return the labels of the agreed list `name`, shape (N,); -1 where one is missing."""
@@ -143,7 +156,7 @@ class Embedder:
     def _apply(
         self, function: Callable[[Tensor], Tensor], values: NDArray[np.floating]
     ) -> NDArray[np.float32]:
-        with torch.no_grad():
+        with torch.no_grad(), self.alignment_generator("evaluate"):
             return function(self.tensor(values)).float().cpu().numpy()
 
     # ---- weights ---------------------------------------------------------------------------------

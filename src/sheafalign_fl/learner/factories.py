@@ -74,10 +74,18 @@ def new_optimiser(
 
 
 def learning_rate(settings: TrainingSettings, exchange: int) -> float:
-    """Return the rate of `exchange`: constant, or falling from the full rate to 0 along a cosine."""
+    """Return the learning rate of `exchange`.
+
+    It rises evenly over the warm-up, which may be none. From the full rate it then stays, or falls
+    to 0 along half a cosine.
+    """
+    full, rising = settings.learning_rate, round(settings.warmup * settings.exchanges)
+    if exchange < rising:
+        return full * (exchange + 1) / (rising + 1)
     if settings.decay == "none":
-        return settings.learning_rate
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * exchange / settings.exchanges))
+        return full
+    angle = math.pi * (exchange - rising) / (settings.exchanges - rising)
+    return full * 0.5 * (1 + math.cos(angle))
 
 
 def resolve_device(device: str) -> torch.device:

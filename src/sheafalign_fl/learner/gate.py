@@ -89,6 +89,11 @@ class Gate:
                 self.refuse(neighbour, look.refusal.fault, look.refusal.value, look.refusal.bound)
         return refused
 
+    @property
+    def nearness(self) -> float:
+        """How near the nearest edge is to an alarm, which is at 1."""
+        return max((watch.nearness for watch in self._watches.values()), default=0.0)
+
     def _note(
         self, sender: str, event: Event, check: Check, value: float, bound: float, since: int
     ) -> None:

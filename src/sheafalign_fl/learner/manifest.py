@@ -31,7 +31,11 @@ def client_data(name: str, settings: Settings) -> ModalityData:
     client = settings.clients[name]
     modality = client.modality or name
     data = load_modality(
-        settings.data.source, modality, settings.seed, settings.data.options, f"client '{name}'"
+        settings.data.source,
+        modality,
+        settings.seed,
+        settings.data.source_options,
+        f"client '{name}'",
     )
     if client.features is not None:
         data = check_modality(with_features(data, Path(client.features), name), f"client '{name}'")

@@ -6,8 +6,7 @@ forward pass that `embed` made, if the node still holds it, and otherwise makes 
 weights, same events, same generator, so the same bits.
 """
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -21,14 +20,13 @@ from sheafalign_fl.errors import RunError
 from sheafalign_fl.learner import state
 from sheafalign_fl.learner.descent import Descent, StepNotTakenError
 from sheafalign_fl.learner.embedder import Embedder
-from sheafalign_fl.learner.factories import own_generator
 from sheafalign_fl.learner.feedback import ErrorFeedback
 from sheafalign_fl.learner.gate import Gate
 from sheafalign_fl.learner.objective import Forward, MeanTerms, client_objective
+from sheafalign_fl.learner.replay import ReplayMemory, remembered, replayed
 from sheafalign_fl.protocol.agreement import ClientAgreement
 from sheafalign_fl.protocol.rows import Loss, pack_losses, unpack_losses
 from sheafalign_fl.protocol.verdict import Check
-from sheafalign_fl.sheaf.terms import weighted_terms
 
 Embeddings = Mapping[str, NDArray[np.floating]]
 """Neighbour -> comparison embeddings, shape (shared events, d_e)."""
@@ -48,8 +46,6 @@ class Node(Embedder):
             The encoder, the maps or a loss term cannot be made with these settings.
         """
         super().__init__(name, settings, data, agreement)
-        self.terms = weighted_terms(settings.objective)
-        self._random_terms = any(weighted.term.random for weighted in self.terms)
         self._descent = Descent(
             f"client '{name}'", [self.parameters()], list(self.maps.values()), settings.training
         )
@@ -65,6 +61,9 @@ class Node(Embedder):
         self.restored: int | None = None
         """After so many exchanges its state was saved, if this client was restarted and has taken
         no step since."""
+        self._memory: ReplayMemory | None = None
+        if settings.training.replay:
+            self._memory = ReplayMemory(remembered(settings, self.schedule))
         self._feedback: ErrorFeedback | None = None
         if settings.training.error_feedback:
             kind = np.float64 if self.dtype == torch.float64 else np.float32
@@ -98,7 +97,8 @@ class Node(Embedder):
     ) -> list[Loss]:
         """Take the optimiser's steps on the batches of `exchange`, given the neighbours' z.
 
-        One step for each batch in turn, `training.local_steps` times over.
+        One step for each batch in turn, `training.local_steps` times over; then `training.replay`
+        steps on past batches.
 
         Parameters
         ----------
@@ -111,8 +111,8 @@ class Node(Embedder):
         Returns
         -------
         list of Loss
-            The terms of every edge that took part: each is the mean over all steps of its value
-            before the step.
+            The terms of every edge that took part: each is the mean over all steps on the
+            exchange's own batches of its value before the step.
 
         Raises
         ------
@@ -137,11 +137,29 @@ class Node(Embedder):
                         del received[neighbour], there[neighbour]
                 self._descend(exchange, forward, there, seen)
         self._pending = None
+        if self._memory is not None and received:
+            self._replay(exchange, received, self._memory)
         masks = self.shared_rows(exchange)
         losses = seen.losses(self.name, {n: int(masks[n].sum()) for n in received})
         if inbound or unreadable:
             self.done, self.last = exchange + 1, losses
         return losses
+
+    def _replay(
+        self, exchange: int, received: Mapping[str, Sequence[Tensor]], memory: ReplayMemory
+    ) -> None:
+        """Take the exchange's steps on past batches, then remember its own."""
+        for number in replayed(self.settings, self.schedule, exchange):
+            if not (there := memory.recall(number)):
+                continue
+            past, batch = divmod(number, self.schedule.batches)
+            forward = Forward.of(self, past, batch, "replay", exchange)
+            # Losses and verdicts are of what came; what is replayed had passed the gate then.
+            self._descend(exchange, forward, there, MeanTerms())
+        first = exchange * self.schedule.batches
+        for batch in range(self.schedule.batches):
+            parts = {n: parts[batch] for n, parts in received.items() if len(parts[batch])}
+            memory.keep(first + batch, parts)
 
     @property
     def _reuses_forward(self) -> bool:
@@ -181,19 +199,14 @@ class Node(Embedder):
         if not received:
             return
         terms = MeanTerms()
-        with self._terms_generator(exchange):
-            total = client_objective(self, self.terms, forward, received, terms)
+        with self.alignment_generator("terms", exchange):
+            total = client_objective(self, forward, received, terms)
         try:
             self._descent.step(total, exchange)
         except StepNotTakenError as error:
             self.gate.step_not_taken(error.check)
         else:
             seen.add(terms)
-
-    def _terms_generator(self, exchange: int) -> AbstractContextManager[None]:
-        if not self._random_terms:
-            return nullcontext()
-        return own_generator(self.settings.seed, "terms", self.name, exchange)
 
     # ---- state -----------------------------------------------------------------------------------
 
@@ -209,6 +222,8 @@ class Node(Embedder):
             residuals = {n: torch.from_numpy(values) for n, values in self._feedback.state()}
             tensors |= state.under("feedback.", residuals)
         tensors |= state.under("gate.", self.gate.state())
+        if self._memory is not None:
+            tensors |= state.under("replay.", self._memory.state())
         tensors |= state.under("outbound.", state.outbound_tensors(self._outbound))
         return state.to_bytes(tensors)
 
@@ -236,4 +251,6 @@ class Node(Embedder):
             for neighbour, residuals in state.below("feedback.", tensors).items():
                 self._feedback.load(neighbour, residuals.numpy())
         self.gate.load(state.below("gate.", tensors))
+        if self._memory is not None:
+            self._memory.load(state.below("replay.", tensors), self.device)
         self._outbound = state.outbound_of(state.below("outbound.", tensors))

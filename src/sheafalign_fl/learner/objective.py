@@ -12,8 +12,8 @@ from sheafalign_fl.learner.embedder import Embedder
 from sheafalign_fl.learner.events import BatchEvents
 from sheafalign_fl.learner.schedule import MIN_SHARED
 from sheafalign_fl.protocol.rows import Loss
-from sheafalign_fl.sheaf.group import GROUP_LOSSES
-from sheafalign_fl.sheaf.terms import EdgeBatch, WeightedTerm, edge_terms
+from sheafalign_fl.sheaf.group import contrast_of_all
+from sheafalign_fl.sheaf.terms import EdgeBatch, edge_terms
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class Forward:
         """
         events = client.events.batch(exchange, batch)
         h = client.encode(events.positions, exchange, *draw)
-        z = {n: client.maps[n].restrict(take(h, events.rows(n))) for n in events.masks}
+        with client.alignment_generator("restrict", exchange, *draw):
+            z = {n: client.maps[n].train().restrict(take(h, events.rows(n))) for n in events.masks}
         return cls(exchange, events, h, z)
 
     def h_towards(self, neighbour: str) -> Tensor:
@@ -83,10 +84,9 @@ def _means(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def client_objective(
     client: Embedder,
-    terms: Sequence[WeightedTerm],
     forward: Forward,
     received: Mapping[str, Tensor],
-    seen: MeanTerms | None = None,
+    seen: MeanTerms,
 ) -> Tensor:
     """Return the part of the objective in which `client` has parameters, and note its terms.
 
@@ -111,10 +111,9 @@ def client_objective(
             group,
             client.same_events(forward.positions_towards(neighbour)),
         )
-        found = edge_terms(terms, edge)
+        found = edge_terms(client.terms, edge)
         total = total + found.total
-        if seen is not None:
-            seen.note(neighbour, found.numbers())
+        seen.note(neighbour, found.numbers())
     return total
 
 
@@ -135,5 +134,4 @@ def _group_term(client: Embedder, forward: Forward, received: Mapping[str, Tenso
     for neighbour, z in received.items():
         embeddings[neighbour] = take(z, np.flatnonzero(common[masks[neighbour]]))
     ordered = [embeddings[name] for name in client.settings.clients if name in embeddings]
-    objective = client.settings.objective
-    return GROUP_LOSSES.resolve(objective.contrast)(ordered, objective.temperature)
+    return contrast_of_all(client.settings.objective, ordered)

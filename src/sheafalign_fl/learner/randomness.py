@@ -2,7 +2,7 @@
 
 from torch import nn
 
-_OURS = "sheafalign_fl.encoders."
+_OURS = ("sheafalign_fl.encoders.", "sheafalign_fl.sheaf.")
 _DETERMINISTIC: frozenset[type[nn.Module]] = frozenset(
     {
         *(nn.Identity, nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Flatten, nn.Unflatten),
@@ -28,7 +28,7 @@ def may_draw(module: nn.Module) -> bool:
     """Return whether `module`, or any module inside it, might draw random numbers.
 
     Only what is known not to is believed not to: modules of torch named above and those of our own
-    encoders, as they are, without hooks and without a forward pass that was put in their place.
+    encoders and maps, as they are, without hooks and without a forward pass that was put in their place.
     """
     return not all(_draws_nothing(part) for part in module.modules())
 

@@ -34,7 +34,7 @@ class BatchSchedule:
     def positions(self, exchange: int) -> NDArray[np.intp]:
         """Return the positions in the agreed list of the events of `exchange`, shape (batches * batch_size,)."""
         first = exchange * self.batches
-        return np.concatenate([self._batch(index) for index in range(first, first + self.batches)])
+        return np.concatenate([self.batch(index) for index in range(first, first + self.batches)])
 
     def shared(self, has: NDArray[np.bool_], exchange: int) -> NDArray[np.bool_]:
         """Return which events of `exchange` an edge exchanges, shape (batches * batch_size,).
@@ -53,7 +53,8 @@ class BatchSchedule:
         both: NDArray[np.bool_] = (mask & enough).reshape(-1)
         return both
 
-    def _batch(self, number: int) -> NDArray[np.intp]:
+    def batch(self, number: int) -> NDArray[np.intp]:
+        """Return the positions of the `number`th batch since the start, shape (batch_size,)."""
         epoch, index = divmod(number, self.batches_per_epoch)
         return self._permutation(epoch)[index * self.batch_size : (index + 1) * self.batch_size]
 

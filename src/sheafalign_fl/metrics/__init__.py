@@ -1,4 +1,4 @@
-"""Metrics of alignment on held-out events (DESIGN section 5): pure functions over arrays."""
+"""Metrics of alignment on held-out events: descriptors, and pure functions over arrays."""
 
 from sheafalign_fl.metrics.consistency import consistency
 from sheafalign_fl.metrics.missing import missing_modalities

@@ -1,18 +1,18 @@
 """The one logistic regression that probes, transfer and the fused probe use."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from sheafalign_fl.errors import DataError
+from sheafalign_fl.extras import require
 
 _ITERATIONS = 500
+_FITTED = ("transfer", "probe", "missing")
+"""The metrics that fit a classifier."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,13 @@ class LinearClassifier:
         return self.answer(self.share(values, slice(None)))
 
 
+def check_installed(metrics: Sequence[str]) -> None:
+    """Raise `MissingExtraError` if one of `metrics` cannot be measured on this machine."""
+    for metric in _FITTED:
+        if metric in metrics:
+            require("sklearn", f"the metric '{metric}' of evaluation.metrics")
+
+
 def fit_classifier(
     values: NDArray[np.float64], labels: NDArray[np.int64], what: str
 ) -> LinearClassifier:
@@ -70,6 +77,12 @@ def fit_classifier(
         raise DataError(
             f"{what}: the labelled training events are all of class {classes[0]}; a probe needs two classes"
         )
+    require("sklearn", "a probe")
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     scaler, regression = StandardScaler(), LogisticRegression(max_iter=_ITERATIONS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

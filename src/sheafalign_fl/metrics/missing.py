@@ -1,16 +1,27 @@
 """Accuracy with missing modalities (DESIGN section 5.4)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from math import comb
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sheafalign_fl.errors import DataError
+from sheafalign_fl.metrics.base import (
+    Card,
+    Column,
+    FederationMetric,
+    Numbers,
+    Rows,
+    Score,
+    Together,
+)
 from sheafalign_fl.metrics.classifier import LinearClassifier, accuracy, fit_classifier
 from sheafalign_fl.metrics.vectors import embeddings, labelled
-from sheafalign_fl.protocol.rows import Missing
+from sheafalign_fl.numbers import percent, percent_sign
+from sheafalign_fl.row import Row
 
 Embeddings = Mapping[str, NDArray[np.floating]]
 Imputed = Mapping[tuple[str, str], NDArray[np.floating]]
@@ -18,6 +29,81 @@ Shares = Mapping[str, NDArray[np.float64]]
 
 _MOST_SUBSETS, _MOST_IN_ALL, _LEAST_SUBSETS = 64, 1024, 8
 _WHAT = "missing modalities"
+
+
+class Missing(Row):
+    """Accuracy of the fused probe with `missing` clients absent, mean over all subsets."""
+
+    missing: int
+    subsets: int
+    events: int
+    imputed: float
+    """h_j imputed as the mean over present neighbours i of Q_ji z_ij."""
+    mean_fill: float
+    zero_fill: float
+    worst_imputed: float
+    """Accuracy of the worst subset, imputed."""
+
+
+def _imputed_with(count: int) -> Callable[[Rows], float | None]:
+    """Return a function: rows -> accuracy with so many clients missing, imputed."""
+    return lambda rows: next((row.imputed for row in rows if row.missing == count), None)
+
+
+class MissingMetric(FederationMetric):
+    """What remains when sensors fail."""
+
+    name = "missing"
+    title = "Missing modalities"
+    explanation = (
+        "The values behind the curve. Worst: the least favourable choice of missing clients, "
+        "imputed."
+    )
+    row = Missing
+    columns = (
+        Column("missing", "missing", "count"),
+        Column("subsets", "subsets", "count"),
+        Column("imputed %", "imputed"),
+        Column("worst %", "worst_imputed"),
+        Column("mean-fill %", "mean_fill"),
+        Column("zero-fill %", "zero_fill"),
+    )
+    ranked_by = "imputed"
+    scores = (
+        Score("1 missing", _imputed_with(1)),
+        Score("2 missing", _imputed_with(2)),
+    )
+
+    def measure(self, held: Together) -> list[Numbers]:
+        """Return one row for each number of missing clients."""
+        found = missing_modalities(
+            held.fit_h,
+            held.fit_labels,
+            held.h,
+            held.labels,
+            held.imputed,
+            shared_space=held.shared_space,
+        )
+        return [row.model_dump() for row in found]
+
+    def cards(self, rows: Rows, split: str) -> list[Card]:
+        """Return the accuracy with one client missing."""
+        if len(rows) < 2:
+            return []
+        whole, one = rows[:2]
+        return [
+            Card(
+                "One client missing",
+                percent_sign(one.imputed),
+                f"imputed; {percent(whole.imputed)} % with all, "
+                f"{percent(one.mean_fill)} % with mean-fill",
+            )
+        ]
+
+    def facts(self, rows: Rows) -> dict[str, Any]:
+        """Return accuracies by the number of missing clients."""
+        kept = {"missing", "imputed", "mean_fill", "zero_fill"}
+        return {"missing": tuple(row.model_dump(include=kept) for row in rows)}
 
 
 def missing_modalities(

@@ -1,11 +1,48 @@
 """Linear probe on a client's own embedding (DESIGN section 5.3)."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from sheafalign_fl.metrics.base import ClientMetric, Column, Numbers, Own, Rows, Score, mean_of
 from sheafalign_fl.metrics.classifier import accuracy, fit_classifier, majority_accuracy
 from sheafalign_fl.metrics.vectors import labelled
-from sheafalign_fl.protocol.rows import Probe
+from sheafalign_fl.numbers import mean
+from sheafalign_fl.row import Row
+
+
+class Probe(Row):
+    """Linear probe on a client's own embedding."""
+
+    client: str
+    events: int
+    accuracy: float
+    majority: float
+
+
+class ProbeMetric(ClientMetric):
+    """How much of a label a client's own embedding holds."""
+
+    name = "probe"
+    title = "Linear probe"
+    explanation = (
+        "Logistic regression on each client's own embedding. It says how much about the class an "
+        "embedding holds; untrained encoders score well here too, so it does not show alignment."
+    )
+    row = Probe
+    columns = (Column("accuracy %", "accuracy"), Column("majority %", "majority"))
+    scores = (Score("linear probe", mean_of("accuracy"), chance=mean_of("majority")),)
+    needs_labels = needs_fit = True
+
+    def measure(self, held: Own) -> Numbers:
+        """Return the probe's accuracy and the majority's."""
+        found = linear_probe(held.client, held.fit_h, held.fit_labels, held.h, held.labels)
+        return found.model_dump(exclude={"client"})
+
+    def facts(self, rows: Rows) -> dict[str, Any]:
+        """Return the mean over clients."""
+        return {"probe": mean(row.accuracy for row in rows)}
 
 
 def linear_probe(

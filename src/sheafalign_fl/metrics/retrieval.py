@@ -1,10 +1,24 @@
 """Cross-modal retrieval in a comparison space (DESIGN section 5.1)."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from sheafalign_fl.metrics.base import (
+    Card,
+    Column,
+    Numbers,
+    Pair,
+    PairMetric,
+    Rows,
+    Score,
+    mean_of,
+)
 from sheafalign_fl.metrics.vectors import paired, unit_rows
-from sheafalign_fl.protocol.rows import Retrieval
+from sheafalign_fl.numbers import count_of, mean, percent_sign
+from sheafalign_fl.row import Row
 
 _BLOCK_CELLS = 4_000_000
 """Similarities held at a time (32 MB), so that memory grows with N and not with N^2."""
@@ -12,6 +26,91 @@ _TIE = 1e-12
 """Cosines closer than this are equal: matrix products of equal vectors differ by a few units in the last place."""
 _DEAD = -2.0
 """Stands for the cosine with a zero vector, which is ranked behind everything."""
+
+
+class Retrieval(Row):
+    """Cross-modal retrieval source -> target in the comparison space of their edge."""
+
+    source: str
+    target: str
+    events: int
+    """Queries, and size of the gallery."""
+    recall_at_1: float
+    recall_at_5: float
+    recall_at_10: float
+    median_rank: float
+    """1 is best."""
+    mean_average_precision: float | None
+    """By class; null without labels."""
+
+
+def _chance(k: int) -> Callable[[Any], float]:
+    """Return a function: row -> recall among the first k of a random order."""
+    return lambda row: min(1.0, k / row.events)
+
+
+class RetrievalMetric(PairMetric):
+    """Whether the true partner of an event is found among the other client's events."""
+
+    name = "retrieval"
+    title = "Retrieval"
+    explanation = (
+        "Given an event of the first client, the second client's events are ranked by cosine in "
+        "the space that only these two share. R@k: how often the true partner is among the first "
+        "k. Good: far above chance, median rank near 1. Ties count against the model. mAP counts "
+        "every event of the same class as a hit."
+    )
+    row = Retrieval
+    columns = (
+        *(Column(f"R@{k} %", f"recall_at_{k}", chance=_chance(k)) for k in (1, 5, 10)),
+        Column(
+            "median rank", "median_rank", "number", "g", ".1f", lambda row: (row.events + 1) / 2
+        ),
+        Column("mAP %", "mean_average_precision"),
+    )
+    ranked_by = "recall_at_10"
+    scores = (
+        *(
+            Score(
+                f"R@{k}",
+                mean_of(f"recall_at_{k}"),
+                chance=lambda rows, k=k: mean(map(_chance(k), rows)),  # type: ignore[misc]
+            )
+            for k in (1, 10)
+        ),
+        Score("mAP", mean_of("mean_average_precision")),
+    )
+    narrow = False
+    periodic = True
+
+    def measure(self, held: Pair) -> Numbers:
+        """Return recalls, median rank and, where events are labelled, mAP."""
+        labels = held.labels if (held.labels >= 0).any() else None
+        found = retrieval(held.source, held.target, held.own, held.received, labels)
+        return found.model_dump(exclude={"source", "target"})
+
+    def cards(self, rows: Rows, split: str) -> list[Card]:
+        """Return R@1 and R@10."""
+        return [
+            Card(
+                f"Retrieval R@{k}",
+                percent_sign(mean(getattr(row, f"recall_at_{k}") for row in rows)),
+                f"mean over {count_of(len(rows), 'direction')}, {split}; "
+                f"chance {percent_sign(mean(map(_chance(k), rows)))}",
+            )
+            for k in (1, 10)
+            if rows
+        ]
+
+    def facts(self, rows: Rows) -> dict[str, Any]:
+        """Return the means over directions, the worst of them, and the smallest gallery."""
+        names = ("recall_at_1", "recall_at_5", "recall_at_10", "median_rank")
+        return {
+            "gallery": min(row.events for row in rows),
+            **{name: mean(getattr(row, name) for row in rows) for name in names},
+            "worst_recall_at_10": min(row.recall_at_10 for row in rows),
+            "mean_average_precision": mean(row.mean_average_precision for row in rows),
+        }
 
 
 def retrieval(

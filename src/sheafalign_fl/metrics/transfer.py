@@ -1,11 +1,82 @@
 """Zero-shot transfer between modalities (DESIGN section 5.2)."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from sheafalign_fl.metrics.base import (
+    Card,
+    Column,
+    Numbers,
+    Pair,
+    PairMetric,
+    Rows,
+    Score,
+    mean_of,
+)
 from sheafalign_fl.metrics.classifier import accuracy, fit_classifier, majority_accuracy
 from sheafalign_fl.metrics.vectors import labelled, unit_rows
-from sheafalign_fl.protocol.rows import Transfer
+from sheafalign_fl.numbers import mean, percent_sign
+from sheafalign_fl.row import Row
+
+
+class Transfer(Row):
+    """Zero-shot transfer source -> target: fitted on the source's training labels."""
+
+    source: str
+    target: str
+    events: int
+    prototype_accuracy: float
+    probe_accuracy: float
+    majority: float
+    """Accuracy of always answering the most frequent training class: the floor."""
+
+
+class TransferMetric(PairMetric):
+    """Whether a classifier of one client's events answers for another, who saw no label."""
+
+    name = "transfer"
+    title = "Zero-shot transfer"
+    explanation = (
+        "Classifiers fitted on the first client's labelled training events answer for the second "
+        "client, which never saw a label. Good: close to the second client's own linear probe, and "
+        "well above the majority, which is the accuracy of always giving the most frequent class."
+    )
+    row = Transfer
+    columns = (
+        Column("prototypes %", "prototype_accuracy"),
+        Column("probe %", "probe_accuracy"),
+        Column("majority %", "majority"),
+    )
+    ranked_by = "probe_accuracy"
+    scores = (
+        Score("transfer, prototypes", mean_of("prototype_accuracy"), chance=mean_of("majority")),
+        Score("transfer, probe", mean_of("probe_accuracy"), chance=mean_of("majority")),
+    )
+    narrow = False
+    needs_labels = needs_fit = True
+
+    def measure(self, held: Pair) -> Numbers:
+        """Return the accuracies of prototypes and of the probe, and the majority's."""
+        found = transfer(
+            held.source, held.target, held.fit_own, held.fit_labels, held.received, held.labels
+        )
+        return found.model_dump(exclude={"source", "target"})
+
+    def cards(self, rows: Rows, split: str) -> list[Card]:
+        """Return the probe's accuracy."""
+        floor = percent_sign(mean(row.majority for row in rows))
+        value = percent_sign(mean(row.probe_accuracy for row in rows))
+        return [Card(self.title, value, f"probe; most frequent class {floor}")] if rows else []
+
+    def facts(self, rows: Rows) -> dict[str, Any]:
+        """Return the means over directions."""
+        return {
+            "transfer_prototype": mean(row.prototype_accuracy for row in rows),
+            "transfer_probe": mean(row.probe_accuracy for row in rows),
+            "majority": mean(row.majority for row in rows),
+        }
 
 
 def transfer(

@@ -19,6 +19,7 @@ from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.data.base import SPLITS
 from sheafalign_fl.errors import DataError, HandshakeError, ProtocolError
 from sheafalign_fl.inflation import inflate
+from sheafalign_fl.metrics.registry import needs_labels
 from sheafalign_fl.protocol.topology import Edge, Topology
 from sheafalign_fl.protocol.verbs import PROTOCOL_VERSION
 from sheafalign_fl.seeding import numpy_generator
@@ -30,8 +31,6 @@ MOST_BYTES = 2**27
 _LONGEST_ID = 256
 MOST_COMPARED = 16
 """In a space that all clients share, pairs that are no neighbours are measured too up to so many clients."""
-NEED_LABELS = ("transfer", "probe", "missing")
-"""Metrics that are left out where no client has labels."""
 LEAST_OPEN, LEAST_SEALED = 2, 10
 """The least number of held-out events that anything is measured on."""
 LISTS: tuple[ListName, ...] = ("train", "validation", "test", "probe")
@@ -210,7 +209,7 @@ class Agreement:
 
     def measured(self, metrics: Sequence[str]) -> tuple[str, ...]:
         """Return those of `metrics` that can be measured: without labels not those that need them."""
-        return tuple(name for name in metrics if self.all_labels() or name not in NEED_LABELS)
+        return tuple(name for name in metrics if self.all_labels() or not needs_labels(name))
 
     def edge_label(self, source: str, target: str) -> str | None:
         """Return the label that direction source -> target is scored by: one that both ends have, else the source's."""
@@ -491,7 +490,7 @@ def _resolve_labels(
     by_name: Mapping[str, Manifest], settings: Settings, pairs: Sequence[Edge]
 ) -> tuple[str, ...]:
     """Return the labels that the evaluation uses: the one asked for, else one for all clients, else one per pair."""
-    needing = [metric for metric in settings.evaluation.metrics if metric in NEED_LABELS]
+    needing = [name for name in settings.evaluation.metrics if needs_labels(name)]
     known = [label for manifest in by_name.values() for label in manifest.labels]
     wanted = settings.evaluation.label
     if wanted is not None and wanted not in known:

@@ -4,18 +4,15 @@ Relay and clients both ask here, so a message has nothing to say but when: it ca
 events nor metrics nor labels, and whoever writes messages gets no answer that was not agreed on.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.errors import ProtocolError
-from sheafalign_fl.protocol.agreement import ListName
 from sheafalign_fl.protocol.messages import Count, Noun
 from sheafalign_fl.protocol.topology import build_topology
 
 EVALUATION_CODEC = "float32"
 """Evaluation always travels in full precision, so that it measures the model and not the codec."""
-PERIODIC = ("retrieval", "consistency")
-"""Metrics that are cheap enough to be measured between exchanges too."""
 
 
 class Measuring(Noun):
@@ -51,15 +48,9 @@ class Measuring(Noun):
                 f"{done} of which this client has done"
             )
 
-    def events(self, settings: Settings) -> ListName:
-        """Return which agreed list of held-out events is measured."""
+    def split(self, settings: Settings) -> Literal["validation", "test"]:
+        """Return which held-out events are measured; their agreed list has the same name."""
         return settings.evaluation.split if self.final else "validation"
-
-    def metrics(self, settings: Settings) -> tuple[str, ...]:
-        """Return the metrics that are measured."""
-        return tuple(
-            metric for metric in settings.evaluation.metrics if self.final or metric in PERIODIC
-        )
 
     def drawn_edge(self, settings: Settings, client: str) -> str | None:
         """Return the neighbour whose edge `client` keeps a picture's data of, on its own disk."""

@@ -11,14 +11,24 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 
 from sheafalign_fl.errors import ProtocolError
-from sheafalign_fl.protocol.rows import Consistency, Loss, Probe, Retrieval, Transfer
+from sheafalign_fl.metrics.base import OwnRow
+from sheafalign_fl.protocol.rows import Loss
 from sheafalign_fl.protocol.rows import pack_losses as write_losses
 from sheafalign_fl.protocol.rows import unpack_losses as read_losses
 from sheafalign_fl.protocol.timing import read_times
 from sheafalign_fl.protocol.verdict import Verdict, pack_verdicts, read_verdicts
+from sheafalign_fl.row import Row
 
 MOST_FIELDS = 4096
 """Of one message; only an evaluation with many labels has more than a few."""
@@ -48,6 +58,7 @@ Text = Annotated[str, Field(max_length=_MOST_TEXT)]
 Bytes = Annotated[bytes, Field(max_length=MOST_BYTES)]
 Json = Annotated[str, Field(max_length=_MOST_JSON)]
 JsonBytes = Annotated[bytes, Field(max_length=_MOST_JSON)]
+_SCORES = TypeAdapter(dict[Name, Annotated[list[dict[Name, str | int | float | None]], FailFast()]])
 Reason = Annotated[
     str, BeforeValidator(lambda text: plain(text) if isinstance(text, str) else text)
 ]
@@ -244,52 +255,57 @@ def _own_verdicts(
 # ---- evaluation ----------------------------------------------------------------------------------
 
 
-class Scores(Noun):
-    """What one client measured, by metric."""
+def read_scores(
+    text: str, client: str, peers: Collection[str], kinds: Mapping[str, type[Row]]
+) -> dict[str, list[dict[str, Any]]]:
+    """Return metric -> rows out of what `client` measured.
 
-    called: ClassVar[str] = "scores"
-    retrieval: Annotated[tuple[Retrieval, ...], FailFast()] = ()
-    transfer: Annotated[tuple[Transfer, ...], FailFast()] = ()
-    probe: Annotated[tuple[Probe, ...], FailFast()] = ()
-    consistency: Annotated[tuple[Consistency, ...], FailFast()] = ()
+    Parameters
+    ----------
+    peers
+        Whose embeddings it was sent.
+    kinds
+        Metric that is measured now -> what its rows are.
 
-    def to_text(self) -> str:
-        """Return the scores as JSON."""
-        return json.dumps(self.model_dump(mode="json"))
-
-    @classmethod
-    def from_text(cls, text: str) -> "Scores":
-        """Return the scores that `to_text` wrote; raise `ProtocolError` if it holds none."""
-        try:
-            return cls.model_validate_json(text, strict=True)
-        except ValidationError as error:
-            raise ProtocolError(f"scores that cannot be read: {fault(error)}") from None
-
-    def check(self, client: str, peers: Collection[str], metrics: Collection[str]) -> None:
-        """Refuse scores in another's name, of what is not measured, or that no measure can have."""
-        for metric in type(self).model_fields:
-            rows = getattr(self, metric)
-            if rows and metric not in metrics:
-                raise ProtocolError(f"scores of {metric}, which is not measured now")
-            targets = [self._check_row(row.model_dump(), client, peers) for row in rows]
-            if len(set(targets)) < len(targets):
+    Raises
+    ------
+    ProtocolError
+        A score is in another's name, of what is not measured, or one that no measure can have.
+    """
+    try:
+        scores = _SCORES.validate_json(text, strict=True)
+        for metric, rows in scores.items():
+            if metric not in kinds:
+                raise ProtocolError(f"scores of {plain(metric, 99)}, which is not measured now")
+            bounded = kinds[metric] is not OwnRow
+            for row in rows:
+                kinds[metric].model_validate(row, strict=True)
+            edges = [_check_row(row, client, peers, bounded=bounded) for row in rows]
+            if len(set(edges)) < len(edges):
                 raise ProtocolError(f"two scores of {metric} for one edge")
+    except ValidationError as error:
+        raise ProtocolError(f"scores that cannot be read: {fault(error)}") from None
+    return scores
 
-    @staticmethod
-    def _check_row(row: dict[str, Any], client: str, peers: Collection[str]) -> str:
-        """Return which edge the row is about; the client's own name for none."""
-        who = row.pop("client", None) or row.pop("source", None)
-        target = row.pop("target", client)
-        if who != client or (target != client and target not in peers):
-            raise ProtocolError(f"a score of '{plain(who, 99)}' towards '{plain(target, 99)}'")
-        events = row.pop("events")
-        if not 1 <= events <= _MOST_COUNT:
-            raise ProtocolError(f"a score of {plain(events, 99)} events")
-        # Fractions, a disagreement of at most 2, and a rank among the events.
-        for name, value in row.items():
-            if value is not None and not 0 <= value <= max(2, events):
-                raise ProtocolError(f"a score whose {name} is {value:.3g}")
-        return str(target)
+
+def _check_row(
+    row: Mapping[str, str | float | None], client: str, peers: Collection[str], *, bounded: bool
+) -> str:
+    """Return which edge a score is of; the client's own name for none."""
+    who, target = row.get("client", row.get("source")), row.get("target", client)
+    if who != client or (target != client and target not in peers):
+        raise ProtocolError(f"a score of '{plain(who, 99)}' towards '{plain(target, 99)}'")
+    events = row.get("events")
+    if not isinstance(events, int) or not 1 <= events <= _MOST_COUNT:
+        raise ProtocolError(f"a score of {plain(events, 99)} events")
+    for name, value in row.items():
+        if name in ("client", "source", "target", "events") or value is None:
+            continue
+        # Built-in ones are fractions, a disagreement of at most 2, or a rank among the events.
+        odd = isinstance(value, str) or not math.isfinite(value)
+        if odd or (bounded and not 0 <= float(value) <= max(2, events)):
+            raise ProtocolError(f"a score whose {plain(name, 99)} is {plain(value, 99)}")
+    return str(target)
 
 
 class ScoresReply(Noun):
@@ -304,12 +320,15 @@ class ScoresReply(Noun):
 
     @classmethod
     def of(
-        cls, scores: Scores, verdicts: Iterable[Verdict], labels: Mapping[str, bytes]
+        cls,
+        scores: Mapping[str, list[dict[str, Any]]],
+        verdicts: Iterable[Verdict],
+        labels: Mapping[str, bytes],
     ) -> "ScoresReply":
         """Return what is to be told."""
         told = tuple(verdicts)
         packed = pack_verdicts(told) if told else None
-        return cls(scores=scores.to_text(), verdicts=packed, labels=labels)
+        return cls(scores=json.dumps(scores), verdicts=packed, labels=labels)
 
     def fields(self) -> dict[str, Scalar]:
         """Return the fields of the message that says this."""
@@ -331,11 +350,11 @@ class ScoresReply(Noun):
         }
         return super().read({**said, "labels": labels} if labels else said)
 
-    def told_scores(self, client: str, peers: Collection[str], metrics: Collection[str]) -> Scores:
-        """Return the scores, which have to be `client`'s own, of `metrics`."""
-        scores = Scores.from_text(self.scores)
-        scores.check(client, peers, metrics)
-        return scores
+    def told_scores(
+        self, client: str, peers: Collection[str], kinds: Mapping[str, type[Row]]
+    ) -> dict[str, list[dict[str, Any]]]:
+        """Return metric -> the rows of `client`, as `read_scores` does."""
+        return read_scores(self.scores, client, peers, kinds)
 
     def told_verdicts(self, client: str, peers: Collection[str]) -> tuple[Verdict, ...]:
         """Return what `client` says of what `peers` sent it."""

@@ -7,90 +7,11 @@ import json
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, model_serializer, model_validator
+from pydantic import TypeAdapter, model_serializer, model_validator
 
 from sheafalign_fl.errors import ProtocolError
-
-
-class Row(BaseModel):
-    """A frozen row that refuses what it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Retrieval(Row):
-    """Cross-modal retrieval source -> target in the comparison space of their edge (DESIGN section 5.1)."""
-
-    source: str
-    target: str
-    events: int
-    """Queries, and size of the gallery."""
-    recall_at_1: float
-    recall_at_5: float
-    recall_at_10: float
-    median_rank: float
-    """1 is best."""
-    mean_average_precision: float | None
-    """By class; null without labels."""
-
-
-class Transfer(Row):
-    """Zero-shot transfer source -> target: fitted on the source's training labels (DESIGN section 5.2)."""
-
-    source: str
-    target: str
-    events: int
-    prototype_accuracy: float
-    probe_accuracy: float
-    majority: float
-    """Accuracy of always answering the most frequent training class: the floor."""
-
-
-class Probe(Row):
-    """Linear probe on a client's own embedding (DESIGN section 5.3)."""
-
-    client: str
-    events: int
-    accuracy: float
-    majority: float
-
-
-class Missing(Row):
-    """Accuracy of the fused probe with `missing` clients absent, mean over all subsets (DESIGN section 5.4)."""
-
-    missing: int
-    subsets: int
-    events: int
-    imputed: float
-    """h_j imputed as the mean over present neighbours i of Q_ji z_ij."""
-    mean_fill: float
-    zero_fill: float
-    worst_imputed: float
-    """Accuracy of the worst subset, imputed."""
-
-
-class Consistency(Row):
-    """Disagreement on an edge: mean over events of ||z_ij - z_ji||^2 / (||z_ij||^2 + ||z_ji||^2) (DESIGN section 5.5).
-
-    0: the two ends agree; 1: as far apart as unrelated vectors; 2: opposite.
-    """
-
-    source: str
-    target: str
-    events: int
-    value: float
-
-
-class Quality(Row):
-    """Everything measured at one exchange on one split. Lists are empty for metrics that were not asked for."""
-
-    split: Literal["validation", "test"]
-    label: str | None
-    retrieval: tuple[Retrieval, ...] = ()
-    transfer: tuple[Transfer, ...] = ()
-    probe: tuple[Probe, ...] = ()
-    missing: tuple[Missing, ...] = ()
-    consistency: tuple[Consistency, ...] = ()
+from sheafalign_fl.metrics.quality import Quality
+from sheafalign_fl.row import Row
 
 
 class Loss(Row):

@@ -1,6 +1,5 @@
 """The federation graph: clients, edges with their comparison-space dimension, neighbours."""
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,6 +7,7 @@ from typing import cast
 
 import networkx as nx
 
+from sheafalign_fl.config.mending import closest
 from sheafalign_fl.config.registry import Registry
 from sheafalign_fl.config.schema import GraphSettings, Settings
 from sheafalign_fl.errors import TopologyError
@@ -184,5 +184,5 @@ def _check_edge(edge: Edge, clients: Sequence[str]) -> None:
 
 
 def _suggest(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}"
+    close = closest(name, known)
+    return f"; did you mean '{close}'?" if close else f"; known: {', '.join(known)}"

@@ -7,10 +7,10 @@ import json
 from collections.abc import Iterable
 from typing import Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 
 from sheafalign_fl.errors import ProtocolError
-from sheafalign_fl.protocol.rows import Row
+from sheafalign_fl.row import Row
 
 Check = Literal[
     "frame", "finite", "norm", "repetition", "constant", "unrelated", "loss", "gradient", "weights",
@@ -33,8 +33,8 @@ class Verdict(Row):
     """refused: the edge was left out of this exchange; changed: the edge was trained, but something about it is no
     longer as it was; not stepped: the client took no step."""
     check: Check
-    value: float
-    bound: float
+    value: FiniteFloat
+    bound: FiniteFloat
     """What `value` was held against; both are 0 where there is no number."""
     since: int
     """Exchange in which it seems to have begun."""

@@ -3,13 +3,12 @@
 Runs that differ in nothing but their seed are one method; its values are mean and standard deviation over seeds.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sheafalign_fl.protocol.rows import Quality
-from sheafalign_fl.report import comparison_plots
-from sheafalign_fl.report.content import Cells, Table, training_payload
-from sheafalign_fl.report.numbers import (
+from sheafalign_fl.metrics.base import Rows, Score
+from sheafalign_fl.metrics.registry import METRICS, known_metric
+from sheafalign_fl.numbers import (
     NONE,
     count_of,
     duration,
@@ -17,7 +16,10 @@ from sheafalign_fl.report.numbers import (
     mean,
     percent,
     percent_with_spread,
+    with_spread,
 )
+from sheafalign_fl.report import comparison_plots
+from sheafalign_fl.report.content import Cells, Table, training_payload
 from sheafalign_fl.report.page import Html, details, facts, paragraph, section, table, tag
 from sheafalign_fl.report.sections import draw, reproduce_facts
 from sheafalign_fl.runs.reading import Run
@@ -28,20 +30,6 @@ _NOT_THE_METHOD = {"seed", "name", "engine", "resources", "checkpoint"}
 _MISSING = "not set"
 
 Groups = Mapping[str, Sequence[Run]]
-
-_SCORES: tuple[tuple[str, Callable[[Quality], float | None]], ...] = (
-    ("R@1", lambda quality: mean(row.recall_at_1 for row in quality.retrieval)),
-    ("R@10", lambda quality: mean(row.recall_at_10 for row in quality.retrieval)),
-    ("mAP", lambda quality: mean(row.mean_average_precision for row in quality.retrieval)),
-    (
-        "transfer, prototypes",
-        lambda quality: mean(row.prototype_accuracy for row in quality.transfer),
-    ),
-    ("transfer, probe", lambda quality: mean(row.probe_accuracy for row in quality.transfer)),
-    ("linear probe", lambda quality: mean(row.accuracy for row in quality.probe)),
-    ("1 missing", lambda quality: _imputed(quality, 1)),
-    ("2 missing", lambda quality: _imputed(quality, 2)),
-)
 
 
 def group_runs(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -104,27 +92,66 @@ def sections(groups: Groups) -> list[tuple[str, str, Html]]:
 
 
 def _results(groups: Groups) -> list[Html | None]:
+    scores = _scores(groups)
+    compared = [(name, score) for name, score in scores if _is_fraction(score)]
+    others = [(name, score) for name, score in scores if not _is_fraction(score)]
     rows = []
     for name, runs in groups.items():
-        ended = [run.summary.quality for run in runs if run.summary is not None]
         payload = mean(float(training_payload(run.bytes)) for run in runs)
-        rows.append(
-            (
-                name,
-                str(len(runs)),
-                *(percent_with_spread(score(quality) for quality in ended) for _, score in _SCORES),
-                human_bytes(round(payload or 0)),
-            )
-        )
-    columns = ("method", "runs", *(name for name, _ in _SCORES), "payload")
-    shown = _without_empty(Table("Test results, %", columns, tuple(rows)))
+        values = (percent_with_spread(_values(runs, metric, score)) for metric, score in compared)
+        rows.append((name, str(len(runs)), *values, human_bytes(round(payload or 0))))
+    headings = ("method", "runs", *(score.name for _, score in compared), "payload")
+    shown = _without_empty(Table("Test results, %", headings, tuple(rows)))
     return [
         table(
             shown,
             "In percent, means over all directions, clients or choices of missing clients, on test events. Higher "
             "is better; a method that costs fewer bytes for the same quality is better too.",
-        )
+        ),
+        _other_results(groups, others),
     ]
+
+
+def _other_results(groups: Groups, others: Sequence[tuple[str, Score]]) -> Html | None:
+    """Return the scores that are no fractions or better when low, each in its own unit."""
+    if not others:
+        return None
+    rows = tuple(
+        (name, *(with_spread(_values(runs, metric, score)) for metric, score in others))
+        for name, runs in groups.items()
+    )
+    headings = (
+        "method",
+        *(f"{score.name} {'↑' if score.higher_is_better else '↓'}" for _, score in others),
+    )
+    return table(
+        Table("Test results in other units", headings, rows),
+        "↑: higher is better; ↓: lower is better.",
+    )
+
+
+def _scores(groups: Groups) -> list[tuple[str, Score]]:
+    """Return (metric, score) of all that was measured in some run."""
+    rows: dict[str, Rows] = {}
+    for run in (run for runs in groups.values() for run in runs):
+        if run.summary is not None:
+            quality = run.summary.quality
+            rows |= {name: quality.rows(name) for name in quality.measured()}
+    order = [*METRICS, *(name for name in rows if name not in METRICS)]
+    return [
+        (name, score)
+        for name in order
+        if name in rows
+        for score in known_metric(name, rows[name]).scores
+    ]
+
+
+def _is_fraction(score: Score) -> bool:
+    return score.percent and score.higher_is_better
+
+
+def _values(runs: Sequence[Run], metric: str, score: Score) -> list[float | None]:
+    return [score.of(run.summary.quality.rows(metric)) for run in runs if run.summary is not None]
 
 
 def _learning(groups: Groups) -> list[Html | None]:
@@ -224,10 +251,6 @@ def _runs(groups: Groups) -> list[Html | None]:
             for run in runs
         ),
     ]
-
-
-def _imputed(quality: Quality, count: int) -> float | None:
-    return next((row.imputed for row in quality.missing if row.missing == count), None)
 
 
 def _validation(run: Run) -> list[tuple[int, float]]:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sheafalign_fl.report.numbers import mean
+from sheafalign_fl.numbers import mean
 from sheafalign_fl.report.plots import BYTES_AXIS
 from sheafalign_fl.report.style import CYCLE, new_figure
 from sheafalign_fl.runs.reading import Run

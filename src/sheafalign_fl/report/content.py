@@ -8,16 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
+from sheafalign_fl.numbers import count_of, exact, human_bytes
 from sheafalign_fl.protocol.rows import (
     AbsenceRow,
-    Consistency,
     EdgeBytes,
-    Probe,
-    Quality,
-    Retrieval,
-    Transfer,
 )
-from sheafalign_fl.report.numbers import count_of, exact, human_bytes, mean, percent
+from sheafalign_fl.runs.faults import FaultFacts
 from sheafalign_fl.runs.summary import ClientFacts, EdgeFacts
 
 MOST_ROWS = 20
@@ -62,119 +58,6 @@ def direction(source: str, target: str) -> str:
     return f"{source} → {target}"
 
 
-def quality_tables(quality: Quality, most: int = MOST_ROWS) -> tuple[Table, ...]:
-    """Return a table for every metric that was measured (DESIGN section 5)."""
-    builders = (retrieval_table, transfer_table, probe_table, missing_table, consistency_table)
-    return tuple(table for build in builders if (table := build(quality, most)) is not None)
-
-
-def retrieval_table(quality: Quality, most: int = MOST_ROWS) -> Table | None:
-    """Return retrieval by direction."""
-
-    def cells(row: Retrieval) -> Cells:
-        recalls = (row.recall_at_1, row.recall_at_5, row.recall_at_10)
-        return (
-            direction(row.source, row.target),
-            exact(row.events),
-            *map(percent, recalls),
-            f"{row.median_rank:g}",
-            percent(row.mean_average_precision),
-        )
-
-    rows = quality.retrieval
-    average = (
-        "mean",
-        "",
-        percent(mean(row.recall_at_1 for row in rows)),
-        percent(mean(row.recall_at_5 for row in rows)),
-        percent(mean(row.recall_at_10 for row in rows)),
-        f"{mean(row.median_rank for row in rows) or 0:.1f}",
-        percent(mean(row.mean_average_precision for row in rows)),
-    )
-    chance = (
-        "chance",
-        "",
-        *(percent(mean(min(1, k / row.events) for row in rows)) for k in (1, 5, 10)),
-        f"{mean((row.events + 1) / 2 for row in rows) or 0:.1f}",
-        "",
-    )
-    columns = ("direction", "events", "R@1 %", "R@5 %", "R@10 %", "median rank", "mAP %")
-    return _cut(
-        "Retrieval", columns, rows, cells, lambda row: row.recall_at_10, (average, chance), most
-    )
-
-
-def transfer_table(quality: Quality, most: int = MOST_ROWS) -> Table | None:
-    """Return zero-shot transfer by direction."""
-
-    def cells(row: Transfer) -> Cells:
-        scores = (row.prototype_accuracy, row.probe_accuracy, row.majority)
-        return (direction(row.source, row.target), exact(row.events), *map(percent, scores))
-
-    rows = quality.transfer
-    average = (
-        "mean",
-        "",
-        percent(mean(row.prototype_accuracy for row in rows)),
-        percent(mean(row.probe_accuracy for row in rows)),
-        percent(mean(row.majority for row in rows)),
-    )
-    columns = ("direction", "events", "prototypes %", "probe %", "majority %")
-    title = f"Zero-shot transfer{_label(quality)}"
-    return _cut(title, columns, rows, cells, lambda row: row.probe_accuracy, (average,), most)
-
-
-def probe_table(quality: Quality, most: int = MOST_ROWS) -> Table | None:
-    """Return the linear probe by client."""
-
-    def cells(row: Probe) -> Cells:
-        return (row.client, exact(row.events), percent(row.accuracy), percent(row.majority))
-
-    rows = quality.probe
-    average = (
-        "mean",
-        "",
-        percent(mean(row.accuracy for row in rows)),
-        percent(mean(row.majority for row in rows)),
-    )
-    columns = ("client", "events", "accuracy %", "majority %")
-    title = f"Linear probe{_label(quality)}"
-    return _cut(title, columns, rows, cells, lambda row: row.accuracy, (average,), most)
-
-
-def missing_table(quality: Quality, most: int = MOST_ROWS) -> Table | None:
-    """Return accuracy by the number of missing clients; of very many, a selection at even distances."""
-    if not (rows := quality.missing):
-        return None
-    step = -(-len(rows) // most)
-    kept = rows[::step]
-    return Table(
-        f"Missing modalities{_label(quality)}",
-        ("missing", "subsets", "imputed %", "worst %", "mean-fill %", "zero-fill %"),
-        tuple(
-            (
-                str(row.missing),
-                exact(row.subsets),
-                *map(percent, (row.imputed, row.worst_imputed, row.mean_fill, row.zero_fill)),
-            )
-            for row in kept
-        ),
-        note="" if step == 1 else f"every {step}th of {len(rows)} rows",
-    )
-
-
-def consistency_table(quality: Quality, most: int = MOST_ROWS) -> Table | None:
-    """Return the disagreement by edge, the most consistent counting as best."""
-
-    def cells(row: Consistency) -> Cells:
-        return (f"{row.source} – {row.target}", exact(row.events), f"{row.value:.3f}")
-
-    rows = quality.consistency
-    average = ("mean", "", f"{mean(row.value for row in rows) or 0:.3f}")
-    columns = ("edge", "events", "disagreement")
-    return _cut("Consistency", columns, rows, cells, lambda row: -row.value, (average,), most)
-
-
 def purpose_table(rows: Sequence[EdgeBytes]) -> Table:
     """Return exact and readable totals by purpose; traffic with the relay itself is a part of them and shown apart."""
     lines: list[Cells] = []
@@ -204,6 +87,9 @@ def edge_table(
         [row for row in rows if row.purpose == purpose and not is_control(row)], clients
     )
 
+    if not edges:
+        return None
+
     def cells(row: EdgeBytes) -> Cells:
         return (
             direction(row.source, row.target),
@@ -225,7 +111,7 @@ def edge_table(
     columns = ("direction", "messages", "payload bytes", "payload", "message", "relay")
     names = {"train": "training", "setup": "setup", "evaluate": "evaluation"}
     title = f"Bytes by directed edge, {names[purpose]}"
-    return _cut(
+    return cut(
         title,
         columns,
         edges,
@@ -249,6 +135,24 @@ def absence_table(absences: Sequence[AbsenceRow], most: int = 2 * MOST_ROWS) -> 
     note = f"{exact(len(rows))} entries: the first {half} and the last {half} are shown; metrics.jsonl has them all"
     shown = (*rows[:half], GAP, *rows[-half:])
     return Table("Absences", columns, shown, text_columns=4, note=note, wide=frozenset({3}))
+
+
+def fault_table(faults: Sequence[FaultFacts]) -> Table | None:
+    """Return which sensors and edges were at fault, since when, and what showed it."""
+    if not faults:
+        return None
+    rows = tuple(
+        (
+            fault.where,
+            f"{fault.since}, seen {fault.found}",
+            ", ".join(f"{sender} -> {receiver}" for sender, receiver in fault.edges[:MOST_ROWS]),
+            exact(fault.refused),
+            "; ".join(fault.reasons),
+        )
+        for fault in faults
+    )
+    columns = ("suspect", "since exchange", "edges that show it", "left out", "what was seen")
+    return Table("Faults", columns, rows, text_columns=5, wide=frozenset({4}))
 
 
 def client_table(clients: Sequence[ClientFacts]) -> Table:
@@ -316,10 +220,6 @@ def training_payload(rows: Sequence[EdgeBytes]) -> int:
     return sum(row.payload_bytes for row in rows if row.purpose == "train")
 
 
-def _label(quality: Quality) -> str:
-    return f", label '{quality.label}'" if quality.label else ""
-
-
 def _totals(name: str, rows: Sequence[EdgeBytes]) -> Cells:
     columns = (
         sum(row.payload_bytes for row in rows),
@@ -335,7 +235,7 @@ def _split_order(split: str) -> tuple[int, str]:
     return (known.index(split) if split in known else len(known), split)
 
 
-def _cut(
+def cut(
     title: str,
     columns: Cells,
     rows: Sequence[Row],
@@ -345,10 +245,8 @@ def _cut(
     most: int,
     *,
     extremes: tuple[str, str] = ("worst", "best"),
-) -> Table | None:
-    """Return a table of all rows, or of the few with the lowest and highest score; None where there are no rows."""
-    if not rows:
-        return None
+) -> Table:
+    """Return a table of all rows, or of the few with the lowest and highest score."""
     if len(rows) <= most:
         return Table(title, columns, tuple(map(cells, rows)), summary)
     ranked = sorted(rows, key=score)

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from sheafalign_fl.config import Settings
+from sheafalign_fl.numbers import count_of
 from sheafalign_fl.protocol.topology import build_topology
-from sheafalign_fl.report.numbers import count_of
 from sheafalign_fl.report.style import CYCLE, GREY, INK, new_figure
 
 _MOST_LABELLED_EDGES = 10, 15

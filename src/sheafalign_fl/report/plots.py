@@ -14,9 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from sheafalign_fl.protocol.rows import EdgeBytes, EvaluationRow, Missing, Probe, Retrieval
+from sheafalign_fl.metrics.missing import Missing
+from sheafalign_fl.metrics.probe import Probe
+from sheafalign_fl.metrics.retrieval import Retrieval
+from sheafalign_fl.numbers import human_bytes, mean
+from sheafalign_fl.protocol.rows import EdgeBytes, EvaluationRow
 from sheafalign_fl.report.content import direction, in_order, is_edge
-from sheafalign_fl.report.numbers import human_bytes, mean
 from sheafalign_fl.report.style import (
     BLUE,
     CYCLE,

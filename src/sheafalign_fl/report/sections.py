@@ -4,34 +4,29 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.figure import Figure
 
-from sheafalign_fl.protocol.rows import Quality
+from sheafalign_fl.metrics.quality import Quality
+from sheafalign_fl.metrics.registry import known_metric
+from sheafalign_fl.numbers import (
+    NONE,
+    count_of,
+    duration,
+    exact,
+    human_bytes,
+)
 from sheafalign_fl.report import graph_plot, plots
 from sheafalign_fl.report.content import (
     MOST_ROWS,
     Table,
     absence_table,
     client_table,
-    consistency_table,
     direction,
     edge_table,
+    fault_table,
     graph_table,
-    missing_table,
-    probe_table,
     purpose_table,
-    retrieval_table,
     training_payload,
-    transfer_table,
 )
-from sheafalign_fl.report.numbers import (
-    NONE,
-    count_of,
-    duration,
-    exact,
-    human_bytes,
-    mean,
-    percent,
-    percent_sign,
-)
+from sheafalign_fl.report.metric_tables import metric_table
 from sheafalign_fl.report.page import (
     Html,
     cards,
@@ -53,36 +48,6 @@ from sheafalign_fl.sheaf.terms import weights_in_words
 
 _MOST_FOLDED = 400
 _MOST_SAMPLES = 12
-
-_EXPLAIN_TABLE: dict[str, tuple[Callable[[Quality, int], Table | None], str]] = {
-    "retrieval": (
-        retrieval_table,
-        "Given an event of the first client, the second client's events are ranked by cosine in the space that only "
-        "these two share. R@k: how often the true partner is among the first k. Good: far above chance, median rank "
-        "near 1. Ties count against the model. mAP counts every event of the same class as a hit.",
-    ),
-    "transfer": (
-        transfer_table,
-        "Classifiers fitted on the first client's labelled training events answer for the second client, which "
-        "never saw a label. Good: close to the second client's own linear probe, and well above the majority, which "
-        "is the accuracy of always giving the most frequent class.",
-    ),
-    "probe": (
-        probe_table,
-        "Logistic regression on each client's own embedding. It says how much about the class an embedding holds; "
-        "untrained encoders score well here too, so it does not show alignment.",
-    ),
-    "missing": (
-        missing_table,
-        "The values behind the curve. Worst: the least favourable choice of missing clients, imputed.",
-    ),
-    "consistency": (
-        consistency_table,
-        "How far the two ends of an edge disagree about the same event: 0 is full agreement, 1 is what unrelated "
-        "vectors give, 2 is opposite. Good: near 0 and alike on all edges; one edge that stands out points at a "
-        "sensor that drifts.",
-    ),
-}
 
 
 def header(run: Run) -> Html:
@@ -165,6 +130,26 @@ def draw(name: str, drawn: Figure | None, title: str, caption: str) -> Html | No
     return None if drawn is None else figure(to_svg(drawn, name), title, caption)
 
 
+_PICTURES: dict[str, Callable[[Run, Quality], Html | None]] = {
+    "retrieval": lambda run, quality: draw(
+        "matrix",
+        plots.recall_matrix(quality.retrieval, list(run.settings.clients)),
+        "Retrieval by direction",
+        "R@10 from each client (row) to each neighbour (column). Good: dark everywhere. A pale row "
+        "or column is a client that the others cannot understand; empty squares are no edges.",
+    ),
+    "missing": lambda run, quality: draw(
+        "missing",
+        plots.missing_curve(quality.missing, quality.probe),
+        "When sensors fail",
+        "Accuracy of one classifier over all clients' embeddings while some clients are missing, "
+        "mean over the possible choices. Good: the blue line, where neighbours stand in for the "
+        "missing, stays flat and above both fills.",
+    ),
+}
+"""Metric -> what is drawn of it beside its table."""
+
+
 def _interrupted(run: Run) -> Html:
     reason = f" ({run.status['reason']})" if run.status.get("reason") else ""
     return paragraph(
@@ -177,30 +162,11 @@ def _interrupted(run: Run) -> Html:
 
 def _key_figures(run: Run) -> list[tuple[str, str, str]]:
     quality, items = run.quality, []
-    if quality is not None and (rows := quality.retrieval):
-        for k, name in ((1, "recall_at_1"), (10, "recall_at_10")):
-            chance = mean(min(1, k / row.events) for row in rows)
-            remark = f"mean over {count_of(len(rows), 'direction')}, {quality.split}; chance {percent_sign(chance)}"
-            items.append(
-                (
-                    f"Retrieval R@{k}",
-                    f"{percent_sign(mean(getattr(row, name) for row in rows))}",
-                    remark,
-                )
-            )
-    if quality is not None and quality.transfer:
-        remark = f"probe; most frequent class {percent_sign(mean(row.majority for row in quality.transfer))}"
-        items.append(
-            (
-                "Zero-shot transfer",
-                f"{percent_sign(mean(row.probe_accuracy for row in quality.transfer))}",
-                remark,
-            )
-        )
-    if quality is not None and len(quality.missing) > 1:
-        whole, one = quality.missing[:2]
-        remark = f"imputed; {percent(whole.imputed)} % with all, {percent(one.mean_fill)} % with mean-fill"
-        items.append(("One client missing", f"{percent_sign(one.imputed)}", remark))
+    if quality is not None:
+        for name in quality.measured():
+            rows = quality.rows(name)
+            shown = known_metric(name, rows).cards(rows, quality.split)
+            items += [(card.title, card.value, card.remark) for card in shown]
     payload = training_payload(run.bytes)
     items.append(
         (
@@ -239,45 +205,39 @@ def _quality(run: Run) -> list[Html | None]:
     quality = run.quality
     if quality is None:
         return [paragraph("Nothing was measured before the run ended.")]
-    parts: list[Html | None] = [
+    metrics = {name: known_metric(name, quality.rows(name)) for name in quality.measured()}
+    wide = [name for name, metric in metrics.items() if not metric.narrow]
+    drawn = [name for name in metrics if name not in wide and name in _PICTURES]
+    plain = [name for name in metrics if name not in (*wide, *drawn)]
+    return [
         paragraph(
-            f"Measured on {quality.split} events, which no client has trained on; values in percent unless said "
-            "otherwise."
+            f"Measured on {quality.split} events, which no client has trained on; values in "
+            "percent unless said otherwise."
         ),
-        _quality_table(quality, "retrieval"),
-        draw(
-            "matrix",
-            plots.recall_matrix(quality.retrieval, list(run.settings.clients)),
-            "Retrieval by direction",
-            "R@10 from each client (row) to each neighbour (column). Good: dark everywhere. A pale row or column is a "
-            "client that the others cannot understand; empty squares are no edges.",
-        ),
+        *(part for name in wide[:1] for part in _stacked(run, quality, name)),
         _projection(run),
-        _quality_table(quality, "transfer"),
-        columns(
-            draw(
-                "missing",
-                plots.missing_curve(quality.missing, quality.probe),
-                "When sensors fail",
-                "Accuracy of one classifier over all clients' embeddings while some clients are missing, mean over "
-                "the possible choices. Good: the blue line, where neighbours stand in for the missing, stays flat "
-                "and above both fills.",
-            ),
-            _quality_table(quality, "missing"),
+        *(part for name in wide[1:] for part in _stacked(run, quality, name)),
+        *(columns(*reversed(_stacked(run, quality, name))) for name in drawn),
+        *(
+            columns(*(_quality_table(quality, name) for name in plain[start : start + 2]))
+            for start in range(0, len(plain), 2)
         ),
-        columns(_quality_table(quality, "probe"), _quality_table(quality, "consistency")),
     ]
-    return parts
 
 
-def _quality_table(quality: Quality, metric: str) -> Html | None:
-    build, explanation = _EXPLAIN_TABLE[metric]
-    short = build(quality, MOST_ROWS)
-    if short is None:
-        return None
-    whole = build(quality, _MOST_FOLDED)
-    shown = table(short, explanation)
-    if whole is None or whole.rows == short.rows:
+def _stacked(run: Run, quality: Quality, name: str) -> list[Html | None]:
+    """Return a metric's table, and what is drawn of it."""
+    return [_quality_table(quality, name), _picture(run, quality, name)]
+
+
+def _picture(run: Run, quality: Quality, name: str) -> Html | None:
+    return _PICTURES[name](run, quality) if name in _PICTURES else None
+
+
+def _quality_table(quality: Quality, name: str) -> Html:
+    short, whole = metric_table(quality, name), metric_table(quality, name, _MOST_FOLDED)
+    shown = table(short, known_metric(name, quality.rows(name)).explanation)
+    if whole.rows == short.rows:
         return shown
     return join([shown, details(f"All {len(whole.rows)} rows", table(whole))])
 
@@ -370,8 +330,10 @@ def _samples(run: Run) -> list[Html | None]:
 
 def _facts(run: Run) -> list[Html | None]:
     absences = run.summary.absences if run.summary else run.absences
-    away = absence_table(absences)
+    away, faulty = absence_table(absences), fault_table(run.faults)
     items: list[Html] = []
+    if faulty is None:
+        items.append(text("No client saw an edge change or refused what a neighbour sent."))
     if (partial := sum(bool(point.absent) for point in run.exchanges)) > 0:
         items.append(
             text(
@@ -397,6 +359,14 @@ def _facts(run: Run) -> list[Html | None]:
             "came too late and was thrown away.",
         )
         if away is not None
+        else None,
+        table(
+            faulty,
+            "Who is suspected, as far as the clients' watches can tell: a sensor's fault shows on its "
+            "edges, an edge's on that edge alone. Embeddings that were refused left their edge out "
+            "of that exchange; all other edges were trained.",
+        )
+        if faulty is not None
         else None,
         paragraph(
             "One seed is no claim: compare at least three with ",

@@ -6,17 +6,18 @@ from rich.panel import Panel
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from sheafalign_fl.protocol.agreement import NEED_LABELS
+from sheafalign_fl.metrics.registry import METRICS
+from sheafalign_fl.numbers import count_of, duration, exact, human_bytes, short_commit
 from sheafalign_fl.report.content import (
     GAP,
     Table,
     absence_table,
     edge_table,
+    fault_table,
     purpose_table,
-    quality_tables,
     training_payload,
 )
-from sheafalign_fl.report.numbers import count_of, duration, exact, human_bytes, short_commit
+from sheafalign_fl.report.metric_tables import quality_tables
 from sheafalign_fl.runs.summary import Summary
 
 _FEW_ABSENCES = 10
@@ -36,7 +37,7 @@ def print_summary(summary: Summary, console: Console) -> None:
     for table in quality_tables(summary.quality):
         print_table(table, console)
     if summary.quality.label is None:
-        left_out = ", ".join(NEED_LABELS)
+        left_out = ", ".join(name for name, metric in METRICS.items() if metric.needs_labels)
         console.print(Text(f"No client has labels, so {left_out} are not measured.\n"))
     edges = edge_table(summary.bytes, [client.name for client in summary.clients])
     for table in (purpose_table(summary.bytes), *([edges] if edges is not None else [])):
@@ -46,6 +47,8 @@ def print_summary(summary: Summary, console: Console) -> None:
         console.print("Absences: none; every client took part in every exchange.\n")
     else:
         print_table(absences, console)
+    if (faults := fault_table(summary.faults)) is not None:
+        print_table(faults, console)
 
 
 def print_table(table: Table, console: Console) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sheafalign_fl.config import Settings
+from sheafalign_fl.files import Tail
 from sheafalign_fl.protocol.rows import AbsenceRow, EvaluationRow, ExchangeRow
 from sheafalign_fl.protocol.verdict import WatchRow
 from sheafalign_fl.runs.rows import parse_row
@@ -70,7 +71,7 @@ class _Follower:
     def __init__(self, folder: Path, settings: Settings, callbacks: Sequence[Callback]) -> None:
         self._folder, self._settings = folder, settings
         self._callbacks = list(callbacks)
-        self._position = 0
+        self._metrics = Tail(folder / "metrics.jsonl")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="callbacks", daemon=True)
 
@@ -93,18 +94,9 @@ class _Follower:
         self._read()
 
     def _read(self) -> None:
-        metrics = self._folder / "metrics.jsonl"
-        if not metrics.is_file():
-            return
-        if metrics.stat().st_size < self._position:  # a resumed run begins by going back
-            self._position = 0
-        with metrics.open("rb") as file:
-            file.seek(self._position)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                self._position += len(line)
-                self._take(line)
+        lines, _ = self._metrics.lines()
+        for line in lines:
+            self._take(line)
 
     def _take(self, line: bytes) -> None:
         match row := parse_row(line):

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from sheafalign_fl.protocol.rows import Row
 from sheafalign_fl.protocol.verdict import WatchRow
+from sheafalign_fl.row import Row
 from sheafalign_fl.watching.location import Sign, Suspect, locate
 
 

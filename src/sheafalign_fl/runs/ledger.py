@@ -156,6 +156,20 @@ def read_ledger(path: Path) -> Iterator[LedgerRow]:
             ) from None
 
 
+def rows_in(lines: Iterable[bytes], path: Path) -> Iterator[LedgerRow]:
+    """Yield the rows of some whole lines of the ledger at `path`; the header is passed over.
+
+    Raises
+    ------
+    DataError
+        A row is malformed.
+    """
+    reader = csv.reader(line.decode() for line in lines)
+    for values in reader:
+        if tuple(values) != COLUMNS:
+            yield _row(values, path, reader.line_num)
+
+
 def _row(values: list[str], path: Path, line: int) -> LedgerRow:
     try:
         exchange, source, destination, purpose, codec, *numbers = values

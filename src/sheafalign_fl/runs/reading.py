@@ -14,14 +14,8 @@ from pydantic import ValidationError
 
 from sheafalign_fl.config import Settings, load_settings
 from sheafalign_fl.errors import ConfigError, DataError
-from sheafalign_fl.protocol.rows import (
-    AbsenceRow,
-    EdgeBytes,
-    EvaluationRow,
-    ExchangeRow,
-    Loss,
-    Quality,
-)
+from sheafalign_fl.metrics.quality import Quality
+from sheafalign_fl.protocol.rows import AbsenceRow, EdgeBytes, EvaluationRow, ExchangeRow, Loss
 from sheafalign_fl.protocol.topology import build_topology
 from sheafalign_fl.protocol.verdict import WatchRow
 from sheafalign_fl.runs.faults import FaultFacts, find_faults

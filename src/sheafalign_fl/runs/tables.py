@@ -6,7 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sheafalign_fl.protocol.rows import EvaluationRow, ExchangeRow, Quality, Row
+from sheafalign_fl.metrics.quality import Quality
+from sheafalign_fl.protocol.rows import EvaluationRow, ExchangeRow
+from sheafalign_fl.row import Row
 from sheafalign_fl.runs.ledger import COLUMNS, read_ledger
 
 QUALITY_COLUMNS = ("exchange", "split", "metric", "source", "target", "field", "value")
@@ -84,9 +86,8 @@ def ledger_table(path: Path) -> Table:
 
 
 def _quality_lines(exchange: int, quality: Quality) -> Iterator[tuple[Any, ...]]:
-    for metric in type(quality).model_fields:
-        measured = getattr(quality, metric)
-        for score in measured if isinstance(measured, tuple) else ():
+    for metric in quality.measured():
+        for score in quality.rows(metric):
             source = getattr(score, "source", getattr(score, "client", ""))
             target = getattr(score, "target", "")
             for field, value in _numbers(score, without={"source", "target", "client"}):
@@ -94,7 +95,6 @@ def _quality_lines(exchange: int, quality: Quality) -> Iterator[tuple[Any, ...]]
 
 
 def _numbers(row: Row, without: set[str]) -> Iterator[tuple[str, float]]:
-    for name in type(row).model_fields:
-        value = getattr(row, name)
+    for name, value in row:
         if name not in without and isinstance(value, int | float):
             yield name, value

@@ -4,9 +4,11 @@ from sheafalign_fl.sheaf.laplacian import coboundary, sheaf_laplacian
 from sheafalign_fl.sheaf.maps import EdgeMaps, IdentityMaps, LinearMaps, OrthogonalMaps, edge_maps
 from sheafalign_fl.sheaf.objective import (
     contrastive_loss,
+    covariance_loss,
     cross_reconstruction_loss,
     laplacian_loss,
     reconstruction_loss,
+    variance_loss,
 )
 from sheafalign_fl.sheaf.terms import (
     LOSS_TERMS,
@@ -31,6 +33,7 @@ __all__ = [
     "WeightedTerm",
     "coboundary",
     "contrastive_loss",
+    "covariance_loss",
     "cross_reconstruction_loss",
     "edge_maps",
     "edge_terms",
@@ -38,5 +41,6 @@ __all__ = [
     "laplacian_loss",
     "reconstruction_loss",
     "sheaf_laplacian",
+    "variance_loss",
     "weighted_terms",
 ]

@@ -12,18 +12,40 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sheafalign_fl.config.registry import Registry
+from sheafalign_fl.config.schema import ObjectiveSettings
 
 _SMALLEST_VOLUME = 1e-6
 """Squared: keeps the square root's gradient finite where embeddings coincide."""
 
 
-def symmetric_cross_entropy(logits: Tensor) -> Tensor:
-    """Return the mean of the row-wise and column-wise cross entropies of (B, B) logits, positives on the diagonal."""
+def symmetric_cross_entropy(logits: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Return the mean of the row-wise and column-wise cross entropies, positives on the diagonal.
+
+    Parameters
+    ----------
+    logits
+        Shape (B, B). Minus infinity: the event is left out of its row and column's choice.
+    smoothing
+        Label smoothing: the target is 1 - smoothing on the diagonal, plus smoothing spread evenly over
+        all events that are not left out.
+    """
+    if smoothing:
+        return (_smoothed(logits, smoothing) + _smoothed(logits.T, smoothing)) / 2
     target = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
-def centroid_loss(embeddings: Sequence[Tensor], temperature: float) -> Tensor:
+def _smoothed(logits: Tensor, smoothing: float) -> Tensor:
+    """Return the row-wise cross entropy; torch's own is infinite where a logit is left out."""
+    surprise = -F.log_softmax(logits, dim=1)
+    there = logits > -torch.inf
+    spread = surprise.masked_fill(~there, 0).sum(dim=1) / there.sum(dim=1)
+    return ((1 - smoothing) * surprise.diagonal() + smoothing * spread).mean()
+
+
+def centroid_loss(
+    embeddings: Sequence[Tensor], temperature: float, smoothing: float = 0.0
+) -> Tensor:
     """Return the sum over clients of the symmetric InfoNCE between the client and the centroid (arXiv 2410.02086).
 
     Parameters
@@ -33,14 +55,16 @@ def centroid_loss(embeddings: Sequence[Tensor], temperature: float) -> Tensor:
         unit vectors.
     temperature
         tau > 0.
+    smoothing
+        Label smoothing, as in `symmetric_cross_entropy`.
     """
     units = [F.normalize(embedding, dim=1) for embedding in embeddings]
     centroid = F.normalize(torch.stack(units).mean(dim=0), dim=1)
-    losses = [symmetric_cross_entropy(centroid @ unit.T / temperature) for unit in units]
+    losses = [symmetric_cross_entropy(centroid @ unit.T / temperature, smoothing) for unit in units]
     return torch.stack(losses).sum()
 
 
-def volume_loss(embeddings: Sequence[Tensor], temperature: float) -> Tensor:
+def volume_loss(embeddings: Sequence[Tensor], temperature: float, smoothing: float = 0.0) -> Tensor:
     """Return the contrastive loss over volumes (GRAM, arXiv 2412.11959, equations 5 to 7); the first client is anchor.
 
     The logit of anchor b and the other clients' event c is minus the volume of the parallelotope that their unit
@@ -52,6 +76,8 @@ def volume_loss(embeddings: Sequence[Tensor], temperature: float) -> Tensor:
         One tensor (B, d) for each client; row b of all is the same event.
     temperature
         tau > 0.
+    smoothing
+        Label smoothing, as in `symmetric_cross_entropy`.
     """
     anchor, *others = (F.normalize(embedding, dim=1) for embedding in embeddings)
     rest = torch.stack(others, dim=1)
@@ -60,14 +86,28 @@ def volume_loss(embeddings: Sequence[Tensor], temperature: float) -> Tensor:
     first = torch.cat([torch.ones_like(towards[..., :1]), towards], dim=2).unsqueeze(2)
     gram = torch.cat([first, torch.cat([towards.unsqueeze(3), among], dim=3)], dim=2)
     volume = (torch.linalg.det(gram).clamp(min=0) + _SMALLEST_VOLUME).sqrt()
-    return symmetric_cross_entropy(-volume / temperature)
+    return symmetric_cross_entropy(-volume / temperature, smoothing)
 
 
-GroupLoss = Callable[[Sequence[Tensor], float], Tensor]
+GroupLoss = Callable[..., Tensor]
 GROUP_LOSSES: Registry[GroupLoss] = Registry(
     "contrast",
     {"centroid": centroid_loss, "volume": volume_loss},
     lambda path, function: cast(GroupLoss, function),
     also=("pairs",),
 )
-"""`objective.contrast` -> loss of (embeddings of all clients in the configuration's order, tau)."""
+"""`objective.contrast` -> loss of (embeddings of all clients in the configuration's order, tau), and
+of label smoothing where that is set."""
+
+
+def contrast_of_all(objective: ObjectiveSettings, embeddings: Sequence[Tensor]) -> Tensor:
+    """Return the contrast of all clients, unweighted, that ``objective.contrast`` names.
+
+    Parameters
+    ----------
+    embeddings
+        One tensor (B, d) for each client, in the configuration's order.
+    """
+    smoothing = [objective.label_smoothing] if objective.label_smoothing else []
+    loss = GROUP_LOSSES.resolve(objective.contrast)
+    return loss(embeddings, objective.temperature, *smoothing)

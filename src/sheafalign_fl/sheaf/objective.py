@@ -3,11 +3,15 @@
 `sheafalign_fl.sheaf.terms` says what they are called, how they are weighed and added up.
 """
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from sheafalign_fl.sheaf.group import symmetric_cross_entropy
 from sheafalign_fl.sheaf.maps import EdgeMaps
+
+_VARIANCE_FLOOR = 1e-4
+"""Keeps the square root's gradient finite where all events coincide."""
 
 
 def laplacian_loss(z_ij: Tensor, z_ji: Tensor, *, normalised: bool = False) -> Tensor:
@@ -26,7 +30,11 @@ def laplacian_loss(z_ij: Tensor, z_ji: Tensor, *, normalised: bool = False) -> T
 
 
 def contrastive_loss(
-    z_ij: Tensor, z_ji: Tensor, temperature: float | Tensor, same: Tensor | None = None
+    z_ij: Tensor,
+    z_ji: Tensor,
+    temperature: float | Tensor,
+    same: Tensor | None = None,
+    smoothing: float = 0.0,
 ) -> Tensor:
     """Return the symmetric InfoNCE over the B x B cosine similarities / tau, positives on the diagonal.
 
@@ -39,11 +47,13 @@ def contrastive_loss(
     same
         (B, B), symmetric and false on the diagonal: pairs that are the same event twice, which are
         left out of the negatives; None: all others are negatives.
+    smoothing
+        Label smoothing (arXiv 1512.00567): 0 expects the positive alone.
     """
     logits = F.normalize(z_ij, dim=1) @ F.normalize(z_ji, dim=1).T / temperature
     if same is not None:
         logits = logits.masked_fill(same, -float("inf"))
-    return symmetric_cross_entropy(logits)
+    return symmetric_cross_entropy(logits, smoothing)
 
 
 def reconstruction_loss(
@@ -64,3 +74,33 @@ def cross_reconstruction_loss(maps: EdgeMaps, z_ji: Tensor, h_i: Tensor) -> Tens
     It teaches Q_ij what a client needs when its own sensor is missing: its embedding, out of the neighbour's.
     """
     return F.mse_loss(maps.lift(z_ji), h_i.detach())
+
+
+def variance_loss(z: Tensor) -> Tensor:
+    """Return mean_k max(0, 1 - sqrt(var_b z_k + 1e-4)), the variance term of VICReg.
+
+    Source: Bardes, Ponce, LeCun, arXiv 2105.04906, equations 1 and 2, with gamma = 1.
+
+    Parameters
+    ----------
+    z
+        Comparison embeddings, shape (B, d_e), B of at least 2; the variance divides by B - 1.
+    """
+    return F.relu(1 - (z.var(dim=0) + _VARIANCE_FLOOR).sqrt()).mean()
+
+
+def covariance_loss(z: Tensor) -> Tensor:
+    """Return the sum over k != l of C_kl^2 / d_e, the covariance term of VICReg.
+
+    C is the covariance matrix over the batch, which divides by B - 1 (arXiv 2105.04906, equations 3
+    and 4).
+
+    Parameters
+    ----------
+    z
+        Comparison embeddings, shape (B, d_e), B of at least 2.
+    """
+    centred = z - z.mean(dim=0)
+    covariance = centred.T @ centred / (len(z) - 1)
+    off_diagonal = covariance - torch.diag(covariance.diagonal())
+    return off_diagonal.square().sum() / z.shape[1]

@@ -21,9 +21,11 @@ from sheafalign_fl.errors import ConfigError
 from sheafalign_fl.sheaf.maps import EdgeMaps
 from sheafalign_fl.sheaf.objective import (
     contrastive_loss,
+    covariance_loss,
     cross_reconstruction_loss,
     laplacian_loss,
     reconstruction_loss,
+    variance_loss,
 )
 
 TOTAL = "total"
@@ -110,7 +112,8 @@ def _contrastive(edge: EdgeBatch) -> Tensor:
     if edge.group is not None:
         return edge.group
     tau = edge.maps.temperature(edge.objective.temperature)
-    return contrastive_loss(edge.z, edge.received, tau, edge.same)
+    smoothing = edge.objective.label_smoothing
+    return contrastive_loss(edge.z, edge.received, tau, edge.same, smoothing)
 
 
 _BUILT_IN = (
@@ -148,6 +151,18 @@ _BUILT_IN = (
         "MSE(Q_ij z_ji, h_i), gradient to Q_ij alone",
         lambda edge: cross_reconstruction_loss(edge.maps, edge.received, edge.h),
         shown=True,
+    ),
+    LossTerm(
+        "variance",
+        "variance",
+        "mean_k max(0, 1 - deviation of z_ij,k) (arXiv 2105.04906, equation 1)",
+        lambda edge: variance_loss(edge.z),
+    ),
+    LossTerm(
+        "covariance",
+        "covariance",
+        "sum_{k != l} cov(z_ij,k, z_ij,l)^2 / d_e (arXiv 2105.04906, equation 4)",
+        lambda edge: covariance_loss(edge.z),
     ),
 )
 """In the order in which they are added up, which decides the last bits."""

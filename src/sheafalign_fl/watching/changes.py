@@ -113,6 +113,11 @@ class Detector:
         self.last = value
         self.count += 1
 
+    @property
+    def nearness(self) -> float:
+        """How near it is to an alarm, which is at 1."""
+        return max(self.above, self.below) / THRESHOLD
+
     def state(self) -> NDArray[np.float64]:
         """Return all that changes, as numbers."""
         return np.array([getattr(self, field.name) for field in fields(self)[2:]])

@@ -102,6 +102,11 @@ class EdgeWatch:
         self._profile += _PROFILE_RATE * (seen.profile - self._profile)
         return values | {"profile": float(np.log(max(apart, FLOOR)))}
 
+    @property
+    def nearness(self) -> float:
+        """How near the nearest statistic is to an alarm, which is at 1."""
+        return max(detector.nearness for detector in self._detectors.values())
+
     def state(self) -> NDArray[np.float64]:
         """Return all that changes as one vector; a watch that loads it goes on as this one would."""
         parts = [detector.state() for detector in self._detectors.values()]

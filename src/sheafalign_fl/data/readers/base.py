@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import scipy.io
 from numpy.typing import NDArray
+
+from sheafalign_fl.extras import require
 
 Array = NDArray[Any]
 """Arrays of any number type; docstrings give shapes and units."""
@@ -66,9 +67,12 @@ def read_mat(path: Path, key: str, axes: int) -> Array:
     BadFileError
         The file is no MATLAB file, or lacks the array, or holds it in another form.
     """
+    require("scipy", "reading .mat files")
+    from scipy.io import loadmat
+
     data = read_bytes(path)
     try:
-        content = scipy.io.loadmat(io.BytesIO(data), variable_names=[key])
+        content = loadmat(io.BytesIO(data), variable_names=[key])
     except Exception as error:  # scipy raises whatever a damaged file leads it to
         raise BadFileError(f"is no readable .mat file ({_one_line(error)})") from None
     if key not in content:

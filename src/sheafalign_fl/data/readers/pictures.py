@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from sheafalign_fl.data.readers.base import Array, BadFileError
+from sheafalign_fl.extras import require
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,9 @@ class CameraPicture:
 
     def __call__(self, *files: Path) -> NDArray[np.float32]:
         """Read one picture of any format and size that Pillow knows."""
+        require("PIL", "reading pictures")
+        from PIL import Image, UnidentifiedImageError
+
         mode = "L" if self.grey else "RGB"
         try:
             with Image.open(files[0]) as picture:
@@ -56,6 +59,9 @@ class DepthPicture:
 
     def __call__(self, *files: Path) -> NDArray[np.float32]:
         """Read one picture."""
+        require("PIL", "reading pictures")
+        from PIL import Image, UnidentifiedImageError
+
         try:
             with Image.open(files[0]) as picture:
                 if picture.mode not in ("I;16", "I;16B", "I"):

@@ -1,6 +1,6 @@
 """Numbers as people read them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 NONE = "–"
 _UNITS = ("kB", "MB", "GB", "TB", "PB")
@@ -34,13 +34,23 @@ def percent_sign(fraction: float | None) -> str:
 
 
 def percent_with_spread(values: Iterable[float | None]) -> str:
-    """Return mean and sample standard deviation as "54.3 ± 1.2"; the mean alone of one value; a dash for none."""
+    """Return mean and sample standard deviation of fractions as "54.3 ± 1.2", as `with_spread`."""
+    return with_spread(values, percent)
+
+
+def with_spread(
+    values: Iterable[float | None],
+    shown: Callable[[float], str] = lambda value: f"{value:.3g}",
+) -> str:
+    """Return mean and sample standard deviation; the mean alone of one value; a dash for none."""
     known = [value for value in values if value is not None]
-    if len(known) < 2:
-        return percent(mean(known))
+    if not known:
+        return NONE
     centre = sum(known) / len(known)
+    if len(known) < 2:
+        return shown(centre)
     spread = (sum((value - centre) ** 2 for value in known) / (len(known) - 1)) ** 0.5
-    return f"{percent(centre)} ± {percent(spread)}"
+    return f"{shown(centre)} ± {shown(spread)}"
 
 
 def mean(values: Iterable[float | None]) -> float | None:

@@ -1,0 +1,44 @@
+"""Every example and the notebook are run as a reader would run them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from tests.system.command import ROOT, environment
+
+SCRIPTS = {
+    "own_arrays.py": ("run/report.html", "report: "),
+    "own_encoder.py": ("report.html", "recall_at_10"),
+    "own_codec.py": ("ledger.csv", "lidar -> radar: "),
+    "sweep.py": ("tau-0.1-rate-0.003/report.html", "best: temperature"),
+    "read_ledger.py": ("ledger.png", "bytes of training payload"),
+}
+"""Script -> a file that it leaves, and what it says."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_an_example_runs(script: str, tmp_path: Path) -> None:
+    left, said = SCRIPTS[script]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / script), str(tmp_path / "out")],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert said in done.stdout
+    assert (tmp_path / "out" / left).is_file()
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path: Path) -> None:
+    text = (ROOT / "examples" / "first_steps.ipynb").read_text(encoding="utf-8")
+    notebook = nbformat.reads(text, as_version=4)  # type: ignore[no-untyped-call]
+    resources = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, timeout=240, kernel_name="python3", resources=resources).execute()
+    assert (tmp_path / "runs" / "first-steps" / "report.html").is_file()
+    printed = [out for cell in notebook.cells for out in cell.get("outputs", [])]
+    assert any("after 30 exchanges: R@10" in str(out.get("text", "")) for out in printed)
