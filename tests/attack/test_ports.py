@@ -18,8 +18,7 @@ from flwr.common.constant import FLWR_TASK_TOKEN_LENGTH
 
 from sheafalign_fl.deploy.certificates import Authority
 from sheafalign_fl.flower.address import Address
-from sheafalign_fl.flower.superlink import free_port
-from tests.system.command import ROOT
+from tests.system.command import ROOT, free_port
 from tests.system.deployment import SECONDS, Deployment, deployment, quiet
 from tests.system.namespaces import Machine, machines, permitted
 

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
 
 from sheafalign_fl.metrics.retrieval import Retrieval
 from sheafalign_fl.protocol.rows import EdgeBytes, EvaluationRow
@@ -195,18 +197,58 @@ def test_matrix_holds_each_direction_in_its_place() -> None:
     assert (text.get_position(), text.get_text()) == ((2, 0), "25")
 
 
+def places(axes: Axes) -> list[NDArray[np.float64]]:
+    """Return the points of every set that `axes` show."""
+    return [np.asarray(points.get_offsets(), dtype=np.float64) for points in axes.collections]
+
+
+def spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the two largest eigenvalues of the covariance of all rows, as unit vectors."""
+    units = values / np.linalg.norm(values, axis=1, keepdims=True)
+    found = np.linalg.eigvalsh(np.atleast_2d(np.cov(units, rowvar=False, bias=True)))[::-1]
+    return np.pad(found, (0, 2))[:2]
+
+
 @pytest.mark.parametrize("dim", [1, 2, 40])
 @pytest.mark.parametrize("classes", [0, 2, 30])
-def test_projections_of_every_shape_are_drawn(dim: int, classes: int) -> None:
+def test_a_projection_shows_every_event_at_both_ends_along_the_main_directions(
+    dim: int, classes: int
+) -> None:
     generator = np.random.default_rng(0)
-    z = generator.normal(size=(60, dim))
+    z_i, z_j = generator.normal(size=(2, 60, dim))
     labels = generator.integers(-1, classes, 60) if classes else np.full(60, -1)
-    to_svg(plots.projection_plot(Projection("a", "b", z, z, labels, ("clear",))), "projection")
+    drawn = plots.projection_plot(Projection("a", "b", z_i, z_j, labels, ("clear",)))
+    left, right = drawn.axes
+    a, b = places(left)
+    assert a.shape == b.shape == (60, 2)
+    expected = spread(np.concatenate([z_i, z_j]))
+    assert np.allclose(np.concatenate([a, b]).var(axis=0), expected)
+    share = 100 * expected[0] / spread_in_all(np.concatenate([z_i, z_j]))
+    assert left.get_xlabel() == f"first component ({share:.0f} % of variance)"
+    assert len(left.lines) == 60
+    assert np.allclose(np.asarray(left.lines[7].get_xydata()), [a[7], b[7]])
+    by_label = places(right)
+    shown = sorted(set(labels[labels >= 0].tolist())) + ([-1] if (labels < 0).any() else [])
+    assert len(by_label) == 2 * len(shown)
+    for label, first, second in zip(shown, by_label[::2], by_label[1::2], strict=True):
+        assert np.allclose(first, a[labels == label])
+        assert np.allclose(second, b[labels == label])
+    legend = right.get_legend()
+    names = None if legend is None else [text.get_text() for text in legend.get_texts()]
+    words = {-1: "no label", 0: "clear"}
+    assert names == (None if classes == 30 else [words.get(k, f"class {k}") for k in shown])
+    assert "<svg" in to_svg(drawn, "projection")
 
 
-def test_collapsed_embeddings_are_drawn() -> None:
+def spread_in_all(values: NDArray[np.float64]) -> float:
+    """Return the variance of all rows, as unit vectors, in all directions together."""
+    units = values / np.linalg.norm(values, axis=1, keepdims=True)
+    return float(units.var(axis=0).sum())
+
+
+def test_collapsed_embeddings_are_drawn_at_one_point() -> None:
     dead = np.zeros((5, 3))
-    to_svg(
-        plots.projection_plot(Projection("a", "b", dead, dead, np.zeros(5, dtype=np.int64), ())),
-        "projection",
-    )
+    drawn = plots.projection_plot(Projection("a", "b", dead, dead, np.zeros(5, dtype=np.int64), ()))
+    assert [points.tolist() for points in places(drawn.axes[0])] == [[[0, 0]] * 5] * 2
+    assert drawn.axes[0].get_xlabel() == "first component (0 % of variance)"
+    assert "nan" not in to_svg(drawn, "projection").lower()

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -46,3 +47,11 @@ def environment() -> dict[str, str]:
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "COLUMNS": "120",
     }
+
+
+def free_port() -> int:
+    """Return a port of the loopback address that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -12,9 +12,8 @@ from pathlib import Path
 import yaml
 
 from sheafalign_fl.flower.address import Address
-from sheafalign_fl.flower.superlink import free_port
 from sheafalign_fl.runs.folder import RunFolder, read_rows
-from tests.system.command import ROOT, environment
+from tests.system.command import ROOT, environment, free_port
 
 Process = subprocess.Popen[bytes]
 ALLOWED = (

@@ -17,12 +17,11 @@ import pytest
 
 from sheafalign_fl.config import load_settings, parse_settings
 from sheafalign_fl.engines.inprocess import run_inprocess
-from sheafalign_fl.flower.superlink import free_port
 from sheafalign_fl.protocol.frame import SEAL_BYTES
 from sheafalign_fl.runs.folder import RunFolder
 from sheafalign_fl.runs.ledger import read_ledger
 from sheafalign_fl.runs.summary import Summary
-from tests.system.command import ROOT
+from tests.system.command import ROOT, free_port
 from tests.system.deployment import ALLOWED, Deployment, deployment, last_exchange, quiet
 from tests.toy import source
 

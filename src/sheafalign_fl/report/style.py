@@ -11,14 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which stay apart for colour-blind readers.
-BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW = (
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = (
     "#0072b2",
     "#e69f00",
     "#009e73",
     "#d55e00",
     "#cc79a7",
     "#56b4e9",
-    "#f0e442",
 )
 CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, "#5b4b8a", "#8c6d31")
 _PIXELS = 96 / 72 * 1.12

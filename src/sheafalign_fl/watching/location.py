@@ -42,7 +42,6 @@ class Suspect:
     """Exchange in which it was first seen."""
     edges: tuple[tuple[str, str], ...]
     """(sender, receiver) of the signs."""
-    checks: tuple[str, ...]
     signs: tuple[Sign, ...]
 
 
@@ -135,6 +134,5 @@ def _suspect(clients: tuple[str, ...], signs: Sequence[Sign], *, directed: bool)
         since=min(sign.since for sign in signs),
         found=min(sign.exchange for sign in signs),
         edges=tuple(sorted({(sign.sender, sign.receiver) for sign in signs})),
-        checks=tuple(sorted({sign.check for sign in signs})),
         signs=tuple(signs),
     )

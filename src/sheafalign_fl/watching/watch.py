@@ -7,7 +7,7 @@ past, so it works the same on what comes in after training.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,6 @@ ALIKE_LOOKS = 3
 _PROFILE_RATE = 0.1
 
 Statistic = Literal["size", "spread", "profile", "alike", "disagreement", "rank"]
-STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
 OF_BOTH_ENDS: frozenset[str] = frozenset({"disagreement", "rank", "unrelated"})
 """What depends on both ends; the rest depends on the sender alone."""
 
