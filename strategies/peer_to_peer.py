@@ -17,8 +17,9 @@ from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import ProtocolError, RunError
 from sheafalign_fl.learner.schedule import MIN_SHARED, BatchSchedule
 from sheafalign_fl.metrics.quality import Quality
-from sheafalign_fl.protocol.agreement import Agreement, Manifest
+from sheafalign_fl.protocol.agreement import Agreement
 from sheafalign_fl.protocol.frame import Frame
+from sheafalign_fl.protocol.manifest import Manifest
 from sheafalign_fl.protocol.messages import (
     ExchangeOrder,
     ExchangeReply,

@@ -13,15 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sheafalign_fl.protocol.agreement import (
-    LEAST_SEALED,
-    ClientAgreement,
-    ListName,
-    Manifest,
-    agree,
-)
+from sheafalign_fl.protocol.agreement import LEAST_SEALED, ClientAgreement, ListName
 from sheafalign_fl.protocol.frame import Frame
+from sheafalign_fl.protocol.manifest import Manifest
 from sheafalign_fl.protocol.messages import Scalar
+from sheafalign_fl.protocol.negotiation import agree
 from sheafalign_fl.protocol.rows import unpack_losses
 from sheafalign_fl.protocol.verbs import (
     AGREE,
