@@ -243,6 +243,6 @@ def fitting_on_test_events() -> Iterator[None]:
     Clients do not agree to that, so they are kept from looking.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("clients.residence.accept", lambda *arguments: None)
+        patch.setattr("clients.node_context.accept", lambda *arguments: None)
         patch.setattr("strategies.handshake.agree", lambda *arguments: leaky(agree(*arguments)))
         yield

@@ -106,7 +106,7 @@ class Agreement:
     has: Mapping[str, Mapping[ListName, NDArray[np.bool_]]]
     labels: Mapping[str, tuple[str, ...]]
     """Client -> the labels it has of those that the evaluation uses."""
-    strangers: tuple[Edge, ...] = ()
+    non_neighbours: tuple[Edge, ...] = ()
     """Pairs of clients that are no neighbours, but whose embeddings lie in one space, so that they are measured too."""
     nonces: Mapping[str, str] = field(default_factory=dict)
     """Client -> what it contributes to the keys of sealed edges; empty where edges are not sealed."""
@@ -145,7 +145,7 @@ class Agreement:
             self.lists,
             {
                 edge.other(client): {name: self.shared(edge, name) for name in LISTS}
-                for edge in (*topology.edges_of(client), *self.strangers)
+                for edge in (*topology.edges_of(client), *self.non_neighbours)
                 if client in (edge.source, edge.target)
             },
             {
@@ -165,7 +165,7 @@ class Agreement:
 
     def peers(self, client: str, topology: Topology) -> list[str]:
         """Return the clients that an evaluation compares `client` with, in the order of the federation."""
-        pairs = (*topology.edges_of(client), *self.strangers)
+        pairs = (*topology.edges_of(client), *self.non_neighbours)
         found = {pair.other(client) for pair in pairs if client in (pair.source, pair.target)}
         return [other for other in topology.clients if other in found]
 

@@ -88,8 +88,10 @@ def agree(manifests: Sequence[Manifest], settings: Settings, topology: Topology)
     }
     agreement = Agreement(lists, has, {})
     if compares_non_neighbours(settings):
-        agreement = replace(agreement, strangers=_strangers(agreement, settings, topology))
-    labels = _resolve_labels(by_name, settings, (*topology.edges, *agreement.strangers))
+        agreement = replace(
+            agreement, non_neighbours=_non_neighbours(agreement, settings, topology)
+        )
+    labels = _resolve_labels(by_name, settings, (*topology.edges, *agreement.non_neighbours))
     for label in labels:
         _check_classes(by_name, label)
     theirs = {
@@ -129,7 +131,9 @@ def _equal_codes(by_name: Mapping[str, Manifest], ids: NDArray[Any]) -> NDArray[
     return np.array([code[event] for event in ids.tolist()], dtype=np.int64)
 
 
-def _strangers(agreement: Agreement, settings: Settings, topology: Topology) -> tuple[Edge, ...]:
+def _non_neighbours(
+    agreement: Agreement, settings: Settings, topology: Topology
+) -> tuple[Edge, ...]:
     """Return the pairs of a constant sheaf that are no edges and share enough held-out events."""
     pairs = (
         Edge(one, other, settings.clients[one].dim)
