@@ -9,7 +9,7 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
-from clients import evaluation, frames, residence, told
+from clients import evaluation, frames, node_context, refusals
 from sheafalign_fl.config.policy import under
 from sheafalign_fl.errors import NotFiniteError, ProtocolError, RunError, SheafAlignError
 from sheafalign_fl.flower.records import pack, unpack
@@ -53,14 +53,14 @@ def _answering(handler: Handler) -> Handler:
     @wraps(handler)
     def answer(message: Message, context: Context) -> Message:
         try:
-            with under(residence.policy_of(context)):
-                limit_threads(residence.settings_of(context).resources.threads)
-                if residence.client_of(context) is not None:
-                    residence.check_sealing(context)
+            with under(node_context.policy_of(context)):
+                limit_threads(node_context.settings_of(context).resources.threads)
+                if node_context.client_of(context) is not None:
+                    node_context.check_sealing(context)
                 return handler(message, context)
         except Exception as error:
             code = error.exit_code if isinstance(error, SheafAlignError) else 1
-            refusal = Refusal(failed=told.reason(error, context), exit_code=code)
+            refusal = Refusal(failed=refusals.reason(error, context), exit_code=code)
             return Message(pack(refusal.fields()), reply_to=message)
 
     return answer
@@ -70,12 +70,12 @@ def _answering(handler: Handler) -> Handler:
 @_answering
 def _describe(message: Message, context: Context) -> Message:
     """Answer the handshake: who this is, what it has; never what its data is."""
-    settings = residence.settings_of(context)
-    name = residence.client_of(context)
+    settings = node_context.settings_of(context)
+    name = node_context.client_of(context)
     if name is None:
         return Message(pack(ManifestReply(spare=True).fields()), reply_to=message)
     check_installed(settings.evaluation.metrics)
-    nonce, boot = residence.nonce_of(context), str(context.node_config.get("boot", ""))
+    nonce, boot = node_context.nonce_of(context), str(context.node_config.get("boot", ""))
     manifest = describe(name, settings, client_data(name, settings), nonce, boot)
     answer = ManifestReply(manifest=manifest.to_bytes())
     return Message(pack(answer.fields()), reply_to=message)
@@ -87,9 +87,9 @@ def _agree(message: Message, context: Context) -> Message:
     """Take the agreement: neighbours, agreed events, what each edge shares."""
     fields, _ = unpack(message)
     order = AgreementOrder.read(fields)
-    residence.settle(context, order.agreement, order.folder, order.run)
-    residence.node_of(context)  # made now, so that what is wrong with it shows now
-    residence.seal_of(context)
+    node_context.settle(context, order.agreement, order.folder, order.run)
+    node_context.node_of(context)  # made now, so that what is wrong with it shows now
+    node_context.seal_of(context)
     return Message(pack(), reply_to=message)
 
 
@@ -106,7 +106,7 @@ def _refuse(message: Message, context: Context) -> Message:
     fields, _ = unpack(message)
     reason = Dismissal.read(fields).reason
     _log.error("the relay refuses run %d: %s", context.run_id, reason)
-    residence.end(context)
+    node_context.end(context)
     return Message(pack(), reply_to=message)
 
 
@@ -116,11 +116,11 @@ def _exchange(message: Message, context: Context) -> Message:
     """Take the step that the neighbours' embeddings allow, then embed the next batch."""
     fields, inbound = unpack(message)
     order = ExchangeOrder.read(fields)
-    node, seal, watch = residence.node_of(context), residence.seal_of(context), StopWatch()
+    node, seal, watch = node_context.node_of(context), node_context.seal_of(context), StopWatch()
     order.check(node.name, node.settings.training.exchanges, node.done)
     if order.restore is not None:
-        residence.check_restore(context)
-        state = RunFolder(residence.folder_of(context)).load_client(order.restore, node.name)
+        node_context.check_restore(context)
+        state = RunFolder(node_context.folder_of(context)).load_client(order.restore, node.name)
         node.load_state(state)
         node.restored = None
     losses: list[Loss] = []
@@ -128,14 +128,14 @@ def _exchange(message: Message, context: Context) -> Message:
     embeddings = _embed(node, order.embed if stale else None, watch)
     if order.step is not None:
         losses = _step(node, order.step, inbound, seal, watch)
-        residence.begin(context)
+        node_context.begin(context)
     if order.checkpoint is not None:
         with watch("save"):
-            residence.save(context, node, order.checkpoint)
+            node_context.save(context, node, order.checkpoint)
     embeddings |= _embed(node, None if stale else order.embed, watch)
     with watch("encode"):
         outbound = send(embeddings, node, order.embed or 0, seal)
-    residence.keep(context, node)
+    node_context.keep(context, node)
     verdicts = node.gate.verdicts if order.step is not None else ()
     timing = watch.to_bytes() if "boot" in context.node_config else None
     answer = ExchangeReply.of(losses, verdicts, timing)
@@ -182,10 +182,10 @@ def _step(
 def _evaluate_embed(message: Message, context: Context) -> Message:
     """Send every neighbour the comparison embeddings of an agreed list of held-out events."""
     fields, _ = unpack(message)
-    node = residence.node_of(context)
+    node = node_context.node_of(context)
     measuring = _measuring(fields, node)
     return Message(
-        pack({}, evaluation.embed(node, measuring, residence.seal_of(context))), reply_to=message
+        pack({}, evaluation.embed(node, measuring, node_context.seal_of(context))), reply_to=message
     )
 
 
@@ -194,9 +194,9 @@ def _evaluate_embed(message: Message, context: Context) -> Message:
 def _evaluate_score(message: Message, context: Context) -> Message:
     """Measure this client's own embeddings against those that its neighbours sent."""
     fields, inbound = unpack(message)
-    node = residence.node_of(context)
+    node = node_context.node_of(context)
     measuring = _measuring(fields, node)
-    folder, seal = residence.folder_of(context), residence.seal_of(context)
+    folder, seal = node_context.folder_of(context), node_context.seal_of(context)
     answer, outbound = evaluation.score(node, measuring, inbound, folder, seal)
     return Message(pack(answer.fields(), outbound), reply_to=message)
 
@@ -213,13 +213,13 @@ def _measuring(fields: Mapping[str, Scalar], node: Node) -> Measuring:
 def _finish(message: Message, context: Context) -> Message:
     """Draw a sample of the data, tell the digest of the final weights, and let the node go."""
     fields, _ = unpack(message)
-    order, digest = FinishOrder.read(fields), residence.digest_of(context)
+    order, digest = FinishOrder.read(fields), node_context.digest_of(context)
     if digest is None:  # else the answer was lost
-        node = residence.node_of(context)
+        node = node_context.node_of(context)
         if order.sample:
-            evaluation.draw_sample(node, residence.folder_of(context))
+            evaluation.draw_sample(node, node_context.folder_of(context))
         digest = node.weights_digest()
-        residence.end(context, digest)
+        node_context.end(context, digest)
     return Message(pack(FinishReply(digest=digest).fields()), reply_to=message)
 
 

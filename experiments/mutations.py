@@ -32,8 +32,9 @@ from sheafalign_fl.errors import ProtocolError, SheafAlignError
 from sheafalign_fl.flower.records import unpack
 from sheafalign_fl.metrics.registry import measured_metrics
 from sheafalign_fl.protocol import verbs
-from sheafalign_fl.protocol.agreement import ClientAgreement, Manifest
+from sheafalign_fl.protocol.agreement import ClientAgreement
 from sheafalign_fl.protocol.frame import Frame
+from sheafalign_fl.protocol.manifest import Manifest
 from sheafalign_fl.protocol.measuring import Measuring
 from sheafalign_fl.protocol.messages import (
     AgreementOrder,

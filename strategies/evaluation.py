@@ -25,7 +25,7 @@ from sheafalign_fl.protocol.topology import Topology
 from sheafalign_fl.protocol.verbs import EVALUATE_EMBED, EVALUATE_SCORE, EVALUATOR
 from sheafalign_fl.protocol.verdict import Verdict
 from strategies.messenger import Answer, Messenger, Order, Outcome, Read, Reply
-from strategies.recorder import Parcel, Recorder
+from strategies.recorder import Recorder, RoutedFrame
 
 _log = logging.getLogger("sheafalign.relay")
 
@@ -45,7 +45,7 @@ class Scored:
 
     scores: Mapping[str, list[dict[str, Any]]]
     verdicts: tuple[Verdict, ...]
-    parcels: Mapping[str, Parcel]
+    routed: Mapping[str, RoutedFrame]
     """Frames for the evaluator."""
     arrays: Mapping[str, NDArray[np.floating]]
     """What they hold."""
@@ -80,8 +80,8 @@ class Evaluation:
         """
         measuring = Measuring(exchange=exchange, final=final)
         wanted = measured_metrics(self._settings, final=final)
-        parcels = self._embeddings(measuring)
-        orders = {client: self._order(client, measuring, parcels) for client in self._available()}
+        routed = self._embeddings(measuring)
+        orders = {client: self._order(client, measuring, routed) for client in self._available()}
         if final and (left_out := self._unmeasured(tuple(wanted))):
             _log.warning("no client has labels, so these are not measured: %s", left_out)
         delivered = {
@@ -90,14 +90,15 @@ class Evaluation:
         outcome = self._ask(
             EVALUATE_SCORE, orders, exchange, self._score_reader(measuring, delivered)
         )
-        self._recorder.question("evaluate", exchange, orders, outcome, parcels)
+        self._recorder.question("evaluate", exchange, orders, outcome, routed)
         self._recorder.undelivered(
-            (parcel for key, parcel in parcels.items() if key not in delivered), "evaluate"
+            (routed_frame for key, routed_frame in routed.items() if key not in delivered),
+            "evaluate",
         )
         for client, told in outcome.answers.items():
             for verdict in told.verdicts:
                 self._recorder.verdict(exchange, client, verdict)
-            self._recorder.undelivered(told.parcels.values(), "evaluate")
+            self._recorder.undelivered(told.routed.values(), "evaluate")
         name = measuring.split(self._settings)
         rows: dict[str, list[Any]] = {key: [] for key in wanted}
         for client in self._topology.clients:
@@ -124,22 +125,22 @@ class Evaluation:
         self._note_absences(outcome, exchange, deadline)
         return outcome
 
-    def _embeddings(self, measuring: Measuring) -> dict[tuple[str, str], Parcel]:
+    def _embeddings(self, measuring: Measuring) -> dict[tuple[str, str], RoutedFrame]:
         """Ask every client for z_ij of the events that are measured."""
         exchange, name = measuring.exchange, measuring.split(self._settings)
 
-        def read(client: str, reply: Reply) -> dict[str, Parcel]:
+        def read(client: str, reply: Reply) -> dict[str, RoutedFrame]:
             if reply.fields:
                 raise ProtocolError("fields where only frames were due")
-            return _parcels(client, reply, exchange, self._due_embeddings(client, name))
+            return _routed(client, reply, exchange, self._due_embeddings(client, name))
 
         orders = {client: Order(measuring.fields()) for client in self._available()}
         outcome = self._ask(EVALUATE_EMBED, orders, exchange, read)
         self._recorder.question("evaluate", exchange, orders, outcome, {})
         return {
-            (client, peer): parcel
-            for client, parcels in outcome.answers.items()
-            for peer, parcel in parcels.items()
+            (client, peer): routed_frame
+            for client, routed in outcome.answers.items()
+            for peer, routed_frame in routed.items()
         }
 
     def _due_embeddings(self, client: str, name: ListName) -> dict[str, _Due]:
@@ -177,11 +178,11 @@ class Evaluation:
                 return Scored(scores, verdicts, {}, {}, {})
             refused = {verdict.sender for verdict in verdicts}
             used = [source for source in sources if source not in refused]
-            parcels = _parcels(
+            routed = _routed(
                 client, reply, measuring.exchange, self._due_evaluator(client, name, used)
             )
-            arrays = {key: parcel.frame.values() for key, parcel in parcels.items()}
-            return Scored(scores, verdicts, parcels, arrays, self._read_labels(client, name, told))
+            arrays = {key: routed_frame.frame.values() for key, routed_frame in routed.items()}
+            return Scored(scores, verdicts, routed, arrays, self._read_labels(client, name, told))
 
         return read
 
@@ -222,12 +223,12 @@ class Evaluation:
         self,
         client: str,
         measuring: Measuring,
-        parcels: Mapping[tuple[str, str], Parcel],
+        routed: Mapping[tuple[str, str], RoutedFrame],
     ) -> Order:
         frames = {
-            source: parcels[source, client].packed
+            source: routed[source, client].packed
             for source in self._agreement.peers(client, self._topology)
-            if (source, client) in parcels
+            if (source, client) in routed
         }
         return Order(measuring.fields(), frames)
 
@@ -332,13 +333,13 @@ class Evaluation:
         return labels
 
 
-def _parcels(
+def _routed(
     client: str, reply: Reply, exchange: int, due: Mapping[str, _Due]
-) -> dict[str, Parcel]:
-    """Return a reply's frames, which have to be those that are due, as parcels."""
+) -> dict[str, RoutedFrame]:
+    """Return a reply's frames, which have to be those that are due, as routed."""
     if set(reply.frames) != set(due):
         raise ProtocolError(f"frames for {plain(sorted(reply.frames))}, not for {sorted(due)}")
-    shares, parcels = reply.shares(), {}
+    shares, routed = reply.shares(), {}
     for key, packed in reply.frames.items():
         frame = Frame.unpack(packed)
         header = (frame.purpose, frame.exchange, frame.source, frame.codec)
@@ -347,5 +348,5 @@ def _parcels(
         got = _Due(frame.destination, frame.events, frame.dim, bool(frame.seal))
         if got != due[key]:
             raise ProtocolError(f"a frame that is {got} where {due[key]} was due")
-        parcels[key] = Parcel(frame, packed, shares[key])
-    return parcels
+        routed[key] = RoutedFrame(frame, packed, shares[key])
+    return routed

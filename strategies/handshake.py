@@ -9,8 +9,10 @@ from flwr.serverapp import Grid
 
 from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import HandshakeError, SheafAlignError
-from sheafalign_fl.protocol.agreement import Agreement, Manifest, agree
+from sheafalign_fl.protocol.agreement import Agreement
+from sheafalign_fl.protocol.manifest import Manifest
 from sheafalign_fl.protocol.messages import AgreementOrder, Dismissal, ManifestReply
+from sheafalign_fl.protocol.negotiation import agree
 from sheafalign_fl.protocol.topology import Topology
 from sheafalign_fl.protocol.verbs import AGREE, DESCRIBE, REFUSE
 from sheafalign_fl.runs.folder import RunFolder

@@ -17,8 +17,9 @@ from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import ProtocolError, RunError
 from sheafalign_fl.learner.schedule import MIN_SHARED, BatchSchedule
 from sheafalign_fl.metrics.quality import Quality
-from sheafalign_fl.protocol.agreement import Agreement, Manifest
+from sheafalign_fl.protocol.agreement import Agreement
 from sheafalign_fl.protocol.frame import Frame
+from sheafalign_fl.protocol.manifest import Manifest
 from sheafalign_fl.protocol.messages import (
     ExchangeOrder,
     ExchangeReply,
@@ -35,13 +36,13 @@ from sheafalign_fl.runs.summary import summarise
 from strategies import handshake
 from strategies.evaluation import Evaluation
 from strategies.messenger import Messenger, Order, Outcome, Read, Reply
-from strategies.recorder import Parcel, Recorder
+from strategies.recorder import Recorder, RoutedFrame
 
 _log = logging.getLogger("sheafalign.relay")
 _IDLE_EXCHANGES = 3
 """After so many exchanges in a row in which no edge could be trained, the run is given up."""
 
-Parcels = dict[tuple[str, str], Parcel]
+RoutedFrames = dict[tuple[str, str], RoutedFrame]
 """(source, destination) -> what is on its way."""
 
 
@@ -52,7 +53,7 @@ class Heard:
     losses: tuple[Loss, ...]
     verdicts: tuple[Verdict, ...]
     times: Mapping[str, float] | None
-    parcels: Parcels
+    routed: RoutedFrames
 
 
 class PeerToPeer:
@@ -125,16 +126,16 @@ class PeerToPeer:
             self._messenger, self.settings, self.topology, agreement, recorder, self._note_absences
         )
         total = self.settings.training.exchanges
-        parcels = self._begin(start, total)
+        routed = self._begin(start, total)
         if start < total:
-            self._train(start, total, parcels)
+            self._train(start, total, routed)
         quality = self._evaluation.run(total, final=True)
         recorder.evaluation(total, quality)
         self._finish(manifests, agreement, quality, resumed)
 
     # ---- the round loop --------------------------------------------------------------------------------------------
 
-    def _train(self, start: int, total: int, parcels: Parcels) -> None:
+    def _train(self, start: int, total: int, routed: RoutedFrames) -> None:
         checkpoint_due = False
         for exchange in range(start, total):
             begun = time.monotonic()
@@ -143,16 +144,17 @@ class PeerToPeer:
                 done, self.settings.checkpoint.every, total
             )
             orders = {
-                client: self._order(client, exchange, parcels, done if checkpoint_due else None)
+                client: self._order(client, exchange, routed, done if checkpoint_due else None)
                 for client in self._messenger.available()
             }
             outcome = self._ask(orders, exchange)
             delivered = {
                 (source, client) for client, order in orders.items() for source in order.frames
             }
-            self._recorder.question("train", exchange, orders, outcome, parcels)
+            self._recorder.question("train", exchange, orders, outcome, routed)
             self._recorder.undelivered(
-                (parcel for key, parcel in parcels.items() if key not in delivered), "train"
+                (routed_frame for key, routed_frame in routed.items() if key not in delivered),
+                "train",
             )
             losses = self._losses(outcome)
             self._take_verdicts(outcome, exchange)
@@ -162,10 +164,10 @@ class PeerToPeer:
                 exchange, losses, absent, time.monotonic() - begun, self._timing(outcome)
             )
             self._give_up_if_idle(bool(losses))
-            parcels = _parcels(outcome)
+            routed = _routed(outcome)
             checkpoint_due = self._after_exchange(done, total, checkpoint_due, outcome)
 
-    def _begin(self, start: int, total: int) -> Parcels:
+    def _begin(self, start: int, total: int) -> RoutedFrames:
         """Ask for z(start), if there is an exchange to come; after a checkpoint clients restore their state first."""
         order = ExchangeOrder(restore=start or None, embed=start if start < total else None)
         if not order.fields():
@@ -182,14 +184,16 @@ class PeerToPeer:
             told = f"client '{client}' cannot go on from the checkpoint: {outcome.failed[client]}"
             raise RunError(told)
         self._recorder.question("setup", start, orders, outcome, {})
-        return _parcels(outcome)
+        return _routed(outcome)
 
-    def _order(self, client: str, exchange: int, parcels: Parcels, checkpoint: int | None) -> Order:
+    def _order(
+        self, client: str, exchange: int, routed: RoutedFrames, checkpoint: int | None
+    ) -> Order:
         """Return what `client` is asked in `exchange`: only edges take part whose both ends have sent."""
         frames = {
-            neighbour: parcels[neighbour, client].packed
+            neighbour: routed[neighbour, client].packed
             for neighbour in self.topology.neighbours(client)
-            if (neighbour, client) in parcels and (client, neighbour) in parcels
+            if (neighbour, client) in routed and (client, neighbour) in routed
         }
         order = ExchangeOrder(
             step=exchange if frames else None,
@@ -227,7 +231,7 @@ class PeerToPeer:
 
         return read
 
-    def _check_reply(self, client: str, reply: Reply, exchange: int) -> Parcels:
+    def _check_reply(self, client: str, reply: Reply, exchange: int) -> RoutedFrames:
         expected = {
             edge.other(client): (int(shared.sum()), edge.dim)
             for edge in self.topology.edges_of(client)
@@ -239,7 +243,7 @@ class PeerToPeer:
             raise ProtocolError(
                 f"frames for {plain(sorted(reply.frames))} where {sorted(expected)} were due"
             )
-        shares, parcels = reply.shares(), {}
+        shares, routed = reply.shares(), {}
         for neighbour, packed in reply.frames.items():
             frame = Frame.unpack(packed)
             got = (
@@ -256,8 +260,8 @@ class PeerToPeer:
                 raise ProtocolError(f"a frame that is {got} where {due} was due")
             if bool(frame.seal) != self.settings.security.sealed:
                 raise ProtocolError(f"a frame that is {'' if frame.seal else 'not '}sealed")
-            parcels[client, neighbour] = Parcel(frame, packed, shares[neighbour])
-        return parcels
+            routed[client, neighbour] = RoutedFrame(frame, packed, shares[neighbour])
+        return routed
 
     def _losses(self, outcome: Outcome[Heard]) -> list[Loss]:
         """Return the losses that the clients told, in the order of the graph."""
@@ -383,10 +387,12 @@ class PeerToPeer:
         self.folder.set_status("completed")
 
 
-def _parcels(outcome: Outcome[Heard]) -> Parcels:
+def _routed(outcome: Outcome[Heard]) -> RoutedFrames:
     """Return what the clients sent for each other; a client with a bad frame has sent nothing."""
     return {
-        key: parcel for heard in outcome.answers.values() for key, parcel in heard.parcels.items()
+        key: routed_frame
+        for heard in outcome.answers.values()
+        for key, routed_frame in heard.routed.items()
     }
 
 

@@ -19,7 +19,7 @@ _log = logging.getLogger("sheafalign.relay")
 
 
 @dataclass(frozen=True)
-class Parcel:
+class RoutedFrame:
     """A frame on its way: what it is, its bytes, and what its way up to the relay cost."""
 
     frame: Frame
@@ -64,7 +64,7 @@ class Recorder:
         exchange: int,
         orders: Mapping[str, Order],
         outcome: Outcome[Any],
-        parcels: Mapping[tuple[str, str], Parcel],
+        routed: Mapping[tuple[str, str], RoutedFrame],
     ) -> None:
         """Record one round of messages: the frames that went down, and every message that carried none.
 
@@ -75,7 +75,7 @@ class Recorder:
         for client, order in orders.items():
             down = self._shares_down(outcome.sent[client], order)
             rows += [
-                self._row(parcels[source, client], purpose, down[source]) for source in order.frames
+                self._row(routed[source, client], purpose, down[source]) for source in order.frames
             ]
             if not order.frames:
                 rows.append(_control(exchange, RELAY, client, purpose, outcome.sent[client]))
@@ -96,17 +96,17 @@ class Recorder:
         ]
         self.ledger.record(rows)
 
-    def undelivered(self, parcels: Iterable[Parcel], purpose: Purpose) -> None:
+    def undelivered(self, routed: Iterable[RoutedFrame], purpose: Purpose) -> None:
         """Record frames that came up and went no further: the peer was absent, or the evaluator kept them."""
-        self.ledger.record([self._row(parcel, purpose, 0) for parcel in parcels])
+        self.ledger.record([self._row(routed_frame, purpose, 0) for routed_frame in routed])
 
     @staticmethod
     def _shares_down(sent: int, order: Order) -> dict[str, int]:
         return Reply({}, order.frames, sent).shares()
 
     @staticmethod
-    def _row(parcel: Parcel, purpose: Purpose, down: int) -> LedgerRow:
-        frame = parcel.frame
+    def _row(routed_frame: RoutedFrame, purpose: Purpose, down: int) -> LedgerRow:
+        frame = routed_frame.frame
         return LedgerRow(
             exchange=frame.exchange,
             source=frame.source,
@@ -116,8 +116,8 @@ class Recorder:
             events=frame.events,
             dim=frame.dim,
             payload_bytes=len(frame.payload),
-            message_bytes=parcel.up,
-            relay_bytes=parcel.up + down,
+            message_bytes=routed_frame.up,
+            relay_bytes=routed_frame.up + down,
         )
 
     # ---- metrics ---------------------------------------------------------------------------------------------------

@@ -62,9 +62,9 @@ class Client:
 
     def restarted(self) -> None:
         """Forget what the process had in memory."""
-        from clients import residence
+        from clients import node_context
 
-        residence.leave(self.context)
+        node_context.leave(self.context)
         self.context.state = RecordDict()
 
 

@@ -23,8 +23,8 @@ from sheafalign_fl.config import Settings
 from sheafalign_fl.engines.inprocess import run_inprocess
 from sheafalign_fl.errors import HandshakeError, ProtocolError
 from sheafalign_fl.flower.records import pack, raised, undelivered, unpack
-from sheafalign_fl.protocol.agreement import Manifest
 from sheafalign_fl.protocol.frame import Frame
+from sheafalign_fl.protocol.manifest import Manifest
 from sheafalign_fl.protocol.messages import (
     ExchangeReply,
     FinishReply,

@@ -13,15 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sheafalign_fl.protocol.agreement import (
-    LEAST_SEALED,
-    ClientAgreement,
-    ListName,
-    Manifest,
-    agree,
-)
+from sheafalign_fl.protocol.agreement import LEAST_SEALED, ClientAgreement, ListName
 from sheafalign_fl.protocol.frame import Frame
+from sheafalign_fl.protocol.manifest import Manifest
 from sheafalign_fl.protocol.messages import Scalar
+from sheafalign_fl.protocol.negotiation import agree
 from sheafalign_fl.protocol.rows import unpack_losses
 from sheafalign_fl.protocol.verbs import (
     AGREE,
@@ -247,7 +243,7 @@ def test_where_edges_are_sealed_nobody_but_a_neighbour_is_sent_an_embedding(tmp_
     clients = {name: {"dim": 8} for name in ("m0", "m1", "m2")}
     settings = sealed_settings(clients=clients, maps={"family": "identity"})
     relay = LyingRelay(settings, tmp_path)
-    assert relay.handshake().strangers == ()
+    assert relay.handshake().non_neighbours == ()
     sent = relay.everybody(EVALUATE_EMBED, {"exchange": 2, "final": False})
     assert {client: set(frames) for client, (_, frames) in sent.items()} == {
         "m0": {"m1"}, "m1": {"m0", "m2"}, "m2": {"m1"},

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from clients.residence import _decoded
+from clients.node_context import _decoded
 from sheafalign_fl.config import encode, load_settings
 from sheafalign_fl.config.policy import LOCAL, Policy
 from sheafalign_fl.engines import launch

@@ -14,8 +14,8 @@ from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import RunError
 from sheafalign_fl.learner.manifest import client_data, describe
 from sheafalign_fl.learner.node import Node
-from sheafalign_fl.protocol.agreement import agree
 from sheafalign_fl.protocol.frame import Frame
+from sheafalign_fl.protocol.negotiation import agree
 from sheafalign_fl.protocol.seal import SealedEdges
 from sheafalign_fl.protocol.timing import PARTS, StopWatch, read_times
 from sheafalign_fl.protocol.topology import build_topology

@@ -164,10 +164,10 @@ def test_a_state_in_the_context_equals_a_resident_node(
     wandering = ClientApp()
 
     def call(message: Message, context: Context) -> Message:
-        from clients import residence
+        from clients import node_context
 
         context.node_config.pop("resident", None)
-        residence.leave(context)
+        node_context.leave(context)
         return client_app(message, context)
 
     wandering._call = call

@@ -15,7 +15,8 @@ from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.data.base import SPLITS
 from sheafalign_fl.errors import DataError
 from sheafalign_fl.metrics.quality import Quality
-from sheafalign_fl.protocol.agreement import Agreement, Manifest
+from sheafalign_fl.protocol.agreement import Agreement
+from sheafalign_fl.protocol.manifest import Manifest
 from sheafalign_fl.protocol.rows import AbsenceRow, EdgeBytes
 from sheafalign_fl.protocol.topology import Topology
 from sheafalign_fl.protocol.verdict import WatchRow
