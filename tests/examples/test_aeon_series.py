@@ -9,6 +9,7 @@ import pytest
 
 from examples.aeon_series import CHANNELS, LENGTH, load, read_ts
 from sheafalign_fl.errors import ConfigError, DataError
+from tests.system.command import sheafalign
 
 REASON = "the package aeon is not installed (pip install --no-deps aeon==1.6.0)"
 
@@ -72,6 +73,29 @@ def test_what_cannot_be_read_is_named(vowels: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.ts").write_text("@data\n")
     with pytest.raises(DataError, match="holds no series"):
         read_ts(tmp_path / "empty.ts")
+
+
+def trained(configuration: str, out: Path, *settings: str) -> None:
+    """Run an example's configuration for two exchanges, as a reader would."""
+    words = [word for text in ("training.exchanges=2", "training.batch_size=16", *settings)
+             for word in ("--set", text)]  # fmt: skip
+    done = sheafalign(
+        "run", f"examples/{configuration}", "--engine", "inprocess", "--out", str(out), *words
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (out / "summary.json").is_file()
+
+
+@pytest.mark.slow
+def test_the_configuration_runs_on_a_folder_of_one_s_own(vowels: Path) -> None:
+    trained("japanese_vowels.yaml", vowels / "run", f"data.options.path={vowels}")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("aeon") is None, reason=REASON)
+@pytest.mark.parametrize("name", ["basic_motions.yaml", "japanese_vowels.yaml"])
+def test_the_configuration_runs_on_the_package_s_series(name: str, tmp_path: Path) -> None:
+    trained(name, tmp_path / "run")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("aeon") is None, reason=REASON)
