@@ -14,16 +14,10 @@ from hypothesis import strategies as st
 from sheafalign_fl.config import Settings, parse_settings
 from sheafalign_fl.errors import DataError, HandshakeError
 from sheafalign_fl.learner.manifest import client_data, describe
-from sheafalign_fl.protocol.agreement import (
-    LISTS,
-    Agreement,
-    ClientAgreement,
-    Manifest,
-    agree,
-    check_manifest,
-    decode_ids,
-    encode_ids,
-)
+from sheafalign_fl.protocol.agreement import LISTS, Agreement, ClientAgreement
+from sheafalign_fl.protocol.ids import decode_ids, encode_ids
+from sheafalign_fl.protocol.manifest import Manifest
+from sheafalign_fl.protocol.negotiation import agree, check_manifest
 from sheafalign_fl.protocol.topology import Topology, build_topology
 from sheafalign_fl.protocol.verbs import PROTOCOL_VERSION
 from sheafalign_fl.version import __version__
