@@ -23,7 +23,7 @@ from tests.data.deepsense_files import load
 ROWS = 24
 BEST = [(5 * row + 3) % 64 + 1 for row in range(ROWS)]
 """The label of each row, from 1."""
-WHOLE = {"test": 0.0, "validation": 0.0}
+WHOLE: dict[str, Any] = {"test": 0.0, "validation": 0.0}
 Cells = dict[str, Sequence[object]]
 
 
