@@ -139,7 +139,7 @@ def test_of_several_tables_those_named_for_a_scenario_are_read_and_others_named(
 ) -> None:
     columns = plain(tmp_path)
     write(tmp_path / "scenario9.csv", columns)
-    few = {name: list(cells)[:10] for name, cells in columns.items()}
+    few: Cells = {name: list(cells)[:10] for name, cells in columns.items()}
     write(tmp_path / "selection.csv", few)
     data = load(tmp_path, "beam")
     assert len(data) == ROWS
@@ -202,7 +202,7 @@ def test_tables_of_the_splits_alone_are_one_scenario(tmp_path: Path) -> None:
     del columns["unit1_pwr_60ghz"], columns["seq_index"], columns["index"]
     for code, name in enumerate(("train", "val", "test")):
         kept = [row for row in range(ROWS) if SPLITS[row] == code]
-        cells = {column: [values[row] for row in kept] for column, values in columns.items()}
+        cells: Cells = {column: [values[row] for row in kept] for column, values in columns.items()}
         write(tmp_path / f"scenario17_{name}.csv", cells)
     data = load(tmp_path, "beam", splits="tables")
     assert len(data) == ROWS
