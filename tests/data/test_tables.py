@@ -170,6 +170,7 @@ def test_numbers_with_commas_and_points() -> None:
     assert whole is not None
     assert whole.tolist() == [9007199254740993, 1]
     times = as_time_of_day(["23:59:59.250", "23:59:59,75", "00:00:00.25"])
+    assert times is not None
     np.testing.assert_allclose(times, [86399.25, 86399.75, 86400.25])
 
 
