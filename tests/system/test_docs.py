@@ -136,13 +136,14 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     assert [target for target in local if not (page.parent / target).exists()] == []
 
 
-def test_every_test_that_the_page_on_recordings_names_is_there() -> None:
-    text = (ROOT / "docs/recordings.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("page", "least"), [("recordings", 20), ("datasets", 12)])
+def test_every_test_that_a_page_names_is_there(page: str, least: int) -> None:
+    text = (ROOT / f"docs/{page}.md").read_text(encoding="utf-8")
     rows = [line.split("|") for line in text.splitlines() if "`data/" in line or "`test_" in line]
     named = [re.findall(r"`([^`]+)`", cells[4]) for cells in rows if len(cells) == 6]
     sources = {path: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py")}
     together = "\n".join(sources.values())
-    assert len(named) >= 20
+    assert len(named) >= least
     for name in (name for names in named for name in names):
         file, _, function = name.rpartition("::")
         assert not file or ROOT / "tests" / file in sources, name

@@ -37,6 +37,10 @@ SIZES: dict[str, st.SearchStrategy[tuple[int, ...]]] = {
     "skeleton": st.tuples(st.integers(2, 3), st.integers(1, 25), st.integers(9, 60)),
     "csi": st.tuples(st.integers(1, 9), st.integers(17, 60), st.integers(1, 60))
     | st.tuples(st.integers(1, 9), st.integers(1, 60), st.integers(17, 60)),
+    "video": st.tuples(
+        st.integers(1, 6), st.integers(1, 3), st.integers(9, 30), st.integers(9, 30)
+    ),
+    "audio": st.tuples(st.integers(1, 2), st.integers(2560, 6000)),
     "linear": st.tuples(st.integers(1, 800)),
 }
 TOO_SMALL = {
@@ -50,6 +54,8 @@ TOO_SMALL = {
     "inertial": (6, 8),
     "skeleton": (3, 17, 8),
     "csi": (1, 3, 3),
+    "video": (4, 3, 8, 30),
+    "audio": (1, 2559),
 }
 
 
@@ -146,7 +152,8 @@ def test_inputs_that_are_too_small_are_refused_with_what_is_needed(
     name: str, shape: tuple[int, ...]
 ) -> None:
     with pytest.raises(
-        ValueError, match=rf"{name} (inputs must be .* or larger, not|need at least)"
+        ValueError,
+        match=rf"{name} (inputs must (be .* or larger|have .* or more), not|need at least)",
     ):
         ENCODERS[name].factory(shape, 8)
     with pytest.raises(ConfigError, match=rf"encoder '{name}': cannot be made .*{shape[-1]}"):

@@ -31,7 +31,14 @@ from sheafalign_fl.data.description import Option, SourceInfo
 from sheafalign_fl.data.frames import BAD_POLICIES
 from sheafalign_fl.data.normalisation import standardised
 from sheafalign_fl.data.own.arrays import numbers, present, recording_of, stand_in
-from sheafalign_fl.data.own.axes import arranged, as_float32, layout_of, suspected, understood
+from sheafalign_fl.data.own.axes import (
+    arranged,
+    as_float32,
+    channel_axis,
+    layout_of,
+    suspected,
+    understood,
+)
 from sheafalign_fl.data.own.division import splits_of
 from sheafalign_fl.data.own.labels import labels_of
 from sheafalign_fl.data.own.samples import Samples, samples_of
@@ -39,8 +46,11 @@ from sheafalign_fl.data.tables.recordings import Recording
 from sheafalign_fl.data.windows import cut, stack
 from sheafalign_fl.errors import ConfigError, DataError
 
-_JOIN = {2: "time", 3: "samples", 4: "channels"}
-"""Axes of x -> where a window's samples go: vectors become signals, signals longer, images deeper.
+_JOIN = {2: "time", 3: "samples", 4: "channels", 5: "channels"}
+"""Axes of x -> where a window's samples go along the axes of an event.
+
+Vectors become signals, signals longer, images deeper, and videos longer: frames are their first
+axis.
 """
 _LOST = 0.01
 
@@ -272,7 +282,7 @@ def _scaled(
     x: NDArray[Any], train: NDArray[np.intp], options: Mapping[str, Any]
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     if options["standardise"]:
-        return standardised(x, train), ()
+        return standardised(x, train, channel_axis(x.ndim)), ()
     result, lost = as_float32(x)
     if lost < _LOST:
         return result, ()

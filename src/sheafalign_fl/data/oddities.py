@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sheafalign_fl.data.base import SPLITS, UNLABELLED, ModalityData
+from sheafalign_fl.data.own.axes import channel_axis
 
 
 def oddities(modalities: Mapping[str, ModalityData]) -> list[str]:
@@ -31,7 +32,8 @@ def _constant(data: ModalityData) -> list[str]:
         return []
     if same.all():
         return ["x is the same for all events, so nothing can be told from it"]
-    axes = tuple(axis for axis in range(data.x.ndim) if axis != 1)
+    channel = channel_axis(data.x.ndim)
+    axes = tuple(axis for axis in range(data.x.ndim) if axis != channel)
     channels = np.ptp(data.x, axis=axes) == 0
     what = "features" if data.x.ndim == 2 else "channels"
     count = int(channels.sum())

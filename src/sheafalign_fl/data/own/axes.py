@@ -100,6 +100,11 @@ def _sizes(shape: tuple[int, ...]) -> str:
     return " × ".join(map(str, shape)) or "one number"
 
 
+def channel_axis(axes: int) -> int:
+    """Return which of the axes of x is that of channels: videos are (N, T, C, H, W)."""
+    return 2 if axes == 1 + len("TCHW") else 1
+
+
 def as_float32(x: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
     """Return x as float32, and how much of its variation that rounds away (0 to 1).
 
@@ -109,7 +114,7 @@ def as_float32(x: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
         result = x.astype(np.float32)
     if x.dtype != np.float64 or not len(x) or not np.isfinite(x).all():
         return result, 0.0
-    axes = tuple(axis for axis in range(x.ndim) if axis != 1)
+    axes = tuple(axis for axis in range(x.ndim) if axis != channel_axis(x.ndim))
     spread = x.std(axis=axes)
     lost = (x - result).std(axis=axes)
     return result, float(np.max(np.divide(lost, spread, where=spread > 0, out=0.0 * spread)))

@@ -59,18 +59,25 @@ class Roles:
 def roles_of(columns: Sequence[str]) -> Roles:
     """Return what the columns of these names are."""
     plain = {column: _plain(column) for column in columns}
-    times = [column for column in columns if plain[column][0] in _TIMES]
+    names = {column: plain[column][0] for column in columns if not _is_measured(column)}
+    if any(name == "x" for name, _ in plain.values()):
+        names = {column: name for column, name in names.items() if name != "y"}  # an axis
+    times = [
+        column
+        for column, (name, _) in plain.items()
+        if name in _TIMES and (name != "t" or column in names)  # T (°C) is a temperature
+    ]
     times.sort(key=lambda column: _TIMES.index(plain[column][0]))
     dates = [column for column in columns if plain[column][0] == "date"]
     time = times[0] if times else dates[0] if dates else None
     date = dates[0] if times and dates else None
     named = {
         role: found[0]
-        for role, names in _ROLES.items()
-        if (found := [column for name in names for column in columns if plain[column][0] == name])
+        for role, called in _ROLES.items()
+        if (found := [column for name in called for column in names if names[column] == name])
     }
     named |= {column.strip(): column for column in columns if column.strip().startswith("label_")}
-    counters = [column for column in columns if plain[column][0] in _COUNTERS]
+    counters = [column for column in names if names[column] in _COUNTERS]
     if "event_id" not in named and time is None and counters:
         named["event_id"] = counters[0]
     used = {time, date, *named.values()}
@@ -78,6 +85,12 @@ def roles_of(columns: Sequence[str]) -> Roles:
     values = tuple(column for column in columns if column not in used and column not in left)
     unit = None if time is None else plain[time][1]
     return Roles(None if time is None else (time, unit), date, named, values, left)
+
+
+def _is_measured(column: str) -> bool:
+    """Say whether a header has a unit that is none of time: what it names is a value."""
+    match = _WITH_UNIT.fullmatch(column.strip().lower())
+    return match is not None and match[2] != "" and match[2] not in _UNITS
 
 
 def _plain(column: str) -> tuple[str, float | None]:
