@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from sheafalign_fl.cli.doctor import doctor
 from sheafalign_fl.cli.keys import keys_app
 from sheafalign_fl.cli.runs import runs_app
 from sheafalign_fl.errors import RunError, UserError
@@ -61,6 +62,9 @@ def add_commands(app: typer.Typer) -> None:
     app.command(
         epilog="Example:  [bold]sheafalign status runs/street --relay 10.0.0.1:9092 --keys keys[/bold]"
     )(status)
+    app.command(
+        epilog="Example:  [bold]sheafalign doctor --relay 10.0.0.1:9092 --keys keys/clients/lidar[/bold]"
+    )(doctor)
 
 
 def relay(
