@@ -3,6 +3,7 @@
 import configparser
 import json
 import logging
+import os
 import shlex
 import socket
 import sys
@@ -26,7 +27,9 @@ CONFIG = "experiments/deploy.yaml"
 def _logs_as_before() -> Iterator[None]:
     logger = logging.getLogger("sheafalign")
     before = list(logger.handlers), logger.level, logger.propagate
+    mask = os.umask(0o022)
     yield
+    os.umask(mask)
     for handler in logger.handlers:
         if handler not in before[0]:
             handler.close()

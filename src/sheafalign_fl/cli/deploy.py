@@ -4,7 +4,7 @@ import shlex
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -13,7 +13,7 @@ from sheafalign_fl.cli.doctor import doctor
 from sheafalign_fl.cli.keys import keys_app
 from sheafalign_fl.cli.runs import runs_app
 from sheafalign_fl.errors import RunError, UserError
-from sheafalign_fl.files import user_folder
+from sheafalign_fl.files import keep_private, private_folder, user_folder
 from sheafalign_fl.flower.address import Address, parse_host
 
 if TYPE_CHECKING:
@@ -36,6 +36,16 @@ RelayAddress = Annotated[
 ]
 
 
+Metrics = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT", help="Answer /metrics and /health there, such as 127.0.0.1:9464."
+    ),
+]
+LogFormat = Annotated[
+    Literal["text", "json"],
+    typer.Option(help="How the terminal's log is written; log files are JSON lines always."),
+]
 Allow = Annotated[
     list[str] | None,
     typer.Option(
@@ -86,13 +96,15 @@ def relay(
     allow: Allow = None,
     policy: PolicyFile = None,
     insecure: Insecure = False,
+    metrics: Metrics = None,
+    log_format: LogFormat = "text",
     show: Annotated[
         bool, typer.Option("--show", help="Print the command that the relay is and end.")
     ] = False,
 ) -> None:
     """Run the relay until it is told to end."""
     from sheafalign_fl.deploy.keys import expiry_warning, load_relay_keys
-    from sheafalign_fl.deploy.logs import log_to
+    from sheafalign_fl.deploy.logs import print_log
     from sheafalign_fl.deploy.relay import RelaySettings
     from sheafalign_fl.deploy.relay import relay as run_relay
 
@@ -109,7 +121,9 @@ def relay(
     if show:
         typer.echo(shlex.join(settings.command()))
         return
-    log_to(state / "relay.log")
+    keep_private()
+    private_folder(state, "the relay's state folder")
+    print_log(log_format)
     if settings.keys is not None and (warning := expiry_warning(settings.keys.certificate)):
         Console(stderr=True).print(f"warning: {warning}", markup=False)
     with run_relay(settings) as process:
@@ -142,6 +156,8 @@ def node(
         float | None,
         typer.Option(help="Seconds to go on trying to reach the relay; default: for ever.", min=0),
     ] = None,
+    metrics: Metrics = None,
+    log_format: LogFormat = "text",
     plain: Annotated[
         bool, typer.Option("--show", help="Print the flower-supernode command and end.")
     ] = False,
@@ -173,7 +189,9 @@ def node(
     if plain:
         typer.echo(shlex.join(settings.plain_command()))
         return
-    log_to(folder / "node.log")
+    keep_private()
+    private_folder(folder, "the state folder")
+    log_to(folder / "node.log", log_format)
     running = ResidentNode(settings)
     _end_with(running.stop)
     running.serve()

@@ -81,7 +81,7 @@ def render(folder: Path, clients: Sequence[str], relay: Address) -> list[Path]:
             what=f"node {client}", command=command
         )
     for name, text in files.items():
-        write_atomically(folder / name, text.encode())
+        write_atomically(folder / name, text.encode(), public=True)
     return [folder / name for name in files]
 
 
