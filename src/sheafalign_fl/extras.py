@@ -10,6 +10,7 @@ EXTRAS = {
     "PIL": ("pillow", "recordings"),
     "scipy": ("scipy", "recordings"),
     "sklearn": ("scikit-learn", "probes"),
+    "prometheus_client": ("prometheus-client", "deploy"),
 }
 """Module -> its package, and the extra that brings it (``pip install 'sheafalign-fl[EXTRA]'``)."""
 

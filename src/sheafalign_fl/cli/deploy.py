@@ -117,6 +117,7 @@ def relay(
         database,
         runs,
         _policy(allow, policy),
+        _monitoring(metrics),
     )
     if show:
         typer.echo(shlex.join(settings.command()))
@@ -185,6 +186,7 @@ def node(
         unsealed,
         patience,
         _policy(allow, policy),
+        _monitoring(metrics),
     )
     if plain:
         typer.echo(shlex.join(settings.plain_command()))
@@ -293,6 +295,13 @@ def _policy(allow: list[str] | None, file: Path | None) -> "Policy":
     if file is not None:
         return Policy.load(file, named)
     return Policy.of({"allow": named}, "--allow")
+
+
+def _monitoring(text: str | None) -> Address | None:
+    """Return where monitoring answers, by the option `--metrics`."""
+    from sheafalign_fl.deploy.monitoring import monitoring_address
+
+    return None if text is None else monitoring_address(text)
 
 
 def _choose(keys: Path | None, *, insecure: bool) -> None:

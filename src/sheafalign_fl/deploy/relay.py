@@ -45,6 +45,8 @@ class RelaySettings:
     """The folder that all run folders lie in; a run names one in it, and no other."""
     policy: Policy = STRICT
     """What a configuration may ask of this machine."""
+    monitoring: Address | None = None
+    """Where /metrics and /health are answered."""
 
     @property
     def registered(self) -> Path:
@@ -59,6 +61,8 @@ class RelaySettings:
             words += ["--keys", str(self.keys.folder)]
         if self.database is not None:
             words += ["--database", str(self.database.resolve())]
+        if self.monitoring is not None:
+            words += ["--metrics", str(self.monitoring)]
         return words
 
     def command(self) -> list[str]:

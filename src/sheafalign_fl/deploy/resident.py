@@ -19,11 +19,14 @@ from flwr.clientapp import ClientApp
 
 from sheafalign_fl.config.policy import STRICT, Policy
 from sheafalign_fl.deploy.keys import load_certificate
+from sheafalign_fl.deploy.measures import NodeCounts
+from sheafalign_fl.deploy.monitoring import monitored
 from sheafalign_fl.deploy.peers import FILE, MOST_BYTES, Peers
 from sheafalign_fl.deploy.state_folder import Mark, copied_from, prune_runs, sign
 from sheafalign_fl.engines.own_apps import CLIENT_APP, load_app
 from sheafalign_fl.errors import RunError, UserError
 from sheafalign_fl.files import locked, private_folder, write_atomically
+from sheafalign_fl.flower.address import Address
 from sheafalign_fl.flower.fleet import (
     HEARTBEAT_SECONDS,
     Credentials,
@@ -64,6 +67,8 @@ class NodeSettings:
     """Seconds to go on trying when the relay cannot be reached; None: for ever."""
     policy: Policy = STRICT
     """What a configuration may ask of this machine."""
+    monitoring: Address | None = None
+    """Where /metrics and /health are answered."""
 
     def node_config(self) -> UserConfig:
         """Return the node configuration that the ClientApp reads."""
@@ -101,6 +106,7 @@ class ResidentNode:
         self._contexts: dict[int, Context] = {}
         self._mark = settings.state_dir / "connected"
         self._copied: str | None = None
+        self._counts = NodeCounts()
         self._peers: Peers | None = None
         if (known := settings.credentials) is not None:
             self._peers = Peers(settings.state_dir / FILE, load_certificate(known.ca))
@@ -121,7 +127,11 @@ class ResidentNode:
         UserError
             Another node works in the state folder.
         """
-        with _locked(self._settings.state_dir):
+        watched = self._counts.watched(self._connection.meter)
+        with (
+            _locked(self._settings.state_dir),
+            monitored(self._settings.monitoring, watched),
+        ):
             try:
                 self._look_at_state()
                 self._connect()
@@ -170,7 +180,7 @@ class ResidentNode:
         self._learn_peers()
         sign(self._settings.state_dir, self._here)
         write_atomically(self._mark, str(node_id).encode())
-        self._told_unreachable = False
+        self._told_unreachable, self._counts.connected = False, True
         _log.info(
             "connected to %s as client '%s' (node %d)",
             self._settings.relay,
@@ -208,6 +218,7 @@ class ResidentNode:
             self._mark.unlink(missing_ok=True)
 
     def _note_unreachable(self, error: RelayUnreachableError, since: float) -> None:
+        self._counts.connected = False
         patience = self._settings.patience
         if patience is not None and time.monotonic() - since > patience:
             raise error
@@ -240,7 +251,8 @@ class ResidentNode:
                 if message is not None:
                     self._serve(message)
                     last = time.monotonic()
-                elif self._told_unreachable:
+                self._counts.connected = True
+                if message is None and self._told_unreachable:
                     _log.info("the relay is back")
                     self._told_unreachable = False
                 lost = time.monotonic()
@@ -285,6 +297,7 @@ class ResidentNode:
             _log.exception("%s failed", kind)
             reply = raised(error, message)
         worked = time.perf_counter() - begun
+        self._counts.served(kind, failed=reply.has_error())
         self._connection.reply(reply)
         facts = {
             "run": run_id,
