@@ -152,7 +152,7 @@ def test_service_files_start_the_commands_that_there_are(tmp_path: Path) -> None
         "relay",
     ]
     for unit in units:
-        parser = configparser.ConfigParser(interpolation=None)
+        parser = configparser.ConfigParser(interpolation=None, strict=False)
         parser.optionxform = str  # type: ignore[assignment,method-assign]
         parser.read(unit)
         words = shlex.split(parser["Service"]["ExecStart"])[1:]
@@ -180,6 +180,33 @@ def test_service_files_start_the_commands_that_there_are(tmp_path: Path) -> None
         "lidar-state",
         "radar-state",
     }
+
+
+def test_status_reads_well_at_80_columns_and_obeys_no_peer(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create(toy_settings())
+    first = CliRunner().invoke(app, ["status", str(folder.path)], env={"COLUMNS": "80"})
+    assert first.exit_code == 0, first.output
+    assert first.output.count("none yet") == len(toy_settings().clients)
+    assert "absent" not in first.output
+    parts = ("compute", "encode", "save", "wire", "wait")
+    exchange = {
+        "kind": "exchange", "exchange": 0, "losses": [], "absent": [], "payload_bytes": 1,
+        "message_bytes": 2, "relay_bytes": 3, "seconds": 0.25,
+        "timing": [{"client": "m0", **dict.fromkeys(parts, 12.3456)}],
+    }  # fmt: skip
+    said = "[bold]x[/bold] [link=http://e.example]y[/link] \x1b[2J\x1b]0;title\x07 \u202eback\r"
+    absence = {"kind": "absence", "exchange": 0, "client": "m1", "event": "failed", "reason": said}
+    folder.metrics.write_text(json.dumps(exchange) + "\n" + json.dumps(absence) + "\n")
+    shown = CliRunner().invoke(app, ["status", str(folder.path)], env={"COLUMNS": "80"}).output
+    assert "[bold]x[/bold] [link=http://e.example]y[/link]" in " ".join(shown.split())
+    assert not {"\x1b", "\x07", "\u202e", "\r"} & set(shown)
+    assert "12345.6" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    headings = [
+        line for line in shown.splitlines() if line.startswith(" client") or "client " in line
+    ]
+    assert any("last exchange" in line and "down" in line for line in headings), shown
 
 
 def test_status_of_a_run_folder_needs_no_relay(tmp_path: Path) -> None:

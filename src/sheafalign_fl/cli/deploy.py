@@ -127,10 +127,14 @@ def relay(
     print_log(log_format)
     if settings.keys is not None and (warning := expiry_warning(settings.keys.certificate)):
         Console(stderr=True).print(f"warning: {warning}", markup=False)
-    with run_relay(settings) as process:
-        clients = "any client" if settings.keys is None else ", ".join(settings.keys.clients)
-        typer.echo(f"relay at {address} is ready for {clients}")
-        code = process.wait()
+    try:
+        with run_relay(settings) as process:
+            clients = "any client" if settings.keys is None else ", ".join(settings.keys.clients)
+            typer.echo(f"relay at {address} is ready for {clients}")
+            code = process.wait()
+    except KeyboardInterrupt:  # SIGTERM too: it was told to end, and has
+        typer.echo("the relay has ended")
+        return
     raise RunError(f"the SuperLink ended with {code}; see {state / 'superlink.log'}")
 
 

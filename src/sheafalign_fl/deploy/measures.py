@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from sheafalign_fl.deploy.monitoring import Health, Measure, Watched, age, single
+from sheafalign_fl.deploy.monitoring import Health, Labels, Measure, Watched, age, single
 from sheafalign_fl.errors import SheafAlignError
 from sheafalign_fl.files import Tail
 from sheafalign_fl.flower.meter import TrafficMeter
@@ -50,13 +50,13 @@ class NodeCounts:
         told = "Whether the relay answers this node."
         yield single("connected", told, float(self.connected))
         yield single("exchanges", "Exchanges that were answered.", exchanges, total=True)
-        by_kind = {(kind,): float(count) for kind, count in messages.items()}
+        by_kind: dict[Labels, float] = {(kind,): float(count) for kind, count in messages.items()}
         yield Measure("messages", "Messages answered, by kind.", ("kind",), by_kind, total=True)
         yield single("failures", "Messages answered with an error.", failures, total=True)
         told = "Seconds since the last exchange."
         yield Measure("last_exchange_age_seconds", told, (), age(last))
         told = "Plain text sent (up) and received (down), by purpose."
-        moved = {
+        moved: dict[Labels, float] = {
             (kind, way): float(count)
             for name, count in meter.counts().items()
             for kind, _, way in [name.partition(" ")]
@@ -95,7 +95,9 @@ class RelayCounts:
 
     def _measures(self) -> Iterator[Measure]:
         told = "Whether a client's node is connected."
-        here = {(client,): float(on) for client, on in self._connected().items()}
+        here: dict[Labels, float] = {
+            (client,): float(on) for client, on in self._connected().items()
+        }
         yield Measure("connected", told, ("client",), here)
         with self._lock:
             runs = dict(self._refreshed())
