@@ -4,12 +4,13 @@ import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sheafalign_fl.metrics.quality import Quality
 from sheafalign_fl.protocol.frame import Frame
 from sheafalign_fl.protocol.rows import AbsenceRow, EvaluationRow, ExchangeRow, Loss, Timing
 from sheafalign_fl.protocol.verbs import RELAY, Purpose
-from sheafalign_fl.protocol.verdict import WatchRow
+from sheafalign_fl.protocol.verdict import Verdict, WatchRow
 from sheafalign_fl.runs.folder import Checkpoint, MetricsLog, RunFolder, read_rows
 from sheafalign_fl.runs.ledger import Ledger, LedgerRow
 from strategies.messenger import Order, Outcome, Reply
@@ -18,7 +19,7 @@ _log = logging.getLogger("sheafalign.relay")
 
 
 @dataclass(frozen=True)
-class Parcel:
+class RoutedFrame:
     """A frame on its way: what it is, its bytes, and what its way up to the relay cost."""
 
     frame: Frame
@@ -62,8 +63,8 @@ class Recorder:
         purpose: Purpose,
         exchange: int,
         orders: Mapping[str, Order],
-        outcome: Outcome,
-        parcels: Mapping[tuple[str, str], Parcel],
+        outcome: Outcome[Any],
+        routed: Mapping[tuple[str, str], RoutedFrame],
     ) -> None:
         """Record one round of messages: the frames that went down, and every message that carried none.
 
@@ -74,7 +75,7 @@ class Recorder:
         for client, order in orders.items():
             down = self._shares_down(outcome.sent[client], order)
             rows += [
-                self._row(parcels[source, client], purpose, down[source]) for source in order.frames
+                self._row(routed[source, client], purpose, down[source]) for source in order.frames
             ]
             if not order.frames:
                 rows.append(_control(exchange, RELAY, client, purpose, outcome.sent[client]))
@@ -95,17 +96,17 @@ class Recorder:
         ]
         self.ledger.record(rows)
 
-    def undelivered(self, parcels: Iterable[Parcel], purpose: Purpose) -> None:
+    def undelivered(self, routed: Iterable[RoutedFrame], purpose: Purpose) -> None:
         """Record frames that came up and went no further: the peer was absent, or the evaluator kept them."""
-        self.ledger.record([self._row(parcel, purpose, 0) for parcel in parcels])
+        self.ledger.record([self._row(routed_frame, purpose, 0) for routed_frame in routed])
 
     @staticmethod
     def _shares_down(sent: int, order: Order) -> dict[str, int]:
         return Reply({}, order.frames, sent).shares()
 
     @staticmethod
-    def _row(parcel: Parcel, purpose: Purpose, down: int) -> LedgerRow:
-        frame = parcel.frame
+    def _row(routed_frame: RoutedFrame, purpose: Purpose, down: int) -> LedgerRow:
+        frame = routed_frame.frame
         return LedgerRow(
             exchange=frame.exchange,
             source=frame.source,
@@ -115,8 +116,8 @@ class Recorder:
             events=frame.events,
             dim=frame.dim,
             payload_bytes=len(frame.payload),
-            message_bytes=parcel.up,
-            relay_bytes=parcel.up + down,
+            message_bytes=routed_frame.up,
+            relay_bytes=routed_frame.up + down,
         )
 
     # ---- metrics ---------------------------------------------------------------------------------------------------
@@ -161,8 +162,9 @@ class Recorder:
         self.absences.append(row)
         self._metrics.write(row)
 
-    def watch(self, row: WatchRow) -> None:
-        """Record what a client said of an edge, and log it unless it said the same an exchange ago."""
+    def verdict(self, exchange: int, receiver: str, verdict: Verdict) -> WatchRow:
+        """Record what `receiver` said of an edge; it is logged unless it said so an exchange ago."""
+        row = WatchRow(exchange=exchange, receiver=receiver, **verdict.model_dump())
         key = (row.sender, row.receiver, row.check)
         if self._said.get(key, -2) < row.exchange - 1:
             facts = {"client": row.receiver, "exchange": row.exchange, "event": row.event}
@@ -171,6 +173,7 @@ class Recorder:
         self._said[key] = row.exchange
         self.watched.append(row)
         self._metrics.write(row)
+        return row
 
     def checkpoint(self, exchange: int, keep: int) -> None:
         """Complete the checkpoint after `exchange` exchanges."""

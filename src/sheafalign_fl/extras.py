@@ -9,6 +9,8 @@ EXTRAS = {
     "matplotlib": ("matplotlib", "report"),
     "PIL": ("pillow", "recordings"),
     "scipy": ("scipy", "recordings"),
+    "pyarrow": ("pyarrow", "tables"),
+    "soundfile": ("soundfile", "audio"),
     "sklearn": ("scikit-learn", "probes"),
     "prometheus_client": ("prometheus-client", "deploy"),
 }

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clients import residence
+from clients import node_context
 from sheafalign_fl.config import Settings
 from sheafalign_fl.config.policy import LOCAL, under
 from sheafalign_fl.deploy.issuing import init_keys
@@ -228,7 +228,7 @@ def trained(client: Client) -> tuple[dict[str, bytes], str]:
 
 
 def digest(client: Client) -> str:
-    return residence.node_of(client.context).weights_digest()
+    return node_context.node_of(client.context).weights_digest()
 
 
 def another() -> ClientAgreement:

@@ -13,15 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sheafalign_fl.flower.records import Scalar
-from sheafalign_fl.protocol.agreement import (
-    LEAST_SEALED,
-    ClientAgreement,
-    ListName,
-    Manifest,
-    agree,
-)
+from sheafalign_fl.protocol.agreement import LEAST_SEALED, ClientAgreement, ListName
 from sheafalign_fl.protocol.frame import Frame
+from sheafalign_fl.protocol.manifest import Manifest
+from sheafalign_fl.protocol.messages import Scalar
+from sheafalign_fl.protocol.negotiation import agree
 from sheafalign_fl.protocol.rows import unpack_losses
 from sheafalign_fl.protocol.verbs import (
     AGREE,
@@ -58,13 +54,15 @@ def refusal(answer: tuple[Mapping[str, Scalar], Mapping[str, bytes]]) -> str:
     return str(fields["failed"])
 
 
-def test_a_message_that_asks_for_embeddings_gets_scores_that_were_agreed_on(
+def test_a_message_that_asks_for_embeddings_is_refused_and_scores_are_those_agreed_on(
     relay: LyingRelay,
 ) -> None:
     trained(relay)
     when: dict[str, Scalar] = {"exchange": 4, "final": True}
     sent = relay.everybody(EVALUATE_EMBED, when)
-    for fields, frames in relay.everybody(EVALUATE_SCORE, when | MISSING | LABELS, sent).values():
+    for answer in relay.everybody(EVALUATE_SCORE, when | MISSING | LABELS, sent).values():
+        assert "evaluation order that cannot be read" in refusal(answer)
+    for fields, frames in relay.everybody(EVALUATE_SCORE, when, sent).values():
         assert set(fields) == {"scores"}
         assert not frames
         scores = json.loads(str(fields["scores"]))
@@ -245,7 +243,7 @@ def test_where_edges_are_sealed_nobody_but_a_neighbour_is_sent_an_embedding(tmp_
     clients = {name: {"dim": 8} for name in ("m0", "m1", "m2")}
     settings = sealed_settings(clients=clients, maps={"family": "identity"})
     relay = LyingRelay(settings, tmp_path)
-    assert relay.handshake().strangers == ()
+    assert relay.handshake().non_neighbours == ()
     sent = relay.everybody(EVALUATE_EMBED, {"exchange": 2, "final": False})
     assert {client: set(frames) for client, (_, frames) in sent.items()} == {
         "m0": {"m1"}, "m1": {"m0", "m2"}, "m2": {"m1"},

@@ -18,7 +18,8 @@ from sheafalign_fl.engines.check import check
 from sheafalign_fl.engines.inprocess import run_inprocess
 from sheafalign_fl.learner.manifest import client_data
 from sheafalign_fl.metrics.quality import Quality
-from sheafalign_fl.protocol.agreement import Agreement, agree
+from sheafalign_fl.protocol.agreement import Agreement
+from sheafalign_fl.protocol.negotiation import agree
 from sheafalign_fl.runs.folder import RunFolder
 from tests.conftest import toy_settings
 

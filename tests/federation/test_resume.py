@@ -164,10 +164,10 @@ def test_a_state_in_the_context_equals_a_resident_node(
     wandering = ClientApp()
 
     def call(message: Message, context: Context) -> Message:
-        from clients import residence
+        from clients import node_context
 
         context.node_config.pop("resident", None)
-        residence.leave(context)
+        node_context.leave(context)
         return client_app(message, context)
 
     wandering._call = call
@@ -230,7 +230,7 @@ def test_a_run_does_not_go_on_with_other_recordings(
         run_inprocess(settings, broken)
     for seed, labels in ((1, 2), (0, 3)):
         save(seed, labels)
-        with pytest.raises(RunError, match=r"the data of client 'a' is not what it was"):
+        with pytest.raises(RunError, match=r"the data of client '[ab]' is not what it was"):
             run_inprocess(settings, broken, resume=True)
     save(0, 2)  # the same content in files that were written again
     run_inprocess(settings, broken, resume=True)

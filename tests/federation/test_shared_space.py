@@ -79,15 +79,15 @@ def test_it_is_measured_as_the_cosine_of_the_embeddings_themselves(
 
 def test_comparison_spaces_belong_to_edges() -> None:
     settings = toy_settings(graph={"topology": "star", "centre": "m0"})
-    assert check(settings).agreement.strangers == ()
+    assert check(settings).agreement.non_neighbours == ()
 
 
 def test_of_many_clients_only_edges_are_measured() -> None:
     most = agreement.MOST_COMPARED
-    for count, strangers in ((most, (most - 1) * (most - 2) // 2), (most + 1, 0)):
+    for count, non_neighbours in ((most, (most - 1) * (most - 2) // 2), (most + 1, 0)):
         settings = toy_settings(
             clients={"m0": {"dim": 8}, "m1": {"dim": 8, "replicas": count - 1}},
             maps={"family": "identity"},
             graph={"topology": "star", "centre": "m0", "dim": 8},
         )
-        assert len(check(settings).agreement.strangers) == strangers
+        assert len(check(settings).agreement.non_neighbours) == non_neighbours

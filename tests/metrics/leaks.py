@@ -22,7 +22,9 @@ from sheafalign_fl.metrics.missing import MissingMetric
 from sheafalign_fl.metrics.probe import ProbeMetric
 from sheafalign_fl.metrics.quality import Quality
 from sheafalign_fl.metrics.transfer import TransferMetric
-from sheafalign_fl.protocol.agreement import Agreement, Manifest, agree
+from sheafalign_fl.protocol.agreement import Agreement
+from sheafalign_fl.protocol.manifest import Manifest
+from sheafalign_fl.protocol.negotiation import agree
 from sheafalign_fl.seeding import numpy_generator
 from tests.conftest import toy_settings
 
@@ -241,6 +243,6 @@ def fitting_on_test_events() -> Iterator[None]:
     Clients do not agree to that, so they are kept from looking.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("clients.residence.accept", lambda *arguments: None)
+        patch.setattr("clients.node_context.accept", lambda *arguments: None)
         patch.setattr("strategies.handshake.agree", lambda *arguments: leaky(agree(*arguments)))
         yield

@@ -21,7 +21,7 @@ from sheafalign_fl.data.scenes.world import build_world
 from sheafalign_fl.engines.inprocess import run_inprocess
 from sheafalign_fl.learner.manifest import client_data, describe
 from sheafalign_fl.metrics.quality import Quality
-from sheafalign_fl.protocol.agreement import agree
+from sheafalign_fl.protocol.negotiation import agree
 from sheafalign_fl.protocol.topology import build_topology
 from sheafalign_fl.runs.folder import RunFolder
 from tests.conftest import toy_settings

@@ -14,16 +14,10 @@ from hypothesis import strategies as st
 from sheafalign_fl.config import Settings, parse_settings
 from sheafalign_fl.errors import DataError, HandshakeError
 from sheafalign_fl.learner.manifest import client_data, describe
-from sheafalign_fl.protocol.agreement import (
-    LISTS,
-    Agreement,
-    ClientAgreement,
-    Manifest,
-    agree,
-    check_manifest,
-    decode_ids,
-    encode_ids,
-)
+from sheafalign_fl.protocol.agreement import LISTS, Agreement, ClientAgreement
+from sheafalign_fl.protocol.ids import decode_ids, encode_ids
+from sheafalign_fl.protocol.manifest import Manifest
+from sheafalign_fl.protocol.negotiation import agree, check_manifest
 from sheafalign_fl.protocol.topology import Topology, build_topology
 from sheafalign_fl.protocol.verbs import PROTOCOL_VERSION
 from sheafalign_fl.version import __version__
@@ -258,6 +252,32 @@ def test_samples_come_from_the_seed() -> None:
 
 
 # ---- refusals --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "taken"),
+    [
+        ("0.1.0", "0.1.0", True),
+        ("0.1.0", "0.1.9", True),
+        ("0.1.9", "0.1.0", True),
+        ("0.1.1.post2", "0.1.1", True),
+        ("0.2.0", "0.1.0", False),
+        ("0.1.0", "0.2.0", False),
+        ("1.1.0", "0.1.0", False),
+        ("0.10.0", "0.1.0", False),
+    ],
+)
+def test_releases_of_one_series_work_together_as_docs_deployment_says(
+    theirs: str, ours: str, taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sheafalign_fl.protocol.negotiation.__version__", ours)
+    fits = plenty()
+    found = replace(fits.manifests["b"], version=theirs)
+    if taken:
+        check_manifest(found, fits.settings)
+    else:
+        with pytest.raises(HandshakeError, match=f"its software version is {theirs}, .* is {ours}"):
+            check_manifest(found, fits.settings)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,9 @@ from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import ConfigError, ProtocolError
 from sheafalign_fl.learner.manifest import client_data, describe
 from sheafalign_fl.protocol.acceptance import accept
-from sheafalign_fl.protocol.agreement import ClientAgreement, Manifest, agree
+from sheafalign_fl.protocol.agreement import ClientAgreement
+from sheafalign_fl.protocol.manifest import Manifest
+from sheafalign_fl.protocol.negotiation import agree
 from sheafalign_fl.protocol.topology import build_topology
 from sheafalign_fl.sheaf import contrastive_loss
 from sheafalign_fl.sheaf.negatives import false_negatives

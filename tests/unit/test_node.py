@@ -13,7 +13,7 @@ from sheafalign_fl.encoders import build_encoder
 from sheafalign_fl.errors import ConfigError, ProtocolError, RunError
 from sheafalign_fl.learner.manifest import client_data, describe
 from sheafalign_fl.learner.node import Node
-from sheafalign_fl.protocol.agreement import agree
+from sheafalign_fl.protocol.negotiation import agree
 from sheafalign_fl.protocol.topology import build_topology
 from sheafalign_fl.seeding import derive, torch_seeded
 from tests.conftest import toy_settings

@@ -14,7 +14,9 @@ from sheafalign_fl.data.base import SPLITS, ModalityData
 from sheafalign_fl.errors import ConfigError, ProtocolError
 from sheafalign_fl.learner.factories import resolve_device
 from sheafalign_fl.learner.node import Node
-from sheafalign_fl.protocol.agreement import ClientAgreement, Manifest, agree
+from sheafalign_fl.protocol.agreement import ClientAgreement
+from sheafalign_fl.protocol.manifest import Manifest
+from sheafalign_fl.protocol.negotiation import agree
 from sheafalign_fl.protocol.topology import build_topology
 from sheafalign_fl.protocol.verbs import PROTOCOL_VERSION
 from sheafalign_fl.version import __version__

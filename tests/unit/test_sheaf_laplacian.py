@@ -107,7 +107,7 @@ def test_the_coboundary_has_an_edge_s_maps_in_its_clients_columns(sheaf: Sheaf) 
 @given(sheaves())
 @settings(deadline=None, max_examples=60)
 def test_the_laplacian_has_the_blocks_of_its_definition(sheaf: Sheaf) -> None:
-    """L_ii = sum over neighbours of P_ij^T P_ij, L_ij = -P_ij^T P_ji, and nothing between strangers."""
+    """L_ii = sum over neighbours of P_ij^T P_ij, L_ij = -P_ij^T P_ji, and nothing between non_neighbours."""
     topology, dims, maps, _ = sheaf
     L, start = sheaf_laplacian(topology, maps), offsets(dims)
     for i in topology.clients:

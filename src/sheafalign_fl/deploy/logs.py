@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from sheafalign_fl.errors import UserError
-from sheafalign_fl.progress import TerminalLog
+from sheafalign_fl.runs.progress import TerminalLog
 
 MOST_BYTES = 10_000_000
 KEPT = 5

@@ -10,7 +10,9 @@ from sheafalign_fl.data.oddities import oddities
 from sheafalign_fl.learner.factories import new_maps
 from sheafalign_fl.learner.manifest import client_data, describe
 from sheafalign_fl.metrics.classifier import check_installed
-from sheafalign_fl.protocol.agreement import Agreement, Manifest, agree
+from sheafalign_fl.protocol.agreement import Agreement
+from sheafalign_fl.protocol.manifest import Manifest
+from sheafalign_fl.protocol.negotiation import agree
 from sheafalign_fl.protocol.topology import Topology, build_topology
 from sheafalign_fl.sheaf.terms import weighted_terms
 

@@ -15,7 +15,7 @@ from sheafalign_fl.data.features import with_features
 from sheafalign_fl.data.oddities import equal_rows
 from sheafalign_fl.data.registry import load_modality
 from sheafalign_fl.learner.factories import new_encoder, resolve_device
-from sheafalign_fl.protocol.agreement import Manifest
+from sheafalign_fl.protocol.manifest import Manifest
 from sheafalign_fl.protocol.verbs import PROTOCOL_VERSION
 from sheafalign_fl.version import __version__
 

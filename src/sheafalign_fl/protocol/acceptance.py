@@ -79,9 +79,9 @@ def _wrong_peers(
     due = build_topology(settings).neighbours(client)
     if list(agreement.neighbours.items()) != list(due.items()):
         yield f"its neighbours are {dict(agreement.neighbours)}, but by the settings they are {due}"
-    strangers = [peer for peer in agreement.shared if peer not in due]
+    non_neighbours = [peer for peer in agreement.shared if peer not in due]
     one_space = compares_non_neighbours(settings)
-    for peer in strangers:
+    for peer in non_neighbours:
         if not one_space or peer == client or peer not in settings.clients:
             yield f"it shares events with '{peer}', which is no neighbour"
     if missing := [peer for peer in due if peer not in agreement.shared]:

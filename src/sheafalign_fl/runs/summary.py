@@ -10,7 +10,8 @@ from typing import Literal
 from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.data.base import SPLITS
 from sheafalign_fl.metrics.quality import Quality
-from sheafalign_fl.protocol.agreement import Agreement, Manifest
+from sheafalign_fl.protocol.agreement import Agreement
+from sheafalign_fl.protocol.manifest import Manifest
 from sheafalign_fl.protocol.rows import AbsenceRow, EdgeBytes
 from sheafalign_fl.protocol.topology import Topology
 from sheafalign_fl.protocol.verdict import WatchRow
