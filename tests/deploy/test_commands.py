@@ -1,6 +1,7 @@
 """The commands that deploy: what they print, what they write, and what they refuse in one line."""
 
 import configparser
+import errno
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ import yaml
 from typer.testing import CliRunner
 
 from sheafalign_fl.cli import app
+from sheafalign_fl.cli.commands import _exit
 from sheafalign_fl.deploy.relay_process import parser
 from sheafalign_fl.errors import SheafAlignError, UserError
 from sheafalign_fl.runs.folder import RunFolder
@@ -225,3 +227,34 @@ def test_status_of_a_run_folder_needs_no_relay(tmp_path: Path) -> None:
     assert "running, 1 of 6 exchanges, 0.25 s each lately" in result.output
     assert "123.0" in result.output
     assert result.output.count("absent") == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "cure"),
+    [
+        (errno.ENOSPC, "No space left on device; make room"),
+        (errno.EROFS, "Read-only file system; it is mounted read-only"),
+        (errno.EACCES, "Permission denied; it has to belong to the user"),
+    ],
+)
+def test_a_disk_that_is_full_or_closed_is_said_in_one_line(
+    number: int, cure: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command() -> None:
+        raise OSError(number, os.strerror(number), "/srv/state")
+
+    with pytest.raises(SystemExit) as ended:
+        _exit(command)
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert said.startswith("error: /srv/state cannot be used: ")
+    assert cure in said
+    assert said.count("\n") == 1
+
+
+def test_other_errors_of_the_system_are_not_taken_for_the_disks() -> None:
+    def command() -> None:
+        raise ConnectionResetError(errno.ECONNRESET, "reset")
+
+    with pytest.raises(ConnectionResetError):
+        _exit(command)

@@ -99,7 +99,7 @@ def write_run(folder: RunFolder, exchanges: int) -> None:
     log.write(AbsenceRow(exchange=1, client="m0", event="late", reason="slow"))
     verdict = {"event": "refused", "check": "norm", "value": 9.0, "bound": 1.0, "since": 1}
     for _ in range(3):
-        log.write(WatchRow(sender="m0", exchange=1, receiver="m1", **verdict))  # type: ignore[arg-type]
+        log.write(WatchRow(sender="m0", exchange=1, receiver="m1", **verdict))
     log.close()
     rows = [("setup", 10), ("train", 200), ("train", 300), ("evaluate", 4000)]
     lines = [",".join(COLUMNS)]
