@@ -62,8 +62,8 @@ def publish(folder: Path, publication: Publication) -> None:
     """Publish the benchmark in `folder`; raise `UserError` if it holds none."""
     source = folder / "benchmark.json"
     text = publication.tables_in(publication.page.read_text(encoding="utf-8"), source)
-    write_atomically(publication.results, source.read_bytes())
-    write_atomically(publication.page, text.encode())
+    write_atomically(publication.results, source.read_bytes(), public=True)
+    write_atomically(publication.page, text.encode(), public=True)
 
 
 def main() -> None:

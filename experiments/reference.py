@@ -29,7 +29,7 @@ def pages() -> dict[Path, str]:
 def main() -> None:
     """Write them."""
     for path, text in pages().items():
-        write_atomically(path, text.encode())
+        write_atomically(path, text.encode(), public=True)
 
 
 if __name__ == "__main__":

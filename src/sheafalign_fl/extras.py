@@ -13,6 +13,7 @@ EXTRAS = {
     "pyarrow": ("pyarrow", "tables"),
     "soundfile": ("soundfile", "audio"),
     "sklearn": ("scikit-learn", "probes"),
+    "prometheus_client": ("prometheus-client", "deploy"),
 }
 """Module -> its package, and the extra that brings it (``pip install 'sheafalign-fl[EXTRA]'``)."""
 

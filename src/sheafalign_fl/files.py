@@ -15,8 +15,12 @@ _APP = "sheafalign"
 _OLD_HOME = ".sheafalign"
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path` so that a reader finds either the old file or the whole new one."""
+def write_atomically(path: Path, content: bytes, *, public: bool = False) -> None:
+    """Write `content` to `path` so that a reader finds either the old file or the whole new one.
+
+    Only its owner can read it, unless it is `public`: state, results and samples come from data
+    that may be private.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -24,11 +28,38 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
+        if public:
+            Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def keep_private() -> None:
+    """Let nothing that this process and its children make be readable by others."""
+    os.umask(0o077)
+
+
+def private_folder(folder: Path, name: str) -> None:
+    """Make a folder that its owner alone can enter; one that is there becomes so.
+
+    Raises
+    ------
+    UserError
+        It cannot be made or written to; says why, and calls it `name`.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if folder.stat().st_uid == os.getuid():
+            folder.chmod(0o700)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"\0")
+    except OSError as error:
+        raise UserError(
+            f"{name} {folder} cannot be written to: {error.strerror}; `sheafalign doctor` looks "
+            "at permissions and disk"
+        ) from None
 
 
 class Tail:

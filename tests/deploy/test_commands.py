@@ -1,8 +1,10 @@
 """The commands that deploy: what they print, what they write, and what they refuse in one line."""
 
 import configparser
+import errno
 import json
 import logging
+import os
 import shlex
 import socket
 import sys
@@ -14,6 +16,7 @@ import yaml
 from typer.testing import CliRunner
 
 from sheafalign_fl.cli import app
+from sheafalign_fl.cli.commands import _exit
 from sheafalign_fl.deploy.relay_process import parser
 from sheafalign_fl.errors import SheafAlignError, UserError
 from sheafalign_fl.runs.folder import RunFolder
@@ -26,7 +29,9 @@ CONFIG = "experiments/deploy.yaml"
 def _logs_as_before() -> Iterator[None]:
     logger = logging.getLogger("sheafalign")
     before = list(logger.handlers), logger.level, logger.propagate
+    mask = os.umask(0o022)
     yield
+    os.umask(mask)
     for handler in logger.handlers:
         if handler not in before[0]:
             handler.close()
@@ -149,7 +154,7 @@ def test_service_files_start_the_commands_that_there_are(tmp_path: Path) -> None
         "relay",
     ]
     for unit in units:
-        parser = configparser.ConfigParser(interpolation=None)
+        parser = configparser.ConfigParser(interpolation=None, strict=False)
         parser.optionxform = str  # type: ignore[assignment,method-assign]
         parser.read(unit)
         words = shlex.split(parser["Service"]["ExecStart"])[1:]
@@ -179,6 +184,33 @@ def test_service_files_start_the_commands_that_there_are(tmp_path: Path) -> None
     }
 
 
+def test_status_reads_well_at_80_columns_and_obeys_no_peer(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create(toy_settings())
+    first = CliRunner().invoke(app, ["status", str(folder.path)], env={"COLUMNS": "80"})
+    assert first.exit_code == 0, first.output
+    assert first.output.count("none yet") == len(toy_settings().clients)
+    assert "absent" not in first.output
+    parts = ("compute", "encode", "save", "wire", "wait")
+    exchange = {
+        "kind": "exchange", "exchange": 0, "losses": [], "absent": [], "payload_bytes": 1,
+        "message_bytes": 2, "relay_bytes": 3, "seconds": 0.25,
+        "timing": [{"client": "m0", **dict.fromkeys(parts, 12.3456)}],
+    }  # fmt: skip
+    said = "[bold]x[/bold] [link=http://e.example]y[/link] \x1b[2J\x1b]0;title\x07 \u202eback\r"
+    absence = {"kind": "absence", "exchange": 0, "client": "m1", "event": "failed", "reason": said}
+    folder.metrics.write_text(json.dumps(exchange) + "\n" + json.dumps(absence) + "\n")
+    shown = CliRunner().invoke(app, ["status", str(folder.path)], env={"COLUMNS": "80"}).output
+    assert "[bold]x[/bold] [link=http://e.example]y[/link]" in " ".join(shown.split())
+    assert not {"\x1b", "\x07", "\u202e", "\r"} & set(shown)
+    assert "12345.6" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    headings = [
+        line for line in shown.splitlines() if line.startswith(" client") or "client " in line
+    ]
+    assert any("last exchange" in line and "down" in line for line in headings), shown
+
+
 def test_status_of_a_run_folder_needs_no_relay(tmp_path: Path) -> None:
     settings = toy_settings()
     folder = RunFolder(tmp_path / "run")
@@ -195,3 +227,34 @@ def test_status_of_a_run_folder_needs_no_relay(tmp_path: Path) -> None:
     assert "running, 1 of 6 exchanges, 0.25 s each lately" in result.output
     assert "123.0" in result.output
     assert result.output.count("absent") == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "cure"),
+    [
+        (errno.ENOSPC, "No space left on device; make room"),
+        (errno.EROFS, "Read-only file system; it is mounted read-only"),
+        (errno.EACCES, "Permission denied; it has to belong to the user"),
+    ],
+)
+def test_a_disk_that_is_full_or_closed_is_said_in_one_line(
+    number: int, cure: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command() -> None:
+        raise OSError(number, os.strerror(number), "/srv/state")
+
+    with pytest.raises(SystemExit) as ended:
+        _exit(command)
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert said.startswith("error: /srv/state cannot be used: ")
+    assert cure in said
+    assert said.count("\n") == 1
+
+
+def test_other_errors_of_the_system_are_not_taken_for_the_disks() -> None:
+    def command() -> None:
+        raise ConnectionResetError(errno.ECONNRESET, "reset")
+
+    with pytest.raises(ConnectionResetError):
+        _exit(command)

@@ -255,6 +255,32 @@ def test_samples_come_from_the_seed() -> None:
 
 
 @pytest.mark.parametrize(
+    ("theirs", "ours", "taken"),
+    [
+        ("0.1.0", "0.1.0", True),
+        ("0.1.0", "0.1.9", True),
+        ("0.1.9", "0.1.0", True),
+        ("0.1.1.post2", "0.1.1", True),
+        ("0.2.0", "0.1.0", False),
+        ("0.1.0", "0.2.0", False),
+        ("1.1.0", "0.1.0", False),
+        ("0.10.0", "0.1.0", False),
+    ],
+)
+def test_releases_of_one_series_work_together_as_docs_deployment_says(
+    theirs: str, ours: str, taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sheafalign_fl.protocol.negotiation.__version__", ours)
+    fits = plenty()
+    found = replace(fits.manifests["b"], version=theirs)
+    if taken:
+        check_manifest(found, fits.settings)
+    else:
+        with pytest.raises(HandshakeError, match=f"its software version is {theirs}, .* is {ours}"):
+            check_manifest(found, fits.settings)
+
+
+@pytest.mark.parametrize(
     ("changes", "reason"),
     [
         (

@@ -36,13 +36,16 @@ def folder(run_folder: MakeFolder) -> RunFolder:
 
 
 @pytest.mark.parametrize("content", [b"", b"x", bytes(range(256)) * 500])
-def test_a_write_is_whole_readable_by_others_and_alone(content: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("public", "mode"), [(False, 0o600), (True, 0o644)])
+def test_a_write_is_whole_private_unless_public_and_alone(
+    content: bytes, public: bool, mode: int, tmp_path: Path
+) -> None:
     path = tmp_path / "deep" / "er" / "file.bin"
     for written in (b"old", content):
-        write_atomically(path, written)
+        write_atomically(path, written, public=public)
         assert path.read_bytes() == written
     assert [found.name for found in path.parent.iterdir()] == ["file.bin"]
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
 @pytest.mark.parametrize(
@@ -62,7 +65,7 @@ def test_a_write_that_is_interrupted_leaves_the_old_file_and_nothing_else(
     with monkeypatch.context() as patch:
         patch.setattr(stage, interrupt)
         with pytest.raises(Interrupted):
-            write_atomically(path, b"new and longer")
+            write_atomically(path, b"new and longer", public=True)
     assert {found.name: found.read_bytes() for found in tmp_path.iterdir()} == (
         {"file": old} if old else {}
     )

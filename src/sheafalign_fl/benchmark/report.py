@@ -92,7 +92,7 @@ def print_benchmark(benchmark: Benchmark, console: Console) -> None:
 
 def _write(path: Path, content: str) -> None:
     try:
-        write_atomically(path, content.encode())
+        write_atomically(path, content.encode(), public=True)
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}") from None
 

@@ -4,15 +4,16 @@ import shlex
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 
+from sheafalign_fl.cli.doctor import doctor
 from sheafalign_fl.cli.keys import keys_app
 from sheafalign_fl.cli.runs import runs_app
 from sheafalign_fl.errors import RunError, UserError
-from sheafalign_fl.files import user_folder
+from sheafalign_fl.files import keep_private, private_folder, user_folder
 from sheafalign_fl.flower.address import Address, parse_host
 
 if TYPE_CHECKING:
@@ -35,6 +36,16 @@ RelayAddress = Annotated[
 ]
 
 
+Metrics = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT", help="Answer /metrics and /health there, such as 127.0.0.1:9464."
+    ),
+]
+LogFormat = Annotated[
+    Literal["text", "json"],
+    typer.Option(help="How the terminal's log is written; log files are JSON lines always."),
+]
 Allow = Annotated[
     list[str] | None,
     typer.Option(
@@ -61,6 +72,9 @@ def add_commands(app: typer.Typer) -> None:
     app.command(
         epilog="Example:  [bold]sheafalign status runs/street --relay 10.0.0.1:9092 --keys keys[/bold]"
     )(status)
+    app.command(
+        epilog="Example:  [bold]sheafalign doctor --relay 10.0.0.1:9092 --keys keys/clients/lidar[/bold]"
+    )(doctor)
 
 
 def relay(
@@ -82,13 +96,15 @@ def relay(
     allow: Allow = None,
     policy: PolicyFile = None,
     insecure: Insecure = False,
+    metrics: Metrics = None,
+    log_format: LogFormat = "text",
     show: Annotated[
         bool, typer.Option("--show", help="Print the command that the relay is and end.")
     ] = False,
 ) -> None:
     """Run the relay until it is told to end."""
     from sheafalign_fl.deploy.keys import expiry_warning, load_relay_keys
-    from sheafalign_fl.deploy.logs import log_to
+    from sheafalign_fl.deploy.logs import print_log
     from sheafalign_fl.deploy.relay import RelaySettings
     from sheafalign_fl.deploy.relay import relay as run_relay
 
@@ -101,17 +117,24 @@ def relay(
         database,
         runs,
         _policy(allow, policy),
+        _monitoring(metrics),
     )
     if show:
         typer.echo(shlex.join(settings.command()))
         return
-    log_to(state / "relay.log")
+    keep_private()
+    private_folder(state, "the relay's state folder")
+    print_log(log_format)
     if settings.keys is not None and (warning := expiry_warning(settings.keys.certificate)):
         Console(stderr=True).print(f"warning: {warning}", markup=False)
-    with run_relay(settings) as process:
-        clients = "any client" if settings.keys is None else ", ".join(settings.keys.clients)
-        typer.echo(f"relay at {address} is ready for {clients}")
-        code = process.wait()
+    try:
+        with run_relay(settings) as process:
+            clients = "any client" if settings.keys is None else ", ".join(settings.keys.clients)
+            typer.echo(f"relay at {address} is ready for {clients}")
+            code = process.wait()
+    except KeyboardInterrupt:  # SIGTERM too: it was told to end, and has
+        typer.echo("the relay has ended")
+        return
     raise RunError(f"the SuperLink ended with {code}; see {state / 'superlink.log'}")
 
 
@@ -138,6 +161,8 @@ def node(
         float | None,
         typer.Option(help="Seconds to go on trying to reach the relay; default: for ever.", min=0),
     ] = None,
+    metrics: Metrics = None,
+    log_format: LogFormat = "text",
     plain: Annotated[
         bool, typer.Option("--show", help="Print the flower-supernode command and end.")
     ] = False,
@@ -165,11 +190,14 @@ def node(
         unsealed,
         patience,
         _policy(allow, policy),
+        _monitoring(metrics),
     )
     if plain:
         typer.echo(shlex.join(settings.plain_command()))
         return
-    log_to(folder / "node.log")
+    keep_private()
+    private_folder(folder, "the state folder")
+    log_to(folder / "node.log", log_format)
     running = ResidentNode(settings)
     _end_with(running.stop)
     running.serve()
@@ -271,6 +299,13 @@ def _policy(allow: list[str] | None, file: Path | None) -> "Policy":
     if file is not None:
         return Policy.load(file, named)
     return Policy.of({"allow": named}, "--allow")
+
+
+def _monitoring(text: str | None) -> Address | None:
+    """Return where monitoring answers, by the option `--metrics`."""
+    from sheafalign_fl.deploy.monitoring import monitoring_address
+
+    return None if text is None else monitoring_address(text)
 
 
 def _choose(keys: Path | None, *, insecure: bool) -> None:

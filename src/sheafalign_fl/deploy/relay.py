@@ -15,10 +15,12 @@ from pathlib import Path
 
 from sheafalign_fl.config.policy import STRICT, Policy
 from sheafalign_fl.deploy.keys import RelayKeys
+from sheafalign_fl.deploy.logs import rotated
 from sheafalign_fl.deploy.members import is_local
 from sheafalign_fl.deploy.registry import POLICY, RUNS, VARIABLE
 from sheafalign_fl.engines.guardian import MARK, guarded
 from sheafalign_fl.errors import UserError
+from sheafalign_fl.files import private_folder
 from sheafalign_fl.flower.address import Address
 from sheafalign_fl.flower.local_socket import SOCKET
 from sheafalign_fl.flower.superlink import (
@@ -43,6 +45,8 @@ class RelaySettings:
     """The folder that all run folders lie in; a run names one in it, and no other."""
     policy: Policy = STRICT
     """What a configuration may ask of this machine."""
+    monitoring: Address | None = None
+    """Where /metrics and /health are answered."""
 
     @property
     def registered(self) -> Path:
@@ -57,6 +61,8 @@ class RelaySettings:
             words += ["--keys", str(self.keys.folder)]
         if self.database is not None:
             words += ["--database", str(self.database.resolve())]
+        if self.monitoring is not None:
+            words += ["--metrics", str(self.monitoring)]
         return words
 
     def command(self) -> list[str]:
@@ -83,7 +89,7 @@ def relay(settings: RelaySettings) -> Iterator[subprocess.Popen[bytes]]:
         _check_loopback(settings.address.host)
     settings.address.check_free()
     state = settings.state_dir
-    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(state, "the relay's state folder")
     settings.registered.unlink(missing_ok=True)
     here = settings.address.reachable()
     environment = flower_environment(None, here.host) | {
@@ -94,12 +100,10 @@ def relay(settings: RelaySettings) -> Iterator[subprocess.Popen[bytes]]:
     environment[POLICY] = settings.policy.to_text()
     if settings.keys is not None:
         environment[VARIABLE] = str(settings.registered)
-    with private_socket() as path, guarded(environment[MARK]):
+    log = state / "superlink.log"
+    with private_socket() as path, guarded(environment[MARK]), rotated(log):
         environment[SOCKET] = str(path)
-        yield start_superlink(
-            settings.words(), environment, state / "superlink.log",
-            here.answers,
-        )  # fmt: skip
+        yield start_superlink(settings.words(), environment, log, here.answers)
 
 
 def _check_loopback(host: str) -> None:

@@ -6,14 +6,18 @@ import ssl
 from functools import partial
 from pathlib import Path
 
+from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sheafalign_fl.deploy.keys import RelayKeys, load_relay_keys
 from sheafalign_fl.deploy.logs import log_to
+from sheafalign_fl.deploy.measures import RelayCounts
 from sheafalign_fl.deploy.members import Members, is_local
+from sheafalign_fl.deploy.monitoring import monitored, monitoring_address
 from sheafalign_fl.deploy.peers_on_offer import PeersOnOffer, asks_for_peers
 from sheafalign_fl.deploy.registry import runs_folder
 from sheafalign_fl.deploy.run_files import RunFiles, names_run_file, run_folder
+from sheafalign_fl.files import keep_private
 from sheafalign_fl.flower.gate import Doors, Gate
 from sheafalign_fl.flower.listening import Certificates, Port
 from sheafalign_fl.flower.node_keys import LinkState, signature_check
@@ -36,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--registered", required=True, type=Path, help="Where client -> node goes.")
     made.add_argument("--keys", type=Path, help="The relay's keys; without: insecure.")
     made.add_argument("--database", type=Path)
+    made.add_argument("--metrics", type=monitoring_address, help="Where monitoring asks.")
     return made
 
 
@@ -44,6 +49,15 @@ async def run(words: argparse.Namespace) -> None:
     keys = None if words.keys is None else load_relay_keys(words.keys)
     app = superlink_app(simulation=False, node_keys=keys is not None, database=words.database)
     state = state_of(app)
+    watched = RelayCounts(state, runs_folder(), words.registered).watched()
+    with monitored(words.metrics, watched):
+        await _serve(words, keys, app, state)
+
+
+async def _serve(
+    words: argparse.Namespace, keys: RelayKeys | None, app: FastAPI, state: LinkState
+) -> None:
+    """Serve the SuperLink `app`."""
     files = RunFiles(partial(_folder_of, state, runs_folder()))
     answering = _answering(app, files, None if keys is None else PeersOnOffer(keys.folder))
     if keys is None:
@@ -96,6 +110,7 @@ async def _watch(members: Members, tls: ssl.SSLContext | None) -> None:
 def main() -> None:
     """Run the program."""
     words = parser().parse_args()
+    keep_private()
     log_to(words.registered.parent / "relay.log")
     asyncio.run(run(words))
 

@@ -1,6 +1,6 @@
 """Service files for a deployment: systemd units and a compose file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sheafalign_fl.config.reading import write_yaml
@@ -20,27 +20,68 @@ User=sheafalign
 ExecStart=/opt/sheafalign/bin/sheafalign {command}
 Restart=on-failure
 RestartSec=2
-NoNewPrivileges=true
-ProtectSystem=strict
-ProtectHome=true
-PrivateTmp=true
+TimeoutStopSec=30
+UMask=0077
 StateDirectory=sheafalign
 StateDirectoryMode=0700
-ReadOnlyPaths=/etc/sheafalign
+WorkingDirectory=/var/lib/sheafalign
+Environment=HOME=/var/lib/sheafalign
+ReadOnlyPaths=-/etc/sheafalign
+NoNewPrivileges=true
+CapabilityBoundingSet=
+AmbientCapabilities=
+ProtectSystem=strict
+ProtectHome=true
+ProtectClock=true
+ProtectHostname=true
+ProtectControlGroups=true
+ProtectKernelLogs=true
+ProtectKernelModules=true
+ProtectKernelTunables=true
+ProtectProc=invisible
+PrivateTmp=true
+PrivateUsers=true
+{devices}
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+RestrictNamespaces=true
+RestrictRealtime=true
+RestrictSUIDSGID=true
+LockPersonality=true
+RemoveIPC=true
+KeyringMode=private
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+SystemCallFilter=sched_setaffinity sched_setscheduler setpriority mbind set_mempolicy
+SystemCallErrorNumber=EPERM
 
 [Install]
 WantedBy=multi-user.target
 """
+_NO_DEVICES = "PrivateDevices=true"
+_SENSOR_DEVICES = "# A node may have a sensor or an accelerator: PrivateDevices is not set."
 _NODE = "node {client} --relay {relay} --keys /etc/sheafalign/{client} --data /srv/sheafalign/{client} --state {state}"
 _RELAY = "relay --keys /etc/sheafalign/relay --host {host} --port {port} --state {state} --runs {state}/runs"
 _DOCKERFILE = """\
 FROM python:3.11-slim
 RUN pip install --no-cache-dir torch --index-url https://download.pytorch.org/whl/cpu
 COPY . /src
-RUN pip install --no-cache-dir /src && useradd --create-home sheafalign
+RUN pip install --no-cache-dir '/src[deploy]' && useradd --uid 1000 sheafalign \\
+    && install -d -o sheafalign -m 0700 /state /runs
+ENV HOME=/state
 USER sheafalign
 ENTRYPOINT ["sheafalign"]
 """
+
+
+_CONFINED: Mapping[str, object] = {
+    "restart": "on-failure",
+    "read_only": True,
+    "tmpfs": ["/tmp"],  # noqa: S108 - inside the container
+    "cap_drop": ["ALL"],
+    "security_opt": ["no-new-privileges:true"],
+}
+"""What every container has."""
 
 
 def render(folder: Path, clients: Sequence[str], relay: Address) -> list[Path]:
@@ -71,6 +112,7 @@ def render(folder: Path, clients: Sequence[str], relay: Address) -> list[Path]:
     files = {
         "systemd/sheafalign-relay.service": _UNIT.format(
             what="relay",
+            devices=_NO_DEVICES,
             command=_RELAY.format(host=everywhere, port=port, state=f"{state}/relay"),
         ),
         "compose.yaml": write_yaml(_compose(clients, port)),
@@ -79,10 +121,10 @@ def render(folder: Path, clients: Sequence[str], relay: Address) -> list[Path]:
     for client in clients:
         command = _NODE.format(client=client, relay=relay, state=f"{state}/{client}")
         files[f"systemd/sheafalign-node-{client}.service"] = _UNIT.format(
-            what=f"node {client}", command=command
+            what=f"node {client}", devices=_SENSOR_DEVICES, command=command
         )
     for name, text in files.items():
-        write_atomically(folder / name, text.encode())
+        write_atomically(folder / name, text.encode(), public=True)
     return [folder / name for name in files]
 
 
@@ -107,7 +149,7 @@ def _compose(clients: Sequence[str], port: str) -> dict[str, object]:
             ],
             "volumes": ["./keys/relay:/keys:ro", "relay-state:/state", "./runs:/runs"],
             "ports": [f"{port}:{port}"],
-            "restart": "on-failure",
+            **_CONFINED,
         }
     }
     for client in clients:
@@ -118,7 +160,7 @@ def _compose(clients: Sequence[str], port: str) -> dict[str, object]:
             ],
             "volumes": [f"./keys/clients/{client}:/keys:ro", f"./data/{client}:/data:ro", f"{client}-state:/state"],
             "depends_on": ["relay"],
-            "restart": "on-failure",
+            **_CONFINED,
         }  # fmt: skip
     volumes: dict[str, object] = {
         "relay-state": {},

@@ -19,11 +19,15 @@ from flwr.clientapp import ClientApp
 
 from sheafalign_fl.config.policy import STRICT, Policy
 from sheafalign_fl.deploy.keys import load_certificate
+from sheafalign_fl.deploy.measures import NodeCounts
+from sheafalign_fl.deploy.monitoring import monitored
 from sheafalign_fl.deploy.peers import FILE, MOST_BYTES, Peers
+from sheafalign_fl.deploy.state_folder import Mark, copied_from, prune_runs, sign
 from sheafalign_fl.deploy.troubles import Troubles
 from sheafalign_fl.engines.own_apps import CLIENT_APP, load_app
 from sheafalign_fl.errors import RunError, UserError
-from sheafalign_fl.files import locked, write_atomically
+from sheafalign_fl.files import locked, private_folder, write_atomically
+from sheafalign_fl.flower.address import Address
 from sheafalign_fl.flower.fleet import (
     HEARTBEAT_SECONDS,
     Credentials,
@@ -64,6 +68,8 @@ class NodeSettings:
     """Seconds to go on trying when the relay cannot be reached; None: for ever."""
     policy: Policy = STRICT
     """What a configuration may ask of this machine."""
+    monitoring: Address | None = None
+    """Where /metrics and /health are answered."""
 
     def node_config(self) -> UserConfig:
         """Return the node configuration that the ClientApp reads."""
@@ -100,6 +106,8 @@ class ResidentNode:
         self._config = settings.node_config() | {"resident": True, "boot": secrets.token_hex(8)}
         self._contexts: dict[int, Context] = {}
         self._mark = settings.state_dir / "connected"
+        self._copied: str | None = None
+        self._counts = NodeCounts()
         self._peers: Peers | None = None
         if (known := settings.credentials) is not None:
             self._peers = Peers(settings.state_dir / FILE, load_certificate(known.ca))
@@ -121,13 +129,34 @@ class ResidentNode:
         UserError
             Another node works in the state folder.
         """
-        with _locked(self._settings.state_dir):
+        watched = self._counts.watched(self._connection.meter)
+        with (
+            _locked(self._settings.state_dir),
+            monitored(self._settings.monitoring, watched),
+        ):
             try:
+                self._look_at_state()
                 self._connect()
                 threading.Thread(target=self._beat, daemon=True, name="heartbeat").start()
                 self._answer()
             finally:
                 self._leave()
+
+    def _look_at_state(self) -> None:
+        """Notice a state folder that is a copy, or another client's, and remove what is old in it."""
+        settings, folder = self._settings, self._settings.state_dir
+        known = settings.credentials
+        self._here = Mark.here(
+            folder, settings.client, None if known is None else known.key.public_key()
+        )
+        self._copied = copied_from(folder, self._here)
+        if self._copied is not None:
+            self._mark.unlink(missing_ok=True)  # the connection that it names is the original's
+            _log.warning(
+                "%s was copied: it was written at '%s', in another folder or on another machine; "
+                "only one of the two may be connected", folder, self._copied,
+            )  # fmt: skip
+        prune_runs(folder)
 
     # ---- the connection --------------------------------------------------------------------------------------------
 
@@ -141,10 +170,7 @@ class ResidentNode:
                 break
             except FleetError as error:
                 if refused is not None and time.monotonic() - refused > _ADMISSION_SECONDS:
-                    raise NodeRefusedError(
-                        f"the relay at {self._settings.relay} refuses client '{self._settings.client}' ({error}): "
-                        "its key is not one that the relay was started with, or another node with it is connected"
-                    ) from None
+                    raise NodeRefusedError(self._why_refused(error)) from None
                 if refused is None:
                     _log.info("not let in yet (%s); trying for %.0f s", error, _ADMISSION_SECONDS)
                     refused = time.monotonic()
@@ -155,14 +181,28 @@ class ResidentNode:
             return
         self._learn_peers()
         with self._troubles.outlived(f"writing {self._mark.name}", OSError):
+            sign(self._settings.state_dir, self._here)
             write_atomically(self._mark, str(node_id).encode())
-        self._told_unreachable = False
+        self._told_unreachable, self._counts.connected = False, True
         _log.info(
             "connected to %s as client '%s' (node %d)",
             self._settings.relay,
             self._settings.client,
             node_id,
         )
+
+    def _why_refused(self, error: FleetError) -> str:
+        settings = self._settings
+        why = (
+            "its key is not one that the relay was started with, or another node with it is "
+            "connected, or this machine's clock is off (`sheafalign doctor` compares)"
+        )
+        if self._copied is not None:
+            why = (
+                f"{settings.state_dir} is a copy of the state folder of a node at "
+                f"'{self._copied}', which is connected; end one of the two"
+            )
+        return f"the relay at {settings.relay} refuses client '{settings.client}' ({error}): {why}"
 
     def _learn_peers(self) -> None:
         """Ask the relay for what the authority has signed of other clients; what is wrong is logged."""
@@ -181,6 +221,7 @@ class ResidentNode:
             self._mark.unlink(missing_ok=True)
 
     def _note_unreachable(self, error: RelayUnreachableError, since: float) -> None:
+        self._counts.connected = False
         patience = self._settings.patience
         if patience is not None and time.monotonic() - since > patience:
             raise error
@@ -221,7 +262,8 @@ class ResidentNode:
                 if message is not None:
                     self._serve(message)
                     last = time.monotonic()
-                elif self._told_unreachable:
+                self._counts.connected = True
+                if message is None and self._told_unreachable:
                     _log.info("the relay is back")
                     self._told_unreachable = False
                 lost = time.monotonic()
@@ -275,6 +317,7 @@ class ResidentNode:
             _log.exception("%s failed", kind)
             reply = raised(error, message)
         worked = time.perf_counter() - begun
+        self._counts.served(kind, failed=reply.has_error())
         self._connection.reply(reply)
         facts = {
             "run": run_id,
@@ -300,9 +343,6 @@ class ResidentNode:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Keep a second node from working in the same state folder."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise UserError(f"the state folder {folder} cannot be made: {error.strerror}") from None
+    private_folder(folder, "the state folder")
     with locked(folder, f"another node is at work in {folder}; one node serves one client"):
         yield

@@ -17,7 +17,7 @@ from sheafalign_fl.numbers import human_bytes
 from sheafalign_fl.protocol.topology import build_topology
 from sheafalign_fl.protocol.verdict import WatchRow
 from sheafalign_fl.report.content import Cells, Table
-from sheafalign_fl.report.tables import rich_table
+from sheafalign_fl.report.tables import plain, rich_table
 from sheafalign_fl.runs.faults import FaultFacts, find_faults
 from sheafalign_fl.runs.folder import RunFolder
 from sheafalign_fl.runs.ledger import rows_in
@@ -138,15 +138,18 @@ def _run_parts(view: RunView) -> list[RenderableType]:
     pace = f", {sum(seconds) / len(seconds):.2f} s each lately" if seconds else ""
     reason = f" ({status['reason']})" if status.get("reason") else ""
     done = f"{view.exchanges} of {settings.training.exchanges} exchanges"
+    tables = [rich_table(_client_table(view))]
+    if view.last:
+        tables.append(rich_table(_time_table(view)))
     return [
-        f"{settings.name}: {status['state']}{reason}, {done}{pace}",
-        rich_table(_client_table(view)),
+        plain(f"{settings.name}: {status['state']}{reason}, {done}{pace}"),
+        *tables,
         *(
-            f"exchange {row['exchange']}: {row['client']} {row['event']}: {row['reason']}"
+            plain(f"exchange {row['exchange']}: {row['client']} {row['event']}: {row['reason']}")
             for row in view.absences
         ),
         *(
-            f"{fault.where}, since exchange {fault.since}: {'; '.join(fault.reasons)}"
+            plain(f"{fault.where}, since exchange {fault.since}: {'; '.join(fault.reasons)}")
             for fault in view.faults()[-_SHOWN_FAULTS:]
         ),
     ]
@@ -154,18 +157,33 @@ def _run_parts(view: RunView) -> list[RenderableType]:
 
 def _client_table(view: RunView) -> Table:
     """Return what the run folder says of every client."""
-    timing = {row["client"]: row for row in view.last.get("timing", ())}
     rows = tuple(
         (
             name,
             client.modality or name,
-            "took part" if view.last and name not in view.last["absent"] else "absent",
-            *(f"{1000 * timing[name][part]:.1f}" if name in timing else "" for part in _PARTS),
+            _part_in(name, view),
             human_bytes(view.up[name]),
             human_bytes(view.down[name]),
         )
         for name, client in view.settings.clients.items()
     )
-    parts = (f"{part} ms" for part in _PARTS)
-    columns = ("client", "modality", "last exchange", *parts, "up", "down")
+    columns = ("client", "modality", "last exchange", "up", "down")
     return Table("Clients", columns, rows, text_columns=3)
+
+
+def _part_in(name: str, view: RunView) -> str:
+    """Return how a client took part in the last exchange, if there was one."""
+    if not view.last:
+        return "none yet"
+    return "absent" if name in view.last["absent"] else "took part"
+
+
+def _time_table(view: RunView) -> Table:
+    """Return where the time of the last exchange went."""
+    timing = {row["client"]: row for row in view.last.get("timing", ())}
+    rows = tuple(
+        (name, *(f"{1000 * timing[name][part]:.1f}" for part in _PARTS))
+        for name in view.settings.clients
+        if name in timing
+    )
+    return Table("Last exchange, ms", ("client", *_PARTS), rows)

@@ -29,6 +29,7 @@ from sheafalign_fl.errors import RunError, UserError
 from sheafalign_fl.flower.address import Address
 from sheafalign_fl.flower.local_socket import ADDRESS, socket_client
 from sheafalign_fl.flower.proxies import go_direct, proxy_told
+from sheafalign_fl.flower.trust import why_not
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
@@ -209,20 +210,13 @@ class Control:
         return RunError(f"{self._name} has refused: {reason}")
 
     def _unreachable(self, error: httpx.TransportError) -> Exception:
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, ssl.SSLError):
-                reason = getattr(cause, "verify_message", "") or cause.reason or str(cause)
-                return UserError(
-                    f"no secure connection to {self._name}: {reason}; certificates on both sides "
-                    "have to come from one `sheafalign keys init`, and must not have expired"
-                )
-            cause = cause.__cause__ or cause.__context__
-        told = str(error) or type(error).__name__
+        if (told := why_not(error, self._name.removeprefix("the relay at "))) is not None:
+            return UserError(told)
+        said = str(error) or type(error).__name__
         if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError):
             # In TLS 1.3 a server learns whose certificate it was after the client has begun.
-            told += "; a relay hangs up on certificates of another authority than its own"
-        return SuperLinkGoneError(f"{self._name} cannot be reached: {told}{self._proxy}")
+            said += "; a relay hangs up on certificates of another authority than its own"
+        return SuperLinkGoneError(f"{self._name} cannot be reached: {said}{self._proxy}")
 
 
 def _version() -> RuntimeVersionHttpInterceptor:

@@ -5,7 +5,6 @@ message, so an exchange takes 4 to 7 s. Everything here that is not a public nam
 nowhere else.
 """
 
-import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,6 +51,7 @@ from sheafalign_fl.flower.address import Address
 from sheafalign_fl.flower.gate import PEERS
 from sheafalign_fl.flower.meter import TrafficMeter
 from sheafalign_fl.flower.proxies import go_direct, proxy_told
+from sheafalign_fl.flower.trust import why_not
 
 HEARTBEAT_SECONDS = 10.0
 """The SuperLink takes a node for gone after twice this time without a sign of it."""
@@ -59,8 +59,6 @@ _PATIENCE_SECONDS = 60.0
 """For the parts of one message, which its sender uploads one after the other."""
 _PERSISTENCE_SECONDS = 10.0
 _RETRY_SECONDS = 0.1
-_NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
-"""What OpenSSL says of an answer in plain text."""
 Answer = TypeVar("Answer")
 
 
@@ -268,23 +266,12 @@ class FleetConnection:
         return FleetError(status, " ".join(reason.split()))
 
     def _unreachable(self, error: httpx.TransportError) -> Exception:
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, ssl.SSLCertVerificationError):
-                return NodeRefusedError(
-                    f"the relay at {self._address} is not to be trusted: {cause.verify_message}; "
-                    "its certificate has to come from the same `sheafalign keys init` as this node's ca.crt"
-                )
-            if isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS:
-                return NodeRefusedError(
-                    f"what answers at {self._address} does not speak TLS; a relay that was started with --insecure "
-                    "takes nodes with --insecure only"
-                )
-            cause = cause.__cause__ or cause.__context__
+        if (told := why_not(error, self._address)) is not None:
+            return NodeRefusedError(told)
         hint = "" if self._known else "; a relay with keys takes nodes with --keys only"
-        told = str(error) or type(error).__name__
+        said = str(error) or type(error).__name__
         return RelayUnreachableError(
-            f"the relay at {self._address} cannot be reached: {told}{self._proxy or hint}"
+            f"the relay at {self._address} cannot be reached: {said}{self._proxy or hint}"
         )
 
 

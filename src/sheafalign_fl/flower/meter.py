@@ -57,11 +57,14 @@ class TrafficMeter:
             self._counts["requests"] += 1
         return response
 
+    def counts(self) -> dict[str, int]:
+        """Return all counts: ``KIND up`` and ``KIND down`` in bytes, requests and connections."""
+        with self._lock:
+            return dict(self._counts)
+
     def save(self, path: Path) -> None:
         """Write all counts to the JSON file at `path`."""
-        with self._lock:
-            content = json.dumps(dict(self._counts), indent=1)
-        write_atomically(path, content.encode())
+        write_atomically(path, json.dumps(self.counts(), indent=1).encode())
 
     def _trace(self, event: str, _: object) -> None:
         if event == "connection.connect_tcp.complete":

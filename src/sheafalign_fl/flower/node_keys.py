@@ -15,7 +15,11 @@ from flwr.common.constant import (
     TIMESTAMP_TOLERANCE,
 )
 from flwr.server.superlink.linkstate import LinkState
-from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIGNATURE_HEADER
+from flwr.supercore.constant import (
+    FLEET_HTTP_PUBLIC_KEY_HEADER,
+    FLEET_HTTP_SIGNATURE_HEADER,
+    NodeStatus,
+)
 from flwr.supercore.date import now
 from flwr.supercore.primitives.asymmetric import (
     bytes_to_public_key,
@@ -23,7 +27,7 @@ from flwr.supercore.primitives.asymmetric import (
     verify_signature,
 )
 
-__all__ = ["LinkState", "forget", "register", "signature_check"]
+__all__ = ["LinkState", "forget", "online", "register", "signature_check"]
 
 
 def register(state: LinkState, key: ec.EllipticCurvePublicKey) -> int:
@@ -40,6 +44,13 @@ def register(state: LinkState, key: ec.EllipticCurvePublicKey) -> int:
 def forget(state: LinkState, node_id: int) -> None:
     """Make a node unknown: its next call is refused."""
     state.delete_node(NOOP_FLWR_AID, node_id)
+
+
+def online(state: LinkState) -> frozenset[int]:
+    """Return the ids of the nodes that are connected."""
+    return frozenset(
+        int(node.node_id) for node in state.get_node_info(statuses=[NodeStatus.ONLINE])
+    )
 
 
 def signature_check(state: LinkState) -> Callable[[Mapping[bytes, bytes]], bool]:

@@ -29,16 +29,25 @@ from sheafalign_fl.protocol.agreement import (
 from sheafalign_fl.protocol.manifest import Manifest
 from sheafalign_fl.protocol.topology import Edge, Topology
 from sheafalign_fl.protocol.verbs import PROTOCOL_VERSION
-from sheafalign_fl.version import __version__
+from sheafalign_fl.version import __version__, series
 
 
 def check_manifest(manifest: Manifest, settings: Settings) -> None:
-    """Refuse a client whose version, protocol, configuration or stalk differs: `HandshakeError` gives the reason."""
+    """Refuse a client whose release series, protocol, configuration or stalk is another one.
+
+    Releases of one series work together, so that machines can be upgraded one after the other.
+
+    Raises
+    ------
+    HandshakeError
+        Gives the reason.
+    """
     expected: dict[str, tuple[object, object]] = {
-        "software version": (manifest.version, __version__),
         "protocol version": (manifest.protocol, PROTOCOL_VERSION),
         "configuration digest": (manifest.digest[:16], settings.digest()[:16]),
     }
+    if series(manifest.version) != series(__version__):
+        expected = {"software version": (manifest.version, __version__)} | expected
     if manifest.name not in settings.clients:
         raise HandshakeError(
             f"client '{manifest.name}' is refused: the configuration names no such client"

@@ -22,7 +22,7 @@ def summary_schema() -> str:
 
 def write_summary_schema(path: Path) -> None:
     """Write the JSON Schema to `path`, atomically."""
-    write_atomically(path, summary_schema().encode())
+    write_atomically(path, summary_schema().encode(), public=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Tables for the terminal."""
 
+import unicodedata
+
 from rich import box
 from rich.console import Console
 from rich.panel import Panel
@@ -21,6 +23,8 @@ from sheafalign_fl.report.metric_tables import quality_tables
 from sheafalign_fl.runs.summary import Summary
 
 _FEW_ABSENCES = 10
+_ACTING = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+"""Categories of Unicode that do something, such as escape codes and what turns text around."""
 
 
 def print_summary(summary: Summary, console: Console) -> None:
@@ -78,12 +82,23 @@ def rich_table(table: Table) -> RichTable:
             no_wrap=not text and index not in table.wide,
         )
     for cells in table.rows:
-        rich.add_row(*map(Text, cells), style="dim" if cells == GAP else None)
+        rich.add_row(*map(plain, cells), style="dim" if cells == GAP else None)
     if table.summary:
         rich.add_section()
     for cells in table.summary:
-        rich.add_row(*map(Text, cells), style="bold")
+        rich.add_row(*map(plain, cells), style="bold")
     return rich
+
+
+def plain(text: str) -> Text:
+    """Return anybody's text for the terminal: neither markup nor control characters act."""
+    return Text("".join(map(_shown, text)))
+
+
+def _shown(char: str) -> str:
+    if unicodedata.category(char) not in _ACTING:
+        return char
+    return " " if char.isspace() else "\N{REPLACEMENT CHARACTER}"
 
 
 def _heading(summary: Summary) -> Panel:

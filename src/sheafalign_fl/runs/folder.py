@@ -93,7 +93,7 @@ class RunFolder:
                 f"{self.path} exists already; give another --out, or go on with --resume {self.path}"
             )
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise UserError(f"{self.path} cannot be made: {error.strerror}") from None
         write_atomically(self.path / "versions.json", json.dumps(versions(), indent=1).encode())
