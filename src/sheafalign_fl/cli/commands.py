@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn, cast
 import typer
 from rich.console import Console
 
-from sheafalign_fl.cli import deploy
+from sheafalign_fl.cli import deploy, machine
 from sheafalign_fl.errors import SheafAlignError, UserError
 from sheafalign_fl.extras import explained
 from sheafalign_fl.version import __version__
@@ -444,6 +444,7 @@ def _terminate(*_: object) -> NoReturn:
 def main() -> None:
     """Run the command line: one clear line and an exit code for every error that is foreseen."""
     signal.signal(signal.SIGTERM, _terminate)
+    machine.fit_the_terminal()
     _log_to_terminal()
     _exit(app)
 
@@ -459,6 +460,7 @@ def _log_to_terminal() -> None:
 
 def _exit(command: Callable[[], object]) -> None:
     try:
+        machine.check_folder()
         command()
     except SheafAlignError as error:
         typer.echo(f"error: {error}" if error.exit_code else str(error), err=bool(error.exit_code))
@@ -468,5 +470,10 @@ def _exit(command: Callable[[], object]) -> None:
             raise
         typer.echo(f"error: {missing}", err=True)
         raise SystemExit(missing.exit_code) from None
+    except OSError as error:
+        if (limit := machine.explained(error)) is None:
+            raise
+        typer.echo(f"error: {limit}", err=True)
+        raise SystemExit(limit.exit_code) from None
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None
