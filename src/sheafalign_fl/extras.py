@@ -9,6 +9,8 @@ EXTRAS = {
     "matplotlib": ("matplotlib", "report"),
     "PIL": ("pillow", "recordings"),
     "scipy": ("scipy", "recordings"),
+    "pyarrow": ("pyarrow", "tables"),
+    "soundfile": ("soundfile", "audio"),
     "sklearn": ("scikit-learn", "probes"),
 }
 """Module -> its package, and the extra that brings it (``pip install 'sheafalign-fl[EXTRA]'``)."""

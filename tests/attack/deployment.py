@@ -13,7 +13,8 @@ from sheafalign_fl.config import Settings, encode
 from sheafalign_fl.config.policy import Policy
 from sheafalign_fl.engines.inprocess import InProcessGrid
 from sheafalign_fl.flower.place import POLICY
-from sheafalign_fl.flower.records import Scalar, act_as, pack, unpack
+from sheafalign_fl.flower.records import act_as, pack, unpack
+from sheafalign_fl.protocol.messages import Scalar
 from strategies.server_app import app as server_app
 from tests.conftest import toy_settings
 

@@ -16,8 +16,9 @@ from sheafalign_fl.data.base import ModalityData
 from sheafalign_fl.deploy.issuing import init_keys
 from sheafalign_fl.errors import DataError
 from sheafalign_fl.flower.place import POLICY
-from sheafalign_fl.flower.records import Scalar, act_as, pack, unpack
+from sheafalign_fl.flower.records import act_as, pack, unpack
 from sheafalign_fl.protocol.agreement import Agreement, ClientAgreement, Manifest, agree
+from sheafalign_fl.protocol.messages import Scalar
 from sheafalign_fl.protocol.topology import build_topology
 from sheafalign_fl.protocol.verbs import (
     AGREE,

@@ -56,7 +56,7 @@ def settings_of(**sections: Any) -> Settings:
 
 
 def lying(lie: Lie, *, start: int, only_to: str | None = None) -> Any:
-    """Return the app in which m1's frames for exchange `start` and later say what `lie` makes of them."""
+    """Return the app in which m1's frames say, from `start` on, what `lie` makes of them."""
     past: dict[str, list[np.ndarray]] = {}
     rng = np.random.default_rng(0)
 
@@ -93,7 +93,7 @@ def trained(folder: RunFolder) -> dict[int, set[tuple[str, str]]]:
 
 
 def without_m1(settings: Settings, folder: RunFolder, start: int) -> Mapping[str, str]:
-    """Return the weights' digests where m1 is silent about exchange `start` and later: the oracle."""
+    """Return the weights' digests where m1 is silent from `start` on: the oracle."""
 
     def silent(message: Message, context: Context, exchange: int) -> None:
         if exchange >= start - 1:
@@ -234,6 +234,9 @@ def test_a_resumed_run_judges_as_the_whole_one(
     }
 
 
+_SAID = pack_verdicts(
+    [Verdict(sender="m0", event="refused", check="norm", value=0.5, bound=0, since=0)]
+)
 SLANDERS: dict[str, object] = {
     "no bytes": "m0 is bad",
     "no list": b"{}",
@@ -241,10 +244,10 @@ SLANDERS: dict[str, object] = {
     "a stranger": pack_verdicts(
         [Verdict(sender="m9", event="refused", check="norm", value=1, bound=0, since=0)]
     ),
-    "no number": b'[{"sender":"m0","event":"refused","check":"norm","value":NaN,"bound":0,"since":0}]',
+    "no number": _SAID.replace(b"0.5", b"NaN"),
     "far too many": b"[" + b"0," * 600_000 + b"0]",
     "deep": b"[" * 100_000,
-    "an unknown word": b'[{"sender":"m0","event":"hanged","check":"norm","value":0,"bound":0,"since":0}]',
+    "an unknown word": _SAID.replace(b"refused", b"hanged"),
 }
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sheafalign_fl.flower.records import Scalar
 from sheafalign_fl.protocol.agreement import (
     LEAST_SEALED,
     ClientAgreement,
@@ -22,6 +21,7 @@ from sheafalign_fl.protocol.agreement import (
     agree,
 )
 from sheafalign_fl.protocol.frame import Frame
+from sheafalign_fl.protocol.messages import Scalar
 from sheafalign_fl.protocol.rows import unpack_losses
 from sheafalign_fl.protocol.verbs import (
     AGREE,
@@ -58,13 +58,15 @@ def refusal(answer: tuple[Mapping[str, Scalar], Mapping[str, bytes]]) -> str:
     return str(fields["failed"])
 
 
-def test_a_message_that_asks_for_embeddings_gets_scores_that_were_agreed_on(
+def test_a_message_that_asks_for_embeddings_is_refused_and_scores_are_those_agreed_on(
     relay: LyingRelay,
 ) -> None:
     trained(relay)
     when: dict[str, Scalar] = {"exchange": 4, "final": True}
     sent = relay.everybody(EVALUATE_EMBED, when)
-    for fields, frames in relay.everybody(EVALUATE_SCORE, when | MISSING | LABELS, sent).values():
+    for answer in relay.everybody(EVALUATE_SCORE, when | MISSING | LABELS, sent).values():
+        assert "evaluation order that cannot be read" in refusal(answer)
+    for fields, frames in relay.everybody(EVALUATE_SCORE, when, sent).values():
         assert set(fields) == {"scores"}
         assert not frames
         scores = json.loads(str(fields["scores"]))

@@ -22,8 +22,8 @@ from sheafalign_fl.cli import commands as cli
 from sheafalign_fl.engines import launch
 from sheafalign_fl.errors import ConfigError, RunError, UserError
 from sheafalign_fl.learner.node import Node
-from sheafalign_fl.progress import SweepProgress, sweep_progress
 from sheafalign_fl.runs.folder import RunFolder, read_rows
+from sheafalign_fl.runs.progress import SweepProgress, sweep_progress
 from sheafalign_fl.threads import _limit_blas, limit_threads
 from tests.benchmark.toy_benchmark import (
     HerePool,

@@ -219,11 +219,13 @@ def test_range_images_hold_the_nearest_point_of_each_direction(exports: Path) ->
 
 
 def test_level_scans_hold_the_nearest_range_of_each_angle(exports: Path) -> None:
+    """The simulated scanner sees 65 degrees to both sides; the ends are found in the files."""
     data = load(exports / "authors", "lidar-scan")
     scans = np.zeros((len(data), 1, 216))
+    end = round(np.radians(65.0), 4)
     for scan, (_, row) in zip(scans, all_rows(exports / "authors"), strict=True):
         for distance, angle in loadmat(Path(row["/"]) / row["unit1_lidar_SCR"])["data"]:
-            cell = int((angle + np.pi) / (2 * np.pi) * 216)
+            cell = round((angle + end) / (2 * end) * 215)
             scan[0, cell] = min(distance, scan[0, cell] or np.inf)
     np.testing.assert_allclose(data.x, scaled(scans, data.split == 0, (0, 2)), atol=1e-3)
 
@@ -408,7 +410,7 @@ BAD_FILES = {
         "beam",
         "unit1_pwr_60ghz",
         _file("unit1_pwr_60ghz", b"1.0\n" * 63),
-        "has 63 lines",
+        "has 63 powers",
     ),
     "a real cube": ("radar", "unit1_radar", _real_cube, "must be complex numbers"),
     "a flat cube": ("radar", "unit1_radar", _flat_cube, "has shape (4, 64)"),
@@ -461,7 +463,8 @@ def _ragged(path: Path) -> None:
 
 def _twins(path: Path) -> None:
     shutil.copytree(path.parent, path.parents[1] / "other")
-    (path.parents[1] / "other" / path.name).rename(path.parents[1] / "other" / "again30.csv")
+    other = path.parents[1] / "other"
+    (other / path.name).rename(other / "scenario_30.csv")
 
 
 BAD_TABLES: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -490,16 +493,16 @@ BAD_TABLES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no rows": (lambda path: path.write_text(path.read_text().splitlines()[0]), "csv: has no rows"),
     "no table": (lambda path: path.unlink(), "holds no table of DeepSense 6G"),
     "another table": (lambda path: path.write_text("a,b\n1,2\n"), "holds no table of DeepSense 6G"),
-    "two of one number": (_twins, "tables must end in numbers that differ"),
+    "two of one number": (_twins, "tables must have numbers in their names that differ"),
     "two of one column": (
         lambda path: path.write_text(path.read_text().replace("unit1_lidar,", "unit1_rgb,")),
         "the column 'unit1_rgb' is there twice",
     ),
     "no column": (
         lambda path: path.write_text(path.read_text().replace("unit1_rgb,", "unit1_rgbd,")),
-        "has no column 'unit1_rgb', which camera needs",
+        "has no column for camera, such as 'unit1_rgb'",
     ),
-    "no text": (lambda path: path.write_bytes(b"unit1_rgb\n\xff\xfe"), "is no readable CSV file"),
+    "no text": (lambda path: path.write_bytes(b"\xff\xfeu"), "holds no table of DeepSense 6G"),
 }
 
 
@@ -547,7 +550,7 @@ def test_challenge_tables_and_others_are_not_mixed(copied: CopyExport, exports: 
     folder = copied("blockage")
     shutil.copytree(exports / "challenge" / "scenario31", folder / "scenario31")
     with pytest.raises(
-        DataError, match=r"challenge tables and others; choose with data\.options\.scenarios"
+        DataError, match=r"a row for each frame and others .*; choose with data\.options\.scenarios"
     ):
         load(folder, "camera")
     assert len(load(folder, "gps", scenarios="scenario30")) == 48

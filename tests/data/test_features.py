@@ -10,6 +10,7 @@ import yaml
 
 from clients.residence import _decoded
 from sheafalign_fl.config import encode, load_settings
+from sheafalign_fl.config.policy import LOCAL, Policy
 from sheafalign_fl.engines import launch
 from sheafalign_fl.errors import DataError
 from sheafalign_fl.learner.manifest import client_data
@@ -112,11 +113,15 @@ def test_the_digest_depends_on_whether_there_are_features_and_not_on_where() -> 
     assert one == other != without
 
 
+STRICT_BUT_FOR_THE_TOY = Policy(allow=("tests.toy:source",))
+
+
 def test_a_deployed_node_looks_for_the_file_beside_its_data(tmp_path: Path) -> None:
     settings = settings_with(Path("/home/another/features/own.npz"))
     text = encode(settings)
-    assert _decoded(text, None).clients["m0"].features == "/home/another/features/own.npz"
-    own = _decoded(text, str(tmp_path))
+    here = _decoded(text, None, LOCAL)
+    assert here.clients["m0"].features == "/home/another/features/own.npz"
+    own = _decoded(text, str(tmp_path), STRICT_BUT_FOR_THE_TOY)
     assert own.clients["m0"].features == str(tmp_path / "own.npz")
     assert own.clients["m1"].features is None
     assert own.digest() == settings.digest()

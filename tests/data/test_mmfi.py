@@ -408,7 +408,6 @@ def add(name: str) -> Callable[[Path], object]:
         (add("E01/S00/A01/rgb/frame001.npy"), "E01/S00/A01", "subjects S01 to S40"),
         (add("E01/S01/A28/rgb/frame001.npy"), "E01/S01/A28", "activities A01 to A27"),
         (add("E01/S01/A01/rgb/frame1.npy"), "rgb/frame1.npy", "is there twice, also as"),
-        (add("E01/S01/A01/rgb/._frame003.npy"), "rgb/frame003.npy", "is there twice, also as"),
         (add("E01/S01/A01/rgb/frame20000.npy"), "rgb/frame20000.npy", "must hold its number"),
         (
             add("E01/S01/A01/rgb/frame99999999999999999999.npy"),
@@ -441,7 +440,7 @@ def test_the_same_frames_in_two_folders_are_refused(one: Path) -> None:
 def test_a_folder_that_is_no_mmfi_is_refused(one: Path, tmp_path: Path) -> None:
     for folder, reason in [
         (tmp_path / "absent", "there is no folder"),
-        (one / "E01", "is it the root of MM-Fi?"),
+        (one / "E01/S01/A01", "is it the root of MM-Fi?"),
         (one / frame_path("rgb"), "there is no folder"),
     ]:
         with pytest.raises(DataError, match=reason.replace("?", r"\?")) as error:
@@ -510,3 +509,22 @@ def test_without_a_path_the_message_asks_for_one() -> None:
         ConfigError, match=r"data\.options\.path: the source 'mmfi' needs the path of the folder"
     ):
         load_modality("mmfi", "rgb", 0, {}, "client 'c'")
+
+
+@pytest.mark.parametrize("start", ["E01", "above", "far above", "A/S", "S/A"])
+def test_copies_that_begin_elsewhere_are_the_same_recordings(start: str, tmp_path: Path) -> None:
+    folder = write_mmfi(tmp_path / "in/here/mmfi", subjects=(1,), frames=10, modalities=("rgb",))
+    wanted = load(folder, "rgb", test=0.0, validation=0.0)
+    copy = {"E01": folder / "E01", "above": folder.parent, "far above": folder.parents[1]}.get(
+        start
+    )
+    if copy is None:
+        copy = tmp_path / "copy"
+        for path in sorted(folder.glob("E??/S??/A??")):
+            _, subject, activity = path.parts[-3:]
+            inner = (activity, subject) if start == "A/S" else (subject, activity)
+            shutil.copytree(path, copy.joinpath(*inner))
+    found = load(copy, "rgb", test=0.0, validation=0.0)
+    order = np.argsort(found.event_ids)
+    assert found.event_ids[order].tolist() == wanted.event_ids.tolist()
+    np.testing.assert_array_equal(found.x[order], wanted.x)

@@ -32,10 +32,11 @@ from sheafalign_fl.data.readers.clouds import (
     CloudPoints,
     RangeImage,
     even_points,
-    read_ply,
+    scan_span,
 )
 from sheafalign_fl.data.readers.links import BeamPower, ChannelState, Position, interpolated
 from sheafalign_fl.data.readers.pictures import CameraPicture, DepthPicture, shrunk_depth
+from sheafalign_fl.data.readers.ply import read_ply
 from sheafalign_fl.data.readers.radar import RadarMaps, maps
 
 Array = NDArray[Any]
@@ -116,7 +117,8 @@ GOOD_PLY = ply(POINTS, (*XYZ, "intensity"))
         (b"", "is no .ply file"),
         (b"x y z\n1 2 3\n", "is no .ply file"),
         (GOOD_PLY.partition(b"end_header")[0], "is no .ply file"),
-        (GOOD_PLY.replace(b"ascii", b"binary_little_endian"), "is a binary .ply file"),
+        (GOOD_PLY.replace(b"ascii", b"binary_little_endian"), "5 points of 26"),
+        (GOOD_PLY.replace(b"ascii", b"middle_endian"), "must have one format 1.0 of ascii"),
         (
             ply(POINTS, (*XYZ, "intensity"), count=6),
             "holds 20 numbers but its header says 6 points of 4",
@@ -125,16 +127,16 @@ GOOD_PLY = ply(POINTS, (*XYZ, "intensity"))
             ply(POINTS, (*XYZ, "intensity"), count=4),
             "holds 20 numbers but its header says 4 points of 4",
         ),
-        (ply(POINTS, (*XYZ, "intensity"), count=-5), "must have the one element 'vertex'"),
+        (ply(POINTS, (*XYZ, "intensity"), count=-5), "must say how many vertices"),
         (GOOD_PLY[: GOOD_PLY.rindex(b" ")], "holds 19 numbers but its header says 5 points of 4"),
         (ply(POINTS[:, :2], ("x", "y")), "has no x, y and z; it has x, y"),
         (
             GOOD_PLY.replace(b"element vertex 5", b"element face 5"),
-            "must have the one element 'vertex'",
+            "must have the element 'vertex', first",
         ),
         (
             GOOD_PLY.replace(b"element vertex 5", b"element vertex 5\nelement face 0"),
-            "must have the one element",
+            "has no x, y and z; it has no properties",
         ),
         (
             GOOD_PLY.replace(b"property double x", b"property list uchar int x"),
@@ -213,38 +215,160 @@ def test_a_range_image_shows_the_nearest_point_of_each_cell(
 
 
 @FEW
-@given(st.integers(0, 200), st.integers(1, 30), SEEDS)
-def test_a_scan_has_the_nearest_range_of_each_part_of_a_turn(
-    place: Path, count: int, angles: int, seed: int
+@given(st.integers(0, 200), st.integers(2, 300), st.floats(-3, 3), st.floats(0.1, 6), SEEDS)
+def test_a_scan_has_the_nearest_range_at_each_of_its_steps(
+    place: Path, count: int, angles: int, first: float, span: float, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    data = np.column_stack([rng.uniform(0, 50, count), rng.uniform(-np.pi, np.pi, count)])
-    data = np.vstack([data, [[0.0, 1.0]]])  # a range of 0 is no return
+    step = rng.integers(0, angles, count)
+    beside = rng.uniform(-0.4, 0.4, count)  # of a step
+    turns = 2 * math.pi * rng.integers(-1, 2, count)
+    angle = first + (step + beside) * span / (angles - 1) + turns
+    distance = rng.uniform(0.1, 50, count)
+    data = np.vstack([np.column_stack([distance, angle]), [[0.0, first]]])  # 0 is no return
+    wanted = np.zeros(angles)
+    for one, at in zip(distance, step, strict=True):
+        if wanted[at] == 0 or one < wanted[at]:
+            wanted[at] = one
+    # What lies beyond an end by half a step is the other end where the scanner goes all round.
+    reader = AngleScan(angles, first, first + span)
     path = place / "scan.mat"
-    savemat(path, {"data": data})
-    wanted = [0.0] * angles
-    for distance, angle in data:
-        cell = int((angle + math.pi) / (2 * math.pi) * angles) % angles
-        if distance > 0 and (wanted[cell] == 0 or distance < wanted[cell]):
-            wanted[cell] = distance
-    np.testing.assert_allclose(as_array(AngleScan(angles)(path)), [wanted], rtol=1e-6)
+    for layout in (data, data.T) if len(data) != 2 else (data,):  # two by two is as it is
+        savemat(path, {"data": layout})
+        np.testing.assert_allclose(as_array(reader(path)), [wanted], rtol=1e-6)
 
 
-def test_angles_of_a_scan_go_round(tmp_path: Path) -> None:
+def test_all_returns_of_the_authors_scanner_survive(tmp_path: Path) -> None:
+    angle = np.linspace(-2.0941, 1.5621, 216).round(4)
+    distance = np.arange(1.0, 217.0)
+    savemat(tmp_path / "scan.mat", {"data": np.column_stack([distance, angle])})
+    np.testing.assert_array_equal(as_array(AngleScan()(tmp_path / "scan.mat"))[0], distance)
+
+
+def test_the_ends_of_a_scanner_are_found_in_its_scans(tmp_path: Path) -> None:
+    def scan(name: str, angles: Any) -> Path:
+        savemat(tmp_path / name, {"data": np.column_stack([np.ones(len(angles)), angles])})
+        return tmp_path / name
+
+    whole = np.linspace(-2.0941, 1.5621, 216)
+    assert scan_span([scan("a.mat", whole[5:]), scan("b.mat", whole[:-3])]) == (-2.0941, 1.5621)
+    assert scan_span([scan("c.mat", np.linspace(-1, 1, 50))]) == (-1.0, 1.0)
+    turn = np.arange(216) / 216 * 2 * np.pi
+    first, last = scan_span([scan("d.mat", turn - np.pi), tmp_path / "absent.mat"])
+    assert (first, last) == pytest.approx((-np.pi, np.pi * (1 - 2 / 216)), abs=1e-4)
+    read = as_array(AngleScan(first=first, last=last)(tmp_path / "d.mat"))
+    assert (read == 1).all()
+    assert scan_span([]) == (-2.0941, 1.5621)
+
+
+def test_bad_scans_say_what_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "scan.mat"
-    for turn in (-1, 0, 1):
-        savemat(path, {"data": np.array([[5.0, 1.0 + 2 * np.pi * turn], [3.0, np.pi]])})
-        result = as_array(AngleScan(8)(path))[0]
-        assert np.flatnonzero(result).tolist() == [0, 5]
-        assert result[[0, 5]].tolist() == [3.0, 5.0]
-    savemat(path, {"data": np.ones((4, 3))})
-    with pytest.raises(
-        BadFileError, match=r"data has shape \(4, 3\); it must have two columns, range and angle"
-    ):
+    for data, reason in [
+        (np.ones((4, 3)), r"data has shape \(4, 3\); it must have two columns, range and angle"),
+        (np.full((4, 2), np.nan), "holds NaN"),
+        (
+            np.array([[5.0, 1.0], [5.0, 2.5]]),
+            r"angles from 1\.0000 to 2\.5000 rad, but the scanner",
+        ),
+    ]:
+        savemat(path, {"data": data})
+        with pytest.raises(BadFileError, match=reason):
+            AngleScan()(path)
+    path.write_bytes(b"MATLAB 7.3 MAT-file, Platform: GLNXA64" + bytes(200))
+    with pytest.raises(BadFileError, match="save it again with -v7"):
         AngleScan()(path)
-    savemat(path, {"data": np.full((4, 2), np.nan)})
-    with pytest.raises(BadFileError, match="holds NaN"):
-        AngleScan()(path)
+
+
+PLY_KINDS = {
+    "char": "b", "uchar": "B", "short": "h", "ushort": "H", "int": "i", "uint": "I", "float": "f",
+    "double": "d", "uint8": "B", "float32": "f", "float64": "d",
+}  # fmt: skip
+
+
+@FEW
+@given(
+    st.sampled_from(["little", "big"]),
+    st.lists(st.sampled_from(sorted(PLY_KINDS)), min_size=4, max_size=4),
+    st.permutations([*XYZ, "intensity"]),
+    st.integers(0, 20),
+    st.booleans(),
+    st.booleans(),
+    SEEDS,
+)
+def test_a_binary_ply_gives_its_points(
+    place: Path, order: str, kinds: list[str], names: list[str], count: int, faces: bool,
+    windows: bool, seed: int,
+) -> None:  # fmt: skip
+    """Against struct, one point at a time."""
+    points = np.random.default_rng(seed).integers(0, 100, (count, 4)).tolist()
+    lines = ["ply", f"format binary_{order}_endian 1.0", f"element vertex {count}"]
+    lines += [f"property {kind} {name}" for kind, name in zip(kinds, names, strict=True)]
+    lines += ["element face 1", "property list uchar int vertex_indices"] if faces else []
+    end = "\r\n" if windows else "\n"
+    form = ("<" if order == "little" else ">") + "".join(PLY_KINDS[kind] for kind in kinds)
+    body = b"".join(struct.pack(form, *row) for row in points)
+    path = place / "binary.ply"
+    head = end.join([*lines, "end_header", ""]).encode()
+    path.write_bytes(head + body + (b"\x03abcabcabcabc" if faces else b""))
+    wanted = [[row[names.index(name)] for name in (*XYZ, "intensity")] for row in points]
+    np.testing.assert_array_equal(read_ply(path), np.array(wanted).reshape(count, 4))
+    if count and not faces:
+        for wrong in (head + body[:-1], head + body + b"x"):
+            path.write_bytes(wrong)
+            with pytest.raises(BadFileError, match=f"its header says {count} points"):
+                read_ply(path)
+
+
+def test_clouds_of_mat_files_are_points_and_scans_are_not(tmp_path: Path) -> None:
+    cloud = cloud_of(1, 7)
+    savemat(tmp_path / "a.mat", {"points": cloud[:, :3]})
+    np.testing.assert_array_equal(
+        as_array(CloudPoints(7)(tmp_path / "a.mat"))[:3], cloud[:, :3].T.astype(np.float32)
+    )
+    savemat(tmp_path / "b.mat", {"data": np.ones((216, 2))})
+    with pytest.raises(BadFileError, match="its modality is lidar-scan"):
+        CloudPoints()(tmp_path / "b.mat")
+
+
+def test_sweeps_and_cubes_are_the_same_in_every_format(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    power = rng.uniform(0, 1, 8)
+    (tmp_path / "a.txt").write_text("\n".join(map(repr, power.tolist())))
+    np.save(tmp_path / "a.npy", power)
+    savemat(tmp_path / "a.mat", {"pwr": power})
+    results = [BeamPower(8)(tmp_path / f"a.{ending}") for ending in ("txt", "npy", "mat")]
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+    cube = (rng.normal(size=(4, 16, 8)) + 1j * rng.normal(size=(4, 16, 8))).astype(np.complex64)
+    np.save(tmp_path / "c.npy", cube)
+    savemat(tmp_path / "c.mat", {"data": cube})
+    maps = [as_array(RadarMaps(8, 8)(tmp_path / f"c.{ending}")) for ending in ("npy", "mat")]
+    np.testing.assert_allclose(maps[0], maps[1], atol=1e-4)  # transforms of another memory order
+    np.save(tmp_path / "grid.npy", np.ones((2, 4)))
+    with pytest.raises(BadFileError, match="the powers of one sweep"):
+        BeamPower(8)(tmp_path / "grid.npy")
+
+
+def test_phases_are_without_what_the_receivers_clocks_add(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    places = np.arange(114.0)
+    channel = 0.3 * np.sin(places / 9)[None, :, None] * rng.uniform(0.5, 1, (3, 1, 10))
+    added = rng.uniform(-3, 3, (3, 1, 10)) + rng.uniform(-0.2, 0.2, (3, 1, 10)) * places[:, None]
+    amplitude = rng.uniform(1, 2, (3, 114, 10))
+    results = []
+    for name, phase in [("a", channel), ("b", channel + added)]:
+        wrapped = np.angle(np.exp(1j * phase))
+        savemat(tmp_path / f"{name}.mat", {"CSIamp": amplitude, "CSIphase": wrapped})
+        results.append(as_array(ChannelState(phase=True)(tmp_path / f"{name}.mat")))
+    np.testing.assert_allclose(results[0], results[1], atol=1e-5)
+    np.testing.assert_array_equal(results[0][:3], amplitude.astype(np.float32))
+    for link in range(3):  # against a fit of a line
+        line = np.polyfit(places, channel[link, :, 0], 1)
+        wanted = channel[link, :, 0] - np.polyval(line, places)
+        np.testing.assert_allclose(results[0][3 + link, :, 0], wanted, atol=1e-5)
+    savemat(tmp_path / "c.mat", {"CSIamp": amplitude})
+    with pytest.raises(BadFileError, match="lacks the array 'CSIphase'"):
+        ChannelState(phase=True)(tmp_path / "c.mat")
 
 
 @FEW
@@ -364,9 +488,9 @@ def test_beam_power_is_in_decibels(place: Path, powers: list[float]) -> None:
     ("text", "reason", "known"),
     [
         ("1\nNaN\n2\nnan\n", r"has no power \(NaN\) in 2 of 4 beams", True),
-        ("1\n2\n3\n", "has 3 lines; it must have 4", False),
-        ("1\n2\n3\n4\n5\n", "has 5 lines; it must have 4", False),
-        ("", "has 0 lines", False),
+        ("1\n2\n3\n", "has 3 powers; it must have 4", False),
+        ("1\n2\n3\n4\n5\n", "has 5 powers; it must have 4", False),
+        ("", "has 0 powers", False),
         ("1\n2\n-3\n4\n", "negative or infinite", False),
         ("1\n2\ninf\n4\n", "negative or infinite", False),
         ("1\n2\nthree\n4\n", "something else than numbers", False),

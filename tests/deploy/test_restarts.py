@@ -13,7 +13,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from sheafalign_fl.flower.records import pack, wire_bytes
 from strategies import messenger
 from strategies.handshake import _UNHEARD
-from strategies.messenger import Messenger, Order, Outcome
+from strategies.messenger import Messenger, Order, Outcome, Reply
 
 NODE = 7
 Answer = Callable[[Message, int], RecordDict | Error | None]
@@ -91,14 +91,17 @@ def kinds(grid: OneNode) -> list[str]:
 
 def ask(
     grid: OneNode, *, deadline: float | None = None, boots: dict[str, str] | None = None
-) -> Outcome:
+) -> Outcome[None]:
     asking = Messenger(grid, {"lidar": NODE}, {"lidar": "first"} if boots is None else boots)
-    return asking.ask(
-        "train.exchange", {"lidar": Order({"step": 3})}, "3", deadline, patient=deadline is None
-    )
+    orders, patient = {"lidar": Order({"step": 3})}, deadline is None
+    return asking.ask("train.exchange", orders, "3", deadline, unread, patient=patient)
 
 
-def assert_all_counted(grid: OneNode, outcome: Outcome) -> None:
+def unread(client: str, reply: Reply) -> None:
+    """Take an answer as it is."""
+
+
+def assert_all_counted(grid: OneNode, outcome: Outcome[None]) -> None:
     down = outcome.sent["lidar"] + outcome.extra_down["lidar"]
     up = outcome.extra_up["lidar"] + sum(reply.size for reply in outcome.replies.values())
     up += sum(outcome.failed_bytes.values())
@@ -168,9 +171,9 @@ def test_a_client_that_owed_an_answer_is_free_again_once_it_was_restarted() -> N
         return None
 
     asking = Messenger(grid := OneNode(answer), {"lidar": NODE}, {"lidar": "first"})
-    assert asking.ask("train.exchange", {"lidar": Order()}, "3", 0.03).late == ["lidar"]
+    assert asking.ask("train.exchange", {"lidar": Order()}, "3", 0.03, unread).late == ["lidar"]
     assert asking.available() == []
-    assert asking.ask("train.exchange", {}, "4", 5.0).restarted == ["lidar"]
+    assert asking.ask("train.exchange", {}, "4", 5.0, unread).restarted == ["lidar"]
     assert asking.available() == ["lidar"]
     assert kinds(grid).count("train.exchange") == 1
 

@@ -230,7 +230,7 @@ def test_a_run_does_not_go_on_with_other_recordings(
         run_inprocess(settings, broken)
     for seed, labels in ((1, 2), (0, 3)):
         save(seed, labels)
-        with pytest.raises(RunError, match=r"the data of client 'a' is not what it was"):
+        with pytest.raises(RunError, match=r"the data of client '[ab]' is not what it was"):
             run_inprocess(settings, broken, resume=True)
     save(0, 2)  # the same content in files that were written again
     run_inprocess(settings, broken, resume=True)

@@ -41,7 +41,7 @@ def test_an_untrained_run_measures_its_initial_weights_and_trains_no_byte(
     assert settings.training.exchanges == 0
     ask, asked = Messenger.ask, set()
 
-    def listening(self: Messenger, verb: str, *arguments: Any, **options: Any) -> Outcome:
+    def listening(self: Messenger, verb: str, *arguments: Any, **options: Any) -> Outcome[Any]:
         asked.add(verb)
         return ask(self, verb, *arguments, **options)
 

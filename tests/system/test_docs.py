@@ -26,6 +26,10 @@ PAGES = (
     "docs/figures.md",
     "docs/deployment.md",
     "docs/benchmark.md",
+    "docs/metrics.md",
+    "docs/extending.md",
+    "docs/recordings.md",
+    "docs/install.md",
 )
 """Pages with commands, in the order in which a reader runs them."""
 SHORTER = {

@@ -25,8 +25,8 @@ ALLOWED = {
 """Package -> the packages of this repository that it may import: library <- clients, strategies <- experiments."""
 FLOORS = (
     {
-        *("version", "errors", "seeding", "files", "extras", "inflation", "threads", "progress"),
-        *("numbers", "row"),
+        *("version", "errors", "seeding", "files", "extras", "inflation", "threads"),
+        *("numbers", "row", "listing"),
     },
     {"config"},
     {"codecs", "encoders", "sheaf", "data", "metrics", "watching"},

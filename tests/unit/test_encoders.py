@@ -251,7 +251,7 @@ def test_an_encoder_is_found_by_its_dotted_path_and_gets_its_options() -> None:
         ((2, 8), "image", "takes inputs (C, H, W), but the data has shape (2, 8)"),
         ((2, 8, 8), "vector", "takes inputs (F,), but the data has shape (2, 8, 8)"),
         ((), "auto", "no built-in encoder takes inputs of shape ()"),
-        ((1, 2, 3, 4), "auto", "no built-in encoder takes inputs of shape (1, 2, 3, 4)"),
+        ((1, 2, 3, 4, 5), "auto", "no built-in encoder takes inputs of shape (1, 2, 3, 4, 5)"),
         ((4,), f"{HERE}:absent", "has no callable 'absent'"),
         ((4,), f"{HERE}:HERE", "has no callable 'HERE'"),
         ((4,), "no.such.module:factory", "'no.such.module' cannot be imported"),
@@ -317,4 +317,4 @@ def test_an_encoder_that_a_forward_pass_changes_is_refused(factory: str) -> None
 def test_the_encoders_that_go_by_shape_are_among_the_built_in_ones() -> None:
     assert set(SHAPES) <= set(ENCODERS)
     assert all(ENCODERS[name].takes(len(shape)) for name, shape in SHAPES.items())
-    assert not any(info.takes(axes) for info in ENCODERS.values() for axes in (0, 4))
+    assert not any(info.takes(axes) for info in ENCODERS.values() for axes in (0, 5))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from sheafalign_fl.progress import TerminalLog, count_progress, follow, sweep_progress
+from sheafalign_fl.runs.progress import TerminalLog, count_progress, follow, sweep_progress
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sheafalign_fl.errors import ProtocolError
-from sheafalign_fl.flower.records import RECORD, Scalar, act_as, pack, share, unpack, wire_bytes
+from sheafalign_fl.flower.records import RECORD, act_as, pack, share, unpack, wire_bytes
+from sheafalign_fl.protocol.messages import Scalar
 
 
 @pytest.fixture(autouse=True, scope="module")

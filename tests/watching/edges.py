@@ -11,7 +11,7 @@ Batch = tuple[NDArray[np.float32], NDArray[np.float32]]
 def learning(
     seed: int, looks: int, *, events: int = 64, dim: int = 8, tempo: float = 30.0
 ) -> Iterator[Batch]:
-    """Yield (own, theirs) of one exchange after the other: noise at first, then more and more of a common signal."""
+    """Yield (own, theirs): noise at first, then more and more of a common signal."""
     rng = np.random.default_rng(seed)
     weights = rng.normal(size=(5, dim))
     for look in range(looks):

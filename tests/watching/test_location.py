@@ -16,7 +16,7 @@ def complete(count: int) -> list[tuple[str, str]]:
 
 
 def faulty_sensor(client: str, edges: Sequence[tuple[str, str]], since: int) -> list[Sign]:
-    """Return what shows: both ends of its edges see them disagree, and receivers its size as well."""
+    """Return what shows: both ends of its edges disagree, receivers see its profile too."""
     signs = []
     for edge in edges:
         if client in edge:

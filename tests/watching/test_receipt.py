@@ -92,7 +92,7 @@ def test_an_earlier_exchange_is_not_taken_for_other_events(age: int, back: int, 
 
 
 def test_the_same_events_may_come_again_with_the_same_embeddings() -> None:
-    """A client whose own neighbours were all absent has not moved: its embeddings are the same again."""
+    """A client whose neighbours were all absent has not moved: it sends the same again."""
     receipt, batches = after(20)
     assert receipt.check(batches[5], positions(5), 20) is None
 

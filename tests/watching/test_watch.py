@@ -1,4 +1,5 @@
-"""The watch of an edge that learns: quiet while it does, and awake to each thing that can go wrong."""
+"""The watch of an edge that learns: quiet while it does, and awake to each thing that can go
+wrong."""
 
 from collections.abc import Callable
 
@@ -101,7 +102,8 @@ def test_an_edge_that_is_alike_from_the_start_is_told_once() -> None:
 
 
 def test_it_works_on_new_data_after_training() -> None:
-    """Nothing but arrays of both ends: a new watch learns what is usual there and finds what is not."""
+    """Nothing but arrays of both ends: a new watch learns what is usual there and finds what is
+    not."""
     trained = list(learning(3, 1000, tempo=1.0))[900:]
     watch = EdgeWatch()
     assert {watch.look(own, theirs) for own, theirs in trained[:60]} == {Look()}

@@ -122,9 +122,9 @@ def run(
     from sheafalign_fl.config import load_settings, parse_settings
     from sheafalign_fl.data.preparation import watched
     from sheafalign_fl.engines import launch
-    from sheafalign_fl.progress import follow
     from sheafalign_fl.report import print_summary
     from sheafalign_fl.runs.folder import RunFolder
+    from sheafalign_fl.runs.progress import follow
 
     console = Console(stderr=True, quiet=quiet)
     deployment = deploy.deployment(relay, keys, insecure=insecure)
@@ -220,7 +220,7 @@ def compare(
     from sheafalign_fl.benchmark import load_benchmark, run_benchmark
     from sheafalign_fl.benchmark.plan import load_plan
     from sheafalign_fl.benchmark.report import print_benchmark
-    from sheafalign_fl.progress import sweep_progress
+    from sheafalign_fl.runs.progress import sweep_progress
 
     for config in configs:
         _make_importable(config)
@@ -347,7 +347,7 @@ def data_export(
 ) -> None:
     """Write simulated scenes in the format of a recorded data set, to try its loader without the recordings."""
     from sheafalign_fl.data.export import export_deepsense6g
-    from sheafalign_fl.progress import count_progress
+    from sheafalign_fl.runs.progress import count_progress
 
     if source != "scenes":
         raise UserError(f"{source}: only scenes can be exported")
@@ -386,7 +386,7 @@ def _seeds(text: str) -> list[int]:
 def _reading_shown() -> AbstractContextManager[None]:
     """Show a bar on a terminal for files that are read while the block runs."""
     from sheafalign_fl.data.preparation import watched
-    from sheafalign_fl.progress import count_progress
+    from sheafalign_fl.runs.progress import count_progress
 
     console = Console(stderr=True)
     return watched(lambda name, total: count_progress(name, total, console))
@@ -450,7 +450,7 @@ def main() -> None:
 
 
 def _log_to_terminal() -> None:
-    from sheafalign_fl.progress import TerminalLog
+    from sheafalign_fl.runs.progress import TerminalLog
 
     handler = TerminalLog(logging.WARNING)
     handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))

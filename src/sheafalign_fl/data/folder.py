@@ -1,5 +1,8 @@
 """`folder`: the user's own recordings, one `.npz` file for each modality.
 
+Tables (CSV, TSV, Parquet), sounds and folders with a file for each event become the same arrays;
+see `data.tables.recordings`.
+
 Arrays of a file: `x` (N, ...); `event_id` (N,), or `time` (N,); and optionally `label` or
 `label_NAME` (N,), `sequence` (N,), and `split` (N,), as text or as 0 = train, 1 = validation, 2 =
 test. Files are read without pickle, so they can hold data and nothing else; an array of another
@@ -27,11 +30,12 @@ from sheafalign_fl.data.base import SPLITS, ModalityData, check_fractions
 from sheafalign_fl.data.description import Option, SourceInfo
 from sheafalign_fl.data.frames import BAD_POLICIES
 from sheafalign_fl.data.normalisation import standardised
-from sheafalign_fl.data.own.arrays import numbers, present, read_modality, stand_in
+from sheafalign_fl.data.own.arrays import numbers, present, recording_of, stand_in
 from sheafalign_fl.data.own.axes import arranged, as_float32, layout_of, suspected, understood
 from sheafalign_fl.data.own.division import splits_of
 from sheafalign_fl.data.own.labels import labels_of
 from sheafalign_fl.data.own.samples import Samples, samples_of
+from sheafalign_fl.data.tables.recordings import Recording
 from sheafalign_fl.data.windows import cut, stack
 from sheafalign_fl.errors import ConfigError, DataError
 
@@ -137,16 +141,16 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
         The folder or file is missing, or the file is not as it should be.
     """
     check_options(options)
-    path = _file(Path(str(options["path"])), modality)
+    recording = _recording(Path(str(options["path"])), modality)
+    path, arrays = recording.path, recording.arrays
     _check_modalities(path, modality, options)
-    arrays = read_modality(path)
     x, finite = numbers(arrays["x"], path)
     x = arranged(x, layout_of(modality, options["layout"]), path)
     samples = samples_of(arrays, modality, len(x), path, options)
     labels, classes = labels_of(arrays, len(x), path, str(options["minus_one"]))
     samples, left_out = _without_bad(samples, finite, path, options)
-    split, recording, short = splits_of(arrays, samples, seed, path, options)
-    rows = _windows(samples, recording, split, path, options)
+    split, unit, short = splits_of(arrays, samples, seed, path, options)
+    rows = _windows(samples, unit, split, path, options)
     last = rows[:, -1]
     split = split[last]
     notes = (*left_out, *samples.notes, *_layout_note(x.shape[1:], modality), *_stand_in_note(x))
@@ -159,7 +163,8 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
         split,
         {name: values[samples.row[last]] for name, values in labels.items()},
         classes,
-        (*notes, *lost, *short),
+        (*recording.notes, *notes, *lost, *short),
+        recording.encoder,
         span=rows.shape[1],
     )
 
@@ -175,16 +180,16 @@ def check_options(options: Mapping[str, Any]) -> None:
     check_fractions(float(options["test"]), float(options["validation"]))
 
 
-def _file(folder: Path, modality: str) -> Path:
+def _recording(folder: Path, modality: str) -> Recording:
     if not folder.is_dir():
         raise DataError(f"data.options.path: there is no folder {folder}")
     path = folder / f"{modality}.npz"
     if path.parent != folder or not modality.isprintable():
         raise DataError(f"a modality is a file of {folder}, which {modality!a} cannot name")
-    if not path.is_file():
-        there = ", ".join(present(folder)) or "no .npz file"
+    if modality not in present(folder):
+        there = ", ".join(present(folder)) or "no .npz file, nor a table or a folder of files"
         raise DataError(f"{folder} has no {modality}.npz; it has {there}")
-    return path
+    return recording_of(folder, modality)
 
 
 def _check_modalities(path: Path, modality: str, options: Mapping[str, Any]) -> None:

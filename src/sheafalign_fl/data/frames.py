@@ -1,6 +1,6 @@
 """From frames in files to one modality's events: what all data sets that a user has on disk have in common."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sheafalign_fl.data.base import SPLITS, ModalityData, assign_splits, check_fractions
 from sheafalign_fl.data.description import Option
 from sheafalign_fl.data.normalisation import standardised
-from sheafalign_fl.data.preparation import Files, check_faults, prepare
+from sheafalign_fl.data.preparation import Files, Prepared, check_faults, prepare
 from sheafalign_fl.data.readers import Reader
 from sheafalign_fl.data.windows import Array, check_window, cut, stack
 from sheafalign_fl.errors import ConfigError, DataError
@@ -76,6 +76,8 @@ class Frames:
         As in `ModalityData`, for each frame.
     notes
         What is worth reporting about the table itself.
+    split
+        (N,): splits that the data set gives itself; None: groups are split by the seed.
     """
 
     files: Sequence[Files]
@@ -88,6 +90,7 @@ class Frames:
     labels: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    split: NDArray[np.uint8] | None = None
 
 
 def check_options(options: Mapping[str, Any], source: str) -> None:
@@ -110,10 +113,12 @@ def load_frames(
     *,
     window: int,
     stride: int,
+    read: Callable[[Sequence[Files]], Prepared] | None = None,
 ) -> ModalityData:
     """Read, cut, split and scale the frames of one modality.
 
-    Splits depend on the seed and the groups alone, so machines that hold different modalities agree on them.
+    Splits depend on the seed and the groups alone, so machines that hold different modalities agree
+    on them. `read` reads the frames where their files hold many frames each; default: `prepare`.
 
     Raises
     ------
@@ -129,8 +134,10 @@ def load_frames(
     number: dict[Files, int] = {}
     index = np.array([number.setdefault(files, len(number)) for files in frames.files])
     where = [frames.where[row] for row in np.unique(index, return_index=True)[1]]
-    prepared = prepare(
-        sensor.reader, list(number), f"reading {modality}", cache=bool(options["cache"])
+    prepared = (
+        prepare(sensor.reader, list(number), f"reading {modality}", cache=bool(options["cache"]))
+        if read is None
+        else read(list(number))
     )
     notes = check_faults(prepared, where, modality, str(options["bad"]))
     usable = ~np.isin(index, list(prepared.faults))
@@ -156,6 +163,8 @@ def load_frames(
 
 
 def _splits(frames: Frames, seed: int, options: Mapping[str, Any]) -> NDArray[np.uint8]:
+    if frames.split is not None:
+        return frames.split
     groups = np.unique(np.asarray(frames.group if frames.groups is None else frames.groups))
     test, validation = float(options["test"]), float(options["validation"])
     code = assign_splits(groups, seed, test=test, validation=validation)

@@ -16,6 +16,7 @@ from sheafalign_fl.data.own.arrays import present
 from sheafalign_fl.data.own.proposals import Proposal, propose
 from sheafalign_fl.data.registry import complete_options, load_modality, source_info
 from sheafalign_fl.errors import DataError, UserError
+from sheafalign_fl.listing import listed
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ _PRESENT: Mapping[str, Callable[[Path], list[str]]] = {
     "folder": present,
     "mmfi": mmfi.present,
     "utd-mhad": utd_mhad.present,
-    "deepsense6g": lambda folder: deepsense6g.present(folder) if any(_tables(folder)) else [],
+    "deepsense6g": deepsense6g.present,
 }
 """Source -> the modalities that a folder has for it."""
 
@@ -151,16 +152,16 @@ def label_counts(data: ModalityData, label: str) -> dict[str, int]:
     return result | ({"not labelled": unknown} if unknown else {})
 
 
-def _tables(folder: Path) -> list[Path]:
-    return [*folder.glob("*.csv"), *folder.glob("*/*.csv")]
-
-
 def _recognised(folder: Path) -> tuple[str, list[str]]:
-    for source, found in _PRESENT.items():
-        if names := found(folder):
+    if listed(folder, "*.npz"):
+        return "folder", present(folder)
+    # Data sets of a known form consist of tables and folders of files too, so they come first.
+    for source in (*(name for name in _PRESENT if name != "folder"), "folder"):
+        if names := _PRESENT[source](folder):
             return source, names
     raise DataError(
-        f"{folder}: is no data set that is known here; looked for MODALITY.npz, the tables of DeepSense 6G "
+        f"{folder}: is no data set that is known here; looked for MODALITY.npz, .csv, .tsv, "
+        ".parquet, .wav, folders of .npy or sounds, the tables of DeepSense 6G "
         "(scenario31/scenario31.csv), E01/S01/A01 of MM-Fi, and a1_s1_t1_inertial.mat of UTD-MHAD"
     )
 

@@ -1,10 +1,14 @@
 """`mmfi`: MM-Fi, activities of 40 subjects before Wi-Fi, radar, LiDAR and cameras (Yang et al., arXiv 2305.10345).
 
-Files of the user's: ``E01/S01/A01/wifi-csi/frame001.mat`` and so on. A machine needs the folders of its own modality
-only. Subjects are split, never recordings.
+Files of the user's: ``E01/S01/A01/wifi-csi/frame001.mat`` and so on. Copies that begin at
+``S01/A01`` or at ``A01/S01`` (the older toolbox), or lie one or two folders deeper, are the same
+recordings: the environment follows from the subject. A machine needs the folders of its own
+modality only. Subjects are split, never recordings.
 """
 
 import re
+from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +21,17 @@ from sheafalign_fl.data.readers.bodies import BinaryPoints, Keypoints
 from sheafalign_fl.data.readers.links import ChannelState
 from sheafalign_fl.data.readers.pictures import DepthPicture
 from sheafalign_fl.errors import DataError
+from sheafalign_fl.listing import listed
 
+_PLACE, _SUBJECT, _ACTIVITY = "E[0-9][0-9]", "S[0-9][0-9]", "A[0-9][0-9]"
+_LAYOUTS = (
+    f"{_PLACE}/{_SUBJECT}/{_ACTIVITY}",
+    f"{_PLACE}/{_ACTIVITY}/{_SUBJECT}",
+    f"{_SUBJECT}/{_ACTIVITY}",
+    f"{_ACTIVITY}/{_SUBJECT}",
+)
+_DEEPER = ("", "*/", "*/*/")
+_SUBJECTS_OF_A_PLACE = 10
 SUBJECTS = tuple(f"S{number:02d}" for number in range(1, 41))
 ACTIVITIES = tuple(f"A{number:02d}" for number in range(1, 28))
 _MOST_FRAMES = 10_000
@@ -104,6 +118,7 @@ INFO = SourceInfo(
         *OPTIONS,
         Option("window", "int", 10, "frames of an event, ten a second"),
         Option("stride", "int", 10, "frames from one event to the next"),
+        Option("phase", "bool", False, "csi: phases as 3 further links, (6, 114, 10 window)"),
     ),
     labels=(Labels("activity", ACTIVITIES, "what the subject does"),),
 )
@@ -121,18 +136,41 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
     """
     check_options(options, INFO.name)
     frames = _frames(Path(str(options["path"])), modality)
+    sensor = _SENSORS[modality][2]
+    if modality == "csi" and options["phase"]:
+        sensor = replace(sensor, reader=ChannelState(phase=True))
     window, stride = int(options["window"]), int(options["stride"])
-    return load_frames(
-        frames, _SENSORS[modality][2], modality, seed, options, window=window, stride=stride
-    )
+    return load_frames(frames, sensor, modality, seed, options, window=window, stride=stride)
 
 
 def present(folder: Path) -> list[str]:
     """Return the modalities of which there is a folder in some recording."""
-    there = {
-        path.name for path in folder.glob("E[0-9][0-9]/S[0-9][0-9]/A[0-9][0-9]/*") if path.is_dir()
-    }
+    recordings = _recordings(folder)
+    there = {path.name for recording in recordings for path in listed(recording) if path.is_dir()}
     return [name for name, (_, folders, _) in _SENSORS.items() if there & set(folders)]
+
+
+def _recordings(folder: Path) -> list[Path]:
+    """Return the folders of all recordings, in whichever layout they lie highest."""
+    known = {name for _, names, _ in _SENSORS.values() for name in names}
+    for deeper in _DEEPER:
+        for layout in _LAYOUTS:
+            found = [path for path in listed(folder, deeper + layout) if path.is_dir()]
+            if any((path / name).is_dir() for path in found for name in known):
+                return found
+    return []
+
+
+def _named(recording: Path) -> tuple[int, int, int]:
+    """Return the numbers of a recording's place, subject and activity, from its folder's path."""
+    place, *last = recording.parts[-3:]
+    subject, activity = sorted(last, reverse=True)  # S after A
+    if subject not in SUBJECTS or activity not in ACTIVITIES:
+        raise DataError(f"{recording}: MM-Fi has subjects S01 to S40 and activities A01 to A27")
+    number = int(subject[1:])
+    if fnmatch(place, _PLACE):
+        return int(place[1:]), number, int(activity[1:])
+    return (number - 1) // _SUBJECTS_OF_A_PLACE + 1, number, int(activity[1:])
 
 
 def _frames(folder: Path, modality: str) -> Frames:
@@ -140,20 +178,17 @@ def _frames(folder: Path, modality: str) -> Frames:
         raise DataError(f"data.options.path: there is no folder {folder}")
     ending, names, _ = _SENSORS[modality]
     found: dict[tuple[int, int, int, int], Path] = {}
-    for recording in sorted(folder.glob("E[0-9][0-9]/S[0-9][0-9]/A[0-9][0-9]")):
-        place, subject, activity = recording.parts[-3:]
-        if subject not in SUBJECTS or activity not in ACTIVITIES:
-            raise DataError(f"{recording}: MM-Fi has subjects S01 to S40 and activities A01 to A27")
-        for path in sorted(
-            path for name in names for path in (recording / name).glob(f"*.{ending}")
-        ):
-            key = (int(place[1:]), int(subject[1:]), int(activity[1:]), _number(path))
+    for recording in _recordings(folder):
+        numbers = _named(recording)
+        for path in (path for name in names for path in listed(recording / name, f"*.{ending}")):
+            key = (*numbers, _number(path))
             if key in found:
                 raise DataError(f"{path}: is there twice, also as {found[key]}")
             found[key] = path
     if not found:
         raise DataError(
-            f"{folder}: there is no E??/S??/A??/{names[0]}/*.{ending}; is it the root of MM-Fi?"
+            f"{folder}: there is no E??/S??/A??/{names[0]}/*.{ending} (nor S??/A??, nor A??/S??) in it "
+            "or up to two folders below; is it the root of MM-Fi?"
         )
     place_, subject_, activity_, frame = np.array(list(found), dtype=np.int64).T
     recording_ = (place_ * 100 + subject_) * 100 + activity_

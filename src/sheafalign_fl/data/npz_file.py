@@ -53,15 +53,6 @@ def read_if_there(path: Path, name: str) -> NDArray[Any] | None:
         return None
 
 
-def read_texts(path: Path, name: str) -> list[str]:
-    """Return one array as a list if it is there and is text; else nothing."""
-    values = read_if_there(path, name)
-    texts: list[str] = (
-        values.ravel().tolist() if values is not None and values.dtype.kind == "U" else []
-    )
-    return texts
-
-
 def check_values(x: NDArray[Any], path: Path) -> NDArray[Any]:
     """Return x as float32, or as float64 where float32 would lose digits that scaling still needs.
 

@@ -21,6 +21,7 @@ from sheafalign_fl.data import (
     folder,
     mmfi,
     multifeature,
+    physiology,
     scenes,
     utd_mhad,
     watch,
@@ -28,6 +29,7 @@ from sheafalign_fl.data import (
 from sheafalign_fl.data.base import DataSource, ModalityData, check_modality
 from sheafalign_fl.data.description import SourceInfo
 from sheafalign_fl.errors import ConfigError, DataError, SheafAlignError
+from sheafalign_fl.listing import is_foreign
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,17 @@ SOURCES: Registry[_Source] = Registry(
     "data source",
     {
         module.INFO.name: _Source(module.load, module.INFO)
-        for module in (scenes, fashion, multifeature, watch, deepsense6g, mmfi, utd_mhad, folder)
+        for module in (
+            scenes,
+            fashion,
+            multifeature,
+            watch,
+            physiology,
+            deepsense6g,
+            mmfi,
+            utd_mhad,
+            folder,
+        )
     },
     lambda path, factory: _Source(factory),
 )
@@ -224,6 +236,8 @@ def _stamp(options: Mapping[str, Any]) -> list[tuple[str, int, int, int]]:
         try:
             with os.scandir(pending.pop()) as entries:
                 for entry in entries:
+                    if is_foreign(entry.name):
+                        continue
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(entry.path)
                     else:

@@ -15,6 +15,7 @@ from sheafalign_fl.data.description import Labels, Modality, SourceInfo
 from sheafalign_fl.data.frames import OPTIONS, Frames, Sensor, check_options, load_frames
 from sheafalign_fl.data.readers.bodies import DepthRecording, InertialRecording, SkeletonRecording
 from sheafalign_fl.errors import DataError
+from sheafalign_fl.listing import listed
 
 ACTIONS = (
     "swipe left", "swipe right", "wave", "clap", "throw", "arm cross", "basketball shoot", "draw x", "draw circle CW",
@@ -65,16 +66,14 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
 
 def present(folder: Path) -> list[str]:
     """Return the modalities of which there is a recording."""
-    return [
-        name for name in _SENSORS if next(folder.rglob(f"a*_s*_t*_{name}.mat"), None) is not None
-    ]
+    return [name for name in _SENSORS if listed(folder, f"**/a*_s*_t*_{name}.mat")]
 
 
 def _frames(folder: Path, modality: str) -> Frames:
     if not folder.is_dir():
         raise DataError(f"data.options.path: there is no folder {folder}")
     found: dict[tuple[int, int, int], Path] = {}
-    for path in sorted(folder.rglob(f"a*_s*_t*_{modality}.mat")):
+    for path in listed(folder, f"**/a*_s*_t*_{modality}.mat"):
         match = _NAME.fullmatch(path.name)
         if match is None or match[4] != modality:
             continue

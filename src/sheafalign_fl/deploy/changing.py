@@ -23,6 +23,7 @@ from sheafalign_fl.deploy.issuing import write_client, write_file, write_operato
 from sheafalign_fl.deploy.keys import load_certificate, read_private
 from sheafalign_fl.errors import UserError
 from sheafalign_fl.files import write_atomically
+from sheafalign_fl.listing import listed
 
 _OPERATOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 RELAY = "relay"
@@ -63,11 +64,11 @@ def open_authority(folder: Path) -> Authority:
 
 def _complete(folder: Path, authority: Authority) -> None:
     """Add what folders lack that were made before members could join and leave."""
-    listed = folder / "relay" / "revoked.crl"
-    if not listed.exists():
+    revoked = folder / "relay" / "revoked.crl"
+    if not revoked.exists():
         none = authority.sign_revocations([]).public_bytes(Encoding.PEM)
-        write_file(listed, none, private=False)
-    for own in sorted((folder / "clients").glob("*/seal.key")):
+        write_file(revoked, none, private=False)
+    for own in listed(folder / "clients", "*/seal.key"):
         name = own.parent.name
         path = folder / "relay" / "peers" / f"{name}.crt"
         if not path.exists():
@@ -90,7 +91,7 @@ def add_client(folder: Path, name: str, days: int) -> None:
         raise UserError(f"'{name}' cannot name a client")
     _check_free(folder / "clients" / name)
     peers = {}
-    for path in sorted((folder / "relay" / "peers").glob("*.crt")):
+    for path in listed(folder / "relay" / "peers", "*.crt"):
         certificate = load_certificate(path)
         key, peer = certificate.public_key(), client_name(certificate)
         if peer is not None and isinstance(key, X25519PublicKey):
@@ -149,11 +150,11 @@ def revoke(folder: Path, name: str) -> None:
             "the relay's key cannot be revoked; make new keys with `sheafalign keys init`"
         )
     certificate = x509.load_pem_x509_certificate(path.read_bytes())
-    listed = folder / "relay" / "revoked.crl"
-    serials = [entry.serial_number for entry in x509.load_pem_x509_crl(listed.read_bytes())]
+    revoked = folder / "relay" / "revoked.crl"
+    serials = [entry.serial_number for entry in x509.load_pem_x509_crl(revoked.read_bytes())]
     signed = authority.sign_revocations([*serials, certificate.serial_number])
-    write_atomically(listed, signed.public_bytes(Encoding.PEM))
-    listed.chmod(0o644)
+    write_atomically(revoked, signed.public_bytes(Encoding.PEM))
+    revoked.chmod(0o644)
     kept = folder / "revoked" / f"{name}-{certificate.serial_number:040x}"
     kept.mkdir(parents=True, mode=0o700)
     write_atomically(kept / "certificate.crt", certificate.public_bytes(Encoding.PEM))
@@ -175,7 +176,7 @@ def members(folder: Path) -> Iterator[Member]:
         "operator": "operators/*/operator.crt", "client": "relay/peers/*.crt", "revoked": "revoked/*/certificate.crt",
     }  # fmt: skip
     for kind, pattern in patterns.items():
-        for path in sorted(folder.glob(pattern)):
+        for path in listed(folder, pattern):
             until = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
             name = path.stem if kind == "client" else path.parent.name
             if kind == "revoked":

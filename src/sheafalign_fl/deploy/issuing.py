@@ -29,6 +29,7 @@ from sheafalign_fl.deploy.certificates import (
     address_of,
 )
 from sheafalign_fl.errors import UserError
+from sheafalign_fl.listing import is_free, remove_free
 
 _HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
 _LONGEST_HOST = 253
@@ -62,7 +63,7 @@ def init_keys(
             f"{AUTHORITY_DAYS}"
         )
     folder = folder.resolve()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not is_free(folder):
         raise UserError(f"{folder} exists already; keys are never overwritten, give another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Nobody else can read it.
@@ -70,8 +71,7 @@ def init_keys(
     try:
         write_file(made / ".gitignore", b"*\n", private=False)
         _make(made, clients, hosts, days)
-        if folder.exists():
-            folder.rmdir()
+        remove_free(folder)
         made.rename(folder)
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)

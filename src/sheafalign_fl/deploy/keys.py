@@ -39,6 +39,7 @@ from cryptography.hazmat.primitives.serialization import (
 from sheafalign_fl.deploy.peers import FILE, Peers
 from sheafalign_fl.errors import UserError
 from sheafalign_fl.flower.control import OperatorFiles
+from sheafalign_fl.listing import listed
 
 SOON_DAYS = 30
 
@@ -151,7 +152,7 @@ def load_relay_keys(folder: Path) -> RelayKeys:
             f"{own / 'relay.key'} does not belong to {own / 'relay.crt'}; "
             "take both from one `keys init`"
         )
-    clients = {path.stem: path for path in sorted((own / "clients").glob("*.pub"))}
+    clients = {path.stem: path for path in listed(own / "clients", "*.pub")}
     if not clients:
         raise UserError(f"{own / 'clients'} has no client's public key (NAME.pub)")
     _check_public_keys(clients)
@@ -170,7 +171,7 @@ def load_operator_keys(folder: Path) -> OperatorFiles:
     """
     own = folder.resolve()
     if (own / "operators").is_dir():
-        names = sorted(path.name for path in (own / "operators").iterdir() if path.is_dir())
+        names = [path.name for path in listed(own / "operators") if path.is_dir()]
         if len(names) != 1:
             raise UserError(
                 f"{own} has the keys of {len(names)} operators ({', '.join(names)}); give the "

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sheafalign_fl.progress import TerminalLog
+from sheafalign_fl.runs.progress import TerminalLog
 
 
 class JsonLines(logging.Formatter):

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from sheafalign_fl.deploy.certificates import client_name
 from sheafalign_fl.errors import UserError
 from sheafalign_fl.files import write_atomically
+from sheafalign_fl.listing import listed
 
 _log = logging.getLogger("sheafalign.node")
 MOST_BYTES = 8 * 1024 * 1024
@@ -29,10 +30,10 @@ FILE = "peers.json"
 
 def bundle(folder: Path) -> bytes:
     """Return what the relay hands out: JSON of the certificates and the list in `folder`."""
-    listed = folder / "revoked.crl"
+    revoked = folder / "revoked.crl"
     content = {
-        "peers": [path.read_text(encoding="ascii") for path in sorted(folder.glob("peers/*.crt"))],
-        "revoked": listed.read_text(encoding="ascii") if listed.is_file() else None,
+        "peers": [path.read_text(encoding="ascii") for path in listed(folder, "peers/*.crt")],
+        "revoked": revoked.read_text(encoding="ascii") if revoked.is_file() else None,
     }
     return json.dumps(content).encode()
 

@@ -7,6 +7,7 @@ from sheafalign_fl.config.reading import write_yaml
 from sheafalign_fl.errors import UserError
 from sheafalign_fl.files import write_atomically
 from sheafalign_fl.flower.address import Address
+from sheafalign_fl.listing import is_free
 
 _UNIT = """\
 [Unit]
@@ -57,7 +58,7 @@ def render(folder: Path, clients: Sequence[str], relay: Address) -> list[Path]:
     UserError
         The folder exists and is not empty, or a client's name cannot be part of a unit's name.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not is_free(folder):
         raise UserError(f"{folder} exists already; give another folder")
     for client in clients:
         if not all(char.isalnum() or char in "._-" for char in client):

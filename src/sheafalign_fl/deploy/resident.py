@@ -20,6 +20,7 @@ from flwr.clientapp import ClientApp
 from sheafalign_fl.config.policy import STRICT, Policy
 from sheafalign_fl.deploy.keys import load_certificate
 from sheafalign_fl.deploy.peers import FILE, MOST_BYTES, Peers
+from sheafalign_fl.deploy.troubles import Troubles
 from sheafalign_fl.engines.own_apps import CLIENT_APP, load_app
 from sheafalign_fl.errors import RunError, UserError
 from sheafalign_fl.files import locked, write_atomically
@@ -103,6 +104,7 @@ class ResidentNode:
         if (known := settings.credentials) is not None:
             self._peers = Peers(settings.state_dir / FILE, load_certificate(known.ca))
         self._stop = threading.Event()
+        self._troubles = Troubles(_log)
         self._told_unreachable = False
 
     def stop(self) -> None:
@@ -152,7 +154,8 @@ class ResidentNode:
         else:
             return
         self._learn_peers()
-        write_atomically(self._mark, str(node_id).encode())
+        with self._troubles.outlived(f"writing {self._mark.name}", OSError):
+            write_atomically(self._mark, str(node_id).encode())
         self._told_unreachable = False
         _log.info(
             "connected to %s as client '%s' (node %d)",
@@ -173,7 +176,7 @@ class ResidentNode:
     def _forget_predecessor(self) -> None:
         """Take down the connection of a process that was killed: only that leaves a mark in the locked folder."""
         if self._mark.is_file():
-            with suppress(FleetError, ValueError):
+            with suppress(FleetError, ValueError, OSError):
                 self._connection.deactivate(int(self._mark.read_text(encoding="ascii")))
             self._mark.unlink(missing_ok=True)
 
@@ -188,17 +191,25 @@ class ResidentNode:
     def _beat(self) -> None:
         """Say every few seconds that this node is there, whatever it is working on."""
         while not self._stop.wait(HEARTBEAT_SECONDS / 2):
-            with suppress(RunError, UserError):
+            # A thread that ended would make this node count as gone while it works.
+            alive = self._troubles.outlived("the sign of life to the relay", Exception)
+            with alive, suppress(RunError, UserError):
                 self._connection.heartbeat()
-                self._connection.meter.save(self._settings.state_dir / "traffic.json")
+            self._save_traffic()
+
+    def _save_traffic(self) -> None:
+        path = self._settings.state_dir / "traffic.json"
+        with self._troubles.outlived(f"writing {path.name}", OSError):
+            self._connection.meter.save(path)
 
     def _leave(self) -> None:
         with suppress(Exception):
             if self._connection.node_id:
                 self._connection.deactivate(self._connection.node_id)
-        self._mark.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._mark.unlink(missing_ok=True)
         self._connection.close()
-        self._connection.meter.save(self._settings.state_dir / "traffic.json")
+        self._save_traffic()
 
     # ---- messages --------------------------------------------------------------------------------------------------
 
@@ -226,12 +237,22 @@ class ResidentNode:
                     _log.warning(
                         "the relay does not know this connection any more; connecting again"
                     )
-                    self._mark.unlink(missing_ok=True)
+                    with suppress(OSError):
+                        self._mark.unlink(missing_ok=True)
                     self._connect()
                 else:  # the run has ended meanwhile, or the message is gone: not this node's affair
                     _log.warning("the relay refused a call: %s", error)
                     self._stop.wait(_RETRY_SECONDS)
                 continue
+            except UserError:
+                raise
+            except Exception as error:
+                # Whatever it is, the node stays: the relay asks again who has another identity.
+                pause = self._troubles.note("asking the relay for messages", error)
+                self._announce_loss()
+                self._stop.wait(pause)
+                continue
+            self._troubles.over("asking the relay for messages")
             if message is None:
                 busy = time.monotonic() - last < _BUSY_SECONDS
                 self._stop.wait(_BUSY_POLL_SECONDS if busy else _IDLE_POLL_SECONDS)
@@ -245,13 +266,12 @@ class ResidentNode:
     def _serve(self, message: Message) -> None:
         run_id, kind = message.metadata.run_id, message.metadata.message_type
         act_as(run_id, self._connection.node_id)
-        context = self._context(run_id)
         begun = time.perf_counter()
         try:
-            reply = self._app(message, context)
-        except (
-            Exception
-        ) as error:  # a client that raises must not end the node; Flower does the same
+            reply = self._app(message, self._context(run_id))
+        except (FleetError, RelayUnreachableError):
+            raise
+        except Exception as error:  # what raises must not end the node; Flower does the same
             _log.exception("%s failed", kind)
             reply = raised(error, message)
         worked = time.perf_counter() - begun

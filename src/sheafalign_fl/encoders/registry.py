@@ -22,6 +22,7 @@ from sheafalign_fl.encoders.grids import (
 )
 from sheafalign_fl.encoders.lines import BeamEncoder, InertialEncoder, LinearEncoder, ScanEncoder
 from sheafalign_fl.encoders.networks import ImageEncoder, SignalEncoder, VectorEncoder
+from sheafalign_fl.encoders.streams import AudioEncoder, VideoEncoder
 from sheafalign_fl.errors import ConfigError
 
 EncoderFactory = Callable[..., nn.Module]
@@ -89,6 +90,10 @@ _BUILT_IN = {
         ),
         EncoderInfo("csi", CsiEncoder, ("(L, S, T)",), "Wi-Fi channel state", (3, 114, 10)),
         EncoderInfo(
+            "video", VideoEncoder, ("(T, C, H, W)",), "video, any pictures in time", (8, 3, 64, 64)
+        ),
+        EncoderInfo("audio", AudioEncoder, ("(C, T)",), "sound, as a waveform", (1, 16_000)),
+        EncoderInfo(
             "linear", LinearEncoder, ("(F,)",), "features of a frozen foundation model", (768,)
         ),
     )
@@ -100,7 +105,7 @@ ENCODERS: Registry[EncoderInfo] = Registry(
     also=("auto",),
 )
 """The built-in encoders by name."""
-_BY_AXES = {1: "vector", 2: "signal", 3: "image"}
+_BY_AXES = {1: "vector", 2: "signal", 3: "image", 4: "video"}
 """Number of input axes -> what `auto` is where the data source recommends nothing."""
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import flwr
 
 from sheafalign_fl.engines.own_apps import CLIENT_APP, SERVER_APP, own_package
+from sheafalign_fl.listing import listed
 from sheafalign_fl.version import __version__
 
 _PYPROJECT = """\
@@ -49,7 +50,7 @@ def make_app_folder(destination: Path) -> Path:
     for package in ("clients", "strategies"):
         source = own_package(package)
         (destination / package).mkdir()
-        for file in sorted(source.glob("*.py")):
+        for file in listed(source, "*.py"):
             shutil.copy(file, destination / package / file.name)
     (destination / "LICENSE").write_text("Apache-2.0\n", encoding="ascii")
     text = _PYPROJECT.format(

@@ -8,18 +8,21 @@ client at its other end. Frames are plain bytes of a ConfigRecord instead of Flo
 from collections.abc import Mapping
 
 from flwr.app import ConfigRecord, Error, Message, RecordDict
+from flwr.common.constant import ErrorCode
 from flwr.supercore.inflatable.inflatable_object import no_object_id_recompute
 from flwr.supercore.run import Run as Run  # noqa: PLC0414  # what a Grid is told of its run
 from flwr.supercore.task_identity import TaskIdentity
 
 from sheafalign_fl.errors import ProtocolError
-
-Scalar = str | int | float | bool | bytes
+from sheafalign_fl.protocol.messages import MOST_FIELDS, Scalar, plain
 
 RECORD = "s"
 _FRAME = ">"
-_CLIENT_RAISED = 3
-"""Flower's ErrorCode.CLIENT_APP_RAISED_EXCEPTION, which has no public name."""
+_UNDELIVERED = (
+    ErrorCode.MESSAGE_UNAVAILABLE,
+    ErrorCode.REPLY_MESSAGE_UNAVAILABLE,
+    ErrorCode.NODE_UNAVAILABLE,
+)
 
 
 def pack(
@@ -44,23 +47,34 @@ def unpack(message: Message) -> tuple[dict[str, Scalar], dict[str, bytes]]:
     record = message.content[RECORD]
     if not isinstance(record, ConfigRecord):
         raise ProtocolError("a message whose record is of the wrong kind")
+    if len(record) > 2 * MOST_FIELDS:
+        raise ProtocolError(f"a message with {len(record)} fields and frames")
     fields: dict[str, Scalar] = {}
     frames: dict[str, bytes] = {}
     for name, value in record.items():
         if name.startswith(_FRAME):
             if not isinstance(value, bytes):
-                raise ProtocolError(f"a frame for '{name[1:]}' that is not bytes")
+                raise ProtocolError(f"a frame for '{plain(name[1:], 99)}' that is not bytes")
             frames[name.removeprefix(_FRAME)] = value
         elif isinstance(value, str | int | float | bool | bytes):
             fields[name] = value
         else:
-            raise ProtocolError(f"a field '{name}' that is a list")
+            raise ProtocolError(f"a field '{plain(name, 99)}' that is a list")
     return fields, frames
 
 
 def raised(error: Exception, message: Message) -> Message:
     """Return the reply to `message` whose handler raised `error`, as Flower's own runtimes make it."""
-    return Message(Error(_CLIENT_RAISED, f"{type(error).__name__}: {error}"), reply_to=message)
+    told = plain(f"{type(error).__name__}: {error}")
+    return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, told), reply_to=message)
+
+
+def undelivered(message: Message) -> bool:
+    """Return whether Flower says that the question or its answer did not get through.
+
+    The client may be back in a moment then. A client that raised has answered.
+    """
+    return message.has_error() and message.error.code in _UNDELIVERED
 
 
 def act_as(run_id: int, node_id: int) -> None:

@@ -69,6 +69,25 @@ class ClientEvents:
         union = np.logical_or.reduce(list(masks.values())) if masks else nothing
         return BatchEvents(scheduled[union], masks, union)
 
+    def expected(self, exchange: int, neighbour: str) -> tuple[int, int]:
+        """Return the shape of what `neighbour` sends for the exchange.
+
+        Raises
+        ------
+        ProtocolError
+            It shares no events with this client in this exchange.
+        """
+        return int(self._mask(exchange, neighbour).sum()), self._agreement.neighbours[neighbour]
+
+    def _mask(self, exchange: int, neighbour: str) -> NDArray[np.bool_]:
+        mask = self.shared(exchange).get(neighbour)
+        if mask is None:
+            raise ProtocolError(
+                f"client '{self._client}' got embeddings from '{neighbour}', which shares no "
+                f"events with it in exchange {exchange}"
+            )
+        return mask
+
     def by_batch(
         self, exchange: int, neighbour: str, values: NDArray[np.floating]
     ) -> list[NDArray[np.floating]]:
@@ -79,14 +98,8 @@ class ClientEvents:
         ProtocolError
             It shares no events with this client in this exchange, or the shape is wrong.
         """
-        mask = self.shared(exchange).get(neighbour)
-        if mask is None:
-            raise ProtocolError(
-                f"client '{self._client}' got embeddings from '{neighbour}', which shares no "
-                f"events with it in exchange {exchange}"
-            )
+        mask, expected = self._mask(exchange, neighbour), self.expected(exchange, neighbour)
         counts = mask.reshape(self.schedule.batches, -1).sum(axis=1)
-        expected = (int(counts.sum()), self._agreement.neighbours[neighbour])
         if values.shape != expected:
             raise ProtocolError(
                 f"client '{self._client}' got embeddings of shape {values.shape} from "

@@ -1,4 +1,4 @@
-"""What a client makes of its neighbours' embeddings before and while it trains on them: receipt, watch, verdicts.
+"""What a client makes of its neighbours' embeddings before it trains on them: verdicts.
 
 Nothing here changes a step that is taken: a clean exchange has the same bits with and without it.
 """
@@ -20,7 +20,7 @@ _log = logging.getLogger("sheafalign.node")
 
 
 class Gate:
-    """One client's receipts and watches, one of each for every neighbour, and what they found last."""
+    """One client's receipts and watches, one of each for a neighbour, and what they found."""
 
     def __init__(self, client: str, neighbours: Iterable[str]) -> None:
         self._client = client

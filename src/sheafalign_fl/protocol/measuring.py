@@ -4,35 +4,23 @@ Relay and clients both ask here, so a message has nothing to say but when: it ca
 events nor metrics nor labels, and whoever writes messages gets no answer that was not agreed on.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.errors import ProtocolError
+from sheafalign_fl.protocol.messages import Count, Noun
 from sheafalign_fl.protocol.topology import build_topology
 
+EVALUATION_CODEC = "float32"
+"""Evaluation always travels in full precision, so that it measures the model and not the codec."""
 
-@dataclass(frozen=True)
-class Measuring:
+
+class Measuring(Noun):
     """One evaluation: after how many exchanges, and whether it is the final one."""
 
-    exchange: int
+    called: ClassVar[str] = "an evaluation order"
+    exchange: Count
     final: bool
-
-    def fields(self) -> dict[str, int | bool]:
-        """Return the measuring as fields of a message."""
-        return {"exchange": self.exchange, "final": self.final}
-
-    @classmethod
-    def of_fields(cls, fields: Mapping[str, Any]) -> "Measuring":
-        """Return the measuring that a message asks for; raise `ProtocolError` if it asks none."""
-        exchange, final = fields.get("exchange"), fields.get("final")
-        if type(exchange) is not int or type(final) is not bool:
-            raise ProtocolError(
-                "an evaluation that does not say when it is, or whether it is final"
-            )
-        return cls(exchange, final)
 
     def check(self, settings: Settings, done: int) -> None:
         """Refuse an evaluation that the settings do not provide for.

@@ -1,4 +1,4 @@
-"""What a client says of an edge in its reply: embeddings that it refused, a change that it saw, a step not taken.
+"""What a client says of an edge in its reply: refused, changed, or a step not taken.
 
 A clean exchange says nothing, and costs no byte.
 """
@@ -16,8 +16,8 @@ Check = Literal[
     "frame", "finite", "norm", "repetition", "constant", "unrelated", "loss", "gradient", "weights",
     "size", "spread", "profile", "alike", "disagreement", "rank",
 ]  # fmt: skip
-"""What was checked. frame: it could not be read; finite, norm, repetition, constant: on receipt; loss, gradient,
-weights: of the step; the rest are the watch's statistics."""
+"""What was checked. frame: it could not be read; finite, norm, repetition, constant: on receipt;
+loss, gradient, weights: of the step; the rest are the watch's statistics."""
 Event = Literal["refused", "changed", "not stepped"]
 _MOST = 4096
 """Verdicts of one reply: no client has more edges and checks than that."""
@@ -30,8 +30,8 @@ class Verdict(Row):
     sender: str = Field(max_length=99)
     """Who is at fault as far as this edge can tell; for a step, the client itself."""
     event: Event
-    """refused: the edge was left out of this exchange; changed: the edge was trained, but something about it is no
-    longer as it was; not stepped: the client took no step."""
+    """refused: the edge was left out of this exchange; changed: the edge was trained, but something
+    about it is no longer as it was; not stepped: the client took no step."""
     check: Check
     value: FiniteFloat
     bound: FiniteFloat
@@ -61,8 +61,8 @@ _WORDS: dict[Check, str] = {
     "norm": "{who} sent embeddings of norm {value:.3g}, where at most {bound:.3g} is believed",
     "repetition": "{who} sent the embeddings of exchange {value:.0f} again, for other events",
     "constant": "{who} sent the same embedding for every event",
-    "unrelated": "what {who} sent is not about the events that are due: {value:.0%} of other events "
-    "are more alike than the true one, where at most {bound:.0%} is believed",
+    "unrelated": "what {who} sent is not about the events that are due: {value:.0%} of other "
+    "events are more alike than the true one, where at most {bound:.0%} is believed",
     "loss": "the loss with {who} is not finite",
     "gradient": "the gradient of {who} is not finite, so its step was not taken",
     "weights": "the step of {who} made weights that are not finite; it was taken back",

@@ -21,6 +21,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from pydantic import BaseModel
 from sheafalign_fl.config import Settings, load_settings, to_yaml
 from sheafalign_fl.errors import RunError, UserError
 from sheafalign_fl.files import write_atomically
+from sheafalign_fl.listing import is_free, listed
 from sheafalign_fl.runs.ledger import truncate_ledger
 from sheafalign_fl.runs.summary import Summary
 from sheafalign_fl.runs.versions import versions
@@ -83,7 +85,7 @@ class RunFolder:
         UserError
             It exists and is not empty, or cannot be made.
         """
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        if not is_free(self.path):
             raise UserError(
                 f"{self.path} exists already; give another --out, or go on with --resume {self.path}"
             )
@@ -155,8 +157,11 @@ class RunFolder:
             folder = self.checkpoint_dir(exchange)
             # The mark goes first, so that what is left of an interrupted removal is not taken for a checkpoint.
             (folder / "relay.json").unlink()
-            for file in folder.iterdir():
-                file.unlink()
+            for entry in folder.iterdir():
+                if entry.is_dir():  # another program's
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink()
             folder.rmdir()
 
     def last_checkpoint(self) -> Checkpoint | None:
@@ -183,7 +188,7 @@ class RunFolder:
         os.truncate(self.metrics, checkpoint.metrics_bytes)
 
     def _complete(self) -> Iterator[int]:
-        return (int(path.parent.name) for path in self.checkpoints.glob("*/relay.json"))
+        return (int(path.parent.name) for path in listed(self.checkpoints, "*/relay.json"))
 
 
 class MetricsLog:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from sheafalign_fl.config import Settings, load_settings
 from sheafalign_fl.errors import ConfigError, DataError
+from sheafalign_fl.listing import listed
 from sheafalign_fl.metrics.quality import Quality
 from sheafalign_fl.protocol.rows import AbsenceRow, EdgeBytes, EvaluationRow, ExchangeRow, Loss
 from sheafalign_fl.protocol.topology import build_topology
@@ -170,7 +171,7 @@ def read_run(path: Path) -> Run:
         watched=watched,
         status=_read_object(folder.status_file),
         versions=_read_object(path / "versions.json"),
-        samples={file.stem: _read_png(file) for file in sorted((path / "samples").glob("*.png"))},
+        samples={file.stem: _read_png(file) for file in listed(path / "samples", "*.png")},
         projection=_read_projection(path / "projection.npz"),
     )
 

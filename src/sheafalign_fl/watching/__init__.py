@@ -1,1 +1,1 @@
-"""Is an edge as it was? Checks on receipt, sequential watch, and whose fault it is; arrays alone."""
+"""Is an edge as it was? Checks on receipt, a sequential watch, and whose fault it is."""

@@ -68,7 +68,7 @@ class Detector:
     below_for: float = 0.0
 
     def look(self, value: float) -> Change | None:
-        """Take in the next value; return the change if it proves one. The detector then begins anew."""
+        """Take in the next value; return the change if it proves one, and begin anew then."""
         if self.count == 0:
             self.level = self.smooth = self.last = value
             self.scatter, self.count = self.floor, 1

@@ -49,8 +49,9 @@ class Suspect:
 def locate(signs: Iterable[Sign], edges: Iterable[tuple[str, str]]) -> tuple[Suspect, ...]:
     """Return the fewest faults that explain all signs, in the order of time.
 
-    A client explains the signs on its edges. It is suspected if most of its edges show some, and at least two do; what
-    no client explains is the edge's own fault. With one edge the two cannot be told apart, and the edge is named.
+    A client explains the signs on its edges. It is suspected if most of its edges show some, and at
+    least two do; what no client explains is the edge's own fault. With one edge the two cannot be
+    told apart, and the edge is named.
 
     Parameters
     ----------
@@ -86,8 +87,8 @@ def _episodes(signs: Iterable[Sign]) -> list[list[Sign]]:
 def _explains(client: str, sign: Sign, signs: Sequence[Sign]) -> bool:
     """Return whether a fault of `client` would show as `sign`.
 
-    What follows from what was sent alone is the sender's; where an edge has only signs that both ends share, either
-    end may be the cause.
+    What follows from what was sent alone is the sender's; where an edge has only signs that both
+    ends share, either end may be the cause.
     """
     if client not in (sign.sender, sign.receiver):
         return False
@@ -97,7 +98,7 @@ def _explains(client: str, sign: Sign, signs: Sequence[Sign]) -> bool:
 
 
 def _most_suspect(signs: Sequence[Sign], graph: Sequence[frozenset[str]]) -> str | None:
-    """Return the client that explains the most edges and the most of what senders alone can cause, if it is enough."""
+    """Return the client that explains the most, if most of its edges show something."""
     if confessed := [sign.sender for sign in signs if sign.sender == sign.receiver]:
         return confessed[0]
     best: tuple[tuple[int, int, int], str] | None = None

@@ -1,7 +1,7 @@
-"""What an edge's embeddings must be before a step is taken with them: checked exchange by exchange, edge by edge.
+"""What an edge's embeddings must be before a step is taken with them.
 
-A refusal leaves out this one edge of this one exchange. It is about values that would do harm or cannot be honest; what
-is merely odd is the watch's affair (`sheafalign_fl.watching.watch`).
+A refusal leaves out this one edge of this one exchange. It is about values that would do harm or
+cannot be honest; what is merely odd is the watch's affair (`sheafalign_fl.watching.watch`).
 """
 
 import math
@@ -17,10 +17,11 @@ from sheafalign_fl.watching.statistics import row_hashes
 FIRST = 8
 """Exchanges that an edge has to have passed before its own past sets the bounds."""
 FIRST_BOUND = 1e3
-"""Until then: largest root mean square of a row's values. Embeddings start near 1, whatever the encoder."""
+"""Until then: largest root mean square of a row's values. Embeddings start near 1, whatever the
+encoder."""
 TYPICAL_FACTOR, LARGEST_FACTOR = 10.0, 100.0
-"""How much the median and the largest row norm may exceed their own past; in ordinary training both move by percents
-from one exchange to the next, but a single odd event may be far out."""
+"""How much the median and the largest row norm may exceed their own past; in ordinary training both
+move by percents from one exchange to the next, but a single odd event may be far out."""
 MOST_FACTOR = 1e4
 """However unsteady an edge's past is, this is the most that it may exceed it by."""
 _DEVIATIONS = 10.0
@@ -28,10 +29,12 @@ _LOG_FACTORS = np.log([TYPICAL_FACTOR, LARGEST_FACTOR])
 _WINDOW = 32
 """Exchanges that bounds are learnt from."""
 _PROBES = 4
-"""Rows of an exchange that are remembered by hash, to know its repetition; three of them have to come again."""
+"""Rows of an exchange that are remembered by hash, to know its repetition; three of them have to
+come again."""
 _REMEMBERED = 512
 _MOST_ALIKE = 0.02
-"""Where more pairs of a batch's rows than this are equal, rows come again by chance and repetition proves nothing."""
+"""Where more pairs of a batch's rows than this are equal, rows come again by chance and repetition
+proves nothing."""
 _LEAST = 8
 """Rows below which neither repetition nor constancy proves anything."""
 
@@ -45,8 +48,8 @@ class Refusal:
     fault: Fault
     value: float
     bound: float
-    """norm: the norm and its bound; repetition: the exchange that is repeated; constant: distinct rows, usual share;
-    unrelated: the rank and its bound."""
+    """norm: the norm and its bound; repetition: the exchange that is repeated; constant: distinct
+    rows, usual share; unrelated: the rank and its bound."""
 
 
 class Receipt:
@@ -54,7 +57,8 @@ class Receipt:
 
     def __init__(self) -> None:
         self._past = np.empty((0, 3))
-        """Accepted exchanges: log of the median and of the largest row norm, share of distinct rows."""
+        """Accepted exchanges: log of the median and of the largest row norm, share of distinct
+        rows."""
         self._hashes = np.empty((0, _PROBES), dtype=np.uint64)
         self._events = np.empty((0, _PROBES), dtype=np.int64)
         self._exchanges = np.empty(0, dtype=np.int64)

@@ -15,7 +15,8 @@ from sheafalign_fl.watching.receipt import Refusal
 _WARM_UP = 20
 _RATE = 0.1
 _ALIGNED = 0.25
-"""Mean rank up to which an edge counts as aligned; chance is 0.5. Above, nothing can be told yet."""
+"""Mean rank up to which an edge counts as aligned; chance is 0.5. Above, nothing can be told
+yet."""
 _LEAST_RISE = 0.15
 _ERRORS = 6.0
 _ERROR = 0.5 / math.sqrt(3)

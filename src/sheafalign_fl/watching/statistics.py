@@ -1,8 +1,8 @@
-"""What is measured on one batch of an edge, from the two ends' comparison embeddings alone: no labels, no weights.
+"""What is measured on one batch of an edge, from the two ends' embeddings alone.
 
-Some of it depends on the sender alone (size, spread, distinct, profile), some on both ends (disagreement, rank). A
-fault of the sender shows in both kinds, a fault of the receiver only in the second: so which kind moved says
-something about whose fault it is.
+Some of it depends on the sender alone (size, spread, distinct, profile), some on both ends
+(disagreement, rank). A fault of the sender shows in both kinds, a fault of the receiver only in the
+second: so which kind moved says something about whose fault it is.
 """
 
 from dataclasses import dataclass
@@ -22,17 +22,19 @@ class Measures:
     size: float
     """Log of the median row norm of what was received."""
     spread: float
-    """Log of the share of the mean squared norm that is variance over events: 0 if the mean is 0, very small if all
-    rows are alike."""
+    """Log of the share of the mean squared norm that is variance over events: 0 if the mean is 0,
+    very small if all rows are alike."""
     distinct: float
     """Share of rows that differ from all earlier rows of the batch."""
     profile: NDArray[np.float64]
-    """Mean and standard deviation of every dimension, shape (2 d_e,), scaled to a vector of length 1."""
+    """Mean and standard deviation of every dimension, shape (2 d_e,), scaled to a vector of length
+    1."""
     disagreement: float
-    """Mean over events of ||z_ij - z_ji||^2 / (||z_ij||^2 + ||z_ji||^2) (DESIGN 5.5): 0 agree, 1 unrelated."""
+    """Mean over events of ||z_ij - z_ji||^2 / (||z_ij||^2 + ||z_ji||^2) (DESIGN 5.5): 0 agree, 1
+    unrelated."""
     rank: float
-    """Share of other events that are at least as similar (cosine) as the event itself, both directions: 0 perfect,
-    0.5 chance, 1 opposite. Ties count half."""
+    """Share of other events that are at least as similar (cosine) as the event itself, both
+    directions: 0 perfect, 0.5 chance, 1 opposite. Ties count half."""
 
 
 def measure(sent: NDArray[np.floating], received: NDArray[np.floating]) -> Measures:
@@ -41,7 +43,8 @@ def measure(sent: NDArray[np.floating], received: NDArray[np.floating]) -> Measu
     Parameters
     ----------
     sent, received
-        z_ij as this client has sent it and z_ji as it got it, shape (B, d_e), finite; row k of both is one event.
+        z_ij as this client has sent it and z_ji as it got it, shape (B, d_e), finite; row k of both
+        is one event.
 
     Raises
     ------
@@ -69,7 +72,8 @@ def measure(sent: NDArray[np.floating], received: NDArray[np.floating]) -> Measu
 def row_hashes(values: NDArray[np.floating]) -> NDArray[np.uint64]:
     """Return one 64-bit number for each row, equal for rows of equal values, shape (B,).
 
-    It is a polynomial hash with fixed odd multipliers: it finds repetitions by accident, not collisions by design.
+    It is a polynomial hash with fixed odd multipliers: it finds repetitions by accident, not
+    collisions by design.
     """
     rows = np.ascontiguousarray(values, dtype=np.float64) + 0.0  # -0.0 and 0.0 are one value
     bits = rows.view(np.uint64)

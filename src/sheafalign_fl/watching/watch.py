@@ -1,8 +1,8 @@
-"""The watch on one directed edge: it sees a sensor that lies, drifts, sticks or is swapped, without labels.
+"""The watch on one directed edge: it sees a sensor that lies, drifts, sticks or is swapped.
 
-It runs where embeddings are received, on them and on what this client sent of the same events, so it costs no byte. It
-knows nothing of training: every look compares a batch with the edge's own past, so it works the same on what comes in
-after training.
+No labels are needed. It runs where embeddings are received, on them and on what this client sent of the same events, so
+it costs no byte. It knows nothing of training: every look compares a batch with the edge's own
+past, so it works the same on what comes in after training.
 """
 
 from collections.abc import Mapping
@@ -35,8 +35,9 @@ _DETECTORS: Mapping[Statistic, tuple[Kind, float]] = {
     "disagreement": ("improving", 0.02),
     "rank": ("improving", 0.02),
 }
-"""Statistic -> how it may move, and the least scatter: of log size, of a share, of log distance, of the normalised
-disagreement, and of the angle whose squared sine is the rank (which makes its scatter about the same everywhere)."""
+"""Statistic -> how it may move, and the least scatter: of log size, of a share, of log distance, of
+the normalised disagreement, and of the angle whose squared sine is the rank (which makes its
+scatter about the same everywhere)."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Look:
 
 
 class EdgeWatch:
-    """Looks at every batch that one neighbour sends, and says when something about it has changed."""
+    """Looks at every batch that one neighbour sends, and says when it has changed."""
 
     def __init__(self) -> None:
         self._detectors = {
@@ -71,7 +72,7 @@ class EdgeWatch:
         self._alike = 0
 
     def look(self, sent: NDArray[np.floating], received: NDArray[np.floating]) -> Look:
-        """Take in one batch of both ends, shape (B, d_e), row by row the same events; return what it proves.
+        """Take in one batch of both ends, shape (B, d_e), row by row the same events.
 
         Values have to be finite (`sheafalign_fl.watching.receipt` sees to that before).
         """
@@ -108,7 +109,7 @@ class EdgeWatch:
         return max(detector.nearness for detector in self._detectors.values())
 
     def state(self) -> NDArray[np.float64]:
-        """Return all that changes as one vector; a watch that loads it goes on as this one would."""
+        """Return all that changes as one vector, for `load`."""
         parts = [detector.state() for detector in self._detectors.values()]
         profile = np.empty(0) if self._profile is None else self._profile
         return np.concatenate([[float(self._alike)], self._relation.state(), *parts, profile])

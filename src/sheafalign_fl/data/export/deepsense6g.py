@@ -28,6 +28,7 @@ from sheafalign_fl.data.scenes import INFO
 from sheafalign_fl.data.scenes.beam import BEAMS
 from sheafalign_fl.data.scenes.world import FRAME_SECONDS, Array, World, build_world
 from sheafalign_fl.errors import ConfigError, DataError
+from sheafalign_fl.listing import is_free, remove_free
 from sheafalign_fl.seeding import numpy_generator
 
 Variant = Literal["plain", "blockage", "challenge", "authors"]
@@ -137,7 +138,7 @@ def export_deepsense6g(
     """
     wanted = _Export(variant, _check(events, frames, variant, modalities), frames, seed, light)
     try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if not is_free(folder):
             raise DataError(
                 f"{folder}: exists already; give a folder that does not, or an empty one"
             )
@@ -146,8 +147,7 @@ def export_deepsense6g(
         with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as partial:
             written = Path(partial) / target.name
             _write(written, wanted, events, on_event or (lambda count: None))
-            if target.exists():
-                target.rmdir()
+            remove_free(target)
             written.rename(target)
     except OSError as error:
         raise DataError(f"{folder}: cannot be written: {error.strerror or error}") from None

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sheafalign_fl.data.npz_file import check_values, read_arrays
+from sheafalign_fl.data.npz_file import check_values, read_arrays, read_if_there
+from sheafalign_fl.data.tables.recordings import Recording, find_recordings, read_recording
 from sheafalign_fl.errors import DataError
+from sheafalign_fl.listing import listed
 
 KNOWN = ("x", "event_id", "time", "sequence", "split", "label")
 _MEANT = {
@@ -42,7 +44,32 @@ def read_modality(path: Path) -> dict[str, NDArray[Any]]:
 
 def present(folder: Path) -> list[str]:
     """Return the modalities that a folder has, sorted."""
-    return sorted(path.stem for path in folder.glob("*.npz") if not path.name.startswith("."))
+    return sorted({path.stem for path in listed(folder, "*.npz")} | {*find_recordings(folder)})
+
+
+def recording_of(folder: Path, modality: str) -> Recording:
+    """Return a modality that is `present`: its `.npz` file, or else what stands for one.
+
+    Raises
+    ------
+    DataError
+        Its files cannot be read, or are not as they should be.
+    """
+    path = folder / f"{modality}.npz"
+    if path.is_file():
+        return Recording(path, read_modality(path))
+    return read_recording(folder, modality)
+
+
+def array_of(folder: Path, modality: str, name: str) -> NDArray[Any] | None:
+    """Return one array of a modality; None where it is absent or cannot be read."""
+    path = folder / f"{modality}.npz"
+    if path.is_file():
+        return read_if_there(path, name)
+    try:
+        return read_recording(folder, modality).arrays.get(name)
+    except DataError:  # said to its own client
+        return None
 
 
 def check_names(names: Iterable[str], path: Path) -> None:

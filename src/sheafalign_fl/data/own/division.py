@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from sheafalign_fl.data.base import SPLITS
 from sheafalign_fl.data.clocks.rates import rounded
-from sheafalign_fl.data.npz_file import read_if_there
-from sheafalign_fl.data.own.arrays import present
+from sheafalign_fl.data.own.arrays import array_of, present
 from sheafalign_fl.data.own.samples import Samples
 from sheafalign_fl.data.own.splits import (
     block_split,
@@ -90,7 +89,7 @@ def _sequences(own: NDArray[Any], path: Path, named: str) -> NDArray[Any]:
         return names
     found = [np.unique(own)]
     for modality in present(path.parent):
-        values = read_if_there(path.parent / f"{modality}.npz", "sequence")
+        values = array_of(path.parent, modality, "sequence")
         if values is not None and values.dtype.kind in ("iu" if numbered else "U"):
             found.append(np.unique(values))
     return np.unique(np.concatenate(found))

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sheafalign_fl.data.base import UNLABELLED
-from sheafalign_fl.data.npz_file import check_length, read_texts
-from sheafalign_fl.data.own.arrays import is_label
+from sheafalign_fl.data.npz_file import check_length
+from sheafalign_fl.data.own.arrays import array_of, is_label, present
 from sheafalign_fl.errors import ConfigError, DataError
 
 MINUS_ONE = ("ask", "unknown", "class")
@@ -92,9 +92,10 @@ def _signed(name: str, values: NDArray[Any], path: Path) -> NDArray[np.int64]:
 def _class_names(name: str, path: Path) -> tuple[str, ...]:
     """Return the names of the classes of label `name` in all files of the folder, sorted."""
     known: set[str] = set()
-    for file in sorted(path.parent.glob("*.npz")):
-        # A file that cannot be read is reported by its own client.
-        known.update(read_texts(file, name))
+    for modality in present(path.parent):
+        values = array_of(path.parent, modality, name)
+        if values is not None and values.dtype.kind == "U":
+            known.update(np.unique(values).tolist())
     return tuple(sorted(known - {""}))
 
 

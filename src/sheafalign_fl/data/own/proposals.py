@@ -19,7 +19,7 @@ from sheafalign_fl.data.clocks import (
     propose_grid,
 )
 from sheafalign_fl.data.clocks.rates import rounded
-from sheafalign_fl.data.npz_file import read_if_there
+from sheafalign_fl.data.own.arrays import array_of
 from sheafalign_fl.data.own.axes import suspected, understood
 from sheafalign_fl.data.own.samples import times_of
 from sheafalign_fl.data.own.splits import block_ticks
@@ -69,8 +69,8 @@ def propose(folder: Path, modalities: list[str], options: Mapping[str, Any]) -> 
     layouts: dict[str, str] = {}
     without_ids = False
     for name in modalities:
-        path = folder / f"{name}.npz"
-        x = read_if_there(path, "x")
+        path = folder / name
+        x = array_of(folder, name, "x")
         if x is None or x.ndim < 2 or x.dtype.kind not in "fiub" or not len(x):
             continue
         if options["layout"] == "" and (likely := suspected(x.shape[1:])):
@@ -79,8 +79,8 @@ def propose(folder: Path, modalities: list[str], options: Mapping[str, Any]) -> 
                 f"{name}: x looks like {likely} (C channels, T samples, H rows, W columns): as it "
                 f"is, it would be {understood(x.shape[1:])}; the configuration below says so"
             )
-        without_ids |= read_if_there(path, "event_id") is None
-        time = read_if_there(path, "time")
+        without_ids |= array_of(folder, name, "event_id") is None
+        time = array_of(folder, name, "time")
         try:
             times = None if time is None else times_of({"time": time}, name, len(x), path, options)
         except DataError:
@@ -146,7 +146,7 @@ def _sequences(
     folder: Path, modalities: list[str], options: Mapping[str, Any], notes: list[str]
 ) -> dict[str, Any]:
     """Return all sequences where some sensors lack some: a machine of its own cannot know them."""
-    arrays = (read_if_there(folder / f"{name}.npz", "sequence") for name in modalities)
+    arrays = (array_of(folder, name, "sequence") for name in modalities)
     seen = [set(values.ravel().tolist()) for values in arrays if values is not None]
     every = set().union(*seen)
     if options["sequences"] or all(one == every for one in seen):

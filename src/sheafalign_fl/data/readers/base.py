@@ -12,6 +12,7 @@ from sheafalign_fl.extras import require
 
 Array = NDArray[Any]
 """Arrays of any number type; docstrings give shapes and units."""
+_MATLAB_73 = b"MATLAB 7.3"
 _LARGEST = float(np.finfo(np.float32).max) / 8
 """Differences of a few such numbers are still float32."""
 
@@ -59,8 +60,10 @@ class Reader(Protocol):
         ...
 
 
-def read_mat(path: Path, key: str, axes: int) -> Array:
-    """Return array `key` of a MATLAB file, which must have `axes` axes of real numbers.
+def read_mat(path: Path, key: str | None, axes: int, *, kinds: str = "fiu") -> Array:
+    """Return array `key` of a MATLAB file, which must have `axes` axes of numbers of `kinds`.
+
+    Without a key it is the array `data`, or else the only one that there is.
 
     Raises
     ------
@@ -71,17 +74,30 @@ def read_mat(path: Path, key: str, axes: int) -> Array:
     from scipy.io import loadmat
 
     data = read_bytes(path)
+    if data.startswith(_MATLAB_73):
+        raise BadFileError("is a MATLAB 7.3 file (HDF5); save it again with -v7")
     try:
-        content = loadmat(io.BytesIO(data), variable_names=[key])
+        content = loadmat(io.BytesIO(data), variable_names=key)
     except Exception as error:  # scipy raises whatever a damaged file leads it to
         raise BadFileError(f"is no readable .mat file ({_one_line(error)})") from None
+    if key is None:
+        names = [name for name in content if not name.startswith("__")]
+        if "data" not in names and len(names) != 1:
+            raise BadFileError(f"must hold one array, or 'data'; it has {', '.join(names)}")
+        key = "data" if "data" in names else names[0]
     if key not in content:
         raise BadFileError(f"lacks the array '{key}'")
-    return _checked(content[key], key, axes)
+    return _checked(content[key], key, axes, kinds)
 
 
-def read_npy(path: Path, axes: int, *, kinds: str = "fiu") -> Array:
-    """Return the array of an `.npy` file without pickle; raise `BadFileError` unless it has `axes` axes of `kinds`."""
+def read_npy(path: Path, axes: int | None, *, kinds: str = "fiu") -> Array:
+    """Return the array of an `.npy` file, read without pickle.
+
+    Raises
+    ------
+    BadFileError
+        It is none, or does not have `axes` axes (None: any, but one at least) of `kinds`.
+    """
     try:
         values = np.load(path, allow_pickle=False)
     except FileNotFoundError:
@@ -125,14 +141,14 @@ def finite(values: Array, what: str) -> Array:
     return values
 
 
-def _checked(values: Array, name: str, axes: int, kinds: str = "fiu") -> Array:
+def _checked(values: Array, name: str, axes: int | None, kinds: str) -> Array:
     if values.dtype.kind not in kinds:
         raise BadFileError(
             f"{name} has dtype {values.dtype}; it must be {'complex ' if kinds == 'c' else ''}numbers"
         )
-    if values.ndim != axes or 0 in values.shape:
+    if (values.ndim != axes if axes is not None else values.ndim == 0) or 0 in values.shape:
         raise BadFileError(
-            f"{name} has shape {values.shape}; it must have {axes} axes and not be empty"
+            f"{name} has shape {values.shape}; it must have {axes or 'some'} axes and not be empty"
         )
     return values
 

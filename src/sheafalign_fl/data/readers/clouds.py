@@ -1,66 +1,35 @@
-"""LiDAR: point clouds as points, as range images, and as a scan by angle."""
+"""LiDAR: point clouds as points, as range images, and as a scan by angle.
 
+Clouds are `.ply` files, or `.mat` files with one array of points: x, y, z, and intensity if any.
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sheafalign_fl.data.readers.base import Array, BadFileError, finite, read_bytes, read_mat
-
-_PLY_TYPES = {"char", "uchar", "short", "ushort", "int", "uint", "float", "double"} | {
-    f"{kind}{bits}"
-    for kind, sizes in (("int", (8, 16, 32)), ("uint", (8, 16, 32)), ("float", (32, 64)))
-    for bits in sizes
-}
+from sheafalign_fl.data.readers.base import Array, BadFileError, finite, read_mat
+from sheafalign_fl.data.readers.ply import read_ply
 
 
-def read_ply(path: Path) -> Array:
-    """Return the points of an ASCII `.ply`, (N, 4) float64: x, y, z in metres and intensity (0 if it has none).
+def read_cloud(path: Path) -> Array:
+    """Return the points of a `.ply` or `.mat` file, (N, 4) float64: x, y, z (m) and intensity.
 
     Raises
     ------
     BadFileError
-        The file is no ASCII PLY file of vertices with x, y and z, or is shorter or longer than its header says.
+        The file is neither, or holds something else.
     """
-    head, separator, body = read_bytes(path).partition(b"end_header")
-    names, count = _ply_header(head.decode("ascii", "replace").split("\n"), ended=bool(separator))
-    try:
-        values = np.array(body.split(), dtype=np.float64)
-    except ValueError:
-        raise BadFileError("holds something else than numbers after its header") from None
-    if len(values) != count * len(names):
-        raise BadFileError(
-            f"holds {len(values)} numbers but its header says {count} points of {len(names)}"
-        )
-    table = values.reshape(count, len(names))
-    intensity = table[:, names.index("intensity")] if "intensity" in names else np.zeros(count)
-    points = np.stack([*(table[:, names.index(axis)] for axis in "xyz"), intensity], axis=1)
-    return finite(points, "coordinates")
-
-
-def _ply_header(lines: list[str], *, ended: bool) -> tuple[list[str], int]:
-    """Return the names of the properties of a point, and the number of points."""
-    words = [line.split() for line in lines if line.strip()]
-    if not ended or not words or words[0] != ["ply"]:
-        raise BadFileError("is no .ply file")
-    if ["format", "ascii", "1.0"] not in words:
-        raise BadFileError("is a binary .ply file; only ASCII ones are read")
-    elements = [entry for entry in words if entry[0] == "element"]
-    if (
-        len(elements) != 1
-        or len(elements[0]) != 3
-        or elements[0][1] != "vertex"
-        or not elements[0][2].isdigit()
-    ):
-        raise BadFileError("must have the one element 'vertex'")
-    properties = [entry for entry in words if entry[0] == "property"]
-    if any(len(entry) != 3 or entry[1] not in _PLY_TYPES for entry in properties):
-        raise BadFileError("has properties that are no single numbers")
-    names = [entry[2] for entry in properties]
-    if not {"x", "y", "z"} <= set(names):
-        raise BadFileError(f"has no x, y and z; it has {', '.join(names) or 'no properties'}")
-    return names, int(elements[0][2])
+    if path.suffix.lower() != ".mat":
+        return read_ply(path)
+    data = finite(read_mat(path, None, 2).astype(np.float64), "coordinates")
+    if data.shape[1] == 2 or data.shape[0] == 2:
+        raise BadFileError("is a scan of ranges and angles; its modality is lidar-scan")
+    if data.shape[1] not in (3, 4):
+        raise BadFileError(f"has shape {data.shape}; it must be points, of x, y, z (intensity)")
+    return np.pad(data, ((0, 0), (0, 4 - data.shape[1])))
 
 
 @dataclass(frozen=True)
@@ -76,8 +45,8 @@ class CloudPoints:
     version: int = 1
 
     def __call__(self, *files: Path) -> NDArray[np.float32]:
-        """Read one ASCII `.ply` file."""
-        cloud = read_ply(files[0])
+        """Read one `.ply` or `.mat` file."""
+        cloud = read_cloud(files[0])
         return even_points(cloud * np.array([1.0, 1.0, 1.0, 1.0 / self.brightest]), self.points)
 
 
@@ -105,8 +74,8 @@ class RangeImage:
     version: int = 1
 
     def __call__(self, *files: Path) -> NDArray[np.float32]:
-        """Read one ASCII `.ply` file."""
-        cloud = read_ply(files[0])
+        """Read one `.ply` or `.mat` file."""
+        cloud = read_cloud(files[0])
         distance = np.linalg.norm(cloud[:, :3], axis=1)
         cloud, distance = cloud[distance > 0], distance[distance > 0]
         azimuth = np.arctan2(cloud[:, 1], cloud[:, 0])
@@ -126,25 +95,84 @@ class RangeImage:
         return image
 
 
+SCAN_SPAN = (-2.0941, 1.5621)
+"""Angles (rad) of the first and the last return of DeepSense 6G's scanner, which has 216."""
+_RETURNS = 216
+_WHOLE_TURN = 2 * np.pi * (1 - 1 / _RETURNS)
+
+
 @dataclass(frozen=True)
 class AngleScan:
-    """A horizontal scan, (1, angles): the nearest range in each of `angles` equal parts of a turn, in metres; 0: none.
+    """A horizontal scan, (1, angles): the range (m) at each of `angles` even steps; 0: no return.
 
-    The file is a `.mat` whose array `data` has one row for each return: range (m) and angle (rad).
+    The file is a `.mat` with a row (or a column) for each return: range (m) and angle (rad). Each
+    return goes to the step nearest to its angle, the nearest range first where there are several.
     """
 
-    angles: int = 216
-    version: int = 1
+    angles: int = _RETURNS
+    first: float = SCAN_SPAN[0]
+    last: float = SCAN_SPAN[1]
+    """Angles of the first and the last step (rad)."""
+    version: int = 2
 
     def __call__(self, *files: Path) -> NDArray[np.float32]:
         """Read one `.mat` file."""
-        data = finite(read_mat(files[0], "data", 2).astype(np.float64), "values")
-        if data.shape[1] != 2:
+        distance, angle = read_scan(files[0])
+        beside = (2 * np.pi - (self.last - self.first)) / 2  # angles may go on after a whole turn
+        angle = self.first - beside + (angle - self.first + beside) % (2 * np.pi)
+        place = (angle - self.first) / (self.last - self.first) * (self.angles - 1)
+        if ((place < -_BESIDE) | (place > self.angles - 1 + _BESIDE)).any():
             raise BadFileError(
-                f"data has shape {data.shape}; it must have two columns, range and angle"
+                f"has angles from {angle.min():.4f} to {angle.max():.4f} rad, but the scanner's "
+                f"are from {self.first:.4f} to {self.last:.4f}"
             )
-        distance, angle = data[data[:, 0] > 0].T
-        cell = np.floor((angle + np.pi) / (2 * np.pi) * self.angles).astype(np.int64) % self.angles
+        step = np.clip(np.round(place), 0, self.angles - 1).astype(np.int64)
+        hit = distance > 0
         nearest = np.full(self.angles, np.inf)
-        np.minimum.at(nearest, cell, distance)
+        np.minimum.at(nearest, step[hit], distance[hit])
         return np.where(np.isfinite(nearest), nearest, 0.0).astype(np.float32)[None]
+
+
+_BESIDE = 2.0
+"""Steps that an angle may lie beyond the ends."""
+
+
+def read_scan(path: Path) -> tuple[Array, Array]:
+    """Return ranges (m) and angles (rad) of all returns of a scan, also of those without range.
+
+    Raises
+    ------
+    BadFileError
+        The file is no `.mat` file of returns.
+    """
+    data = finite(read_mat(path, None, 2).astype(np.float64), "values")
+    if data.shape[1] != 2 and data.shape[0] == 2:
+        data = data.T
+    if data.shape[1] != 2:
+        raise BadFileError(
+            f"data has shape {data.shape}; it must have two columns, range and angle"
+        )
+    return data[:, 0], data[:, 1]
+
+
+def scan_span(paths: Iterable[Path]) -> tuple[float, float]:
+    """Return the angles of a scanner's first and last return (rad), as some of its scans say.
+
+    DeepSense 6G's own where they cover most of these and nothing else; so a few scans whose outer
+    returns are absent do not shift all others.
+    """
+    ends: list[float] = []
+    for path in paths:
+        try:
+            _, angle = read_scan(path)
+        except BadFileError:  # said by whoever reads all of them
+            continue
+        ends += [float(angle.min()), float(angle.max())]
+    if not ends or min(ends) == max(ends):
+        return SCAN_SPAN
+    first, last = round(min(ends), 4), round(max(ends), 4)
+    if last - first > _WHOLE_TURN:
+        return -np.pi, _WHOLE_TURN - np.pi
+    low, high = SCAN_SPAN
+    inside = low - 1e-3 <= first and last <= high + 1e-3
+    return SCAN_SPAN if inside and last - first > 0.9 * (high - low) else (first, last)

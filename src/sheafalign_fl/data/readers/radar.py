@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sheafalign_fl.data.readers.base import Array, BadFileError, read_npy
+from sheafalign_fl.data.readers.base import Array, BadFileError, read_mat, read_npy
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,11 @@ class RadarMaps:
     version: int = 2
 
     def __call__(self, *files: Path) -> NDArray[np.float32]:
-        """Read one `.npy` file."""
-        cube = read_npy(files[0], 3, kinds="c")
+        """Read one `.npy` or `.mat` file."""
+        if files[0].suffix.lower() == ".mat":
+            cube = read_mat(files[0], None, 3, kinds="c")
+        else:
+            cube = read_npy(files[0], 3, kinds="c")
         if cube.shape[0] > cube.shape[1] or cube.shape[0] < 2:
             raise BadFileError(
                 f"it has shape {cube.shape}; it must be antennas (2 or more), samples, chirps"

@@ -1,0 +1,1 @@
+"""Tables as people have them: one function from a file to columns, whatever wrote the file."""
