@@ -151,6 +151,7 @@ def run(
         path = out or launch.default_folder(settings)
     parse_settings(settings.model_dump())
     _make_importable(config)
+    path.exists()  # a name that no folder can have is told here, not by the bar's thread
     try:
         bar = follow(path / "metrics.jsonl", settings.training.exchanges, console)
         with bar as count, watched(count):
