@@ -60,7 +60,7 @@ def test_times_that_cannot_be_read_are_what_is_said(
 ) -> None:
     for name in ("imu", "sonar"):
         write(tmp_path, f"{name}.npz", x=np.ones((100, 2)), time=time)
-    wrong = " ".join(inspect(tmp_path, {}).problems)
+    wrong = " ".join(inspect(tmp_path, {}).problems.values())
     assert said in wrong
     assert "needs data.options.period" not in wrong
 
