@@ -3,6 +3,7 @@
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
@@ -24,6 +25,15 @@ from tests.report.run_folders import quality, settings
 def _style() -> Iterator[None]:
     with figure_style():
         yield
+
+
+def test_a_user_s_own_matplotlibrc_changes_no_figure() -> None:
+    """Such as LaTeX for papers, which a machine may not have."""
+    usual = to_svg(graph_picture(settings(names(3))), "graph")
+    with mpl.rc_context({"text.usetex": True, "axes.titlesize": 40, "lines.marker": "o"}):
+        with figure_style():
+            assert to_svg(graph_picture(settings(names(3))), "graph") == usual
+        assert mpl.rcParams["text.usetex"]
 
 
 def names(count: int) -> list[str]:

@@ -66,7 +66,7 @@ def test_a_file_is_read_with_every_default(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "must hold a mapping of settings, not NoneType"),
+        ("", "is empty; it must hold a mapping of settings"),
         ("3", "not int"),
         ("- a", "not list"),
         ("a: b: c", "is not valid YAML"),
@@ -94,7 +94,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         load_settings(tmp_path)
     (tmp_path / "latin.yaml").write_bytes(b"name: caf\xe9\n")
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="is no UTF-8 text"):
         load_settings(tmp_path / "latin.yaml")
 
 

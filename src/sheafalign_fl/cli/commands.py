@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn, cast
 import typer
 from rich.console import Console
 
-from sheafalign_fl.cli import deploy
+from sheafalign_fl.cli import deploy, machine
 from sheafalign_fl.errors import SheafAlignError, UserError
 from sheafalign_fl.extras import explained
 from sheafalign_fl.version import __version__
@@ -152,6 +152,7 @@ def run(
         path = out or launch.default_folder(settings)
     parse_settings(settings.model_dump())
     _make_importable(config)
+    path.exists()  # a name that no folder can have is told here, not by the bar's thread
     try:
         bar = follow(path / "metrics.jsonl", settings.training.exchanges, console)
         with bar as count, watched(count):
@@ -445,6 +446,7 @@ def _terminate(*_: object) -> NoReturn:
 def main() -> None:
     """Run the command line: one clear line and an exit code for every error that is foreseen."""
     signal.signal(signal.SIGTERM, _terminate)
+    machine.fit_the_terminal()
     _log_to_terminal()
     _exit(app)
 
@@ -460,6 +462,7 @@ def _log_to_terminal() -> None:
 
 def _exit(command: Callable[[], object]) -> None:
     try:
+        machine.check_folder()
         command()
     except SheafAlignError as error:
         typer.echo(f"error: {error}" if error.exit_code else str(error), err=bool(error.exit_code))
@@ -470,7 +473,8 @@ def _exit(command: Callable[[], object]) -> None:
         typer.echo(f"error: {missing}", err=True)
         raise SystemExit(missing.exit_code) from None
     except OSError as error:
-        if (told := _of_disk(error)) is None:
+        limit = machine.explained(error)
+        if (told := _of_disk(error) if limit is None else str(limit)) is None:
             raise
         typer.echo(f"error: {told}", err=True)
         raise SystemExit(UserError.exit_code) from None

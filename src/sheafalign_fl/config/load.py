@@ -1,6 +1,7 @@
 """From YAML, overrides and encoded strings to `Settings`, with errors that a person can act on."""
 
 import base64
+import codecs
 import json
 import zlib
 from collections.abc import Iterable, Mapping
@@ -42,11 +43,15 @@ def read_content(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
         The file cannot be read or is no YAML mapping, or an override is malformed.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"no configuration at {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is no UTF-8 text{_other_encoding(error.object)}") from None
+    except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
+    if not text.strip():
+        raise ConfigError(f"{path} is empty; it must hold a mapping of settings")
     try:
         content = read_yaml(text)
     except (DoubleKeyError, ValueError) as error:
@@ -57,6 +62,13 @@ def read_content(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
         _apply_override(content, override)
     make_paths_absolute(content, path.resolve().parent)
     return content
+
+
+def _other_encoding(data: bytes) -> str:
+    """Say what a text that is not UTF-8 seems to be, and what to do."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return ", but UTF-16, as PowerShell's > writes it; save it as UTF-8"
+    return "; save it as UTF-8 in your editor"
 
 
 def parse_assignments(overrides: Iterable[str]) -> dict[str, Any]:

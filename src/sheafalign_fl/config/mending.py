@@ -87,9 +87,21 @@ def _as_list(given: object) -> str:
     return f"; write [{given}]" if isinstance(given, str | int | float) else ""
 
 
+def in_quotes(given: object) -> str:
+    """Say how to write what YAML took for something else than the text that it is.
+
+    Of yes and no, and of 1.10, the spelling is lost: what is left of it would be another name.
+    """
+    if isinstance(given, bool):
+        return "put it in quotes: YAML takes yes, no, on and off for true and false"
+    if isinstance(given, float):
+        return "put it in quotes, as you wrote it"
+    return f"put it in quotes: '{given}'"
+
+
 def _as_text(given: object) -> str:
     single = given is not None and not isinstance(given, dict | list | tuple)
-    return f"; put it in quotes: '{given}'" if single else ""
+    return f"; {in_quotes(given)}" if single else ""
 
 
 def _unquoted(given: object) -> str:

@@ -5,6 +5,7 @@ is 90. This is the only place in the library where YAML is read or written.
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
@@ -15,6 +16,10 @@ import yaml
 from sheafalign_fl.errors import ConfigError
 
 _INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+_BOOL, _TEXT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:str"
+_ODD_SPACE = "!odd-space"
+_ODD_SPACE_FORM = re.compile(r"(?s).*[\u00a0\u2000-\u200b\u202f\u205f\u3000]")
+"""Looks like a space, but is text to YAML: it comes along from web pages and word processors."""
 _DIGITS = "[0-9]+(?:_[0-9]+)*"
 _INT_FORM = re.compile(rf"[-+]?(?:{_DIGITS}|0o[0-7_]+|0x[0-9a-fA-F_]+|0b[01_]+)$")
 _FLOAT_FORM = re.compile(
@@ -25,6 +30,19 @@ _STARTS = "-+0123456789."
 _BASES = {"0o": 8, "0x": 16, "0b": 2}
 _EXACT = 2**53
 """Up to here every whole number is a float of its own."""
+
+
+def _odd_space(text: str, line: int = 1) -> str | None:
+    """Return where the first space that is none is in `text`, which begins in `line`, and what to do."""
+    for place, row in enumerate(text.split("\n")):
+        for character in row:
+            if _ODD_SPACE_FORM.match(character):
+                name = f"{unicodedata.name(character).lower()} (U+{ord(character):04X})"
+                return (
+                    f"line {line + place} holds a {name}, which only looks like a space: "
+                    "type a space, or put the text in quotes"
+                )
+    return None
 
 
 class DoubleKeyError(yaml.constructor.ConstructorError):
@@ -44,12 +62,19 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
+            if key_node.tag == _BOOL:  # `no`, the gas, and `on` are names, as in YAML 1.2
+                key_node.tag = _TEXT
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, str | int | float | bool) and key in seen:
                 raise DoubleKeyError(key, key_node.start_mark.line + 1)
             if isinstance(key, str | int | float | bool):
                 seen.add(key)
         return super().construct_mapping(node, deep)
+
+    def refuse_odd_space(self, node: yaml.ScalarNode) -> None:
+        """Refuse an unquoted text with a space that is none."""
+        problem = _odd_space(node.value, node.start_mark.line + 1)
+        raise yaml.constructor.ConstructorError(problem=problem)
 
     def construct_int(self, node: yaml.ScalarNode) -> int:
         """Return a whole number; a leading 0 says nothing."""
@@ -72,21 +97,23 @@ class _Dumper(yaml.SafeDumper):
     """Writes texts that `_Loader` would take for numbers in quotes."""
 
 
-def _with_numbers(resolvers: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
-    """Return PyYAML's rules for what an unquoted text is, with ours for numbers."""
+def _with_ours(resolvers: Mapping[str | None, list[Any]]) -> dict[str | None, list[Any]]:
+    """Return PyYAML's rules for what an unquoted text is, with ours for numbers and odd spaces."""
     kept = {
         start: [(tag, form) for tag, form in rules if tag not in (_INT, _FLOAT)]
         for start, rules in resolvers.items()
     }
     for start in _STARTS:
         kept[start] = [(_INT, _INT_FORM), (_FLOAT, _FLOAT_FORM), *kept.get(start, [])]
+    kept[None] = [*kept.get(None, []), (_ODD_SPACE, _ODD_SPACE_FORM)]
     return kept
 
 
-_Loader.yaml_implicit_resolvers = _with_numbers(yaml.SafeLoader.yaml_implicit_resolvers)
-_Dumper.yaml_implicit_resolvers = _with_numbers(yaml.SafeDumper.yaml_implicit_resolvers)
+_Loader.yaml_implicit_resolvers = _with_ours(yaml.SafeLoader.yaml_implicit_resolvers)
+_Dumper.yaml_implicit_resolvers = _with_ours(yaml.SafeDumper.yaml_implicit_resolvers)
 _Loader.add_constructor(_INT, _Loader.construct_int)
 _Loader.add_constructor(_FLOAT, _Loader.construct_float)
+_Loader.add_constructor(_ODD_SPACE, _Loader.refuse_odd_space)
 
 
 def read_yaml(text: str) -> Any:
@@ -104,7 +131,7 @@ def read_yaml(text: str) -> Any:
     except DoubleKeyError:
         raise
     except (yaml.YAMLError, ValueError, TypeError) as error:  # dates and tags raise the latter two
-        raise ValueError(" ".join(str(error).split())) from None
+        raise ValueError(_odd_space(text) or " ".join(str(error).split())) from None
 
 
 def write_yaml(content: object, *, unicode: bool = True) -> str:

@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from sheafalign_fl.config.mending import in_quotes
 from sheafalign_fl.config.methods import MethodName, apply_method
 from sheafalign_fl.config.registry import Extension
 
@@ -73,7 +74,7 @@ def _check_names(names: list[Any]) -> None:
     if unnamed := [name for name in names if not isinstance(name, str)]:
         raise ValueError(
             f"a client's name is text, which {unnamed[0]!r} is not; write the modality's name, or "
-            f"put it in quotes: '{unnamed[0]}'"
+            f"{in_quotes(unnamed[0])}"
         )
 
 

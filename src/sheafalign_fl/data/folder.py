@@ -30,7 +30,7 @@ from sheafalign_fl.data.base import SPLITS, ModalityData, check_fractions
 from sheafalign_fl.data.description import Option, SourceInfo
 from sheafalign_fl.data.frames import BAD_POLICIES
 from sheafalign_fl.data.normalisation import standardised
-from sheafalign_fl.data.own.arrays import numbers, present, recording_of, stand_in
+from sheafalign_fl.data.own.arrays import file_of, numbers, present, recording_of, stand_in
 from sheafalign_fl.data.own.axes import (
     arranged,
     as_float32,
@@ -196,7 +196,7 @@ def _recording(folder: Path, modality: str) -> Recording:
     path = folder / f"{modality}.npz"
     if path.parent != folder or not modality.isprintable():
         raise DataError(f"a modality is a file of {folder}, which {modality!a} cannot name")
-    if modality not in present(folder):
+    if modality not in present(folder) and not file_of(folder, modality).is_file():
         there = ", ".join(present(folder)) or "no .npz file, nor a table or a folder of files"
         raise DataError(f"{folder} has no {modality}.npz; it has {there}")
     return recording_of(folder, modality)

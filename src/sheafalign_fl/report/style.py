@@ -63,8 +63,10 @@ _STYLE: dict[Any, Any] = {
 
 @contextmanager
 def figure_style() -> Iterator[None]:
-    """Draw in the report's style inside the block."""
-    with mpl.rc_context(_STYLE):
+    """Draw in the report's style inside the block, whatever the user's own matplotlibrc says."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
         yield
 
 

@@ -1,6 +1,7 @@
 """The arrays of one modality's file: which there may be, and their values."""
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,27 @@ def read_modality(path: Path) -> dict[str, NDArray[Any]]:
 
 def present(folder: Path) -> list[str]:
     """Return the modalities that a folder has, sorted."""
-    return sorted({path.stem for path in listed(folder, "*.npz")} | {*find_recordings(folder)})
+    return sorted({*_files(folder)} | {*find_recordings(folder)})
+
+
+def file_of(folder: Path, modality: str) -> Path:
+    """Return where the `.npz` of a modality is, or would be.
+
+    A name is the same however its accents are coded (a Mac's file names have them apart), and
+    whether its file ends in .npz or .NPZ.
+    """
+    path = folder / f"{modality}.npz"
+    return path if path.is_file() else _files(folder).get(_one_form(modality), path)
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Return the `.npz` files of a folder by name; links that lead nowhere are none."""
+    found = (path for path in listed(folder) if path.suffix.lower() == ".npz" and path.is_file())
+    return {_one_form(path.stem): path for path in found}
+
+
+def _one_form(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def recording_of(folder: Path, modality: str) -> Recording:
@@ -55,7 +76,7 @@ def recording_of(folder: Path, modality: str) -> Recording:
     DataError
         Its files cannot be read, or are not as they should be.
     """
-    path = folder / f"{modality}.npz"
+    path = file_of(folder, modality)
     if path.is_file():
         return Recording(path, read_modality(path))
     return read_recording(folder, modality)
@@ -63,7 +84,7 @@ def recording_of(folder: Path, modality: str) -> Recording:
 
 def array_of(folder: Path, modality: str, name: str) -> NDArray[Any] | None:
     """Return one array of a modality; None where it is absent or cannot be read."""
-    path = folder / f"{modality}.npz"
+    path = file_of(folder, modality)
     if path.is_file():
         return read_if_there(path, name)
     try:

@@ -218,6 +218,11 @@ def _lag_note(name: str, lag: Lag, *, corrects: bool) -> str:
     )
 
 
+_SINCE_1970 = 1e8
+"""Seconds: above, times were taken for milliseconds or microseconds since 1970 for their size. Where that is wrong
+they are what phones count in since they were switched on: nanoseconds."""
+
+
 def _odd_units(clocks: Mapping[str, Clock]) -> list[str]:
     """Return a note on each pair of recordings of which one lasts a thousand times as long."""
     notes = []
@@ -226,8 +231,9 @@ def _odd_units(clocks: Mapping[str, Clock]) -> list[str]:
         if clocks[short].span <= 0:
             continue
         ratio = clocks[long].span / clocks[short].span
-        for unit, factor in (("ms", 1e3), ("us", 1e6), ("ns", 1e9)):
+        for usual, factor in (("ms", 1e3), ("us", 1e6), ("ns", 1e9)):
             if 0.8 < ratio / factor < 1.25:
+                unit = "ns" if clocks[long].start > _SINCE_1970 else usual
                 notes.append(
                     f"{long}: lasts {ratio:.4g} times as long as {short}; are its times in {unit}? "
                     f"Then set data.options.time_unit: {{{long}: {unit}}}"

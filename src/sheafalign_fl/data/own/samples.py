@@ -67,6 +67,8 @@ def samples_of(
     if float(options["period"]) != 0:
         return _by_time(arrays, sequence, modality, count, path, options)
     if "event_id" not in arrays:
+        if "time" in arrays:
+            times_of(arrays, modality, count, path, options)  # what is wrong with them comes first
         hint = "; it has 'time', which needs data.options.period" if "time" in arrays else ""
         raise DataError(f"{path}: lacks the array 'event_id'; it has {', '.join(arrays)}{hint}")
     ids = arrays["event_id"]
