@@ -17,15 +17,18 @@ def write(folder: Path, name: str, **arrays: object) -> Path:
     path = folder / name
     usual = {"x": np.arange(400.0).reshape(100, 4), "event_id": np.arange(100)}
     with path.open("wb") as file:
-        np.savez(file, **(arrays or usual))  # type: ignore[arg-type]
+        np.savez(file, **(arrays or usual))
     return path
+
+
+Form = Literal["NFC", "NFD"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
 @pytest.mark.parametrize("typed", ["NFC", "NFD"])
 def test_a_name_is_the_same_however_its_accents_are_coded(
-    name: str, on_disk: str, typed: str, tmp_path: Path
+    name: str, on_disk: Form, typed: Form, tmp_path: Path
 ) -> None:
     path = write(tmp_path, f"{unicodedata.normalize(on_disk, name)}.npz")
     assert present(tmp_path) == [unicodedata.normalize("NFC", name)]

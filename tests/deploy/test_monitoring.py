@@ -17,12 +17,12 @@ from sheafalign_fl.errors import UserError
 from sheafalign_fl.flower.address import Address
 from sheafalign_fl.flower.meter import TrafficMeter
 from sheafalign_fl.flower.node_keys import LinkState
-from sheafalign_fl.flower.superlink import free_port
 from sheafalign_fl.protocol.rows import AbsenceRow
 from sheafalign_fl.protocol.verdict import WatchRow
 from sheafalign_fl.runs.folder import MetricsLog, RunFolder
 from sheafalign_fl.runs.ledger import COLUMNS
 from tests.conftest import toy_settings
+from tests.system.command import free_port
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
