@@ -474,7 +474,8 @@ def _exit(command: Callable[[], object]) -> None:
         raise SystemExit(missing.exit_code) from None
     except OSError as error:
         limit = machine.explained(error)
-        if (told := _of_disk(error) if limit is None else str(limit)) is None:
+        told = _of_disk(error) or (limit and str(limit))
+        if told is None:
             raise
         typer.echo(f"error: {told}", err=True)
         raise SystemExit(UserError.exit_code) from None
