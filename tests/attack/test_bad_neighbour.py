@@ -1,5 +1,6 @@
 """A client that sends bad values costs its own edges and nobody else: real apps, one process."""
 
+import html
 import io
 import json
 from collections.abc import Callable, Mapping
@@ -166,8 +167,8 @@ def test_the_report_the_log_and_the_status_name_the_suspect(run_folder: MakeFold
     settings = settings_of(training={"exchanges": 8})
     app = lying(ABSURD["3e38"], start=3)
     run_inprocess(settings, folder := run_folder(settings), client_app=app)
-    page = folder.report.read_text(encoding="utf-8")
-    assert "client &#x27;m1&#x27;" in page.split("Faults", 1)[-1]
+    page = html.unescape(folder.report.read_text(encoding="utf-8"))
+    assert "client 'm1'" in page.split("Faults", 1)[-1]
     assert "sent embeddings of norm" in page
     log = (folder.path / "run.log").read_text(encoding="utf-8")
     assert log.count("exchange 3: client 'm0': 'm1' sent embeddings of norm") == 1

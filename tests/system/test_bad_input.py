@@ -216,7 +216,10 @@ def test_the_good_configuration_is_good(tmp_path: Path, monkeypatch: pytest.Monk
     ("arguments", "message"),
     [
         (["run", "nowhere.yaml"], "error: no configuration at nowhere.yaml"),
-        (["run"], "error: give a configuration, or --resume RUN_DIR"),
+        (
+            ["run"],
+            "error: give a configuration, --resume RUN_DIR or --attach RUN_DIR, and one only",
+        ),
         (["run", "--resume", "nowhere"], "error: nowhere is no run folder"),
         (
             ["check", "experiments/quickstart.yaml", "--set", "seed"],
