@@ -32,9 +32,8 @@ def act(control: Control, verb: str) -> object:
     if verb == "submit":
         with tempfile.TemporaryDirectory() as name:
             app = make_app_folder(Path(name) / "app")
-            where = str(Path(sys.argv[4]).resolve())
             return control.start(
-                app, {"config": encode(toy_settings()), "run-dir": where, "resume": False}
+                app, {"config": encode(toy_settings()), "run-dir": sys.argv[4], "resume": False}
             )
     if verb == "stop":
         control.stop(sys.argv[4])

@@ -118,12 +118,14 @@ def test_a_node_that_nobody_knows_can_do_nothing(
 ) -> None:
     asked = answered["node calls"]
     large = {name: asked.pop(name) for name in ("64 KiB and a byte", "a length stated", "chunks")}
-    assert set(map(tuple, large.values())) == {(413,)}
+    assert large.pop("a length stated") == [413]
+    # The relay hangs up on a body that it does not read: the reset may overtake its answer.
+    assert set(map(tuple, large.values())) <= {(413,), ()}
     assert set(map(tuple, asked.values())) == {(401,)}
 
 
 def test_an_operator_far_away_submits_lists_and_stops(besieged: Besieged) -> None:
-    run = json.loads(besieged.operator("keys", "submit", str(besieged.folder / "far")))
+    run = json.loads(besieged.operator("keys", "submit", "far"))
     assert run in json.loads(besieged.operator("keys", "list"))
     until(lambda: "sheafalign_fl.flower.task" in " ".join(command_lines(besieged)))
     assert [line for line in command_lines(besieged) if tells_a_token(line)] == []

@@ -106,6 +106,7 @@ class Control:
     @classmethod
     def through(cls, socket: Path) -> "Control":
         """Return a connection through a SuperLink's own socket."""
+        go_direct()  # httpx reads the proxies' variables before its client is replaced below
         client = ControlHttpClient(f"http://{ADDRESS}", interceptors=[_version()])
         client._client.close()
         client._client = socket_client(socket, client._client.timeout)
