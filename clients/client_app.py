@@ -1,4 +1,7 @@
-"""The Flower ClientApp: describe, agree, exchange, evaluate, finish (`sheafalign_fl.protocol` names the verbs)."""
+"""The Flower ClientApp: describe, agree, exchange, evaluate, finish.
+
+`sheafalign_fl.protocol` names the verbs.
+"""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -95,7 +98,7 @@ def _agree(message: Message, context: Context) -> Message:
 
 @app.query("present")
 def _present(message: Message, context: Context) -> Message:
-    """Tell the relay which process this is: another one than it knows has lost the message that it waits for."""
+    """Tell the relay which process this is: another than it knows lost the message it waits for."""
     presence = Presence(boot=str(context.node_config.get("boot", "")))
     return Message(pack(presence.fields()), reply_to=message)
 
@@ -157,7 +160,7 @@ def _step(
     seal: SealedEdges | None,
     watch: StopWatch,
 ) -> list[Loss]:
-    """Take the step of `exchange`, unless it is in the weights already: then the relay asks for the second time."""
+    """Take the step of `exchange`, unless it is in the weights already: the relay asks again."""
     if node.done > exchange:
         return node.last
     if (
@@ -166,8 +169,9 @@ def _step(
         and node.settings.training.deadline is None
     ):
         raise RunError(
-            f"client '{node.name}' was restarted with its state after {node.restored} exchanges, but {exchange} are "
-            "done; resume the run from its last checkpoint, and set checkpoint.every: 1 to lose nothing"
+            f"client '{node.name}' was restarted with its state after {node.restored} exchanges, "
+            f"but {exchange} are done; resume the run from its last checkpoint, and set "
+            "checkpoint.every: 1 to lose nothing"
         )
     with watch("encode"):
         received, unreadable = receive(inbound, node, exchange, seal)

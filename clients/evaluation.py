@@ -1,9 +1,9 @@
 """Evaluation on the client: it embeds held-out events, and scores what its neighbours sent.
 
-Scores of direction i -> j are computed by client i, which owns the queries, the labels and the probe;
-j only sends its comparison embeddings, as in training. What a metric of the whole federation needs
-beyond that (h, and each h imputed from a neighbour) goes to the evaluator, and only if such a metric
-was agreed on. Which metrics there are is the affair of `sheafalign_fl.metrics` alone.
+Scores of direction i -> j are computed by client i, which owns the queries, the labels and the
+probe; j only sends its comparison embeddings, as in training. What a metric of the whole federation
+needs beyond that (h, and each h imputed from a neighbour) goes to the evaluator, and only if such a
+metric was agreed on. Which metrics there are is the affair of `sheafalign_fl.metrics` alone.
 """
 
 import io
@@ -46,7 +46,8 @@ PROJECTED_EVENTS = 300
 def embed(node: Node, measuring: Measuring, seal: SealedEdges | None = None) -> dict[str, bytes]:
     """Return client -> packed frame of z_ij for the shared events that are measured.
 
-    Beside the neighbours these are, in a space that all share, the other clients: there z_ij is h_i.
+    Beside the neighbours these are, in a space that all share, the other clients: there z_ij is
+    h_i.
     """
     name, exchange = measuring.split(node.settings), measuring.exchange
     h, _ = node.embeddings(name)
@@ -150,7 +151,8 @@ class _Scorer:
     ) -> None:
         self.node, self.name = node, name
         self.least = LEAST_SEALED if node.settings.security.sealed else 1
-        """Events that a score has to be of: where edges are sealed, one of few would tell of each."""
+        """Events that a score has to be of: where edges are sealed, one of few would tell of
+        each."""
         self.labels, self.edge_labels = node.agreement.labels, node.agreement.edge_labels
         self.received = dict(received)
         self.h, self.has = node.embeddings(name)
@@ -231,7 +233,10 @@ class _Scorer:
         return labels >= 0 if metric.needs_labels else self.probe_has
 
     def for_evaluator(self, exchange: int) -> dict[str, bytes]:
-        """Return h of the fitting and the tested events, and h imputed from each neighbour, for the fused probe."""
+        """Return h of the fitting and the tested events, and h imputed from each neighbour.
+
+        They are for the fused probe.
+        """
         contents: dict[str, NDArray[np.float32]] = {
             "probe": self.probe_h[self.probe_has],
             self.name: self.h[self.has],

@@ -1,4 +1,4 @@
-"""Frames as a client writes and reads them: sealed where edges are sealed, and nothing but what is due."""
+"""Frames as a client writes and reads them: sealed where edges are, nothing but what is due."""
 
 from dataclasses import astuple, dataclass
 

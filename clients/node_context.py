@@ -1,13 +1,14 @@
 """Where a client's node lives between two messages.
 
-Flower gives a ClientApp one thing that lasts: `Context.state`. In a simulation any worker process may get a client's
-next message, so the node's full state goes into it every time. Beside it, every process keeps the nodes that it has
-worked with; one whose token equals the context's is up to date and is used as it is, with the forward pass that it
-still holds. Where an engine promises that all of a client's messages come to the same process (node configuration
-``resident``), the state stays in that process and only the token travels.
+Flower gives a ClientApp one thing that lasts: `Context.state`. In a simulation any worker process
+may get a client's next message, so the node's full state goes into it every time. Beside it, every
+process keeps the nodes that it has worked with; one whose token equals the context's is up to date
+and is used as it is, with the forward pass that it still holds. Where an engine promises that all
+of a client's messages come to the same process (node configuration ``resident``), the state stays
+in that process and only the token travels.
 
-A deployed client has a folder of its own (node configuration ``state-dir``). If its process was killed, the session and
-the newest checkpoint in there are where it goes on.
+A deployed client has a folder of its own (node configuration ``state-dir``). If its process was
+killed, the session and the newest checkpoint in there are where it goes on.
 """
 
 import re
@@ -109,7 +110,7 @@ def _configuration(text: str, data: str | None, policy: Policy) -> str:
 
 
 def client_of(context: Context) -> str | None:
-    """Return the client that this node is: its own ``client`` setting, else its partition; None for a spare node."""
+    """Return this node's client: its own ``client`` setting, else its partition; None if spare."""
     clients = list(settings_of(context).clients)
     if "client" in context.node_config:
         own = str(context.node_config["client"])
@@ -118,26 +119,26 @@ def client_of(context: Context) -> str | None:
     return clients[partition] if partition < len(clients) else None
 
 
-# ---- sealed edges ----------------------------------------------------------------------------------------------------
+# ---- sealed edges --------------------------------------------------------------------------------
 
 
 def check_sealing(context: Context) -> None:
-    """Refuse a run whose edges are not sealed as this node wants: `ConfigError` says what has to change."""
+    """Refuse a run not sealed as this node wants: `ConfigError` says what has to change."""
     sealed = settings_of(context).security.sealed
     if sealed and "keys" not in context.node_config:
         raise ConfigError(
-            f"security.sealed is true but the node of client '{client_of(context)}' was started without keys; "
-            "start it with --keys"
+            f"security.sealed is true but the node of client '{client_of(context)}' was started "
+            "without keys; start it with --keys"
         )
     if not sealed and "keys" in context.node_config and not context.node_config.get("unsealed"):
         raise ConfigError(
-            f"the node of client '{client_of(context)}' takes part in sealed runs only; set security.sealed: true, "
-            "or start the node with --unsealed"
+            f"the node of client '{client_of(context)}' takes part in sealed runs only; set "
+            "security.sealed: true, or start the node with --unsealed"
         )
 
 
 def nonce_of(context: Context) -> str:
-    """Return what this client contributes to the keys of this run's sealed edges: 16 random bytes, hexadecimal."""
+    """Return what this client contributes to the keys of sealed edges: 16 random bytes in hex."""
     if not settings_of(context).security.sealed:
         return ""
     if _NONCE not in context.state.config_records:
@@ -174,12 +175,13 @@ def _keys_of(context: Context) -> ClientKeys:
     keys = load_client_keys(Path(str(config["keys"])), state=state)
     if keys.name != client_of(context):
         raise ConfigError(
-            f"the keys in {keys.folder} are those of client '{keys.name}', not '{client_of(context)}'"
+            f"the keys in {keys.folder} are those of client '{keys.name}', not "
+            f"'{client_of(context)}'"
         )
     return keys
 
 
-# ---- the node --------------------------------------------------------------------------------------------------------
+# ---- the node ------------------------------------------------------------------------------------
 
 
 def settle(context: Context, agreement: bytes, folder: str, run: str) -> None:
@@ -220,7 +222,7 @@ def _accept(context: Context, agreement: ClientAgreement) -> None:
 
 
 def folder_of(context: Context) -> Path:
-    """Return the folder for what this client saves: its own, if it has a ``state-dir``, else the run folder."""
+    """Return the folder for what this client saves: in its ``state-dir``, else the run's."""
     record, own = _record(context), _state_dir(context)
     return own / str(record["run"]) if own is not None else Path(str(record["folder"]))
 
@@ -234,7 +236,7 @@ def save(context: Context, node: Node, exchanges: int) -> None:
 
 
 def node_of(context: Context) -> Node:
-    """Return this client's node as the last message left it, or as it was saved before its process was killed.
+    """Return this client's node as the last message left it, or as saved before it was killed.
 
     Raises
     ------
@@ -321,7 +323,7 @@ def _state_dir(context: Context) -> Path | None:
 
 
 def _saved_state(context: Context, name: str) -> tuple[int, bytes] | None:
-    """Return the newest state on the client's own disk, if the process that had it in memory is gone.
+    """Return the newest state on the client's disk, if the process that had it in memory is gone.
 
     A client that has trained and finds none has lost it: it is where it began, after 0 exchanges.
     """

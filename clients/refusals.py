@@ -18,7 +18,7 @@ _PATH = re.compile(r"(?<![\w.])(?:/|~/|[A-Za-z]:\\)[^\s'\",;:]+")
 
 
 def reason(error: Exception, context: Context) -> str:
-    """Return the reason that the relay is told; an error that nobody foresaw goes to the log too."""
+    """Return the reason that the relay is told; an unforeseen error goes to the log too."""
     known = isinstance(error, SheafAlignError)
     whole = str(error) if known else f"{type(error).__name__}: {error}"
     if not known:

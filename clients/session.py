@@ -6,7 +6,8 @@
       sessions/RUN_ID.json      of a Flower run: the agreement and the run folder's identity
       RUN/checkpoints/000007/   the client's own part of the checkpoint after 7 exchanges
 
-RUN is the identity of the run folder, so that a resumed run, which is a new one to Flower, finds its checkpoints.
+RUN is the identity of the run folder, so that a resumed run, which is a new one to Flower, finds
+its checkpoints.
 """
 
 import json
@@ -68,7 +69,7 @@ def load(state_dir: Path, run_id: int) -> Session | None:
 
 
 def newest_state(folder: RunFolder, client: str) -> tuple[int, bytes] | None:
-    """Return the newest state that `client` saved in its own `folder`, and after how many exchanges it was."""
+    """Return the newest state that `client` saved in its `folder`, and after how many exchanges."""
     saved = listed(folder.checkpoints, f"*/{client}.safetensors")
     if not saved:
         return None

@@ -1,4 +1,4 @@
-"""Read a run's ledger and draw where its bytes went: ``python examples/read_ledger.py OUT_FOLDER``."""
+"""Read a run's ledger, draw where its bytes went: ``python examples/read_ledger.py OUT_FOLDER``."""
 
 import sys
 from collections import Counter

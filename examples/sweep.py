@@ -1,7 +1,7 @@
 """A sweep over settings in a loop: ``python examples/sweep.py OUT_FOLDER``.
 
-What is chosen is chosen on validation events. For many methods, seeds and data sets at once there is
-``sheafalign compare``.
+What is chosen is chosen on validation events. For many methods, seeds and data sets at once there
+is ``sheafalign compare``.
 """
 
 import sys

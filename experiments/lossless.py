@@ -1,8 +1,8 @@
 """Would a lossless stage after the codec help? ``python -m experiments.lossless RUN_DIR``.
 
-Takes the clients of a finished run from their last checkpoint, embeds the batches of a few exchanges, encodes them with
-every codec, compresses the payloads with zlib and LZMA at their strongest, and prints the bytes that are left, in
-percent, and the time that it took.
+Takes the clients of a finished run from their last checkpoint, embeds the batches of a few
+exchanges, encodes them with every codec, compresses the payloads with zlib and LZMA at their
+strongest, and prints the bytes that are left, in percent, and the time that it took.
 """
 
 import lzma
@@ -34,7 +34,7 @@ STAGES: dict[str, Callable[[bytes], bytes]] = {
 
 
 def payloads(folder: RunFolder, name: str) -> list[bytes]:
-    """Return the payloads that the clients of a finished run would send next, encoded with the codec `name`."""
+    """Return the payloads that a finished run's clients would send next, in the codec `name`."""
     settings, checkpoint = folder.settings(), folder.last_checkpoint()
     if checkpoint is None:
         raise UserError(

@@ -1,4 +1,4 @@
-"""What a damaged or hostile peer may send: mutated frames, fields and replies, drawn from a seed."""
+"""What a damaged or hostile peer may send: mutated frames, fields, replies, drawn from a seed."""
 
 import json
 import struct

@@ -128,7 +128,7 @@ def _edge(seal: bool) -> tuple[SealedEdges | None, SealedEdges | None]:
 
 
 def mutate_frames(count: int, seed: int = 0, seconds: float = math.inf) -> Tally:
-    """Read `count` mutated frames of all codecs, every second one sealed, as a client reads them."""
+    """Read `count` mutated frames of all codecs, every second sealed, as a client reads them."""
     rng, tally = np.random.default_rng([seed, 1]), Tally()
     edges = {sealed: _edge(sealed) for sealed in (False, True)}
     for number in _until(seconds, count):
@@ -152,7 +152,7 @@ def mutate_frames(count: int, seed: int = 0, seconds: float = math.inf) -> Tally
 
 
 def spoken(settings: Settings) -> list[tuple[str, bool, Message]]:
-    """Return (verb, whether it is a reply, message) for everything that is said in an honest run."""
+    """Return (verb, whether it is a reply, message) for all that is said in an honest run."""
     said: list[tuple[str, bool, Message]] = []
 
     def listening(message: Message, context: Context) -> Message:

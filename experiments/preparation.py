@@ -1,8 +1,8 @@
-"""Time and memory of preparing recordings: how long each format takes to read, and to load again from the cache.
+"""Time and memory of preparing recordings: to read each format, and to load it from the cache.
 
-``python -m experiments.preparation [--events 10000] [--only camera,radar]`` makes one file of every format in its full
-size, links it as often as there are events, and reads them all in a process of its own. The files lie in the page
-cache, so this is the processor's part; a slow disk adds its own.
+``python -m experiments.preparation [--events 10000] [--only camera,radar]`` makes one file of every
+format in its full size, links it as often as there are events, and reads them all in a process of
+its own. The files lie in the page cache, so this is the processor's part; a slow disk adds its own.
 """
 
 import argparse
@@ -44,7 +44,10 @@ def _jpeg(path: Path) -> None:
 
 
 def _ply(path: Path) -> None:
-    header = "ply\nformat ascii 1.0\nelement vertex 18000\nproperty double x\nproperty double y\nproperty double z\n"
+    header = (
+        "ply\nformat ascii 1.0\nelement vertex 18000\n"
+        "property double x\nproperty double y\nproperty double z\n"
+    )
     rows = "\n".join(
         f"{x:.6f} {y:.6f} {z:.6f} {int(abs(x) * 9)}" for x, y, z in _rng.normal(0, 9, (18_000, 3))
     )
@@ -107,7 +110,7 @@ FORMATS: Mapping[str, tuple[Reader, str, Callable[[Path], None]]] = {
 
 
 def _peak_kilobytes() -> int:
-    """Return the most memory that this process has had; `getrusage` would count its parent's too."""
+    """Return the most memory that this process has had; `getrusage` counts its parent's too."""
     status = Path("/proc/self/status").read_text()
     return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
 

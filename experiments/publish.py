@@ -2,9 +2,9 @@
 
 ``python -m experiments.publish runs/benchmark``
 
-Copies ``benchmark.json`` to experiments/benchmark/results/ (``--long``: experiments/long/results/, ``--paper``:
-experiments/paper/results/) and writes the tables anew from it, so that the figures there are those of the
-committed results; a test compares the two.
+Copies ``benchmark.json`` to experiments/benchmark/results/ (``--long``: experiments/long/results/,
+``--paper``: experiments/paper/results/) and writes the tables anew from it, so that the figures
+there are those of the committed results; a test compares the two.
 """
 
 import sys
@@ -30,7 +30,7 @@ class Publication:
     tables: tuple[str, ...]
 
     def tables_in(self, text: str, results: Path | None = None) -> str:
-        """Return `text` with its tables made from `results`; default: from those that are committed."""
+        """Return `text` with its tables made from `results`; default: the committed ones."""
         return replace_tables(
             text, load_benchmark(results or self.results), self.prefix, self.tables
         )

@@ -1,7 +1,9 @@
-"""What federation costs in time: joint training, the in-process engine and Flower on the same models and batches.
+"""What federation costs in time: joint training, the in-process engine and Flower.
 
-Use: ``python -m experiments.speed [--exchanges 200] [--engines inprocess,flower] [--clients 3,30,100]``. Every
-figure is taken in this process or its children, one after the other; compare ratios, not seconds.
+All three train the same models on the same batches. Use:
+``python -m experiments.speed [--exchanges 200] [--engines inprocess,flower] [--clients 3,30,100]``.
+Every figure is taken in this process or its children, one after the other; compare ratios, not
+seconds.
 """
 
 import argparse
@@ -27,7 +29,7 @@ THREE = ("camera", "lidar", "radar")
 
 
 def settings_for(clients: int, exchanges: int) -> Settings:
-    """Return three of the scenes' image clients, or `clients` beam clients on a small-world graph."""
+    """Return three of the scenes' image clients, or `clients` beam ones on a small-world graph."""
     if clients == len(THREE):
         members: dict[str, dict[str, object]] = {name: {} for name in THREE}
         graph: dict[str, object] = {"topology": "complete", "dim": 64}
@@ -67,7 +69,7 @@ def joint_seconds(settings: Settings, threads: int) -> float:
 
 
 def engine_seconds(settings: Settings, engine: str) -> tuple[float, float]:
-    """Return the seconds per exchange, and of the whole run with start, handshake and evaluation."""
+    """Return the seconds per exchange, and of the run with start, handshake and evaluation."""
     with tempfile.TemporaryDirectory() as name:
         folder = RunFolder(Path(name) / "run")
         chosen = settings.model_copy(update={"engine": engine})
@@ -80,7 +82,10 @@ def engine_seconds(settings: Settings, engine: str) -> tuple[float, float]:
 
 
 def measure(clients: int, exchanges: int, engines: Sequence[str]) -> dict[str, float]:
-    """Return milliseconds per step of every way to train, and ratios to joint training on all processors."""
+    """Return milliseconds per step of every way to train.
+
+    Beside them, ratios to joint training on all processors.
+    """
     settings = settings_for(clients, exchanges)
     found: dict[str, float] = {"clients": clients, "exchanges": exchanges}
     joint = joint_seconds(settings, processors())

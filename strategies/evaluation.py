@@ -64,19 +64,20 @@ class Evaluation:
         recorder: Recorder,
         note_absences: Callable[[Outcome[Any], int, float | None], None],
     ) -> None:
-        """Measure the clients behind `messenger`, and record every byte of it under the purpose "evaluate".
+        """Measure the clients behind `messenger`; record every byte under the purpose "evaluate".
 
-        `note_absences` is told of every answer, with the exchange and the deadline: who is absent here is written down
-        as it is in training.
+        `note_absences` is told of every answer, with the exchange and the deadline: who is absent
+        here is written down as it is in training.
         """
         self._messenger, self._settings, self._topology = messenger, settings, topology
         self._note_absences = note_absences
         self._agreement, self._recorder = agreement, recorder
 
     def run(self, exchange: int, *, final: bool) -> Quality:
-        """Measure after `exchange` exchanges: if `final` everything on test events, else retrieval on validation.
+        """Measure after `exchange` exchanges.
 
-        `evaluation.split` may say that the final measurement too is made on validation events.
+        If `final`, everything on test events; else retrieval on validation. `evaluation.split` may
+        say that the final measurement too is made on validation events.
         """
         measuring = Measuring(exchange=exchange, final=final)
         wanted = measured_metrics(self._settings, final=final)
@@ -309,7 +310,7 @@ class Evaluation:
     def _rows(
         self, values: NDArray[np.floating], client: str, key: ListName, complete: NDArray[np.bool_]
     ) -> NDArray[np.floating]:
-        """Return the complete events' rows out of `values`, which has one row for every event that `client` has."""
+        """Return the complete events' rows of `values`, which has one per event of `client`."""
         return values[complete[self._agreement.has[client][key]]]
 
     def _rows_of_edge(
@@ -324,7 +325,7 @@ class Evaluation:
         return values[complete[shared]]
 
     def _labels(self, key: ListName, outcome: Outcome[Scored], label: str) -> NDArray[np.int64]:
-        """Return the values of `label` for list `key`: of each event, from the first client that has one."""
+        """Return the values of `label` for list `key`, each from the first client that has one."""
         labels = np.full(len(self._agreement.lists[key]), -1, dtype=np.int64)
         for client in self._topology.clients:
             theirs = outcome.answers[client].labels.get(f"{key}.{label}")

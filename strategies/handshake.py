@@ -1,4 +1,4 @@
-"""The handshake: find the nodes, hear what each of them is, refuse what does not fit, tell all what was agreed."""
+"""The handshake: find the nodes, hear what each is, refuse misfits, tell all what was agreed."""
 
 import time
 from collections import Counter
@@ -72,7 +72,8 @@ def _gather(
         ids = _wait_for_nodes(grid, asked, settings, nodes, limit)
         asked.update(ids)
         orders = {str(node): Order() for node in ids}
-        # A deployed node that keeps silent may have lost the question on a bad line, and is asked again.
+        # A deployed node that keeps silent may have lost the question on a bad line, and is asked
+        # again.
         boots = dict.fromkeys(orders, _UNHEARD) if settings.engine == "deployed" else {}
         messenger = Messenger(grid, {str(node): node for node in ids}, boots)
         left = max(_GATHER_SECONDS, limit - time.monotonic())
@@ -156,7 +157,7 @@ def tell(
 def _wait_for_nodes(
     grid: Grid, asked: Collection[int], settings: Settings, nodes: Mapping[str, int], limit: float
 ) -> list[int]:
-    """Wait until as many nodes as clients are missing are there that have not been asked yet; return them."""
+    """Wait until there are as many nodes not asked yet as clients are missing; return them."""
     begun = time.monotonic()
     while True:
         fresh = [node for node in grid.get_node_ids() if node not in asked]
@@ -169,17 +170,21 @@ def _wait_for_nodes(
             hint = (
                 "start them with `sheafalign node`"
                 if settings.engine == "deployed"
-                else f"give `flwr run . --federation-config 'num-supernodes={len(settings.clients)}'`"
+                else (
+                    "give `flwr run . --federation-config "
+                    f"'num-supernodes={len(settings.clients)}'`"
+                )
             )
             raise HandshakeError(
-                f"the configuration has {len(settings.clients)} clients but only {len(nodes)} have come within "
-                f"{settings.training.setup_deadline:g} s; nobody runs {', '.join(missing)}: {hint}"
+                f"the configuration has {len(settings.clients)} clients but only {len(nodes)} have "
+                f"come within {settings.training.setup_deadline:g} s; nobody runs "
+                f"{', '.join(missing)}: {hint}"
             )
         time.sleep(0.1)
 
 
 def _raise_failures(outcome: Outcome[Any]) -> None:
-    """Raise the first reason for which a client cannot take part; one that is gone may come back."""
+    """Raise the first reason why a client cannot take part; one that is gone may come back."""
     for client, reason in outcome.failed.items():
         if client in outcome.unreachable:
             continue

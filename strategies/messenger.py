@@ -1,4 +1,7 @@
-"""Asking clients and waiting for their answers: deadlines, failures, late answers. It knows nothing of training."""
+"""Asking clients and waiting for their answers: deadlines, failures, late answers.
+
+It knows nothing of training.
+"""
 
 import logging
 import time
@@ -17,7 +20,8 @@ from sheafalign_fl.protocol.verbs import PRESENT
 
 _log = logging.getLogger("sheafalign.relay")
 _POLL_SECONDS = 0.002
-"""Pause between two looks for answers. Flower's own `send_and_receive` pauses 0.1 s (simulation) or 3 s."""
+"""Pause between two looks for answers. Flower's own `send_and_receive` pauses 0.1 s (simulation) or
+3 s."""
 _DEPLOYED_POLL_SECONDS = 0.02
 """The same where every look is a request to a SuperLink, which has other things to do meanwhile."""
 _SILENCE_SECONDS = 5.0
@@ -81,11 +85,13 @@ class Outcome(Generic[Answer]):
     late: list[str] = field(default_factory=list)
     """Clients whose answer was not there at the deadline."""
     stale: dict[str, int] = field(default_factory=dict)
-    """Client -> bytes of an answer to an earlier question, which is thrown away; the client is free again."""
+    """Client -> bytes of an answer to an earlier question, which is thrown away; the client is free
+    again."""
     restarted: list[str] = field(default_factory=list)
     """Clients whose process is another one than before."""
     extra_down: Counter[str] = field(default_factory=Counter)
-    """Client -> bytes of messages beside the question itself: sent again, or asking whether the client is there."""
+    """Client -> bytes of messages beside the question itself: sent again, or asking whether the
+    client is there."""
     extra_up: Counter[str] = field(default_factory=Counter)
 
 
@@ -103,15 +109,15 @@ class _Sent:
 class Messenger:
     """Sends at most one question at a time to each client.
 
-    Of a deployed client the relay knows which process it is (its boot). A client that keeps silent is asked for it: if
-    it is another process now, the question was lost with the old one and is asked again. Clients know an exchange that
-    they have done already, so asking twice does no harm.
+    Of a deployed client the relay knows which process it is (its boot). A client that keeps silent
+    is asked for it: if it is another process now, the question was lost with the old one and is
+    asked again. Clients know an exchange that they have done already, so asking twice does no harm.
     """
 
     def __init__(
         self, grid: Grid, nodes: Mapping[str, int], boots: Mapping[str, str] | None = None
     ) -> None:
-        """Reach each client (by name) at its Flower node id; `boots` names the processes of deployed ones."""
+        """Reach each client at its Flower node id; `boots` names the deployed ones' processes."""
         self._grid, self._nodes = grid, dict(nodes)
         self._boots = {client: boot for client, boot in (boots or {}).items() if boot}
         self._pause = _DEPLOYED_POLL_SECONDS if self._boots else _POLL_SECONDS
@@ -121,7 +127,8 @@ class Messenger:
         self._gone: dict[str, _Sent] = {}
         """Client -> question that could not be delivered, to be asked when the client is back."""
         self._asides: dict[str, str] = {}
-        """Message id -> client: asked whether it is there, or asked a question that was then asked again."""
+        """Message id -> client: asked whether it is there, or asked a question that was then asked
+        again."""
         self._looked: dict[str, float] = {}
 
     def available(self) -> list[str]:
@@ -139,7 +146,7 @@ class Messenger:
         *,
         patient: bool = True,
     ) -> Outcome[Answer]:
-        """Send every client its order and wait for the answers until all are there or the deadline has passed.
+        """Send every client its order; wait until all answers are there or the deadline passed.
 
         Parameters
         ----------
@@ -154,7 +161,8 @@ class Messenger:
         read
             Reads an answer on receipt; what it refuses counts as no answer, with the reason.
         patient
-            Wait that long also for a deployed client that is gone to come back; else it has failed at once.
+            Wait that long also for a deployed client that is gone to come back; else it has failed
+            at once.
         """
         outcome: Outcome[Answer] = Outcome()
         for client, order in orders.items():
@@ -242,10 +250,10 @@ class Messenger:
             raise ProtocolError(refusal.failed)
         return Reply(fields, frames, size)
 
-    # ---- clients that keep silent ----------------------------------------------------------------------------------
+    # ---- clients that keep silent ----------------------------------------------------------------
 
     def _look_after_the_silent(self, outcome: Outcome[Any]) -> None:
-        """Ask clients that have kept silent for a while which process they are; ask again those that are back."""
+        """Ask clients silent for a while which process they are; ask again those that are back."""
         if not self._boots:  # none is deployed
             return
         now = time.monotonic()
@@ -271,7 +279,7 @@ class Messenger:
                         self._asides[message_id] = sent.client
 
     def _hear_of(self, client: str, message: Message, outcome: Outcome[Any]) -> None:
-        """Ask a client again whose process is another one than the one that the question went to."""
+        """Ask a client again if its process is another one than the question went to."""
         if message.has_error() or not message.has_content():
             return
         try:

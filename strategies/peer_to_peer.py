@@ -1,7 +1,8 @@
 """The peer-to-peer strategy: the only round loop (DESIGN section 3).
 
-It holds no model and averages nothing. In exchange t it hands every client the comparison embeddings z_ji(t) that its
-neighbours made for it, and gets back z_ij(t+1). A frame goes to the client that it names and to nobody else.
+It holds no model and averages nothing. In exchange t it hands every client the comparison
+embeddings z_ji(t) that its neighbours made for it, and gets back z_ij(t+1). A frame goes to the
+client that it names and to nobody else.
 """
 
 import logging
@@ -95,7 +96,8 @@ class PeerToPeer:
         """
         checkpoint = self.folder.last_checkpoint() if resume else None
         status = self.folder.status()
-        # Pooled training leaves a checkpoint in a folder that no run has begun in: going on from it is no resumption.
+        # Pooled training leaves a checkpoint in a folder that no run has begun in: going on from it
+        # is no resumption.
         resumed = int(status["resumed"]) + 1 if resume and "resumed" in status else 0
         self.folder.rewind(checkpoint)
         self.folder.set_status("running", resumed=resumed)
@@ -133,7 +135,7 @@ class PeerToPeer:
         recorder.evaluation(total, quality)
         self._finish(manifests, agreement, quality, resumed)
 
-    # ---- the round loop --------------------------------------------------------------------------------------------
+    # ---- the round loop --------------------------------------------------------------------------
 
     def _train(self, start: int, total: int, routed: RoutedFrames) -> None:
         checkpoint_due = False
@@ -168,12 +170,16 @@ class PeerToPeer:
             checkpoint_due = self._after_exchange(done, total, checkpoint_due, outcome)
 
     def _begin(self, start: int, total: int) -> RoutedFrames:
-        """Ask for z(start), if there is an exchange to come; after a checkpoint clients restore their state first."""
+        """Ask for z(start), if there is an exchange to come.
+
+        After a checkpoint clients restore their state first.
+        """
         order = ExchangeOrder(restore=start or None, embed=start if start < total else None)
         if not order.fields():
             return {}
         orders = {client: Order(order.fields()) for client in self._messenger.available()}
-        # Nobody has worked yet, and a client may still have to load its data: this is setup, with setup's patience.
+        # Nobody has worked yet, and a client may still have to load its data: this is setup, with
+        # setup's patience.
         patience = self.settings.training.setup_deadline
         outcome = self._messenger.ask(
             EXCHANGE, orders, str(start), patience, self._reader(None, order.embed)
@@ -189,7 +195,7 @@ class PeerToPeer:
     def _order(
         self, client: str, exchange: int, routed: RoutedFrames, checkpoint: int | None
     ) -> Order:
-        """Return what `client` is asked in `exchange`: only edges take part whose both ends have sent."""
+        """Return what `client` is asked in `exchange`: of edges alone whose both ends have sent."""
         frames = {
             neighbour: routed[neighbour, client].packed
             for neighbour in self.topology.neighbours(client)
@@ -298,7 +304,7 @@ class PeerToPeer:
     def _after_exchange(
         self, done: int, total: int, checkpoint_due: bool, outcome: Outcome[Heard]
     ) -> bool:
-        """Evaluate and complete the checkpoint where they are due; return whether a checkpoint is still owed."""
+        """Evaluate and complete the checkpoint where due; return whether one is still owed."""
         has_validation = len(self._agreement.lists["validation"]) >= MIN_SHARED
         if (
             has_validation
@@ -315,7 +321,7 @@ class PeerToPeer:
     def _is_due(done: int, every: int, total: int) -> bool:
         return done == total or (every > 0 and done % every == 0)
 
-    # ---- absences --------------------------------------------------------------------------------------------------
+    # ---- absences --------------------------------------------------------------------------------
 
     def _note_absences(self, outcome: Outcome[Any], exchange: int, deadline: float | None) -> None:
         for client in outcome.stale:
@@ -352,7 +358,7 @@ class PeerToPeer:
                 f"no edge could be trained in {_IDLE_EXCHANGES} exchanges in a row ({reasons})"
             )
 
-    # ---- the end ---------------------------------------------------------------------------------------------------
+    # ---- the end ---------------------------------------------------------------------------------
 
     def _finish(
         self,

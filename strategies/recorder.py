@@ -1,4 +1,7 @@
-"""What the relay writes down: metrics, ledger, absences. The one place where messages become ledger rows."""
+"""What the relay writes down: metrics, ledger, absences.
+
+It is the one place where messages become ledger rows.
+"""
 
 import logging
 import time
@@ -56,7 +59,7 @@ class Recorder:
         """Wall time of all sessions of the run so far."""
         return self._earlier + time.monotonic() - self._started
 
-    # ---- messages --------------------------------------------------------------------------------------------------
+    # ---- messages --------------------------------------------------------------------------------
 
     def question(
         self,
@@ -66,10 +69,10 @@ class Recorder:
         outcome: Outcome[Any],
         routed: Mapping[tuple[str, str], RoutedFrame],
     ) -> None:
-        """Record one round of messages: the frames that went down, and every message that carried none.
+        """Record a round of messages: the frames that went down, and every message without one.
 
-        Frames that came up with the replies are recorded when they go down again, by the next call, or by
-        `undelivered`.
+        Frames that came up with the replies are recorded when they go down again, by the next call,
+        or by `undelivered`.
         """
         rows: list[LedgerRow] = []
         for client, order in orders.items():
@@ -97,7 +100,7 @@ class Recorder:
         self.ledger.record(rows)
 
     def undelivered(self, routed: Iterable[RoutedFrame], purpose: Purpose) -> None:
-        """Record frames that came up and went no further: the peer was absent, or the evaluator kept them."""
+        """Record frames that only came up: the peer was absent, or the evaluator kept them."""
         self.ledger.record([self._row(routed_frame, purpose, 0) for routed_frame in routed])
 
     @staticmethod
@@ -120,7 +123,7 @@ class Recorder:
             relay_bytes=routed_frame.up + down,
         )
 
-    # ---- metrics ---------------------------------------------------------------------------------------------------
+    # ---- metrics ---------------------------------------------------------------------------------
 
     def exchange(
         self,
@@ -163,7 +166,7 @@ class Recorder:
         self._metrics.write(row)
 
     def verdict(self, exchange: int, receiver: str, verdict: Verdict) -> WatchRow:
-        """Record what `receiver` said of an edge; it is logged unless it said so an exchange ago."""
+        """Record what `receiver` said of an edge; log it unless it said so an exchange ago."""
         row = WatchRow(exchange=exchange, receiver=receiver, **verdict.model_dump())
         key = (row.sender, row.receiver, row.check)
         if self._said.get(key, -2) < row.exchange - 1:

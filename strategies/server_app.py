@@ -86,7 +86,7 @@ def _own_folder(settings: Settings, given: str) -> RunFolder:
 
 
 def _relay_folder(settings: Settings, given: str) -> RunFolder:
-    """Return the folder of a run among the relay's own, where it lies whatever the operator says."""
+    """Return a run's folder among the relay's own, where it lies whatever the operator says."""
     folder = RunFolder(runs_folder() / check_run_name(given or _dated(settings)))
     if not folder.config.is_file():  # submitted from another machine
         folder.create(settings)

@@ -18,14 +18,15 @@ MakeSettings = Callable[..., Settings]
 
 
 def toy_settings(**sections: Any) -> Settings:
-    """Return small settings on the toy source; keyword arguments replace or extend whole sections."""
+    """Return small settings on the toy source; keyword arguments replace or extend sections."""
     content: dict[str, Any] = {
         "name": "toy",
         "engine": "inprocess",
         "data": {"source": "tests.toy:source"},
         "clients": {"m0": {"dim": 10}, "m1": {"dim": 12}, "m2": {"dim": 14}},
         "graph": {"topology": "complete", "dim": 8},
-        # No term is 0, so that whatever is compared with an oracle is compared with all of them at work.
+        # No term is 0, so that whatever is compared with an oracle is compared with all of them at
+        # work.
         "objective": {
             "laplacian": 0.5,
             "reconstruction": 0.1,

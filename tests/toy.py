@@ -16,10 +16,10 @@ from sheafalign_fl.sheaf import EdgeBatch, EdgeMaps, LinearMaps
 
 
 def source(modality: str, seed: int, **options: Any) -> ModalityData:
-    """Views of a shared latent: `modality` is ``m0``, ``m1``, ...; every view has dimension 6 + its number.
+    """Views of a shared latent: `modality` is ``m0``, ``m1``, ...; view k has dimension 6 + k.
 
-    Options: `events`; `lacking`, a mapping modality -> fraction of events that it lacks; `double`, how
-    many events of m0 are equal to the one before them; `span`, of ids that share samples.
+    Options: `events`; `lacking`, a mapping modality -> fraction of events that it lacks; `double`,
+    how many events of m0 are equal to the one before them; `span`, of ids that share samples.
     """
     events, lacking = int(options.get("events", 400)), dict(options.get("lacking", {}))
     latent = numpy_generator(seed, "toy").normal(size=(events, 5))
@@ -48,13 +48,15 @@ _FACTORS = "abc"
 
 
 def trio(modality: str, seed: int, **options: Any) -> ModalityData:
-    """Three independent factors of four classes; modality ``ab`` sees factors a and b, each one-hot, and labels both.
+    """Three independent factors of four classes; modality ``ab`` sees factors a and b.
 
-    Every view has dimension 12, four for each factor; what a client does not see is 0 there. So with encoders and maps
-    that copy, whoever sees a factor can tell its class for certain, and whoever does not can only guess.
+    It sees each one-hot, and labels both. Every view has dimension 12, four for each factor; what a
+    client does not see is 0 there. So with encoders and maps that copy, whoever sees a factor can
+    tell its class for certain, and whoever does not can only guess.
 
-    Options: `blind`, a mapping modality -> factors that it labels but whose part of the view is 0; `unlabelled`, a
-    mapping modality -> factor whose label it knows of every second event only; `bare`, modalities without labels.
+    Options: `blind`, a mapping modality -> factors that it labels but whose part of the view is 0;
+    `unlabelled`, a mapping modality -> factor whose label it knows of every second event only;
+    `bare`, modalities without labels.
     """
     events = 400
     factors = numpy_generator(seed, "trio").integers(4, size=(events, 3))
@@ -86,7 +88,7 @@ def copying_encoder(input_shape: Sequence[int], dim: int) -> nn.Module:
 
 
 def masked(modality: str, seed: int, **options: Any) -> ModalityData:
-    """Return `source` with inputs and labels of one split, `split`, replaced by noise out of the seed `noise`."""
+    """Return `source` with inputs and labels of split `split` replaced by noise of seed `noise`."""
     data = source(modality, seed, events=int(options.get("events", 400)))
     rng = np.random.default_rng(int(options["noise"]))
     hidden = data.split == int(options["split"])
@@ -145,7 +147,10 @@ class Noisy:
 
 
 class Dawdling(nn.Module):
-    """An encoder that sleeps once: in its `nth` forward pass in training, counted in a file that all processes see."""
+    """An encoder that sleeps once: in its `nth` forward pass in training.
+
+    The passes are counted in a file that all processes see.
+    """
 
     def __init__(
         self, input_shape: Sequence[int], dim: int, *, count: str, nth: int, seconds: float

@@ -1,4 +1,7 @@
-"""An encoder of your own: any function that returns a torch module from (B, *input_shape) to (B, dim)."""
+"""An encoder of your own: any function that returns a torch module.
+
+The module goes from (B, *input_shape) to (B, dim).
+"""
 
 from collections.abc import Sequence
 
@@ -24,5 +27,8 @@ class BandEncoder(nn.Module):
 
 
 def build(input_shape: Sequence[int], dim: int, *, bands: int = 16) -> nn.Module:
-    """Return an encoder for inputs of shape (C, T); `bands` comes from `encoder_options` in the configuration."""
+    """Return an encoder for inputs of shape (C, T).
+
+    `bands` comes from `encoder_options` in the configuration.
+    """
     return BandEncoder(input_shape[0], dim, bands)

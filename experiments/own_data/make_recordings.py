@@ -1,7 +1,8 @@
 """Write a small folder of recordings, as you would write your own.
 
-Use: ``python -m experiments.own_data.make_recordings DIR``. A machine is watched by a microphone (1-D signals), a
-thermal camera (images) and a controller (vectors). Some events are missing for some sensors, as in life.
+Use: ``python -m experiments.own_data.make_recordings DIR``. A machine is watched by a microphone
+(1-D signals), a thermal camera (images) and a controller (vectors). Some events are missing for
+some sensors, as in life.
 """
 
 import sys
@@ -11,7 +12,10 @@ import numpy as np
 
 
 def make_recordings(folder: Path, events: int = 600, seed: int = 0) -> None:
-    """Write microphone.npz, thermal.npz and controller.npz with arrays x, event_id, split and label into `folder`."""
+    """Write microphone.npz, thermal.npz and controller.npz into `folder`.
+
+    Each holds arrays x, event_id, split and label.
+    """
     rng = np.random.default_rng(seed)
     load, speed = rng.uniform(0.0, 1.0, events), rng.uniform(0.5, 1.5, events)
     event_id = np.array([f"run-{index:04d}" for index in range(events)])

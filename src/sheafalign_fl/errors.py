@@ -31,7 +31,7 @@ class ConfigError(UserError):
 
 
 class TopologyError(ConfigError):
-    """The federation graph is impossible: unknown client, self-loop, duplicate edge, not connected."""
+    """The federation graph is impossible: unknown client, self-loop, double edge, not connected."""
 
 
 class DataError(UserError):

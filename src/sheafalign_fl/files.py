@@ -91,7 +91,7 @@ class Tail:
 
 @contextmanager
 def locked(folder: Path, taken: str) -> Iterator[None]:
-    """Keep a second process from working in `folder`; raise `UserError` with `taken` if one does."""
+    """Keep a second process out of `folder`; raise `UserError` with `taken` if one works there."""
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)

@@ -24,7 +24,9 @@ def is_foreign(name: str) -> bool:
 
 
 def listed(folder: Path, pattern: str = "*") -> list[Path]:
-    """Return what matches `pattern` in or below `folder`, sorted, without what is foreign or lies in what is.
+    """Return what matches `pattern` in or below `folder`, sorted.
+
+    What is foreign, or lies in what is, is left out.
 
     Parameters
     ----------
@@ -41,7 +43,10 @@ def listed(folder: Path, pattern: str = "*") -> list[Path]:
 
 
 def is_free(path: Path) -> bool:
-    """Say whether something new may be made at `path`: nothing is there, or a folder that holds litter at most."""
+    """Say whether something new may be made at `path`.
+
+    It may where nothing is there, or a folder that holds litter at most.
+    """
     if path.is_symlink() or path.exists():
         return path.is_dir() and all(_is_litter(entry) for entry in path.iterdir())
     return True

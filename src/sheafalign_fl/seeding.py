@@ -1,7 +1,8 @@
 """Random generators that depend on (seed, purpose, keys) and on nothing else.
 
-A generator is derived where it is used, so results depend neither on the engine, nor on the order in which clients
-reply, nor on what was drawn before. The derivation is SHA-256, so neighbouring seeds give unrelated streams.
+A generator is derived where it is used, so results depend neither on the engine, nor on the order
+in which clients reply, nor on what was drawn before. The derivation is SHA-256, so neighbouring
+seeds give unrelated streams.
 """
 
 import hashlib
@@ -37,10 +38,12 @@ def numpy_generator(seed: int, purpose: str, *keys: int | str) -> np.random.Gene
 def torch_seeded(seed: int, purpose: str, *keys: int | str) -> Iterator[None]:
     """Seed torch's global CPU generator inside the block and restore it afterwards.
 
-    Modules (initialisation, dropout) draw from the global generator, so it has to be borrowed for their sake. The CUDA
-    generator is seeded too where CUDA is in use.
+    Modules (initialisation, dropout) draw from the global generator, so it has to be borrowed for
+    their sake. The CUDA generator is seeded too where CUDA is in use.
     """
-    in_use = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    in_use = (
+        torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    )
     devices = [torch.cuda.current_device()] if in_use else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(derive(seed, purpose, *keys))

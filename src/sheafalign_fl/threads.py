@@ -1,4 +1,4 @@
-"""How many threads the numerical libraries of this process use: torch's own, and BLAS behind NumPy and scikit-learn."""
+"""How many threads torch and BLAS (behind NumPy and scikit-learn) use in this process."""
 
 from contextlib import suppress
 from functools import lru_cache
@@ -10,7 +10,8 @@ from threadpoolctl import threadpool_limits
 def limit_threads(count: int) -> None:
     """Let torch and BLAS use `count` threads from now on.
 
-    Clients at work side by side would otherwise each start a thread for every processor, and wait for each other.
+    Clients at work side by side would otherwise each start a thread for every processor, and wait
+    for each other.
     """
     torch.set_num_threads(count)
     _limit_blas(count)
@@ -18,7 +19,8 @@ def limit_threads(count: int) -> None:
 
 @lru_cache(maxsize=1)
 def _limit_blas(count: int) -> None:
-    # Libraries that are not loaded yet cannot be limited, so what uses BLAS is loaded first. Once is enough.
+    # Libraries that are not loaded yet cannot be limited, so what uses BLAS is loaded first. Once
+    # is enough.
     with suppress(ImportError):  # a machine that fits no probe may lack it
         import sklearn.linear_model  # noqa: F401
 

@@ -1,7 +1,7 @@
-"""Somebody who reaches a relay's port and has no key: raw requests, spelled as no client spells them.
+"""Somebody who reaches a relay's port without a key: raw requests, spelled as no client does.
 
-`python -m tests.attack.outsider HOST PORT plain|tls` prints JSON: name of the request -> statuses of
-all answers that came on its connection.
+`python -m tests.attack.outsider HOST PORT plain|tls` prints JSON: name of the request -> statuses
+of all answers that came on its connection.
 """
 
 import json

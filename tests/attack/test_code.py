@@ -33,7 +33,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def trap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Lay a module into the current folder that leaves a mark when it is imported; return the mark."""
+    """Lay a module into the current folder that leaves a mark when imported; return the mark."""
     mark = tmp_path / "mark"
     (tmp_path / "laid_trap.py").write_text(
         f"import pathlib\npathlib.Path({str(mark)!r}).touch()\n"

@@ -63,7 +63,7 @@ Lie = Callable[[ClientAgreement], ClientAgreement]
 
 
 def relisted(name: str, change: Callable[[ClientAgreement], Any]) -> Lie:
-    """Return a lie about one list; its masks grow or shrink with it, and are true where they can be."""
+    """Return a lie about one list; its masks grow or shrink with it, true where they can be."""
 
     def lie(told: ClientAgreement) -> ClientAgreement:
         ids = np.asarray(change(told))

@@ -183,7 +183,7 @@ def test_a_lie_costs_its_teller_the_question(
 def test_a_frame_that_only_its_receiver_can_judge_costs_its_edge_in_an_evaluation(
     run_folder: Callable[[Settings], RunFolder],
 ) -> None:
-    """The relay decodes nothing: what is not finite is found by the neighbour, and its sender named."""
+    """The relay decodes nothing: the neighbour finds what is not finite, and names its sender."""
     app = ClientApp()
 
     def call(message: Message, context: Context) -> Message:

@@ -135,7 +135,7 @@ def test_an_exchange_that_is_past_is_not_embedded_again(relay: LyingRelay) -> No
     assert "which is past" in refusal(relay.ask("m0", EXCHANGE, {"embed": 1}))
 
 
-# ---- the run that was agreed on --------------------------------------------------------------------
+# ---- the run that was agreed on ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_one_agreement_a_run(tmp_path: Path) -> None:
     assert "one handshake a run" in refusal(relay.tell("m1", agreed, run="1" * 32))
 
 
-# ---- agreements that lie ---------------------------------------------------------------------------
+# ---- agreements that lie -------------------------------------------------------------------------
 
 
 def _lists(agreement: ClientAgreement, lists: Mapping[ListName, Any]) -> ClientAgreement:
@@ -269,7 +269,7 @@ def test_a_score_of_few_events_would_tell_of_each_and_is_not_given(tmp_path: Pat
         assert not any(groups.values())
 
 
-# ---- texts -----------------------------------------------------------------------------------------
+# ---- texts ---------------------------------------------------------------------------------------
 
 
 def test_the_manifest_says_nothing_of_the_data_but_ids_and_sizes(tmp_path: Path) -> None:

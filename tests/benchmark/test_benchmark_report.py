@@ -23,7 +23,8 @@ from tests.benchmark.made_benchmark import benchmark, cell, curve
 from tests.report.test_html import HOSTILE, Page, assert_self_contained
 
 MARKED = (
-    "a\n<!-- benchmark:results -->what was there<!-- /benchmark:results -->\nb <!-- benchmark:claims -->\n"
+    "a\n<!-- benchmark:results -->what was there<!-- /benchmark:results -->\n"
+    "b <!-- benchmark:claims -->\n"
     "<!-- /benchmark:claims --> c"
 )
 
@@ -130,7 +131,7 @@ def test_every_row_of_a_markdown_table_has_as_many_cells_as_its_head() -> None:
 
 @pytest.mark.parametrize("kind", PUBLICATIONS)
 def test_the_documentation_shows_the_committed_results(kind: str) -> None:
-    """Whoever changes results runs `python -m experiments.publish`; nobody edits figures by hand."""
+    """Whoever changes results runs `python -m experiments.publish`; no figure is typed by hand."""
     publication = PUBLICATIONS[kind]
     text = publication.page.read_text(encoding="utf-8")
     assert publication.tables_in(text) == text

@@ -1,4 +1,4 @@
-"""Cells against their run folders: means by hand out of summary.json, bytes added up out of ledger.csv."""
+"""Cells against their runs: means by hand out of summary.json, bytes summed out of ledger.csv."""
 
 import csv
 import json
@@ -26,7 +26,7 @@ METHODS: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Cell, RunFolder]]:
-    """A cell of every method, of three clients of which one lacks some events, with its run folder."""
+    """A cell of every method, of three clients, one lacking some events, with its run folder."""
     folder = tmp_path_factory.mktemp("collect")
     data = {"source": "tests.toy:source", "options": {"events": 160, "lacking": {"m1": 0.2}}}
     plan = toy_plan(

@@ -23,7 +23,7 @@ def method(plan: Plan, name: str) -> MethodPlan:
     return next(item for item in plan.methods if item.method == name)
 
 
-# ---- layers ----------------------------------------------------------------------------------------------------------
+# ---- layers --------------------------------------------------------------------------------------
 
 
 def test_a_methods_prescription_lies_over_the_file_and_its_entry_over_both(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_an_entry_may_say_something_of_every_client(clients: Any, tmp_path: Path
     assert same.clients["m0"].dim == 128
 
 
-# ---- tuning ----------------------------------------------------------------------------------------------------------
+# ---- tuning --------------------------------------------------------------------------------------
 
 TUNE = {
     "grid": {"training.learning_rate": [0.1, 0.2, 0.3], "objective.temperature": [0.5, 1]},
@@ -244,7 +244,7 @@ def test_data_without_labels_is_tuned_by_retrieval_alone(tmp_path: Path) -> None
     assert plan.trial(plan.points()[0]).evaluation.metrics == ("retrieval",)
 
 
-# ---- quick -----------------------------------------------------------------------------------------------------------
+# ---- quick ---------------------------------------------------------------------------------------
 
 
 def test_quick_lies_over_everything_but_keeps_the_floor_untrained(tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_quick_without_anything_to_lay_over_tries_the_first_point_alone(tmp_path
     assert quick.methods[0].cell({}, 0).training.exchanges == 4
 
 
-# ---- bad files -------------------------------------------------------------------------------------------------------
+# ---- bad files -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -387,7 +387,7 @@ def test_a_method_that_is_given_twice_is_refused(tmp_path: Path) -> None:
         load_plan(path)
 
 
-# ---- the benchmarks of the project -----------------------------------------------------------------------------------
+# ---- the benchmarks of the project ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -407,7 +407,8 @@ def test_the_projects_benchmarks_compare_methods_under_equal_conditions(
         assert cell.evaluation.model_copy(update={"every": 0}) == first.evaluation.model_copy(
             update={"every": 0}
         )
-    # Only a variant, which says what is special about it, may see more or fewer batches than the others.
+    # Only a variant, which says what is special about it, may see more or fewer batches than the
+    # others.
     trained = [
         cell.training for item, cell in cells if not item.variant and cell.training.exchanges
     ]

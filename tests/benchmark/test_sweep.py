@@ -1,4 +1,4 @@
-"""A sweep: the runs it makes, which it makes again, which it chooses, and what it says of those that fail."""
+"""A sweep: the runs it makes, makes again and chooses, and what it says of those that fail."""
 
 import os
 from collections.abc import Iterator
@@ -62,7 +62,7 @@ def results(benchmark: Benchmark) -> list[dict[str, Any]]:
     ]
 
 
-# ---- what it runs ----------------------------------------------------------------------------------------------------
+# ---- what it runs --------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -109,12 +109,13 @@ def test_a_pooled_cell_is_another_than_the_federated_one(tmp_path: Path) -> None
     assert other.folder.endswith("-pooled")
     assert (one.kind, other.kind) == ("sheaf", "reference")
     assert one.recall_at_10 == pytest.approx(other.recall_at_10, abs=0.1)
-    # 80 training events of 6 and 7 features go up once; the federation sends 2 x 16 events of 3 numbers 4 times.
+    # 80 training events of 6 and 7 features go up once; the federation sends 2 x 16 events of
+    # 3 numbers 4 times.
     assert other.payload_bytes == 80 * (6 + 7) * 4
     assert one.payload_bytes == 4 * 2 * 16 * 3 * 4
 
 
-# ---- again -----------------------------------------------------------------------------------------------------------
+# ---- again ---------------------------------------------------------------------------------------
 
 
 def test_what_is_finished_is_not_run_again(plan: Plan, finished: tuple[Path, Benchmark]) -> None:
@@ -146,7 +147,7 @@ def test_another_seed_or_setting_is_another_cell(plan: Plan, tmp_path: Path) -> 
 def test_an_interrupted_sweep_goes_on(
     cut: int, plan: Plan, finished: tuple[Path, Benchmark], tmp_path: Path
 ) -> None:
-    """Cut off within the third of four cells: the first two are kept, the third goes on, the fourth begins."""
+    """Cut off in the third of four cells: two are kept, the third goes on, the fourth begins."""
     submitted: list[str] = []
 
     class CutPool(HerePool):
@@ -201,7 +202,7 @@ def test_ctrl_c_leaves_a_sweep_that_goes_on(
     assert len(run_here(plan, [0], tmp_path).cells) == 2
 
 
-# ---- failures --------------------------------------------------------------------------------------------------------
+# ---- failures ------------------------------------------------------------------------------------
 
 
 def fails(*_: object) -> Any:
@@ -243,7 +244,7 @@ BRIEF: dict[str, Any] = {"training": {"exchanges": 2}}
 def test_a_cell_with_a_client_that_diverged_is_named_and_has_no_means(
     clients: list[str], tmp_path: Path
 ) -> None:
-    """Its run completes, for the others can go on; but means over the others would make it look better than it is."""
+    """Its run completes, for the others can go on; but their means alone would flatter it."""
     exploding = {"clients": {"m0": {"encoder": "tests.toy:Exploding"}}}
     dims = {name: {"dim": 6} for name in clients}
     plan = toy_plan(
@@ -317,7 +318,7 @@ def die(*_: object) -> None:
     os._exit(9)
 
 
-# ---- tuning ----------------------------------------------------------------------------------------------------------
+# ---- tuning --------------------------------------------------------------------------------------
 
 RATES = [1e-6, 0.02]
 TUNE = {"grid": {"training.learning_rate": RATES}, "settings": {"training": {"exchanges": 60}}}
@@ -327,7 +328,7 @@ TUNE = {"grid": {"training.learning_rate": RATES}, "settings": {"training": {"ex
 def tuned(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[Path, Benchmark, list[tuple[str, str]]]]:
-    """A tuned sweep, and what each run's clients embedded: (run folder's first part, list of events)."""
+    """A tuned sweep, and what each run's clients embedded: (run folder's first part, events)."""
     folder = tmp_path_factory.mktemp("tuned")
     plan = toy_plan(
         folder, tune=TUNE, methods={"lean": {"graph": {"dim": 3}}, "untuned": {"tune": {}}}
@@ -461,7 +462,7 @@ def unlabelled(modality: str, seed: int, **options: Any) -> Any:
     return replace(source(modality, seed, **options), labels={}, classes={})
 
 
-# ---- the command -----------------------------------------------------------------------------------------------------
+# ---- the command ---------------------------------------------------------------------------------
 
 
 def test_compare_runs_files_and_says_where_the_report_is(
@@ -503,7 +504,7 @@ def test_only_and_names_are_checked_before_anything_runs(plan: Plan, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
-# ---- progress and threads --------------------------------------------------------------------------------------------
+# ---- progress and threads ------------------------------------------------------------------------
 
 
 def test_progress_has_a_bar_for_each_phase_and_moves_with_every_run() -> None:

@@ -1,4 +1,4 @@
-"""A benchmark of seconds: two views of a toy latent, a few exchanges; and a pool that works in this process."""
+"""A benchmark of seconds: two views of a toy latent, few exchanges; a pool in this process."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -28,7 +28,10 @@ TOY: dict[str, Any] = {
 
 
 def write_benchmark(folder: Path, **changes: Any) -> Path:
-    """Write the toy benchmark with `changes` laid over it; a change of None takes the key away; return its path."""
+    """Write the toy benchmark with `changes` laid over it; return its path.
+
+    A change of None takes the key away.
+    """
     content = merge(TOY, changes)
     content |= {
         key: changes[key] for key in ("methods", "data", "clients") if key in changes
@@ -59,7 +62,7 @@ class Watcher:
 
 
 class HerePool:
-    """Stands for a pool of processes, whose start takes seconds: every job is done at once, in this process."""
+    """Stands for a pool of processes, whose start takes seconds; does jobs at once, in this one."""
 
     def __init__(self, *_: object, **__: object) -> None:
         self._processes: dict[int, Any] = {}
@@ -78,7 +81,7 @@ class HerePool:
 
 @contextmanager
 def no_processes() -> Iterator[None]:
-    """Let sweeps run in this process, and without the runs' own reports, which take longer than the runs."""
+    """Let sweeps run in this process, and without reports, which take longer than the runs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(server_app, "draw_report", lambda _: None)
         patch.setattr(sweep, "ProcessPoolExecutor", HerePool)

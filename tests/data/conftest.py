@@ -1,4 +1,7 @@
-"""Simulated scenes in the format of DeepSense 6G, written once; prepared arrays are kept in each test's own folder."""
+"""Simulated scenes in the format of DeepSense 6G, written once.
+
+Prepared arrays are kept in each test's own folder.
+"""
 
 import shutil
 from collections.abc import Callable

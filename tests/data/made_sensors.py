@@ -1,4 +1,4 @@
-"""Sensors of one scene with known clocks: bursts of activity that all of them see in their own way."""
+"""Sensors of one scene with known clocks: bursts of activity that each sees in its own way."""
 
 from dataclasses import dataclass
 
@@ -33,7 +33,8 @@ def recorded(
     Parameters
     ----------
     lag, drift
-        Seconds by which the clock is ahead in the middle, and parts per million by which it is fast.
+        Seconds by which the clock is ahead in the middle, and parts per million by which it is
+        fast.
     """
     grid, activity = scene(seed, span)
     rng = np.random.default_rng([seed, sensor])

@@ -44,8 +44,8 @@ def write_mmfi(
 ) -> Path:
     """Write `frames` frames of every recording; return the folder.
 
-    A body sways at a rate that its activity has, and every sensor sees it. The content of a file depends on the seed
-    and its own name alone.
+    A body sways at a rate that its activity has, and every sensor sees it. The content of a file
+    depends on the seed and its own name alone.
     """
     for subject in subjects:
         for activity in activities:

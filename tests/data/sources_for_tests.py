@@ -16,7 +16,12 @@ def doubles(modality: str, seed: int, *, scale: float = 1.0) -> ModalityData:
     """Float64 values and small integers, which clients get as float32 and int64."""
     ids, split = np.arange(4, dtype=np.uint16), np.zeros(4, dtype=np.int32)
     x = KEPT if scale == 1.0 else KEPT * scale
-    return ModalityData(x, ids, split, {"even": np.zeros(4, dtype=np.int8)})  # type: ignore[arg-type]
+    return ModalityData(
+        x,  # type: ignore[arg-type]
+        ids,
+        split,  # type: ignore[arg-type]
+        {"even": np.zeros(4, dtype=np.int8)},
+    )
 
 
 def wraps_a_built_in(modality: str, seed: int) -> ModalityData:

@@ -1,4 +1,4 @@
-"""The loader of DeepSense 6G against the csv module, the files themselves and the world that they were written from."""
+"""The loader of DeepSense 6G against the csv module, the files, and the world behind them."""
 
 import os
 import shutil
@@ -24,7 +24,8 @@ OF_VARIANT = {
     "authors": ("camera", "camera-colour", "lidar-scan", "beam", "gps"),
 }
 FOLDERS = {
-    "camera": "unit1/camera_data", "lidar": "unit1/lidar_data", "lidar-scan": "unit1/lidar_SCR_data",
+    "camera": "unit1/camera_data", "lidar": "unit1/lidar_data",
+    "lidar-scan": "unit1/lidar_SCR_data",
     "radar": "unit1/radar_data", "beam": "unit1/mmWave_data", "gps": "unit*/GPS_data",
 }  # fmt: skip
 SHAPES = {
@@ -59,7 +60,7 @@ def with_nan(row: dict[str, str]) -> None:
     path.write_text("\n".join(["NaN", *path.read_text().splitlines()[1:]]))
 
 
-# ---- events, splits, labels ------------------------------------------------------------------------------------------
+# ---- events, splits, labels ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("variant", ["plain", "blockage", "authors"])
@@ -179,7 +180,7 @@ def test_tables_can_be_chosen(exports: Path) -> None:
         load(exports / "plain", "gps", scenarios="scenario35")
 
 
-# ---- values ----------------------------------------------------------------------------------------------------------
+# ---- values --------------------------------------------------------------------------------------
 
 
 def test_beams_are_decibels_of_the_lines_scaled_by_training(exports: Path) -> None:
@@ -245,7 +246,7 @@ def test_radar_maps_are_brightest_where_the_cubes_spectrum_is(exports: Path) -> 
     assert near > 0.9 * len(data)
 
 
-# ---- the challenge ---------------------------------------------------------------------------------------------------
+# ---- the challenge -------------------------------------------------------------------------------
 
 
 def test_rows_of_the_challenge_are_events_and_their_windows_its_last_frames(exports: Path) -> None:
@@ -306,7 +307,7 @@ def test_challenge_tables_with_fewer_frames_in_a_row_are_not_mixed_with_others(
     assert load(folder, "camera", window=4).input_shape == (4, 64, 64)
 
 
-# ---- known faults, empty cells ---------------------------------------------------------------------------------------
+# ---- known faults, empty cells -------------------------------------------------------------------
 
 
 def test_sweeps_with_nan_are_left_out_and_their_labels_unknown_for_all(copied: CopyExport) -> None:
@@ -366,7 +367,7 @@ def test_unknown_blockage_is_unknown_ahead_unless_another_frame_decides(copied: 
     assert ahead == [1, 1, -1, -1, 0, 0, 0, 1, 1, 0, -1, -1]
 
 
-# ---- bad input -------------------------------------------------------------------------------------------------------
+# ---- bad input -----------------------------------------------------------------------------------
 
 
 def _file(column: str, content: bytes | None) -> Callable[[dict[str, str]], None]:

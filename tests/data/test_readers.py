@@ -56,7 +56,7 @@ def as_array(result: NDArray[np.float32] | Mended) -> NDArray[np.float32]:
     return result
 
 
-# ---- point clouds ----------------------------------------------------------------------------------------------------
+# ---- point clouds --------------------------------------------------------------------------------
 XYZ = ("x", "y", "z")
 
 
@@ -156,9 +156,9 @@ def test_a_bad_ply_says_what_is_wrong(content: bytes, reason: str, tmp_path: Pat
 
 def test_a_file_that_is_not_there_says_so_for_every_reader(tmp_path: Path) -> None:
     readers: list[Reader] = [
-        CloudPoints(), RangeImage(), AngleScan(), RadarMaps(), BeamPower(), Position(), ChannelState(),
-        BinaryPoints(3, 4), Keypoints(), InertialRecording(), SkeletonRecording(), DepthRecording(),
-        CameraPicture(), DepthPicture(),
+        CloudPoints(), RangeImage(), AngleScan(), RadarMaps(), BeamPower(), Position(),
+        ChannelState(), BinaryPoints(3, 4), Keypoints(), InertialRecording(), SkeletonRecording(),
+        DepthRecording(), CameraPicture(), DepthPicture(),
     ]  # fmt: skip
     for reader in readers:
         with pytest.raises(BadFileError, match="does not exist"):
@@ -395,11 +395,14 @@ def test_text_is_never_taken_for_binary_points(place: Path, text: str) -> None:
         BinaryPoints(3, 16)(path)
 
 
-# ---- radar -----------------------------------------------------------------------------------------------------------
+# ---- radar ---------------------------------------------------------------------------------------
 def target(
     shape: tuple[int, int, int], sine: float, distance: int, speed: int, noise: float = 1e-3
 ) -> Array:
-    """A cube of one target, `distance` and `speed` in bins of its transforms; antennas are half a wavelength apart."""
+    """A cube of one target, `distance` and `speed` in bins of its transforms.
+
+    Antennas are half a wavelength apart.
+    """
     antenna, sample, chirp = (np.arange(size) for size in shape)
     phase = (
         np.pi * sine * antenna[:, None, None]
@@ -474,7 +477,7 @@ def test_a_bad_radar_cube_says_what_is_wrong(cube: Array, reason: str, tmp_path:
         RadarMaps()(tmp_path / "cube.npy")
 
 
-# ---- radio links and positions ---------------------------------------------------------------------------------------
+# ---- radio links and positions -------------------------------------------------------------------
 @FEW
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=70))
 def test_beam_power_is_in_decibels(place: Path, powers: list[float]) -> None:
@@ -605,7 +608,7 @@ def test_channel_state_is_what_the_file_holds_and_says_where_it_was_mended(tmp_p
     assert error.value.known
 
 
-# ---- pictures --------------------------------------------------------------------------------------------------------
+# ---- pictures ------------------------------------------------------------------------------------
 @FEW
 @given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 8), st.integers(1, 8), SEEDS)
 def test_shrunk_depth_is_the_mean_of_what_was_measured(
@@ -724,7 +727,8 @@ def test_a_damaged_file_is_read_or_refused_but_nothing_else(
 @FEW
 @given(st.booleans(), st.floats(0, 0.99))
 def test_a_shortened_mat_file_is_refused(place: Path, compressed: bool, share: float) -> None:
-    # Other damage can make scipy's own reader crash, so only what an interrupted copy leaves is tried.
+    # Other damage can make scipy's own reader crash, so only what an interrupted copy leaves is
+    # tried.
     path = place / "short.mat"
     savemat(
         path, {"d_iner": np.random.default_rng(0).normal(size=(30, 6))}, do_compression=compressed
@@ -748,7 +752,7 @@ def test_a_picture_is_no_depth_unless_it_has_16_bits(tmp_path: Path) -> None:
             reader(tmp_path / "a.png")
 
 
-# ---- bodies ----------------------------------------------------------------------------------------------------------
+# ---- bodies --------------------------------------------------------------------------------------
 @FEW
 @given(SEEDS, st.floats(-1000, 1000), st.floats(0.01, 100))
 def test_keypoints_depend_on_neither_place_nor_size(

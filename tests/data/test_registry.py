@@ -50,7 +50,8 @@ def test_every_source_describes_itself() -> None:
             "imagenet",
             "camera",
             {},
-            "known: scenes, fashion, multifeature, watch, physiology, deepsense6g, mmfi, utd-mhad, folder",
+            "known: scenes, fashion, multifeature, watch, physiology, deepsense6g, mmfi, utd-mhad, "
+            "folder",
         ),
         ("scenes", "lidr", {}, "did you mean 'lidar'"),
         ("watch", "camera", {}, "known: accelerometer, gyroscope, spectrum"),

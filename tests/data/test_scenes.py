@@ -341,7 +341,7 @@ SENSORS = {
 
 
 def changed_by(world: World, **change: Any) -> set[str]:
-    """Return the sensors that see a difference when the world is changed and nothing else, their noise included."""
+    """Return the sensors that see a difference when the world alone is changed, not their noise."""
     other = replace(world, **change)
     return {
         name
@@ -353,7 +353,7 @@ def changed_by(world: World, **change: Any) -> set[str]:
 
 
 def test_each_pair_shares_what_a_third_lacks() -> None:
-    """The table in the package's docstring, by intervention: change one factor and see which sensors notice."""
+    """The table in the package's docstring, by intervention: change one factor, see who notices."""
     world = build_world(
         0, events=400, frames=20, horizon=5, night=0.25, fog=0.2, traffic=0.75, trees=0.5
     )
@@ -380,7 +380,10 @@ def test_each_pair_shares_what_a_third_lacks() -> None:
 
 
 def _reordered(world: World, change: dict[str, Any]) -> set[str]:
-    """Return the sensors whose sums come out in another order, after checking that they differ in rounding alone."""
+    """Return the sensors whose sums come out in another order.
+
+    That they differ in rounding alone is checked first.
+    """
     other = replace(world, **change)
     for name in ("lidar", "radar"):
         one, two = (SENSORS[name](each, np.random.default_rng(1)) for each in (world, other))

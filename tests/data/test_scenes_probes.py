@@ -1,4 +1,7 @@
-"""Every pair of sensors shares something that a third lacks, as far as a linear probe on held-out events can tell."""
+"""Every pair of sensors shares something that a third lacks.
+
+That is, as far as a linear probe on held-out events can tell.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,7 +54,10 @@ def probes() -> Probes:
 
 
 def _colours(x: Values) -> Values:
-    """A coarse picture, and where yellow (the user's mark) and red (brake lights) stand out, which is not linear."""
+    """A coarse picture, and where yellow and red stand out, which is not linear.
+
+    Yellow is the user's mark, red are brake lights.
+    """
     coarse = x.reshape(len(x), 3, 8, 3, 16, 3).mean(axis=(3, 5)).reshape(len(x), -1)
     yellow = np.minimum(x[:, 0], x[:, 1]) - x[:, 2]
     red = x[:, 0] - np.maximum(x[:, 1], x[:, 2])
@@ -110,7 +116,8 @@ def test_a_pair_shares_what_a_third_lacks(pair: tuple[str, str], probes: Probes)
     value, where = _factors(probes.world)[factor]
     target = np.asarray(value, dtype=np.float64)
     shared = min(probes.correlation(modality, target, where) for modality in pair)
-    # A sensor may guess a little of what it cannot see, such as where the user is from where vehicles are.
+    # A sensor may guess a little of what it cannot see, such as where the user is from where
+    # vehicles are.
     lacking = probes.correlation(third, target, where)
     assert shared >= 0.25
     assert lacking <= shared - 0.15

@@ -162,7 +162,10 @@ def test_files_may_lie_in_any_folder_below(few: Path, tmp_path: Path) -> None:
 
 
 def test_events_tell_actions_apart(tmp_path: Path) -> None:
-    """The files carry class information: the nearest mean of training events names most other events' action."""
+    """The files carry class information.
+
+    The nearest mean of training events names most other events' action.
+    """
     data = load(
         write_utd_mhad(tmp_path, actions=(1, 2, 3), trials=(1, 2), modalities=["inertial"]),
         "inertial",

@@ -13,7 +13,7 @@ KEYS = {"inertial": "d_iner", "skeleton": "d_skel", "depth": "d_depth"}
 
 
 def recording_path(modality: str, action: int = 1, subject: int = 1, trial: int = 1) -> str:
-    """Return where a recording lies below the folder: each modality in one of its own, as it is handed out."""
+    """Return where a recording lies below the folder: each modality in its own, as handed out."""
     return f"{modality.capitalize()}/a{action}_s{subject}_t{trial}_{modality}.mat"
 
 
@@ -28,7 +28,8 @@ def write_utd_mhad(
 ) -> Path:
     """Write every recording, some shorter and some longer; return the folder.
 
-    An arm swings at a rate that its action has. The content of a file depends on the seed and its own name alone.
+    An arm swings at a rate that its action has. The content of a file depends on the seed and its
+    own name alone.
     """
     for modality in modalities:
         for action in actions:

@@ -56,15 +56,25 @@ def refused(*words: str) -> str:
         (["relay"], "give --keys DIR"),
         (["relay", "--keys", "{keys}", "--insecure"], "exclude each other"),
         (["relay", "--keys", "{tmp}"], "there is no"),
-        (["relay", "--keys", "{keys}", "--host", "192.0.2.1", "--state", "{tmp}/s"], "cannot listen on 192.0.2.1:9092"),
+        (
+            ["relay", "--keys", "{keys}", "--host", "192.0.2.1", "--state", "{tmp}/s"],
+            "cannot listen on 192.0.2.1:9092",
+        ),
         (["node", "lidar", "--relay", "here", "--keys", "{keys}"], "write it as HOST:PORT"),
         (["node", "lidar", "--relay", "here:99999", "--keys", "{keys}"], "write it as HOST:PORT"),
         (["node", "lidar", "--relay", "here:1"], "give --keys DIR"),
         (["node", "radar", "--relay", "here:1", "--keys", "{keys}"], "there is no"),
-        (["node", "lidar", "--relay", "here:1", "--keys", "{keys}/clients/camera"], "those of client 'camera'"),
-        (["node", "lidar", "--relay", "here:1", "--keys", "{keys}", "--data", "{tmp}/no"], "no such folder"),
         (
-            ["node", "lidar", "--relay", "127.0.0.1:1", "--keys", "{keys}", "--patience", "0", "--state", "{tmp}/n"],
+            ["node", "lidar", "--relay", "here:1", "--keys", "{keys}/clients/camera"],
+            "those of client 'camera'",
+        ),
+        (
+            ["node", "lidar", "--relay", "here:1", "--keys", "{keys}", "--data", "{tmp}/no"],
+            "no such folder",
+        ),
+        (
+            ["node", "lidar", "--relay", "127.0.0.1:1", "--keys", "{keys}",
+             "--patience", "0", "--state", "{tmp}/n"],
             "the relay at 127.0.0.1:1 cannot be reached",
         ),
         (["run", CONFIG, "--relay", "127.0.0.1:1"], "give --keys DIR"),
@@ -72,12 +82,16 @@ def refused(*words: str) -> str:
         (["run", CONFIG, "--out", "{tmp}/r"], "security.sealed needs clients with keys"),
         (["run", CONFIG, "--relay", "127.0.0.1:1", "--keys", "{tmp}"], "has no operator's keys"),
         (
-            ["run", CONFIG, "--relay", "127.0.0.1:1", "--keys", "{keys}", "--set", "evaluation.metrics=[missing]"],
+            ["run", CONFIG, "--relay", "127.0.0.1:1", "--keys", "{keys}",
+             "--set", "evaluation.metrics=[missing]"],
             "the metric 'missing' sends embeddings",
         ),
         (["status"], "give a run folder"),
         (["status", "{tmp}"], "is no run folder"),
-        (["deploy", "render", "{tmp}/x", "--config", CONFIG, "--relay", "nowhere"], "write it as HOST:PORT"),
+        (
+            ["deploy", "render", "{tmp}/x", "--config", CONFIG, "--relay", "nowhere"],
+            "write it as HOST:PORT",
+        ),
         (["deploy", "render", "{keys}", "--config", CONFIG], "exists already"),
     ],
 )  # fmt: skip
@@ -173,7 +187,8 @@ def test_service_files_start_the_commands_that_there_are(tmp_path: Path) -> None
         assert isinstance(told.exception, UserError), (name, told.output)
         others = [volume for volume in service["volumes"] if "keys/" in volume]
         assert others == [
-            f"./keys/{'relay' if name == 'relay' else 'clients/' + name.removeprefix('node-')}:/keys:ro"
+            f"./keys/{'relay' if name == 'relay' else 'clients/' + name.removeprefix('node-')}"
+            ":/keys:ro"
         ]
     assert set(compose["volumes"]) == {
         "relay-state",
@@ -217,9 +232,12 @@ def test_status_of_a_run_folder_needs_no_relay(tmp_path: Path) -> None:
     folder.create(settings)
     folder.set_status("running")
     row = {
-        "kind": "exchange", "exchange": 0, "losses": [], "absent": ["m1"], "payload_bytes": 1, "message_bytes": 2,
+        "kind": "exchange", "exchange": 0, "losses": [], "absent": ["m1"],
+        "payload_bytes": 1, "message_bytes": 2,
         "relay_bytes": 3, "seconds": 0.25,
-        "timing": [{"client": "m0", "compute": 0.123, "encode": 0.0, "save": 0.0, "wire": 0.1, "wait": 0.0}],
+        "timing": [
+            {"client": "m0", "compute": 0.123, "encode": 0.0, "save": 0.0, "wire": 0.1, "wait": 0.0}
+        ],
     }  # fmt: skip
     folder.metrics.write_text(json.dumps(row) + "\n")
     result = CliRunner().invoke(app, ["status", str(tmp_path / "run")], env={"COLUMNS": "140"})

@@ -1,4 +1,4 @@
-"""`sheafalign doctor` against machines with one thing wrong each, and a relay's port that is real TLS."""
+"""`sheafalign doctor` against machines with one thing wrong each, and a relay's real TLS port."""
 
 import ssl
 import threading

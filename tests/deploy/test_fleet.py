@@ -26,7 +26,7 @@ def credentials(keys: Path) -> Credentials:
 
 
 def read_request(line: socket.socket) -> int:
-    """Read one HTTP request to its end and return its bytes: who closes before that resets the connection."""
+    """Read one HTTP request whole and return its bytes: closing earlier resets the connection."""
     received = b""
     while b"\r\n\r\n" not in received:
         if not (more := line.recv(65536)):

@@ -1,4 +1,4 @@
-"""Keys of a deployment: made whole, for their owner's eyes, and refused with a reason where something is wrong."""
+"""Keys of a deployment: made whole, for their owner's eyes, refused with a reason where wrong."""
 
 import json
 import shutil
@@ -190,18 +190,32 @@ def _one_key_for_two(keys: Path) -> None:
 
 
 CLIENT: dict[str, tuple[Callable[[Path], object], str]] = {
-    "missing": (lambda keys: (keys / "clients" / "lidar" / "peers.json").unlink(), "there is no .*peers.json"),
+    "missing": (
+        lambda keys: (keys / "clients" / "lidar" / "peers.json").unlink(),
+        "there is no .*peers.json",
+    ),
     "node key readable by all": (
         lambda keys: (keys / "clients" / "lidar" / "node.key").chmod(0o640), "chmod 600 .*node.key",
     ),
     "seal key readable by all": (
         lambda keys: (keys / "clients" / "lidar" / "seal.key").chmod(0o604), "chmod 600 .*seal.key",
     ),
-    "seal key of another kind": (_swap("clients/lidar/seal.key", "relay/relay.key"), "no X25519 private key"),
-    "node key of another kind": (_swap("clients/lidar/node.key", "relay/relay.key"), "no ECDSA private key"),
-    "another's": (_swap("clients/lidar/peers.json", "clients/camera/peers.json"), "those of client 'camera'"),
-    "peers damaged": (lambda keys: (keys / "clients" / "lidar" / "peers.json").write_text("{") and None, "is damaged"),
-    "peer's key damaged": (_peers(lambda content: content.update(peers={"camera": "AAAA"})), "is damaged"),
+    "seal key of another kind": (
+        _swap("clients/lidar/seal.key", "relay/relay.key"), "no X25519 private key",
+    ),
+    "node key of another kind": (
+        _swap("clients/lidar/node.key", "relay/relay.key"), "no ECDSA private key",
+    ),
+    "another's": (
+        _swap("clients/lidar/peers.json", "clients/camera/peers.json"), "those of client 'camera'",
+    ),
+    "peers damaged": (
+        lambda keys: (keys / "clients" / "lidar" / "peers.json").write_text("{") and None,
+        "is damaged",
+    ),
+    "peer's key damaged": (
+        _peers(lambda content: content.update(peers={"camera": "AAAA"})), "is damaged",
+    ),
     "itself a peer": (_itself_a_peer, "is damaged"),
     "one key for two": (_one_key_for_two, "is damaged"),
     "no peers": (_peers(lambda content: content.update(peers={})), "is damaged"),

@@ -1,4 +1,4 @@
-"""A relay that asks again: clients whose process was killed, messages that were lost, bytes that are still counted."""
+"""A relay that asks again: clients killed, messages lost, bytes that are still counted."""
 
 import itertools
 from collections.abc import Callable, Iterable
@@ -142,7 +142,9 @@ def test_without_a_deadline_a_client_that_is_gone_is_waited_for(code: int) -> No
 
     grid = OneNode(answer)
     looks = itertools.count()
-    grid.get_node_ids = lambda: [NODE] if next(looks) % 3 == 2 else []  # type: ignore[method-assign]
+    grid.get_node_ids = (  # type: ignore[method-assign]
+        lambda: [NODE] if next(looks) % 3 == 2 else []
+    )
     outcome = ask(grid)
     assert kinds(grid) == ["train.exchange"] * 3
     assert outcome.replies["lidar"].fields == {"done": True}

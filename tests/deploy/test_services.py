@@ -1,4 +1,4 @@
-"""Rendered services, held against systemd's own checker and the structure of the compose specification."""
+"""Rendered services, against systemd's own checker and the compose specification's structure."""
 
 import os
 import re
@@ -94,7 +94,10 @@ class Service(Strict):
 
 
 class Compose(Strict):
-    """compose-spec: https://github.com/compose-spec/compose-spec/blob/main/schema/compose-spec.json."""
+    """The compose specification.
+
+    https://github.com/compose-spec/compose-spec/blob/main/schema/compose-spec.json
+    """
 
     services: Annotated[dict[Name, Service], Field(min_length=1)]
     volumes: dict[Name, dict[str, str]]

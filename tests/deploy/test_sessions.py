@@ -1,4 +1,4 @@
-"""What a deployed client does with a message it has seen before, and after its process was killed."""
+"""What a deployed client does with a message seen before, and after its process was killed."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A node's state folder: a copy is noticed, another client's is refused, old runs go; logs are rotated."""
+"""A node's state folder: a copy is noticed, another's refused, old runs go; logs are rotated."""
 
 import json
 import logging

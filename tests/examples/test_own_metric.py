@@ -107,7 +107,7 @@ def test_runs_are_compared_by_it(
     assert with_spread(map(float, values)) in page
 
 
-# ---- the registry ----------------------------------------------------------------------------------
+# ---- the registry --------------------------------------------------------------------------------
 
 
 class Incomplete(PairMetric):
@@ -140,7 +140,13 @@ def test_settings_results_and_registry_name_the_same_metrics() -> None:
     assert {name for name, metric in METRICS.items() if metric.leaves_client} == set(OPEN_METRICS)
     for name, metric in METRICS.items():
         assert name == metric.name
-        assert Quality.model_fields[name].annotation == tuple[metric.row, ...]  # type: ignore[name-defined]
+        assert (
+            Quality.model_fields[name].annotation
+            == tuple[
+                metric.row,  # type: ignore[name-defined]
+                ...,
+            ]
+        )
         assert {column.field for column in metric.columns} <= metric.row.model_fields.keys()
         assert metric.explanation
         assert metric.scores

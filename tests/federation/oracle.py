@@ -1,9 +1,11 @@
-"""Training in one process, written from DESIGN sections 2 and 3 and independent of the round loop and of `Node.step`.
+"""Training in one process, written from DESIGN sections 2 and 3.
 
-`joint_training`: all clients' modules in one place, one backward pass through all of them, one optimiser for all of
-them. `simulated_protocol`: every client with an optimiser of its own and its neighbours' values as constants, for the
-options under which a federation is not joint training. Both share with the federation only the initial weights, the
-order of the events and the data; losses and steps are written here from the equations.
+It is independent of the round loop and of `Node.step`. `joint_training`: all clients' modules in
+one place, one backward pass through all of them, one optimiser for all of them.
+`simulated_protocol`: every client with an optimiser of its own and its neighbours' values as
+constants, for the options under which a federation is not joint training. Both share with the
+federation only the initial weights, the order of the events and the data; losses and steps are
+written here from the equations.
 """
 
 import warnings
@@ -81,7 +83,10 @@ class World:
         return [self.batch(exchange * count + index) for index in range(count)]
 
     def common(self, batch: Sequence[object], *clients: str) -> list[object]:
-        """Return the events of `batch` that all of `clients` have; none where it is only one, without a negative."""
+        """Return the events of `batch` that all of `clients` have.
+
+        None where it is only one, which has no negative.
+        """
         events = [
             event for event in batch if all(event in self.events[client] for client in clients)
         ]
@@ -205,7 +210,7 @@ class Learner:
             self._rate.step()
 
 
-# ---- the equations ---------------------------------------------------------------------------------------------------
+# ---- the equations -------------------------------------------------------------------------------
 
 
 def unit(z: Tensor) -> Tensor:
@@ -273,7 +278,7 @@ def spread(settings: Settings, z: Tensor) -> Tensor:
 
 
 def weighted(weight: float, term: Tensor) -> Tensor:
-    """Return weight * term; a term of weight 0 is not there, so it has no gradient, not even one of 0.
+    """Return weight * term; a term of weight 0 is not there, so has no gradient, not even 0.
 
     That makes a difference to Adam, which moves weights with a gradient of 0 by its momentum.
     """
@@ -312,11 +317,11 @@ def group_loss(settings: Settings, embeddings: Sequence[Tensor]) -> Tensor:
     return nce(-(determinant.clamp(min=0) + 1e-6).sqrt() / tau, smoothing)
 
 
-# ---- joint training --------------------------------------------------------------------------------------------------
+# ---- joint training ------------------------------------------------------------------------------
 
 
 def joint_training(settings: Settings) -> Weights:
-    """Return client -> name -> final weights after joint training; tau of an edge is one parameter."""
+    """Return client -> name -> final weights of joint training; an edge's tau is one parameter."""
     world = World(settings)
     parameters = [p for encoder in world.encoders.values() for p in encoder.parameters()]
     for (i, j), maps in world.maps.items():
@@ -356,14 +361,14 @@ def joint_objective(world: World, batch: Sequence[object]) -> Tensor:
     return total
 
 
-# ---- the protocol ----------------------------------------------------------------------------------------------------
+# ---- the protocol --------------------------------------------------------------------------------
 
 Mail = dict[tuple[str, str], list[dict[object, Tensor]]]
 """(source, destination) -> batch -> event -> z as it arrives."""
 
 
 class Post:
-    """What travels: z of every edge's events, through a codec, with what the codec lost of an event before."""
+    """What travels: z of every edge's events, through a codec, with what it lost of one before."""
 
     def __init__(self, world: World, code: Code) -> None:
         self._world, self._code = world, code
@@ -389,7 +394,7 @@ class Post:
     def _arrives(
         self, key: tuple[str, str, object], lost: dict[tuple[str, str, object], Tensor]
     ) -> Tensor:
-        """Return what j gets of i's embedding of one event; `lost` gathers what to add after this message."""
+        """Return what j gets of i's embedding of an event; `lost` gathers what to add next time."""
         i, j, event = key
         z = (self._world.h(i, [event]) @ self._world.matrices(i, j)[0].T)[0]
         if not self._world.settings.training.error_feedback:
@@ -475,7 +480,10 @@ def _own(world: World, client: str) -> Iterator[torch.nn.Parameter]:
 def _own_objective(
     world: World, client: str, batch: Sequence[object], theirs: Mapping[str, Tensor]
 ) -> Tensor:
-    """Return the part of the objective in which `client` has parameters, its neighbours' values being constants."""
+    """Return the part of the objective in which `client` has parameters.
+
+    Its neighbours' values are constants.
+    """
     total, settings = torch.zeros((), dtype=world.dtype), world.settings
     for neighbour, z_other in theirs.items():
         h = world.h(client, world.common(batch, client, neighbour))

@@ -1,4 +1,4 @@
-"""A client that fails, is late, or sends nonsense: the others go on, it is written down, and it comes back."""
+"""A client fails, is late, or sends nonsense: the others go on, it is noted, and it comes back."""
 
 import json
 import threading
@@ -22,7 +22,10 @@ Behaviour = Callable[[Message, Context, int], Message | None]
 
 
 def misbehaving(client: str, behaviour: Behaviour) -> ClientApp:
-    """Return the ClientApp with `behaviour` in front of one client; it gets the exchange of each training message."""
+    """Return the ClientApp with `behaviour` in front of one client.
+
+    It gets the exchange of each training message.
+    """
     app = ClientApp()
 
     def call(message: Message, context: Context) -> Message:

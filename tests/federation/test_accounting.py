@@ -97,10 +97,10 @@ def test_relay_bytes_add_up_to_every_flower_message(
 def test_nothing_but_comparison_embeddings_masks_and_headers_travels(
     run_folder: Callable[[Settings], RunFolder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every byte is a field of a known kind or a frame; frames are z_ij for a neighbour, or evaluation's.
+    """Every byte is a field of a known kind or a frame; frames are z_ij, or evaluation's.
 
-    The frames' content is compared with z_ij recomputed from the clients' own nodes, so an embedding h, a weight or
-    raw data in a frame would be found.
+    The frames' content is compared with z_ij, meant for a neighbour, recomputed from the clients'
+    own nodes, so an embedding h, a weight or raw data in a frame would be found.
     """
     settings = toy_settings(graph=GRAPH, training={"exchanges": 4})
     sent: dict[tuple[int, str, str], np.ndarray[Any, Any]] = {}
@@ -135,7 +135,11 @@ def test_nothing_but_comparison_embeddings_masks_and_headers_travels(
     for message in spy.up:
         fields, frames = unpack(message)
         assert set(fields) <= allowed_up
-        assert all(len(value) == 48 for name, value in fields.items() if name.startswith("loss."))  # type: ignore[arg-type]
+        assert all(
+            len(value) == 48  # type: ignore[arg-type]
+            for name, value in fields.items()
+            if name.startswith("loss.")
+        )
         assert EVALUATOR not in {Frame.unpack(packed).destination for packed in frames.values()}
     assert seen == 4 * 4
 
@@ -202,7 +206,7 @@ def test_a_star_leaf_with_one_neighbour_stays_within_two_per_cent(
 def _remember_embeddings(
     monkeypatch: pytest.MonkeyPatch, sent: dict[tuple[int, str, str], np.ndarray[Any, Any]]
 ) -> None:
-    """Recompute P_ij f_i(x_i) beside every `Node.embed`, from the node's own weights at that moment."""
+    """Recompute P_ij f_i(x_i) beside every `Node.embed`, from the node's weights at that moment."""
     import torch
 
     from sheafalign_fl.learner.node import Node

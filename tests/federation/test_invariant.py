@@ -1,4 +1,7 @@
-"""The invariant: one step per exchange equals joint training (DESIGN sections 2 and 3), on the path that users run."""
+"""The invariant: one step per exchange equals joint training (DESIGN sections 2 and 3).
+
+It is tested on the path that users run.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -75,8 +78,8 @@ def test_federated_training_equals_joint_training(
             {"optimiser": "adam", "weight_decay": 0.3},
         ),
         ({"stop_gradient": True}, {"decay": "cosine", "optimiser": "adamw", "weight_decay": 0.1}),
-        # Adam's first step divides by the gradient's own size: where that is 0 but for rounding, 1e-18 becomes 1e-10 of
-        # the learning rate. So this one is kept small.
+        # Adam's first step divides by the gradient's own size: where that is 0 but for rounding,
+        # 1e-18 becomes 1e-10 of the learning rate. So this one is kept small.
         ({"learnable_temperature": True}, {"decay": "cosine", "learning_rate": 0.003}),
         ({"variance": 0.3, "covariance": 0.2, "label_smoothing": 0.1}, {}),
         ({"variance": 2.0, "reconstruction": 0.0}, {"optimiser": "sgd", "learning_rate": 0.01}),
@@ -135,7 +138,7 @@ def _temperatures(weights: dict[str, dict[str, Tensor]]) -> dict[tuple[str, ...]
 def test_a_cosine_decay_ends_at_a_learning_rate_of_nearly_0(
     run_folder: Callable[[Settings], RunFolder],
 ) -> None:
-    """Plain gradient descent on half a cosine: against the closed form, and not the same as without decay."""
+    """Gradient descent on half a cosine: against the closed form, and not as without decay."""
     settings = toy_settings(
         clients=dict.fromkeys(("m0", "m1", "m2"), SMALL),
         training={
@@ -203,9 +206,10 @@ def test_labels_are_smoothed_in_every_contrast(
 def test_a_group_contrast_without_enough_common_events_is_left_out_by_all(
     method: str, objective: dict[str, float], run_folder: Callable[[Settings], RunFolder]
 ) -> None:
-    """In batches of 4 with half of the events missing, an edge or the whole group often has fewer than two in common.
+    """With half of the events missing, small batches often have fewer than two in common.
 
-    Then nobody may go on with a smaller group: that would be a step that joint training does not take.
+    In batches of 4 that goes for an edge or the whole group. Then nobody may go on with a smaller
+    group: that would be a step that joint training does not take.
     """
     settings = toy_settings(
         method=method,

@@ -1,7 +1,7 @@
 """Clients that know different labels: each edge is scored by one that both ends know.
 
-Encoders and maps copy, so a client's embedding shows the factors that it sees and nothing else: the right label gives
-an accuracy of 1, a wrong one about a quarter (four classes).
+Encoders and maps copy, so a client's embedding shows the factors that it sees and nothing else: the
+right label gives an accuracy of 1, a wrong one about a quarter (four classes).
 """
 
 from collections.abc import Callable, Mapping
@@ -63,7 +63,7 @@ def quality(settings: Settings, run_folder: Callable[[Settings], RunFolder]) -> 
 def held(
     settings: Settings, client: str, split: int
 ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.int64]]]:
-    """Return inputs, which are the embeddings here, and labels of one split in the order of the events' ids."""
+    """Return inputs, which are the embeddings here, and labels of a split in order of event ids."""
     data = client_data(client, settings)
     rows = np.flatnonzero(data.split == split)
     return data.x[rows], {name: values[rows] for name, values in data.labels.items()}
@@ -94,7 +94,10 @@ def test_the_order_of_the_clients_does_not_matter(
 def test_on_a_path_in_one_space_the_ends_are_scored_by_what_they_share_too(
     run_folder: Callable[[Settings], RunFolder],
 ) -> None:
-    """ab - bc - ca: in one space ab and ca are compared without being neighbours, and they share factor a."""
+    """ab - bc - ca: in one space ab and ca are compared without being neighbours.
+
+    They share factor a.
+    """
     found = quality(untrained(graph={"topology": "path", "dim": 12}), run_folder)
     assert len(found.transfer) == 6
     assert all(row.prototype_accuracy == 1.0 for row in found.transfer)
@@ -138,7 +141,7 @@ def test_a_client_without_labels_is_scored_by_its_neighbour_s(
 def test_the_probe_is_the_mean_over_a_client_s_own_labels(
     run_folder: Callable[[Settings], RunFolder],
 ) -> None:
-    """ab knows the class of factor a but does not see it; its probe finds b for certain and guesses at a."""
+    """ab knows factor a's class but does not see it; its probe finds b for certain, a by guess."""
     settings = untrained(data={"blind": {"ab": "a"}})
     found = {row.client: row for row in quality(settings, run_folder).probe}
     for client in TRIO:
@@ -212,7 +215,7 @@ def _first_known(labels: list[NDArray[np.int64]]) -> NDArray[np.int64]:
     )
 
 
-# ---- the rule itself -------------------------------------------------------------------------------------------------
+# ---- the rule itself -----------------------------------------------------------------------------
 
 
 def test_the_rule_for_an_edge() -> None:
@@ -228,7 +231,7 @@ def test_the_rule_for_an_edge() -> None:
 
 
 def test_a_label_that_all_labelled_clients_know_comes_before_the_first_of_an_edge() -> None:
-    """bc and ca name class_b first and would share that, but ab knows class_a alone; abc knows nothing."""
+    """bc and ca name class_b first and would share it, but ab knows class_a alone, abc nothing."""
     settings = untrained(("ab", "bc", "ca", "abc"), evaluation={"metrics": ["transfer"]})
     checked = check(settings)
     labels = {

@@ -1,4 +1,4 @@
-"""A user's own code on every axis, by dotted path and passed in code, trains as what is built in."""
+"""A user's own code on every axis, by dotted path and passed in, trains as what is built in."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""`engine: pooled`: it finds the federation's weights, pays for raw inputs, and ends like every other run."""
+"""`engine: pooled`: it finds the federation's weights, pays for raw inputs, ends like any run."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -125,7 +125,10 @@ METRICS = ["retrieval", "transfer", "probe", "missing", "consistency"]
 def test_quality_is_measured_as_in_every_run(
     tmp_path: Path, run_folder: Callable[[Settings], RunFolder]
 ) -> None:
-    """The same weights but for the last bits of float64, embedded in float32: the same numbers but for a near tie."""
+    """The same weights but for float64's last bits; in float32 the same but for a near tie.
+
+    It is in float32 that events are embedded.
+    """
     evaluation = {"metrics": METRICS, "every": 0}
     pooled = start(options("pooled", evaluation=evaluation), tmp_path / "pooled")
     federated = options("inprocess", evaluation=evaluation)

@@ -1,7 +1,8 @@
-"""Several batches in an exchange, several passes, a stale schedule, error feedback: against plain torch.
+"""Several batches or passes in an exchange, a stale schedule, error feedback: against plain torch.
 
-Under these options a federation is not joint training, so the oracle is the protocol itself, written down a second time
-(`tests.federation.oracle.simulated_protocol`): one optimiser for each client, neighbours' values as constants.
+Under these options a federation is not joint training, so the oracle is the protocol itself,
+written down a second time (`tests.federation.oracle.simulated_protocol`): one optimiser for each
+client, neighbours' values as constants.
 """
 
 from collections.abc import Callable
@@ -62,7 +63,10 @@ def rounded(z: Tensor) -> Tensor:
 
 
 def options(training: dict[str, Any], missing: float = 0.0, **sections: Any) -> Settings:
-    """Return settings of three small clients; 60 training events, so that a few exchanges are several epochs."""
+    """Return settings of three small clients.
+
+    They have 60 training events, so that a few exchanges are several epochs.
+    """
     lacking = {"m0": missing, "m1": 0.0, "m2": missing / 2}
     content: dict[str, Any] = {
         "data": {"source": "tests.toy:source", "options": {"events": 120}},
@@ -142,7 +146,7 @@ def test_batches_so_small_that_edges_sit_some_of_them_out(
 
 
 def test_the_oracle_of_one_step_is_joint_training() -> None:
-    """What the tests above compare with agrees with the other oracle where both apply, and only there."""
+    """The oracle of the tests above agrees with the other where both apply, and only there."""
     plain = options({})
     assert largest_difference(simulated_protocol(plain)[0], joint_training(plain)) <= 1e-12
     for training in ({"stale": True}, {"local_steps": 2}, {"batches": 2}):
@@ -210,7 +214,7 @@ def test_payload_is_events_times_dim_times_itemsize(
 def test_the_losses_of_an_exchange_are_means_over_its_steps(
     run_folder: Callable[[Settings], RunFolder],
 ) -> None:
-    """With a learning rate of nothing every pass sees the same values, so the mean over passes is that of one."""
+    """With a learning rate of nothing all passes see the same values: their mean is one's."""
     rows = []
     for local_steps in (1, 3):
         settings = options(
@@ -237,7 +241,7 @@ def test_the_losses_of_an_exchange_are_means_over_its_steps(
                     assert three[term] == pytest.approx(value, rel=1e-12)
 
 
-# ---- error feedback --------------------------------------------------------------------------------------------------
+# ---- error feedback ------------------------------------------------------------------------------
 
 
 @MISSING
@@ -257,7 +261,8 @@ def test_residuals_follow_their_events_over_several_epochs(
 ) -> None:
     """60 events in batches of 8: nine exchanges are more than one epoch, or two, or nearly four.
 
-    Some exchanges of several batches reach over the end of an epoch, so that an event comes twice in them.
+    Some exchanges of several batches reach over the end of an epoch, so that an event comes twice
+    in them.
     """
     settings = options({"error_feedback": True, **training}, missing, codec=codec)
     frames = _listen(monkeypatch)
@@ -283,7 +288,7 @@ def test_residuals_follow_their_events_over_several_epochs(
 def test_what_arrives_of_a_constant_embedding_is_right_on_average(
     run_folder: Callable[[Settings], RunFolder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A learning rate of nothing keeps z as it is; 60 events in batches of 20 come round every third exchange."""
+    """A learning rate of 0 keeps z as is; 60 events in batches of 20 return every 3 exchanges."""
     errors = {}
     for feedback in (False, True):
         training = {"exchanges": 60, "batch_size": 20, "learning_rate": 1e-300, "optimiser": "sgd"}
@@ -309,13 +314,17 @@ def test_what_arrives_of_a_constant_embedding_is_right_on_average(
             float(np.abs(np.mean(rounds, axis=0) - true[ids[position]].numpy()).max())
             for position, rounds in arrived.items()
         )
-    # What is kept is at most half a step, so after n rounds the mean is off by at most half a step / n.
+    # What is kept is at most half a step, so after n rounds the mean is off by at most
+    # half a step / n.
     assert errors[True] <= COARSE_STEP / 2 / 20 + 1e-12
     assert errors[False] > COARSE_STEP / 4
 
 
 def _listen(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[int, str, str], NDArray[np.floating]]:
-    """Return a mapping that fills with what every training frame holds: (exchange, source, destination) -> values."""
+    """Return a mapping that fills with what training frames hold.
+
+    Its items are (exchange, source, destination) -> values, of every frame.
+    """
     frames: dict[tuple[int, str, str], NDArray[np.floating]] = {}
     push = InProcessGrid.push_messages
 

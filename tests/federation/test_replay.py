@@ -120,7 +120,7 @@ def test_dropout_is_drawn_anew_and_the_same_again(
     assert digests[0] == digests[1]
 
 
-# ---- what is replayed, what is remembered ----------------------------------------------------------------------------
+# ---- what is replayed, what is remembered --------------------------------------------------------
 
 
 def _settings(**training: Any) -> Settings:

@@ -74,7 +74,7 @@ EVERYTHING: dict[str, Any] = {
     "codec": "float16",
     "checkpoint": {"every": 3},
 }
-"""All that a client has to remember between two messages. Seven exchanges are more than one epoch."""
+"""All that a client has to remember between messages. Seven exchanges are more than one epoch."""
 
 
 @pytest.mark.parametrize("stale", [True, False], ids=["stale", "in step"])
@@ -159,7 +159,7 @@ DROPOUT: dict[str, Any] = {
 def test_a_state_in_the_context_equals_a_resident_node(
     sections: dict[str, Any], run_folder: Callable[[Settings], RunFolder]
 ) -> None:
-    """As in a simulation, where any process may get the next message: every node is rebuilt for every message."""
+    """As in a simulation, where any process may get a message: each message rebuilds its node."""
     settings = toy_settings(**sections)
     wandering = ClientApp()
 

@@ -1,4 +1,4 @@
-"""In a space that all clients share, pairs that are no neighbours are measured too, and cost no training byte."""
+"""In a space that all share, pairs that are no neighbours are measured too, at no training byte."""
 
 from collections.abc import Callable
 from itertools import permutations

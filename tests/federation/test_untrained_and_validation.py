@@ -25,7 +25,7 @@ METRICS = ["retrieval", "transfer", "probe", "missing", "consistency"]
 
 
 def random_method(**sections: Any) -> Settings:
-    """Return settings of `method: random`; the toy settings' own number of exchanges would override the method's."""
+    """Return settings of `method: random`; the toy settings' exchanges would override its own."""
     content = toy_settings(clients=dict.fromkeys(("m0", "m1", "m2"), SMALL), **sections).model_dump(
         mode="json"
     )
@@ -73,7 +73,7 @@ def test_it_can_be_cut_off_and_resumed(tmp_path: Path, monkeypatch: pytest.Monke
     assert (again.weights_digest, again.quality) == (whole.weights_digest, whole.quality)
 
 
-# ---- validation ------------------------------------------------------------------------------------------------------
+# ---- validation ----------------------------------------------------------------------------------
 
 
 def held_out(split: str, hidden: int, noise: int, **options: Any) -> Settings:

@@ -1,6 +1,7 @@
-"""Checks for leaks from held-out events into what is fitted, as functions, so that they can be shown to fail.
+"""Checks for leaks from held-out events into what is fitted.
 
-And data to check with: every row of an input can be told from every other, and an encoder that hands it on as it is.
+They are functions, so that they can be shown to fail. And data to check with: every row of an input
+can be told from every other, and an encoder that hands it on as it is.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +32,7 @@ from tests.conftest import toy_settings
 CLASSES, DIM = 10, 64
 CLIENTS = ("m0", "m1", "m2")
 
-# ---- data ------------------------------------------------------------------------------------------------------------
+# ---- data ----------------------------------------------------------------------------------------
 
 
 def source(
@@ -45,8 +46,8 @@ def source(
 ) -> ModalityData:
     """Ten classes around centres that all modalities share, each with noise of its own.
 
-    With `shuffle` from 0 on the labels of TRAINING events, and only theirs, are permuted, alike in all modalities; but
-    a fraction `kept` of them stays in its place.
+    With `shuffle` from 0 on the labels of TRAINING events, and only theirs, are permuted, alike in
+    all modalities; but a fraction `kept` of them stays in its place.
     """
     count, shared = train + test + 50, numpy_generator(seed, "leaks")
     centres = shared.normal(size=(CLASSES, DIM))
@@ -88,13 +89,14 @@ def leak_settings(
     )
 
 
-# ---- the checks ------------------------------------------------------------------------------------------------------
+# ---- the checks ----------------------------------------------------------------------------------
 
 
 def chance_range(chance: float, answers: int, sigmas: float = 5.0) -> tuple[float, float]:
     """Return the range of the fraction of right answers among `answers` independent guesses.
 
-    Five standard deviations of the binomial distribution: less than one in a million guessers is outside.
+    Five standard deviations of the binomial distribution: less than one in a million guessers is
+    outside.
     """
     half = sigmas * np.sqrt(chance * (1 - chance) / answers)
     return chance - half, chance + half
@@ -123,7 +125,7 @@ def above_chance(qualities: Sequence[Quality], chance: float, answers: int) -> l
 
 
 def in_two_splits(units: NDArray[Any], split: NDArray[np.uint8]) -> list[Any]:
-    """Return the units (subjects, sequences, images, events) of which some are in one split and some in another."""
+    """Return the units (subjects, sequences, images, events) that are in more than one split."""
     pairs = np.unique(
         np.stack([np.unique(units, return_inverse=True)[1].ravel(), split.astype(np.int64)]), axis=1
     )
@@ -139,7 +141,7 @@ def split_otherwise(loaded: Mapping[str, ModalityData]) -> list[Any]:
 
 
 def held_out_in_probe(agreement: Agreement, manifests: Mapping[str, Manifest]) -> list[Any]:
-    """Return the events of the probe list that some client holds out, or that are in a held-out list."""
+    """Return the probe list's events that some client holds out or that a held-out list has."""
     held_out = [
         manifest.events[split]
         for manifest in manifests.values()
@@ -166,7 +168,10 @@ class Fit:
 
 
 def wrong_rows(fits: Sequence[Fit], settings: Settings, held_out: Split = "test") -> list[str]:
-    """Return what was fitted on another than a training event or with another label, or tested on one not held out."""
+    """Return what was fitted or tested on wrong rows.
+
+    Fitted on another than a training event or with another label, or tested on one not held out.
+    """
     found: list[str] = []
     known = {name: _by_row(client_data(name, settings)) for name in settings.clients}
     for fit in fits:
@@ -194,7 +199,7 @@ def _key(row: NDArray[np.floating]) -> bytes:
     return row.astype(np.float32).tobytes()
 
 
-# ---- spies and mutations ---------------------------------------------------------------------------------------------
+# ---- spies and mutations -------------------------------------------------------------------------
 
 
 @contextmanager

@@ -88,7 +88,7 @@ def missing(
     imputed: Mapping[tuple[str, str], Array],
     shared_space: bool,
 ) -> list[dict[str, float]]:
-    """Return a row for 0, 1, 2, ... missing clients, by putting every h together again for every subset."""
+    """Return a row for 0, 1, 2, ... missing clients, putting every h together for every subset."""
     names = list(train_h)
     scaler = StandardScaler().fit(np.hstack([train_h[name] for name in names]))
     model = LogisticRegression(max_iter=500).fit(

@@ -54,11 +54,12 @@ def measured(settings: Settings, folder: RunFolder) -> Quality:
     return folder.load_summary().quality
 
 
-# ---- permuted labels -------------------------------------------------------------------------------------------------
+# ---- permuted labels -----------------------------------------------------------------------------
 
 PERMUTATIONS, TESTED = 4, 400
-# Events of one class are answered alike, by one prototype that permuted labels have pushed somewhere. The spread of
-# accuracies over 30 permutations was 2.4 times that of independent answers, so six events count as one answer.
+# Events of one class are answered alike, by one prototype that permuted labels have pushed
+# somewhere. The spread of accuracies over 30 permutations was 2.4 times that of independent
+# answers, so six events count as one answer.
 ANSWERS = PERMUTATIONS * TESTED // 6
 
 
@@ -86,12 +87,12 @@ def test_fitting_on_test_events_is_noticed(run_folder: MakeFolder) -> None:
 
 
 def test_the_bound_is_narrow_enough_to_notice_a_few_leaked_labels(run_folder: MakeFolder) -> None:
-    """A quarter of all labels in their place is far from the accuracies above, and still outside."""
+    """A quarter of all labels in their place is far from the accuracies above, still outside."""
     settings = leak_settings(test=TESTED, shuffle=0, kept=0.25)
     assert len(above_chance([measured(settings, run_folder(settings))], 1 / CLASSES, ANSWERS)) >= 3
 
 
-# ---- splits of every source ------------------------------------------------------------------------------------------
+# ---- splits of every source ----------------------------------------------------------------------
 
 Units = tuple[NDArray[Any], NDArray[np.uint8]]
 
@@ -102,19 +103,25 @@ def sequences(data: ModalityData) -> Units:
 
 
 def subjects(data: ModalityData) -> Units:
-    """Of the smartwatch: an event's id is its recording's number times a million, plus where its window begins."""
+    """Of the smartwatch: an event's id is a million times its recording's number, plus a place.
+
+    The place is where its window begins.
+    """
     return np.asarray(watch._recordings()["subject"])[data.event_ids // 1_000_000], data.split
 
 
 def images(data: ModalityData) -> Units:
-    """Of Fashion-MNIST: all that the events show, by its pixels; in a trio every event shows two."""
+    """Of Fashion-MNIST: all that the events show, by its pixels; in a trio each shows two."""
     shown = [picture.tobytes() for channel in np.moveaxis(data.x, 1, 0) for picture in channel]
     numbers = {pixels: number for number, pixels in enumerate(dict.fromkeys(shown))}
     return np.array([numbers[pixels] for pixels in shown]), np.tile(data.split, data.x.shape[1])
 
 
 def drives(data: ModalityData) -> Units:
-    """Of exported scenes: ten million times the scenario's number plus the row, and twenty rows are a sequence."""
+    """Of exported scenes: an event's id is ten million times the scenario's number plus the row.
+
+    Twenty rows are a sequence.
+    """
     scenario, row = np.divmod(data.event_ids, 10_000_000)
     return scenario * 1000 + (row - 1) // 20, data.split
 
@@ -228,7 +235,7 @@ def test_a_scenes_unit_is_its_sequence() -> None:
     )
 
 
-# ---- the probe list --------------------------------------------------------------------------------------------------
+# ---- the probe list ------------------------------------------------------------------------------
 
 
 @hypothesis_settings(max_examples=25, deadline=None)

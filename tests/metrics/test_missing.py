@@ -20,7 +20,10 @@ Case = tuple[dict[str, oracle.Array], oracle.Array, dict[str, oracle.Array], ora
 def case(
     seed: int, clients: int, classes: int = 3, *, same_dim: bool = False, noise: float = 1.5
 ) -> Case:
-    """Return train_h, train_labels, test_h, test_labels: every client sees the label through its own noise."""
+    """Return train_h, train_labels, test_h, test_labels.
+
+    Every client sees the label through its own noise.
+    """
     parts = []
     for offset, events in ((0, 90), (1000, 70)):
         labels = clusters(seed + offset, events, 2, classes)[1]

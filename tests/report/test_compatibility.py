@@ -1,4 +1,4 @@
-"""What an earlier version wrote is read, resumed or refused with its reason (docs/compatibility.md).
+"""What earlier versions wrote is read, resumed or refused with a reason (docs/compatibility.md).
 
 ``tests/data_files/run_7bb4eeb`` is a whole run of commit 7bb4eeb, with its checkpoint half way.
 """

@@ -126,7 +126,8 @@ def test_a_whole_report(tmp_path: Path) -> None:
         str(a["aria-label"]) for name, a in page.elements if name == "svg" and a.get("aria-label")
     }
     assert len(drawn) == 7
-    # The resolved configuration is there word for word, so that the run can be repeated from the report alone.
+    # The resolved configuration is there word for word, so that the run can be repeated from the
+    # report alone.
     assert " ".join(folder.config.read_text(encoding="utf-8").split()) in page.text
 
 

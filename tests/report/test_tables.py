@@ -27,7 +27,12 @@ def summary_of(path: Path, clients: int, **options: object) -> Summary:
     chosen = settings(
         [f"sensor-{k}" for k in range(clients)], training={"exchanges": 2, "batch_size": 64}
     )
-    return write_run(path / f"{clients}", chosen, extras=False, **options).load_summary()  # type: ignore[arg-type]
+    return write_run(
+        path / f"{clients}",
+        chosen,
+        extras=False,
+        **options,  # type: ignore[arg-type]
+    ).load_summary()
 
 
 def printed(summary: Summary, width: int) -> str:
@@ -52,7 +57,8 @@ def test_everything_fits_and_nothing_is_cut_short(tmp_path: Path, width: int, cl
         "Absences",
     ):
         assert title in text
-    # A number that rich had to shorten ends in an ellipsis; a row of its own is the gap between worst and best.
+    # A number that rich had to shorten ends in an ellipsis; a row of its own is the gap between
+    # worst and best.
     assert not [line for line in text.splitlines() if "…" in line.strip().strip("…")]
     assert len(text.splitlines()) < 180
 

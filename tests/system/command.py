@@ -26,7 +26,10 @@ def sheafalign(*arguments: str, cwd: Path = ROOT) -> "subprocess.CompletedProces
 
 
 def start(*arguments: str, cwd: Path = ROOT) -> "subprocess.Popen[str]":
-    """Start `sheafalign` with `arguments`; Ctrl-C reaches it even where the tests themselves run in the background."""
+    """Start `sheafalign` with `arguments`.
+
+    Ctrl-C reaches it even where the tests themselves run in the background.
+    """
     return subprocess.Popen(
         [str(Path(sys.executable).parent / "sheafalign"), *arguments],
         cwd=cwd,
@@ -34,12 +37,16 @@ def start(*arguments: str, cwd: Path = ROOT) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here; background jobs ignore it
+        # No threads here; background jobs ignore SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
 
 
 def environment() -> dict[str, str]:
-    """Return an environment in which Flower keeps quiet and terminals are wide, and by which children are known."""
+    """Return an environment in which Flower keeps quiet and terminals are wide.
+
+    Children are known by it.
+    """
     return {
         **os.environ,
         TAG: str(os.getpid()),

@@ -1,4 +1,4 @@
-"""A deployment on this machine: relay and nodes as processes of their own, as the command line starts them."""
+"""A deployment on this machine: relay and nodes as processes, as the command line starts them."""
 
 import os
 import signal
@@ -54,7 +54,8 @@ class Deployment:
     def command(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """Run a command to its end in the deployment's folder."""
         return subprocess.run(
-            [program(), *words], cwd=self.folder, env=quiet(), capture_output=True, text=True, timeout=SECONDS,
+            [program(), *words],
+            cwd=self.folder, env=quiet(), capture_output=True, text=True, timeout=SECONDS,
             check=False,
         )  # fmt: skip
 
@@ -66,7 +67,8 @@ class Deployment:
         """Start a command with `prefix` before it."""
         with (self.folder / f"{name}.out").open("ab") as output:
             process = subprocess.Popen(
-                [*prefix, program(), *words], cwd=self.folder, env=quiet(), stdin=subprocess.DEVNULL, stdout=output,
+                [*prefix, program(), *words],
+                cwd=self.folder, env=quiet(), stdin=subprocess.DEVNULL, stdout=output,
                 stderr=output,
             )  # fmt: skip
         self.processes[name] = process
@@ -130,7 +132,10 @@ class Deployment:
             (self.folder / f"{client}.out").unlink(missing_ok=True)
             self.start(client, *words)
         for client in self.clients:
-            self.until(lambda client=client: "connected to" in self.printed(client), client)  # type: ignore[misc]
+            self.until(
+                lambda client=client: "connected to" in self.printed(client),  # type: ignore[misc]
+                client,
+            )
 
     def run(self, content: dict[str, object], name: str = "run", *more: str) -> RunFolder:
         """Start a run; its command is the process `name`."""
@@ -214,6 +219,6 @@ def program() -> str:
 
 
 def quiet() -> dict[str, str]:
-    """Return an environment for processes: one thread each, and the tests' own sources importable."""
+    """Return an environment for processes: one thread each, the tests' own sources importable."""
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     return {**environment(), "OMP_NUM_THREADS": "1", "PYTHONPATH": path}

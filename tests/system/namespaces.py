@@ -1,4 +1,4 @@
-"""Machines that are network namespaces: each with its own interface, joined to the relay's by a veth pair."""
+"""Machines that are network namespaces: each's own interface is joined to the relay's by veth."""
 
 import json
 import os
@@ -38,12 +38,15 @@ class Machine:
         """Return what the kernel counted up (sent) and down (received)."""
         done = _ip("-n", self.name, "-s", "-j", "link", "show", self.interface)
         stats = json.loads(done)[0]["stats64"]
-        return tuple(Counters(stats[way]["bytes"], stats[way]["packets"]) for way in ("tx", "rx"))  # type: ignore[return-value]
+        return tuple(  # type: ignore[return-value]
+            Counters(stats[way]["bytes"], stats[way]["packets"]) for way in ("tx", "rx")
+        )
 
     def shape(self, *words: str) -> str | None:
         """Let `tc netem` delay, lose or throttle what it sends; return why it cannot, or None."""
         done = subprocess.run(
-            [*self.prefix(), "tc", "qdisc", "replace", "dev", self.interface, "root", "netem", *words],
+            [*self.prefix(), "tc", "qdisc", "replace", "dev", self.interface,
+             "root", "netem", *words],
             check=False, capture_output=True, text=True,
         )  # fmt: skip
         return " ".join(done.stderr.split()) or "tc failed" if done.returncode else None

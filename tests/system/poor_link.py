@@ -13,7 +13,10 @@ class PoorLink:
     """Forwards connections to a port of this machine, slowly, and cuts them after so many bytes."""
 
     def __init__(self, target: int, *, delay: float, rate: float, cut_after: int) -> None:
-        """Listen on a free port; `delay` in seconds and `rate` in bytes per second for each piece and direction."""
+        """Listen on a free port; `delay` in seconds, `rate` in bytes per second.
+
+        Both are for each piece and direction.
+        """
         self._target, self._delay, self._rate, self._cut_after = target, delay, rate, cut_after
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]

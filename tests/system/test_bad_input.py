@@ -251,7 +251,8 @@ def test_the_list_of_encoders_names_each_with_its_input_and_times() -> None:
 def test_a_folder_that_is_not_empty_is_never_written_into(tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("mine", encoding="utf-8")
     done = sheafalign(
-        "run", "experiments/quickstart.yaml", "--engine", "inprocess", "--set", "data.options.events=2000",
+        "run", "experiments/quickstart.yaml", "--engine", "inprocess",
+        "--set", "data.options.events=2000",
         "--out", str(tmp_path),
     )  # fmt: skip
     assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""Deployed federations: real relay, real nodes, TLS and sealed edges, killed and cut off at will."""
+"""Deployed federations: real relay, real nodes, TLS, sealed edges, killed and cut off at will."""
 
 import json
 import os
@@ -87,8 +87,9 @@ def test_it_ends_in_the_simulation_s_bits_quality_and_payload(
         (row.exchange, row.source, row.destination, row.purpose, row.payload_bytes)
         for row in theirs
     )
-    # A seal is framing of 28 bytes. The rest of the difference is Flower's envelope, divided over a message's frames:
-    # ids of runs and nodes with 19 digits instead of one, and the field with the times.
+    # A seal is framing of 28 bytes. The rest of the difference is Flower's envelope, divided over a
+    # message's frames: ids of runs and nodes with 19 digits instead of one, and the field with the
+    # times.
     for row, plain in zip(sorted(ours, key=str), sorted(theirs, key=str), strict=True):
         assert SEAL_BYTES <= row.message_bytes - plain.message_bytes <= SEAL_BYTES + 120
     assert (folder.path / "report.html").is_file()
@@ -250,7 +251,7 @@ def test_a_key_of_one_client_does_not_speak_for_another(deployed: Deployment) ->
 def test_flower_s_own_supernode_ends_in_the_same_bits(
     deployed: Deployment, undisturbed: RunFolder
 ) -> None:
-    """The command that `--show` prints, for one of the clients; it takes seconds for every message."""
+    """The command that `--show` prints, for one of the clients; each message takes it seconds."""
     shown = deployed.command(
         "node",
         "m1",
@@ -332,7 +333,8 @@ def _start_plain(deployed: Deployment, command: str) -> int:
     with (deployed.folder / "plain-node.out").open("wb") as output:
         process = subprocess.Popen(
             [*words, "--port", str(free_port())],
-            cwd=deployed.folder, env=environment, stdout=output, stderr=output, start_new_session=True,
+            cwd=deployed.folder, env=environment, stdout=output, stderr=output,
+            start_new_session=True,
         )  # fmt: skip
     deployed.until(
         lambda: "SuperNode ID" in (deployed.folder / "plain-node.out").read_text(), "plain-node"

@@ -1,4 +1,4 @@
-"""What a deployed federation puts on the wire and on the relay's disk: is it all counted, and can it be read?"""
+"""What a deployed federation puts on the wire and the relay's disk: all counted? readable?"""
 
 import json
 import subprocess
@@ -36,7 +36,7 @@ CONTENT: dict[str, Any] = {
     "security": {"sealed": True},
 }
 
-# ---- can the relay read it? ------------------------------------------------------------------------------------------
+# ---- can the relay read it? ----------------------------------------------------------------------
 
 
 def canary_content(*, sealed: bool) -> dict[str, Any]:
@@ -53,7 +53,10 @@ def canary_content(*, sealed: bool) -> dict[str, Any]:
 
 
 def found_in(made: Deployment, captured: bytes) -> set[str]:
-    """Return where the canary was found, of the relay's database, all its logs and files, and the captured traffic."""
+    """Return where the canary was found.
+
+    Of the relay's database, all its logs and files, and the captured traffic.
+    """
     here = made.folder
     places = {
         "database": here / "relay.db",
@@ -76,7 +79,7 @@ def found_in(made: Deployment, captured: bytes) -> set[str]:
 def test_the_relay_and_the_wire_hold_no_embedding_that_can_be_read(
     secure: bool, expected: set[str], tmp_path: Path
 ) -> None:
-    """The same search finds the canary where edges are not sealed, so it would find it where they are."""
+    """The same search finds the canary where edges are not sealed, so it would where they are."""
     assert np.isfinite(np.frombuffer(CANARY, dtype="<f4")).all()
     with deployment(tmp_path / "here", ["m0", "m1"], secure=secure) as made:
         made.database = made.folder / "relay.db"
@@ -93,7 +96,7 @@ def test_the_relay_and_the_wire_hold_no_embedding_that_can_be_read(
         assert found_in(made, bytes(sniffer.captured)) == expected
 
 
-# ---- is everything counted? ------------------------------------------------------------------------------------------
+# ---- is everything counted? ----------------------------------------------------------------------
 
 
 class Apart(Deployment):
@@ -186,7 +189,7 @@ def reconciled(
 def test_the_ledger_s_bytes_are_those_of_the_kernel(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each node's interface has carried what the ledger says and what can be named beside it, within 1 %."""
+    """Each node's interface has carried what the ledger and named extras say, within 1 %."""
     with apart(tmp_path / "here") as (made, nodes):
         made.relay()
         made.nodes()
@@ -241,7 +244,10 @@ def test_a_slow_and_lossy_link_costs_time_and_nothing_else(tmp_path: Path) -> No
 def test_a_slow_line_that_breaks_off_all_the_time_costs_time_and_nothing_else(
     tmp_path: Path,
 ) -> None:
-    """Requests, answers and parts of messages are lost half-way; they are asked for again, and no bit differs."""
+    """Requests, answers and parts of messages are lost half-way; they are asked for again.
+
+    No bit differs.
+    """
     content = {**CONTENT, "training": {**CONTENT["training"], "exchanges": 12}}
     with deployment(tmp_path / "here", CLIENTS) as made:
         made.relay()

@@ -85,7 +85,7 @@ def commands() -> list[list[str]]:
 
 @pytest.mark.slow
 def test_every_command_in_the_documentation_works(tmp_path: Path) -> None:
-    """The checkout's folders are copied into an empty one, where the commands may leave what they write."""
+    """The checkout's folders are copied into an empty one, where commands may leave their files."""
     for name in ("experiments", "clients", "strategies", "src"):
         _copy(ROOT / name, tmp_path / name)
     own_cache = {**environment(), "XDG_CACHE_HOME": str(tmp_path / "cache")}
@@ -113,7 +113,8 @@ def test_every_piece_of_python_in_the_documentation_works(page: str, tmp_path: P
     for code in blocks(page, "python"):
         done = subprocess.run(
             [sys.executable, "-c", code],
-            cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=240, check=False,
+            cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=240,
+            check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{code}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
 

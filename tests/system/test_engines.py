@@ -1,4 +1,4 @@
-"""Real runs by the real command: Flower's simulation on Ray, kills, resumption, no process left behind."""
+"""Real runs, real command: Flower's simulation on Ray, kills, resumption, no process left over."""
 
 import json
 import os
@@ -152,8 +152,10 @@ def test_a_late_client_in_flower_is_left_out_and_comes_back(tmp_path: Path) -> N
     dawdling = {"count": str(tmp_path / "count"), "nth": 12, "seconds": 6.0}
     config = write(
         tmp_path / "experiment.yaml",
-        clients={"camera": {"dim": 40}, "beam": {"dim": 32}, "gps": {"dim": 24, "encoder": "tests.toy:Dawdling",
-                                                                     "encoder_options": dawdling}},
+        clients={
+            "camera": {"dim": 40}, "beam": {"dim": 32},
+            "gps": {"dim": 24, "encoder": "tests.toy:Dawdling", "encoder_options": dawdling},
+        },
         training={"exchanges": 150, "batch_size": 32, "deadline": 2.0},
         evaluation={"every": 0, "metrics": ["retrieval"]},
     )  # fmt: skip
@@ -172,7 +174,7 @@ def test_a_late_client_in_flower_is_left_out_and_comes_back(tmp_path: Path) -> N
 
 
 def test_flwr_run_in_the_repository_root_works(tmp_path: Path) -> None:
-    """`flwr run .` with Flower's own managed SuperLink, in a home of its own; it is ended by its process id."""
+    """`flwr run .` with Flower's own managed SuperLink, in its own home; ended by process id."""
     home = tmp_path / "home"
     home.mkdir()
     mark = {"SHEAFALIGN_RUN_MARK": "flwr-run", "HOME": str(home), "FLWR_HOME": str(home / "flwr")}
@@ -223,7 +225,7 @@ def wait_for_exchange(folder: RunFolder, exchange: int, process: "subprocess.Pop
 
 
 def test_no_process_is_left_when_the_launcher_itself_is_killed(tmp_path: Path) -> None:
-    """kill -9 of the launcher cannot be caught; what it started is found by its mark and ended all the same."""
+    """kill -9 of the launcher cannot be caught; what it started is found by its mark and ended."""
     config = write(tmp_path / "experiment.yaml", training={"exchanges": 5000, "batch_size": 32})
     folder = RunFolder(tmp_path / "run")
     process = start("run", str(config), "--out", str(folder.path))

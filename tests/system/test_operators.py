@@ -1,4 +1,7 @@
-"""Runs on a relay whose run folders are not the submitter's: submitted, left, attended, fetched, stopped."""
+"""Runs on a relay whose run folders are elsewhere: submitted, left, attended, fetched, stopped.
+
+They are not the submitter's own folders.
+"""
 
 import json
 import signal

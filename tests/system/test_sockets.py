@@ -1,4 +1,4 @@
-"""Ray's sockets under long folders for temporary files, and errors of Ray that must reach the user."""
+"""Ray's sockets under long temporary folders, and errors of Ray that must reach the user."""
 
 import socket
 import tempfile

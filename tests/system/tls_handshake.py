@@ -1,4 +1,4 @@
-"""Bytes of one TLS handshake: ``python -m tests.system.tls_handshake HOST PORT CA`` prints them as JSON."""
+"""Bytes of one TLS handshake: ``python -m tests.system.tls_handshake HOST PORT CA``, as JSON."""
 
 import json
 import socket
@@ -7,7 +7,7 @@ import sys
 
 
 def handshake_bytes(host: str, port: int, ca: str) -> dict[str, int]:
-    """Return the bytes up and down of a handshake with the server there, its session tickets included."""
+    """Return the bytes up and down of a handshake there, its session tickets included."""
     context = ssl.create_default_context(cafile=ca)
     context.set_alpn_protocols(["http/1.1"])
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()

@@ -8,7 +8,7 @@ import torch
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """Give torch one thread, as a client has: on tensors this small, threads that wait for each other cost most."""
+    """Give torch one thread, as a client has: on tensors this small, waiting threads cost most."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,4 +1,4 @@
-"""The handshake's content on federations made by hand: any graph, any events, ids of both kinds; what is refused."""
+"""The handshake on federations made by hand: any graph, events, ids of both kinds; refusals."""
 
 import json
 import zlib
@@ -67,7 +67,7 @@ class Federation:
         return agree(list(self.manifests.values()), self.settings, self.topology)
 
     def refused(self, client: str, **changes: Any) -> str:
-        """Return the reason for which the federation does not come about if one manifest is changed."""
+        """Return the reason why the federation does not come about if one manifest is changed."""
         others = [found for name, found in self.manifests.items() if name != client]
         with pytest.raises((HandshakeError, DataError)) as caught:
             agree(
@@ -96,7 +96,8 @@ def federation(held: Held, text: bool = False, **sections: Any) -> Federation:
 @st.composite
 def federations(draw: st.DrawFn) -> Federation:
     names = ["a", "b", "c", "d"][: draw(st.integers(2, 4))]
-    # Events that everyone has, so that each edge shares a batch and 2 of any 28 test events; beside them, anything.
+    # Events that everyone has, so that each edge shares a batch and 2 of any 28 test events; beside
+    # them, anything.
     common = {"train": {0, 1, 2}, "validation": set(), "test": set(range(100, 130))}
     spare = {
         "train": st.integers(3, 40),
@@ -138,7 +139,10 @@ def test_lists_are_the_events_of_some_edge_and_samples_of_them(found: Federation
         "validation": ("validation", max(1, evaluation.events // 2)),
     }
     for name, (split, most) in sampled.items():
-        drawn, whole = agreement.lists[name].tolist(), either_edge(found, split)  # type: ignore[index]
+        drawn, whole = (
+            agreement.lists[name].tolist(),  # type: ignore[index]
+            either_edge(found, split),
+        )
         assert drawn == sorted(set(drawn))
         assert set(drawn) <= whole
         assert len(drawn) == min(most, len(whole))
@@ -251,7 +255,7 @@ def test_samples_come_from_the_seed() -> None:
     assert drawn[0]["train"].tolist() == drawn[2]["train"].tolist()
 
 
-# ---- refusals --------------------------------------------------------------------------------------------------------
+# ---- refusals ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -367,8 +371,11 @@ def test_a_batch_larger_than_what_an_edge_shares_is_refused(shared: int, size: i
         "no shared training events" if shared == 0 else f"shares only {shared} training events"
     ) in reason
     events["train"] = np.arange(size, dtype=np.int64)
-    agree([found.manifests["a"], found.manifests["b"], replace(found.manifests["c"], events=events)],
-          found.settings, found.topology)  # fmt: skip
+    agree(
+        [found.manifests["a"], found.manifests["b"], replace(found.manifests["c"], events=events)],
+        found.settings,
+        found.topology,
+    )
 
 
 def test_an_edge_without_test_events_cannot_be_measured() -> None:
@@ -423,7 +430,7 @@ def test_the_label_is_the_one_asked_for_or_one_that_both_ends_of_an_edge_have() 
 
 
 def test_a_sample_too_small_for_an_edge_is_named_as_the_reason() -> None:
-    """The edge a-c shares three test events, but of the 2,003 that some edge shares only 50 are drawn."""
+    """Edge a-c shares three test events, but only 50 are drawn of the 2,003 that edges share."""
     test = {"a": set(range(1000, 3000)) | {1, 2, 3}, "b": set(range(1000, 3000)), "c": {1, 2, 3}}
     held: Held = {
         name: {"train": {10, 11, 12}, "validation": set(), "test": ids}
@@ -456,7 +463,8 @@ def test_an_event_in_two_splits_is_refused_with_all_that_is_needed_to_find_it(
         federation(held, text=text, graph={"topology": "path"}).agree()
     event = "e8" if text else "8"
     assert str(caught.value) == (
-        f"2 events are in different splits for different clients (first: {event}, which is in {one} for 'a' but in "
+        f"2 events are in different splits for different clients (first: {event}, which is in "
+        f"{one} for 'a' but in "
         f"{other} for 'c'); an event must be in the same split for all clients"
     )
 
@@ -473,7 +481,7 @@ def test_an_event_in_three_splits_is_counted_once() -> None:
         federation(held).agree()
 
 
-# ---- what comes off the wire -----------------------------------------------------------------------------------------
+# ---- what comes off the wire ---------------------------------------------------------------------
 
 
 def rewritten(sent: Manifest, **changes: Any) -> bytes:

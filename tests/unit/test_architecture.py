@@ -22,7 +22,10 @@ ALLOWED = {
     "strategies": {"sheafalign_fl", "strategies"},
     "experiments": {"sheafalign_fl", "clients", "strategies", "experiments"},
 }
-"""Package -> the packages of this repository that it may import: library <- clients, strategies <- experiments."""
+"""Package -> the packages of this repository that it may import.
+
+library <- clients, strategies <- experiments.
+"""
 FLOORS = (
     {
         *("version", "errors", "seeding", "files", "extras", "inflation", "threads"),
@@ -50,7 +53,7 @@ def module_name(path: Path, root: Path) -> str:
 
 
 def imported(tree: ast.AST, module: str, is_package: bool) -> Iterator[str]:
-    """Yield the full name of everything that is imported anywhere in `tree`, ``from x import y`` as x and x.y."""
+    """Yield the full name of all that is imported in `tree`, ``from x import y`` as x and x.y."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -1,4 +1,4 @@
-"""Codecs against Python's own packing of floats: the same bytes, the same rounding, and nothing malformed decoded."""
+"""Codecs against Python's packing of floats: same bytes and rounding, nothing malformed decoded."""
 
 import math
 import struct

@@ -1,4 +1,4 @@
-"""Configuration files, overrides and encoded strings: what is read, and one clear line for what cannot be."""
+"""Configuration files, overrides, encoded strings: what is read; one clear line where not."""
 
 import base64
 import json
@@ -38,7 +38,7 @@ def refusal(folder: Path, text: str, *overrides: str) -> str:
     return message
 
 
-# ---- files -----------------------------------------------------------------------------------------------------------
+# ---- files ---------------------------------------------------------------------------------------
 
 
 def test_a_file_is_read_with_every_default(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_value_that_holds_itself_is_refused(tmp_path: Path) -> None:
     assert "data.options" in refusal(tmp_path, BASE + "data: {options: &all {all: *all}}")
 
 
-# ---- overrides -------------------------------------------------------------------------------------------------------
+# ---- overrides -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_a_key_given_twice_inside_an_override_is_named(tmp_path: Path) -> None:
     assert line == "--set graph={dim: 3, dim: 4}: the key 'dim' is given twice"
 
 
-# ---- data paths ------------------------------------------------------------------------------------------------------
+# ---- data paths ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_the_home_folder_of_nobody_is_refused(tmp_path: Path) -> None:
     )
 
 
-# ---- encoded strings -------------------------------------------------------------------------------------------------
+# ---- encoded strings -----------------------------------------------------------------------------
 
 
 def encoded(content: object) -> str:

@@ -1,4 +1,4 @@
-"""Numbers as people write them, in files, overrides, JSON and code; and messages that say the mend."""
+"""Numbers as people write them, in files, overrides, JSON and code; messages that say the mend."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ NUMBERS = {
     "0x_": "0x_", "1e400": float("inf"), "-.inf": float("-inf"), "10k": "10k", "1,5": "1,5",
     "1e999999999": float("inf"), "9007199254740993": 9007199254740993,
 }  # fmt: skip
-"""What is written -> what is meant, by the core schema of YAML 1.2 and the digit groups of Python."""
+"""What is written -> what is meant, by YAML 1.2's core schema and the digit groups of Python."""
 
 
 @pytest.mark.parametrize("text", NUMBERS)

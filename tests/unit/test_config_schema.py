@@ -126,7 +126,7 @@ def changed(content: Content, name: str, value: object) -> Content:
 
 
 def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Yield the dotted name of every field that is no section; those of clients under ``clients.a``."""
+    """Yield the dotted name of every field that is no section; of clients under ``clients.a``."""
     for name, field in model.model_fields.items():
         if name == "clients":
             yield from leaves(ClientSettings, "clients.a.")
@@ -176,7 +176,7 @@ def test_digests_of_an_edge_list_see_each_edge() -> None:
     )
 
 
-# ---- round trips -----------------------------------------------------------------------------------------------------
+# ---- round trips ---------------------------------------------------------------------------------
 
 weights = st.floats(0, 1e6)
 names = st.lists(
@@ -267,7 +267,7 @@ def test_settings_are_frozen_all_the_way() -> None:
             setattr(section, name, 1)
 
 
-# ---- types and limits ------------------------------------------------------------------------------------------------
+# ---- types and limits ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -379,7 +379,7 @@ def test_an_error_is_one_line_even_if_a_name_is_not(content: Content) -> None:
     assert len(str(caught.value).splitlines()) == 1
 
 
-# ---- clients ---------------------------------------------------------------------------------------------------------
+# ---- clients -------------------------------------------------------------------------------------
 
 
 @given(st.lists(st.integers(1, 5), min_size=2, max_size=4))

@@ -1,4 +1,4 @@
-"""Encoders: any input shape, events alone, the same bits again; and what cannot be an encoder is refused."""
+"""Encoders: any input shape, events alone, the same bits again; what cannot be one is refused."""
 
 from collections.abc import Callable
 from typing import Any
@@ -48,7 +48,7 @@ def refusal(shape: tuple[int, ...], encoder: str = "auto", **options: Any) -> st
     return message
 
 
-# ---- built-in --------------------------------------------------------------------------------------------------------
+# ---- built-in ------------------------------------------------------------------------------------
 
 
 @given(shapes, st.integers(1, 20), st.integers(1, 5))
@@ -170,7 +170,7 @@ def test_initial_weights_depend_on_the_seed_and_the_client_and_on_nothing_else()
         assert not torch.equal(next(iter(other.parameters())), next(iter(first.values())))
 
 
-# ---- one's own -------------------------------------------------------------------------------------------------------
+# ---- one's own -----------------------------------------------------------------------------------
 
 
 def linear(input_shape: tuple[int, ...], dim: int, *, gain: float = 1.0) -> nn.Module:
@@ -310,7 +310,7 @@ def test_a_factory_that_raises_is_refused_whatever_it_raises(kind: str) -> None:
 
 @pytest.mark.parametrize("factory", ["running_instance_norm", "spectral"])
 def test_an_encoder_that_a_forward_pass_changes_is_refused(factory: str) -> None:
-    """Its running statistics would be updated twice for each batch, as those of batch norm would be."""
+    """Its running statistics would be updated twice for each batch, as batch norm's would be."""
     refusal((4,), f"{HERE}:{factory}")
 
 

@@ -81,8 +81,8 @@ def test_a_run_without_extras_trains_and_says_that_there_is_no_report(tmp_path: 
     [
         (
             "sklearn", ["check", "experiments/watch.yaml"],
-            "the metric 'transfer' of evaluation.metrics needs scikit-learn, which is not installed "
-            "here; pip install 'sheafalign-fl[probes]'",
+            "the metric 'transfer' of evaluation.metrics needs scikit-learn, which is not "
+            "installed here; pip install 'sheafalign-fl[probes]'",
         ),
         (
             "ray", ["run", "experiments/quickstart.yaml", "--out", "{tmp}/run"],

@@ -40,7 +40,10 @@ def test_the_mask_is_what_a_slow_loop_finds(events: list[tuple[int, int]], span:
         assert mask.tolist() == expected
     texts = false_negatives(codes, ids.astype(str), span)
     alone = false_negatives(codes, ids, 1)
-    assert (texts is None and alone is None) or np.array_equal(texts, alone)  # type: ignore[arg-type]
+    assert (texts is None and alone is None) or np.array_equal(
+        texts,  # type: ignore[arg-type]
+        alone,  # type: ignore[arg-type]
+    )
 
 
 @given(st.integers(2, 7), st.integers(1, 5), st.floats(0.1, 3), st.integers(0, 2**32 - 1))

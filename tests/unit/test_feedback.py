@@ -14,7 +14,10 @@ EVENTS, DIM = 7, 3
     st.lists(st.lists(st.integers(0, EVENTS - 1), min_size=1, max_size=12), min_size=1, max_size=8)
 )
 def test_nothing_is_lost_and_nothing_is_counted_twice(messages: list[list[int]]) -> None:
-    """For every event: all that arrived, and what is kept, is the sum of all that was to be sent; events may repeat."""
+    """For every event: all that arrived, and what is kept, is the sum of all that was to be sent.
+
+    Events may repeat.
+    """
     codec = FloatCodec("float16", "f2")
     feedback = ErrorFeedback(codec, EVENTS, {"peer": DIM, "other": DIM}, np.float64)
     meant, arrived = np.zeros((EVENTS, DIM)), np.zeros((EVENTS, DIM))

@@ -1,4 +1,4 @@
-"""Frames against a writer of their own, made from the module's description; damage of every kind is refused."""
+"""Frames against a writer made from the module's description; damage of every kind is refused."""
 
 import struct
 import zlib

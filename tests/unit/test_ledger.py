@@ -1,4 +1,4 @@
-"""The ledger: totals recounted from its file by other means, reopening, cutting, and every kind of damage."""
+"""The ledger: totals recounted by other means, reopening, cutting, and every kind of damage."""
 
 import csv
 from collections import defaultdict
@@ -121,7 +121,7 @@ def test_a_row_is_taken_if_and_only_if_its_sizes_nest(
 
 
 def written(path: Path, count: int) -> list[int]:
-    """Write `count` rows, one by one; return the file's size before the first and after each of them."""
+    """Write `count` rows, one by one; return the file's size before the first and after each."""
     ledger = Ledger(path)
     sizes = [path.stat().st_size]
     for exchange in range(count):
@@ -153,7 +153,7 @@ def test_cutting_back_to_a_checkpoint_leaves_the_rows_before_it(tmp_path: Path) 
     assert path.stat().st_size == sizes[0]
 
 
-# ---- damage ----------------------------------------------------------------------------------------------------------
+# ---- damage --------------------------------------------------------------------------------------
 
 GOOD = "3,a,b,train,float32,1,1,4,5,9"
 

@@ -23,7 +23,7 @@ FOLDERS = (".ipynb_checkpoints", "__MACOSX", "@eaDir", ".git")
 
 
 def litter(root: Path) -> None:
-    """Put beside every file what other programs write, some of it under names that loaders look for."""
+    """Put beside every file what other programs write, some under names that loaders look for."""
     for path in [path for path in root.rglob("*") if path.is_file()]:
         for name in LITTER:
             (path.parent / name.format(path.name)).write_bytes(b"\x00\x05\x16\x07 not yours")

@@ -106,7 +106,7 @@ def test_a_term_that_returns_no_scalar_is_refused() -> None:
 
 
 def test_both_ends_own_gradients_are_those_of_the_edge() -> None:
-    """Whether a term is the edge's or an end's: what a client computes alone is the joint gradient."""
+    """A term of the edge or of an end: what a client computes alone is the joint gradient."""
     chosen = objective(
         laplacian=0.4, reconstruction=0.3, terms={"tests.toy:shrinking": 0.2}, temperature=0.5
     )
@@ -120,7 +120,7 @@ def test_both_ends_own_gradients_are_those_of_the_edge() -> None:
         torch.testing.assert_close(end.h.grad, gradient, atol=1e-13, rtol=1e-12)
 
 
-# ---- what travels ----------------------------------------------------------------------------------------------------
+# ---- what travels --------------------------------------------------------------------------------
 
 numbers = st.floats(allow_nan=False)
 names = st.lists(st.text(min_size=1, max_size=9), min_size=1, max_size=5, unique=True)

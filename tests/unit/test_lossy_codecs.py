@@ -29,11 +29,11 @@ ordinary = arrays(
 )
 
 
-# ---- slow codecs: they decode what the fast ones should have encoded ------------------------------------------------
+# ---- slow codecs: they decode what the fast ones should have encoded -----------------------------
 
 
 def scale_above(value: float) -> float:
-    """Return the smallest bfloat16 that is not below `value`, found by stepping through bit patterns."""
+    """Return the smallest bfloat16 not below `value`, found by stepping through bit patterns."""
     pattern = struct.unpack("<I", struct.pack("<f", min(value, LARGEST)))[0] >> 16
     while bfloat(pattern) < min(value, LARGEST):
         pattern += 1

@@ -1,4 +1,4 @@
-"""Methods of the literature as settings: what each one prescribes, and that the user's own settings win."""
+"""Methods of the literature: what each one prescribes, and that the user's own settings win."""
 
 from typing import Any, get_args
 
@@ -32,7 +32,8 @@ def test_every_method_can_be_named_and_is_valid() -> None:
 
 def test_sheafalign_is_the_schemas_own_defaults() -> None:
     assert of("sheafalign") == parse_settings({"clients": CLIENTS})
-    # What makes it SheafAlign: learnt maps into smaller spaces, and dual maps that learn to come back.
+    # What makes it SheafAlign: learnt maps into smaller spaces, and dual maps that learn to come
+    # back.
     found = of("sheafalign")
     assert found.maps.family == "linear"
     assert found.graph.dim < min(client.dim for client in found.clients.values())
@@ -106,7 +107,7 @@ def test_random_has_no_exchange_and_an_untrained_sheaf() -> None:
     assert found.digest() == of("sheafalign", training={"exchanges": 0}).digest()
 
 
-# ---- what the user says wins -----------------------------------------------------------------------------------------
+# ---- what the user says wins ---------------------------------------------------------------------
 
 OVERRIDES: list[dict[str, Any]] = [
     {"training": {"learning_rate": 0.25, "exchanges": 7}},
@@ -188,7 +189,7 @@ def test_nothing_that_is_given_is_changed() -> None:
     assert yaml.safe_dump(dict(METHODS)) == prescribed
 
 
-# ---- the digest ------------------------------------------------------------------------------------------------------
+# ---- the digest ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -207,7 +208,7 @@ def test_methods_that_differ_have_different_digests() -> None:
     assert len({of(method).digest() for method in METHODS}) == len(METHODS)
 
 
-# ---- refusals --------------------------------------------------------------------------------------------------------
+# ---- refusals ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["imagebnd", "", 3, None, ["paper"], {"paper": 1}])

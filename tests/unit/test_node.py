@@ -1,4 +1,4 @@
-"""One client's learner: kept and repeated forward passes, state, refusals that change nothing; encoders; seeding."""
+"""A learner: kept and repeated forward passes, state, refusals without effect; encoders; seeds."""
 
 from typing import Any
 
@@ -114,7 +114,10 @@ def test_a_saved_state_goes_on_to_the_same_bits(optimiser: str, family: str) -> 
 def test_an_absent_neighbour_s_edge_is_skipped() -> None:
     learner = node()
     everything = inbound(learner, 0)
-    before = {name: maps.P.detach().clone() for name, maps in learner.maps.items()}  # type: ignore[operator]
+    before = {
+        name: maps.P.detach().clone()  # type: ignore[operator]
+        for name, maps in learner.maps.items()
+    }
     losses = learner.step(0, {"m0": everything["m0"]})
     assert [(loss.source, loss.target) for loss in losses] == [("m1", "m0")]
     assert not torch.equal(learner.maps["m0"].P, before["m0"])  # type: ignore[arg-type]
@@ -141,7 +144,7 @@ def test_a_state_of_another_model_is_refused() -> None:
         node().load_state(b"garbage")
 
 
-# ---- encoders --------------------------------------------------------------------------------------------------------
+# ---- encoders ------------------------------------------------------------------------------------
 
 shapes = st.one_of(
     st.tuples(st.integers(1, 40)),
@@ -196,13 +199,13 @@ def raises(input_shape: tuple[int, ...], dim: int) -> torch.nn.Module:
     return torch.nn.Linear(input_shape[0] + 1, dim)
 
 
-# ---- seeding ---------------------------------------------------------------------------------------------------------
+# ---- seeding -------------------------------------------------------------------------------------
 
 
 def test_a_generator_is_a_function_of_all_its_keys() -> None:
     found = [
-        derive(0, "a"), derive(1, "a"), derive(0, "b"), derive(0, "a", 1), derive(0, "a", "1"), derive(0, "a", 1, 2),
-        derive(0, "a", "1\x1f2"),
+        derive(0, "a"), derive(1, "a"), derive(0, "b"), derive(0, "a", 1), derive(0, "a", "1"),
+        derive(0, "a", 1, 2), derive(0, "a", "1\x1f2"),
     ]  # fmt: skip
     assert len(set(found)) == len(found)
     assert found[0] == derive(0, "a")

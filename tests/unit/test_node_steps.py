@@ -1,4 +1,4 @@
-"""A client's learner on data made by hand: its step against the equations, and to the bit against itself."""
+"""A learner on data made by hand: its step against the equations, and to the bit against itself."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -43,7 +43,10 @@ LINEAR = f"{__name__}:linear"
 
 
 def data(name: str, text: bool = False) -> ModalityData:
-    """Return the events that client `name` has, in an order of its own; feature k of event e is a function of both."""
+    """Return the events that client `name` has, in an order of its own.
+
+    Feature k of event e is a function of both.
+    """
     rng = np.random.default_rng([ord(name), 5])
     x = rng.normal(size=(40, FEATURES[name])).astype(np.float32)
     kept = rng.permutation([event for event in range(40) if event not in LACKED[name]])
@@ -127,7 +130,7 @@ def train(node: Node, exchanges: range, *, embed_first: bool = False) -> list[st
     return digests
 
 
-# ---- batches and embeddings ------------------------------------------------------------------------------------------
+# ---- batches and embeddings ----------------------------------------------------------------------
 
 
 def batch_events(node: Node, exchange: int) -> list[int]:
@@ -190,13 +193,13 @@ def test_embedding_changes_no_weight_and_repeats_to_the_bit() -> None:
         assert z.tobytes() == second[neighbour].tobytes()
 
 
-# ---- the step --------------------------------------------------------------------------------------------------------
+# ---- the step ------------------------------------------------------------------------------------
 
 
 def reference_step(
     node: Node, exchange: int, inbound: Mapping[str, NDArray[np.float32]]
 ) -> dict[str, torch.Tensor]:
-    """Return the weights after one SGD step, written out from DESIGN section 2 for a linear encoder."""
+    """Return the weights after one SGD step, written from DESIGN section 2 for a linear encoder."""
     own, rate, objective = (
         data(node.name),
         node.settings.training.learning_rate,
@@ -228,7 +231,9 @@ def reference_step(
             cross = Q @ z_ji[k] - h[k].detach()
             total = total + objective.cross_reconstruction / count * (cross**2).sum() / len(cross)
         similar = torch.stack([
-            torch.stack([z[k] @ z_ji[m] / (z[k].norm() * z_ji[m].norm()) for m in range(count)]) for k in range(count)
+            torch.stack([
+                z[k] @ z_ji[m] / (z[k].norm() * z_ji[m].norm()) for m in range(count)
+            ]) for k in range(count)
         ]) / objective.temperature  # fmt: skip
         for k in range(count):
             forth = torch.logsumexp(similar[k], 0) - similar[k, k]
@@ -361,7 +366,7 @@ def test_a_step_without_any_neighbour_changes_nothing() -> None:
     assert (node.weights_digest(), node.state()) == (digest, state)
 
 
-# ---- refusals --------------------------------------------------------------------------------------------------------
+# ---- refusals ------------------------------------------------------------------------------------
 
 
 def bad_inbound(good: dict[str, NDArray[np.float32]]) -> dict[str, dict[str, Any]]:
@@ -425,7 +430,7 @@ def test_settings_that_no_node_can_have_are_refused() -> None:
     assert resolve_device("cpu") == torch.device("cpu")
 
 
-# ---- state -----------------------------------------------------------------------------------------------------------
+# ---- state ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -470,7 +475,7 @@ def test_saving_changes_nothing() -> None:
     assert [saving.weights_digest()] == train(plain, range(3))[-1:]
 
 
-# ---- evaluation ------------------------------------------------------------------------------------------------------
+# ---- evaluation ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("text", [False, True], ids=["integers", "text"])

@@ -1,4 +1,4 @@
-"""Policies, and the registry that asks them: what is found, what is refused, and nothing imported."""
+"""Policies, and the registry that asks them: what is found or refused, and nothing imported."""
 
 import sys
 import zlib

@@ -1,4 +1,4 @@
-"""Bytes of Flower messages against Flower's own object tree: requests, replies, errors; shares that add up."""
+"""Bytes of Flower messages against its own object tree: requests, replies, errors; shares' sums."""
 
 from typing import Any
 
@@ -104,7 +104,7 @@ def test_what_the_protocol_does_not_know_is_refused(content: RecordDict, message
         unpack(Message(content, 7, "train.exchange"))
 
 
-# ---- shares ----------------------------------------------------------------------------------------------------------
+# ---- shares --------------------------------------------------------------------------------------
 
 
 @given(

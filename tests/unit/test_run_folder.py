@@ -1,4 +1,4 @@
-"""The run folder: nothing is ever half there, checkpoints come and go whole, and what was cut short is left out."""
+"""The run folder: nothing is half there, checkpoints come and go whole, cut ends are left out."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def folder(run_folder: MakeFolder) -> RunFolder:
     return run_folder(toy_settings())
 
 
-# ---- atomic writes ---------------------------------------------------------------------------------------------------
+# ---- atomic writes -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("content", [b"", b"x", bytes(range(256)) * 500])
@@ -93,7 +93,7 @@ def test_the_content_is_on_disk_before_the_name_points_to_it(
     assert path.read_bytes() == b"newer"
 
 
-# ---- the folder ------------------------------------------------------------------------------------------------------
+# ---- the folder ----------------------------------------------------------------------------------
 
 
 def test_a_new_folder_holds_its_settings_and_versions(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_status_keeps_the_facts_that_were_said_before(folder: RunFolder) -> No
     assert folder.status() == {"state": "completed", "reason": "", "started": "now", "resumed": 1}
 
 
-# ---- checkpoints -----------------------------------------------------------------------------------------------------
+# ---- checkpoints ---------------------------------------------------------------------------------
 
 
 def save(folder: RunFolder, exchange: int, keep: int = 100) -> None:
@@ -215,7 +215,7 @@ def test_an_interrupted_removal_leaves_no_checkpoint_that_looks_whole(
     assert last.exchange == 3
 
 
-# ---- going back ------------------------------------------------------------------------------------------------------
+# ---- going back ----------------------------------------------------------------------------------
 
 
 def absence(exchange: int) -> AbsenceRow:
@@ -285,7 +285,7 @@ def test_a_file_that_has_gone_is_refused(name: str, folder: RunFolder) -> None:
         folder.rewind(last)
 
 
-# ---- metrics ---------------------------------------------------------------------------------------------------------
+# ---- metrics -------------------------------------------------------------------------------------
 
 
 def test_metrics_are_one_line_a_row_written_at_once(folder: RunFolder) -> None:

@@ -1,4 +1,4 @@
-"""Batches: epochs without repetition, a function of (count, size, seed, exchange) and of nothing else."""
+"""Batches: epochs without repetition, a function of (count, size, seed, exchange) and no more."""
 
 import numpy as np
 import pytest
@@ -55,7 +55,8 @@ def test_every_event_is_left_out_as_often_as_any_other() -> None:
     seen = np.zeros(11)
     for exchange in range(2 * 2200):
         seen[schedule.positions(exchange)] += 1
-    # Each event is in an epoch with probability 10/11: over 2,200 epochs a mean of 2,000 and a deviation of 13.5.
+    # Each event is in an epoch with probability 10/11: over 2,200 epochs a mean of 2,000 and a
+    # deviation of 13.5.
     assert seen.sum() == 2200 * 10
     assert np.abs(seen - 2000).max() < 5 * 13.5
 

@@ -1,4 +1,4 @@
-"""Derived seeds: functions of their arguments alone, the same on every machine, and the global state given back."""
+"""Derived seeds: functions of their arguments alone, on every machine; global state given back."""
 
 import hashlib
 import random
@@ -112,7 +112,8 @@ def test_torch_seeded_restores_the_state_after_an_error_and_when_nested() -> Non
             torch.rand(50)
         tail = torch.rand(4)
     assert torch.equal(torch.get_rng_state(), state)
-    # The inner block gave the outer one's state back: as many numbers, drawn the same way, are the same.
+    # The inner block gave the outer one's state back: as many numbers, drawn the same way, are the
+    # same.
     with torch_seeded(0, "x"):
         again = torch.cat([torch.rand(2), torch.rand(4)])
     assert torch.equal(torch.cat([head, tail]), again)

@@ -1,4 +1,4 @@
-"""Encoders for sensors: any input size, events alone, the same bits again; what each has to tell apart."""
+"""Encoders for sensors: any input size, events alone, the same bits; what each must tell apart."""
 
 import re
 from typing import Any
@@ -80,7 +80,7 @@ def apart(encoder: nn.Module, one: Tensor, other: Tensor) -> float:
     return float((u - v).norm() / v.norm())
 
 
-# ---- all of them -----------------------------------------------------------------------------------------------------
+# ---- all of them ---------------------------------------------------------------------------------
 
 
 @examples
@@ -193,7 +193,7 @@ def test_options_that_cannot_be_are_refused(name: str, options: dict[str, Any]) 
         build(name, ENCODERS[name].example, **options)
 
 
-# ---- what they tell apart --------------------------------------------------------------------------------------------
+# ---- what they tell apart ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_joints_are_told_apart() -> None:
     assert apart(build("skeleton", (3, 17, 20)), x, x.roll(1, 1)) > 1e-2
 
 
-# ---- choosing one ----------------------------------------------------------------------------------------------------
+# ---- choosing one --------------------------------------------------------------------------------
 
 
 def kind(encoder: str, preferred: str | None, shape: tuple[int, ...] = (3, 32, 32)) -> str:
@@ -300,11 +300,13 @@ def test_auto_takes_what_the_source_recommends_and_else_goes_by_shape() -> None:
     [
         (
             "rader",
-            r"'rader' \(which the data source recommends\): unknown encoder 'rader'; did you mean 'radar'\?",
+            r"'rader' \(which the data source recommends\): unknown encoder 'rader'; "
+            r"did you mean 'radar'\?",
         ),
         (
             "scan",
-            r"'scan' \(which the data source recommends\): takes inputs \(C, A\), but the data has shape",
+            r"'scan' \(which the data source recommends\): takes inputs \(C, A\), "
+            r"but the data has shape",
         ),
     ],
 )

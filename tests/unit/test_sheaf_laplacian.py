@@ -107,7 +107,7 @@ def test_the_coboundary_has_an_edge_s_maps_in_its_clients_columns(sheaf: Sheaf) 
 @given(sheaves())
 @settings(deadline=None, max_examples=60)
 def test_the_laplacian_has_the_blocks_of_its_definition(sheaf: Sheaf) -> None:
-    """L_ii = sum over neighbours of P_ij^T P_ij, L_ij = -P_ij^T P_ji, and nothing between non_neighbours."""
+    """L_ii = sum over neighbours of P_ij^T P_ij, L_ij = -P_ij^T P_ji, 0 between non-neighbours."""
     topology, dims, maps, _ = sheaf
     L, start = sheaf_laplacian(topology, maps), offsets(dims)
     for i in topology.clients:
@@ -162,7 +162,8 @@ def test_a_constant_sheaf_is_the_graph_laplacian_times_the_identity(topology: To
     np.testing.assert_array_equal(coboundary(topology, maps).numpy(), np.kron(incidence, identity))
     L = sheaf_laplacian(topology, maps).numpy()
     np.testing.assert_array_equal(L, np.kron(laplacian, identity))
-    # Connected, so what all clients agree on is constant: exactly as many zero eigenvalues as dimensions.
+    # Connected, so what all clients agree on is constant: exactly as many zero eigenvalues as
+    # dimensions.
     assert (np.linalg.eigvalsh(L) < 1e-9).sum() == 3
 
 

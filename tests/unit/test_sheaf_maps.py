@@ -18,7 +18,11 @@ def make(
     family: str, dim: int, edge_dim: int, initial: str = "orthogonal", seed: int = 0
 ) -> EdgeMaps:
     torch.manual_seed(seed)
-    return edge_maps(MapSettings(family=family, initial=initial), dim, edge_dim)  # type: ignore[arg-type]
+    return edge_maps(
+        MapSettings(family=family, initial=initial),  # type: ignore[arg-type]
+        dim,
+        edge_dim,
+    )
 
 
 def gram_error(P: Tensor) -> float:
@@ -74,7 +78,7 @@ def test_maps_come_from_the_global_generator(family: str) -> None:
     assert not torch.allclose(one.restriction(), other.restriction())
 
 
-# ---- linear ----------------------------------------------------------------------------------------------------------
+# ---- linear --------------------------------------------------------------------------------------
 
 
 def test_normal_is_the_paper_s_distribution() -> None:
@@ -122,7 +126,7 @@ def test_the_two_maps_learn_apart() -> None:
     assert torch.equal(maps.dual(), Q)
 
 
-# ---- orthogonal ------------------------------------------------------------------------------------------------------
+# ---- orthogonal ----------------------------------------------------------------------------------
 
 
 @given(dims, dims, st.integers(0, 999), st.floats(0, 30))

@@ -51,7 +51,7 @@ def linear(dim: int, edge_dim: int, seed: int = 0) -> LinearMaps:
     return LinearMaps(dim, edge_dim, "normal").double()
 
 
-# ---- properties ------------------------------------------------------------------------------------------------------
+# ---- properties ----------------------------------------------------------------------------------
 
 
 @given(batches(), st.floats(0.05, 5))
@@ -122,7 +122,7 @@ def test_temperature_goes_from_the_hardest_negative_to_no_opinion(
     assert bound - 1e-9 <= loss <= bound + cold * math.log(count) + 1e-9
 
 
-# ---- one edge --------------------------------------------------------------------------------------------------------
+# ---- one edge ------------------------------------------------------------------------------------
 
 
 def leaf(*shape: int) -> Tensor:
@@ -147,7 +147,7 @@ def gradients(
 
 
 def test_each_term_trains_what_it_is_meant_to() -> None:
-    """Alignment trains P and the encoder, reconstruction Q too, cross-reconstruction adds to Q alone."""
+    """Alignment trains P and encoder, reconstruction Q too; cross-reconstruction adds to Q only."""
     torch.manual_seed(0)
     h, z_ji = torch.randn(5, 4, dtype=torch.float64), torch.randn(5, 3, dtype=torch.float64)
 
@@ -232,7 +232,7 @@ def test_nothing_needs_a_gradient_where_gradients_are_off() -> None:
 def test_the_gradient_from_values_alone_is_the_gradient_of_the_joint_objective(
     family: str, normalised: bool
 ) -> None:
-    """The central invariant: a client that knows of its neighbours only the values z_ji takes the joint step."""
+    """The central invariant: a client that knows only its neighbours' z_ji takes the joint step."""
     torch.manual_seed(3)
     dims, edges = {"a": 4, "b": 5, "c": 3}, [("a", "b", 3), ("b", "c", 2), ("c", "a", 4)]
     encoders = {name: torch.nn.Linear(6, dim).double() for name, dim in dims.items()}

@@ -1,4 +1,4 @@
-"""Video and sound: what is read is what they take, and the spectrogram is what numpy and scipy say."""
+"""Video and sound: what is read is what they take; the spectrogram is what numpy and scipy say."""
 
 from pathlib import Path
 

@@ -42,7 +42,7 @@ def union_find(count: int, pairs: list[Pair]) -> int:
     return sum(root(node) == node for node in range(count))
 
 
-# ---- definitions -----------------------------------------------------------------------------------------------------
+# ---- definitions ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", range(2, 9))
@@ -99,7 +99,8 @@ def test_a_random_graph_of_probability_1_is_complete_and_others_are_as_dense_as_
     edges = sum(
         len(build(20, seed, topology="random", probability=0.5).edges) for seed in range(40)
     )
-    # 40 * 190 coin flips: mean 3,800, deviation 44; that the graphs are connected hardly matters at 20 clients.
+    # 40 * 190 coin flips: mean 3,800, deviation 44; that the graphs are connected hardly matters at
+    # 20 clients.
     assert abs(edges - 3800) < 5 * 44
     assert len({build(20, seed, topology="random").edges for seed in range(10)}) == 10
 
@@ -137,7 +138,7 @@ def test_neither_names_nor_dimensions_decide_which_random_edges_there_are() -> N
     assert oriented(other) == oriented(build(8, 4, **graph))
 
 
-# ---- any graph -------------------------------------------------------------------------------------------------------
+# ---- any graph -----------------------------------------------------------------------------------
 
 
 @st.composite

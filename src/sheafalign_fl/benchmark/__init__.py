@@ -1,4 +1,4 @@
-"""Comparing methods under equal conditions: cells (data x method x seed), what came of them, and what that shows."""
+"""Comparing methods under equal conditions: cells (data x method x seed), results, findings."""
 
 from sheafalign_fl.benchmark.launch import run_benchmark
 from sheafalign_fl.benchmark.results import Benchmark, load_benchmark

@@ -1,4 +1,4 @@
-"""From run folders to `Cell`s: means of what each run measured, and the bytes that its ledger counted."""
+"""From run folders to `Cell`s: means of what each run measured, and the bytes in its ledger."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,7 +23,8 @@ def collect(plan: MethodPlan, point: Point, folder: RunFolder, root: Path) -> Ce
     Raises
     ------
     RunError
-        A client was absent when the run was measured, as one is that has diverged: means would leave it out.
+        A client was absent when the run was measured, as one is that has diverged: means would
+        leave it out.
     """
     summary, settings = folder.load_summary(), folder.settings()
     quality = summary.quality
@@ -34,8 +35,8 @@ def collect(plan: MethodPlan, point: Point, folder: RunFolder, root: Path) -> Ce
             else ""
         )
         raise RunError(
-            f"{plan.data} {plan.method} seed {summary.seed}: a client was absent when the run was measured{why}; "
-            f"remove {folder.path} to run it again"
+            f"{plan.data} {plan.method} seed {summary.seed}: a client was absent when the run was "
+            f"measured{why}; remove {folder.path} to run it again"
         )
     train = [row for row in summary.bytes if row.purpose == "train"]
     return Cell(
@@ -61,7 +62,10 @@ def collect(plan: MethodPlan, point: Point, folder: RunFolder, root: Path) -> Ce
 
 
 def tuning_score(folder: RunFolder) -> float:
-    """Return what tuning maximises: see `CRITERION`. Without labels it is R@10 alone; 0 if a client has diverged."""
+    """Return what tuning maximises: see `CRITERION`.
+
+    Without labels it is R@10 alone; 0 if a client has diverged.
+    """
     summary = folder.load_summary()
     quality = summary.quality
     if not _is_whole(summary) or _has_diverged(folder):
@@ -74,7 +78,7 @@ def tuning_score(folder: RunFolder) -> float:
 
 
 def _has_diverged(folder: RunFolder) -> bool:
-    """Return whether a step was not taken, or embeddings were refused: nobody is at fault but rates.
+    """Return whether a step was not taken, or embeddings were refused: only rates are to blame.
 
     Steps that leave no finite weights are taken back, so the result itself does not show it.
     """
@@ -83,7 +87,10 @@ def _has_diverged(folder: RunFolder) -> bool:
 
 
 def _is_whole(summary: Summary) -> bool:
-    """Return whether both directions were measured of every edge that shares events to measure on."""
+    """Return whether both directions of every edge were measured.
+
+    An edge that shares no events to measure on does not count.
+    """
     measured = {(row.source, row.target) for row in summary.quality.retrieval}
     shared = [edge for edge in summary.edges if edge.shared_events[summary.quality.split] > 0]
     # In a space that all share there are further pairs, which are no edges.
@@ -114,7 +121,7 @@ def _measured(quality: Quality) -> dict[str, Any]:
 
 
 def _curve(folder: RunFolder) -> tuple[CurvePoint, ...]:
-    """Return retrieval on validation events over the run; not the final measurement, which is on test events."""
+    """Return retrieval on validation events over the run, without the final one on test events."""
     found = [
         EvaluationRow.model_validate(row)
         for row in read_rows(folder.metrics)

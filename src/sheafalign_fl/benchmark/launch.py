@@ -19,7 +19,7 @@ def run_benchmark(
     progress: Progress,
     only: str | None = None,
 ) -> Path:
-    """Run all cells of `plans` that are not finished yet, and write the report; return the benchmark's folder.
+    """Run all unfinished cells of `plans`, and write the report; return the benchmark's folder.
 
     Parameters
     ----------

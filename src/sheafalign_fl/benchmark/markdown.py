@@ -1,4 +1,7 @@
-"""A benchmark's tables as Markdown, between markers in a page, so that a test can compare them with the results."""
+"""A benchmark's tables as Markdown, between markers in a page.
+
+The markers let a test compare the tables with the results.
+"""
 
 from collections.abc import Sequence
 
@@ -37,7 +40,8 @@ def replace_tables(
 ) -> str:
     """Return `text` with what stands between its markers made anew from `benchmark`.
 
-    The markers of a table are ``<!-- PREFIX:NAME -->`` and ``<!-- /PREFIX:NAME -->``, for each of `names`.
+    The markers of a table are ``<!-- PREFIX:NAME -->`` and ``<!-- /PREFIX:NAME -->``, for each of
+    `names`.
 
     Raises
     ------

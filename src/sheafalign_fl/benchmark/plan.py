@@ -2,11 +2,14 @@
 
 A benchmark file is an experiment's file with three more keys::
 
-    methods:                        # name -> settings, laid over its `method`, which is laid over the file's own
+    methods:                        # name -> settings, laid over its `method`,
+                                    # which is laid over the file's own
       sheafalign: {}
       imagebind: {method: imagebind}
       lean: {variant: lean, codec: float16, graph: {dim: 16}, tuned_as: sheafalign}
-      own-grid: {maps: {family: orthogonal}, tune: {objective.temperature: [0.1, 0.2]}}   # {}: not tuned
+      own-grid:
+        maps: {family: orthogonal}
+        tune: {objective.temperature: [0.1, 0.2]}   # {}: not tuned
     tune:                           # tried for every method alike, on validation events with seed 0
       grid: {training.learning_rate: [0.001, 0.003]}
       settings: {training: {exchanges: 200}}
@@ -14,8 +17,9 @@ A benchmark file is an experiment's file with three more keys::
 
     include: common/methods.yaml    # another file that this one is laid over
 
-An entry may say `every_client: {dim: 64}` for settings of all clients, and `false` leaves out a method of the included
-file. An experiment's file without `methods` is a benchmark of the one method that it describes.
+An entry may say `every_client: {dim: 64}` for settings of all clients, and `false` leaves out a
+method of the included file. An experiment's file without `methods` is a benchmark of the one method
+that it describes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,8 +42,8 @@ Grid = dict[str, Annotated[list[Scalar], Field(min_length=1)]]
 
 TUNING_METRICS = ("retrieval", "transfer")
 CRITERION = (
-    "the mean of R@10 and of zero-shot transfer by prototypes, on validation events, with seed 0; every method has the "
-    "same grid and the same number of exchanges for it"
+    "the mean of R@10 and of zero-shot transfer by prototypes, on validation events, with seed 0; "
+    "every method has the same grid and the same number of exchanges for it"
 )
 
 
@@ -65,7 +69,7 @@ class MethodPlan:
     fixed: tuple[str, ...]
     """Dotted keys that the method's entry sets, for the record."""
     tuned_as: str = ""
-    """Another method of the file, whose choice this one takes over instead of being tuned itself."""
+    """Another method of the file, whose choice this one takes over instead of being tuned."""
 
     def points(self) -> list[dict[str, Scalar]]:
         """Return every combination of the grid's values; one empty point without a grid."""
@@ -74,7 +78,7 @@ class MethodPlan:
         ]
 
     def trial(self, point: Point) -> Settings:
-        """Return the settings of one trial: seed 0, measured on validation events whatever the grid says."""
+        """Return the settings of one trial: seed 0, on validation events whatever the grid says."""
         # Data without labels is measured without transfer, here as in the final runs.
         metrics = [
             name for name in TUNING_METRICS if name in self.cell(point, 0).evaluation.metrics
@@ -85,7 +89,7 @@ class MethodPlan:
         )
 
     def cell(self, point: Point, seed: int) -> Settings:
-        """Return the settings of the final run with `seed`, which has to measure what a `Cell` holds.
+        """Return the settings of the final run with `seed`, which must measure what a `Cell` holds.
 
         Raises
         ------
@@ -95,11 +99,13 @@ class MethodPlan:
         settings = self._parsed(self.content, point, {"seed": seed})
         if settings.evaluation.split != "test":
             raise ConfigError(
-                f"{self._name}: evaluation.split must be test; tuning alone looks at validation events"
+                f"{self._name}: evaluation.split must be test; tuning alone looks at validation "
+                "events"
             )
         if "retrieval" not in settings.evaluation.metrics:
             raise ConfigError(
-                f"{self._name}: evaluation.metrics must have retrieval, which methods are compared by"
+                f"{self._name}: evaluation.metrics must have retrieval, which methods are compared "
+                "by"
             )
         return settings
 
@@ -139,7 +145,8 @@ def load_plan(path: Path, overrides: Sequence[str] = (), *, quick: bool = False)
         isinstance(m, dict | None) or m is False for m in methods.values()
     ):
         raise ConfigError(
-            f"{path}: methods must map each method's name to its settings, or to false to leave it out"
+            f"{path}: methods must map each method's name to its settings, or to false to leave it "
+            "out"
         )
     methods = {str(name): entry for name, entry in methods.items() if entry is not False}
     bad = [
@@ -212,7 +219,8 @@ def _check_references(where: str, plans: Sequence[MethodPlan]) -> None:
     for plan in plans:
         if plan.tuned_as and plan.tuned_as not in tuned:
             raise ConfigError(
-                f"{where}: methods.{plan.method}.tuned_as: '{plan.tuned_as}' is not tuned in this file"
+                f"{where}: methods.{plan.method}.tuned_as: '{plan.tuned_as}' is not tuned in this "
+                "file"
             )
 
 
@@ -229,12 +237,12 @@ def _for_every_client(content: dict[str, Any], settings: Mapping[str, Any]) -> d
 
 
 def _prescribed(method: object) -> dict[str, Any]:
-    """Return what a method of the literature prescribes; an unknown one is left for validation to refuse."""
+    """Return what a method of the literature prescribes; validation will refuse an unknown one."""
     return next((settings for name, settings in METHODS.items() if name == method), {})
 
 
 def _quick(plan: MethodPlan, fast: Mapping[str, Any]) -> MethodPlan:
-    """Return the plan with `fast` laid over it and only the first value of everything that is tuned."""
+    """Return the plan with `fast` laid over it and only the first value of all that is tuned."""
     content = merge(plan.content, fast)
     training = plan.content.get("training")
     if isinstance(training, dict) and training.get("exchanges") == 0:  # the floor stays untrained

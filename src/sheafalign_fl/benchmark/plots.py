@@ -15,9 +15,10 @@ _DASHES = ("-", "--", "-.", ":")
 
 
 def pareto_plot(found: Sequence[Entry]) -> Figure | None:
-    """Draw test R@10 against training payload, one mark for each entry, and the front that no federated one betters.
+    """Draw test R@10 against training payload, a mark for each entry, and the federated front.
 
-    What sends nothing has no place on a logarithmic axis and becomes a line across.
+    No federated entry betters one on the front. What sends nothing has no place on a logarithmic
+    axis and becomes a line across.
     """
     scored = [
         (number, entry, score)
@@ -71,7 +72,7 @@ def pareto_plot(found: Sequence[Entry]) -> Figure | None:
 
 
 def learning_plot(found: Sequence[Entry]) -> Figure | None:
-    """Draw validation R@10 against training payload: a line for each seed, a colour for each entry."""
+    """Draw validation R@10 against training payload: a line per seed, a colour per entry."""
     figure, (axes,) = new_figure(8.6, 4.2)
     for number, entry in enumerate(found):
         colour, dashes, _ = _look(number)

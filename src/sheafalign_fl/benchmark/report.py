@@ -1,4 +1,4 @@
-"""A benchmark's report: one self-contained HTML file, a CSV with one row for each cell, and tables for the terminal."""
+"""A benchmark's report: a self-contained HTML file, a CSV with a row per cell, terminal tables."""
 
 import csv
 import io
@@ -46,10 +46,11 @@ from sheafalign_fl.report.tables import print_table
 _CLASSES = dict(zip(MARKS.values(), ("holds", "fails", "open"), strict=True))
 """Sign of a verdict -> its class in report.css."""
 _RESULTS = (
-    "R@1, R@10: given an event of one client, is its partner of another client among the first 1 or 10; mean over "
-    "directions, and the worst direction. ZS: zero-shot transfer, a classifier fitted on one client answers for "
-    "another (prototypes, or logistic regression). probe: logistic regression on each client's own embedding. missing "
-    "1, 2: one classifier over all clients, with 1 or 2 of them absent and imputed. High is good everywhere."
+    "R@1, R@10: given an event of one client, is its partner of another client among the first 1 "
+    "or 10; mean over directions, and the worst direction. ZS: zero-shot transfer, a classifier "
+    "fitted on one client answers for another (prototypes, or logistic regression). probe: "
+    "logistic regression on each client's own embedding. missing 1, 2: one classifier over all "
+    "clients, with 1 or 2 of them absent and imputed. High is good everywhere."
 )
 
 
@@ -67,9 +68,10 @@ def write_benchmark_report(benchmark: Benchmark, path: Path) -> None:
 
 
 def write_csv(benchmark: Benchmark, path: Path) -> None:
-    """Write one row for each cell to `path`, atomically; a column for each setting and number of missing clients.
+    """Write one row for each cell to `path`, atomically.
 
-    What was not measured is empty. Raises `DataError` if `path` cannot be written.
+    There is a column for each setting and number of missing clients. What was not measured is
+    empty. Raises `DataError` if `path` cannot be written.
     """
     rows = [_flat(cell) for cell in benchmark.cells]
     columns = list(dict.fromkeys(column for row in rows for column in row))
@@ -81,7 +83,7 @@ def write_csv(benchmark: Benchmark, path: Path) -> None:
 
 
 def print_benchmark(benchmark: Benchmark, console: Console) -> None:
-    """Print the results of every data set, what came of the claims, and what weakens both; fits 80 columns."""
+    """Print results by data set, what came of the claims, what weakens both; fits 80 columns."""
     for name in data_sets(benchmark):
         print_table(results_table(benchmark, name, brief=True), console)
     if found := claims(benchmark):
@@ -100,7 +102,10 @@ def _write(path: Path, content: str) -> None:
 def _header(benchmark: Benchmark) -> Html:
     sets = data_sets(benchmark)
     methods = dict.fromkeys((cell.method, cell.variant) for cell in benchmark.cells)
-    lead = f"{count_of(len(methods), 'method')} on {count_of(len(sets), 'data set')}: {', '.join(sets)}."
+    lead = (
+        f"{count_of(len(methods), 'method')} on {count_of(len(sets), 'data set')}: "
+        f"{', '.join(sets)}."
+    )
     warnings = (paragraph(warning, kind="notice") for warning in warnings_of(benchmark))
     return header("SheafAlign-FL", "Benchmark", lead, [facts(facts_of(benchmark)), *warnings])
 
@@ -149,24 +154,25 @@ def _data(benchmark: Benchmark, name: str) -> tuple[str, str, Html] | None:
             f"{anchor}-pareto",
             plots.pareto_plot(found),
             "Quality against bytes",
-            "Test R@10 against the payload of training (logarithmic), with standard deviations over seeds. Good: high "
-            "and to the left. The grey line is the Pareto front of the federated methods: none that costs less is as "
-            "good. What sends nothing is a dotted line across.",
+            "Test R@10 against the payload of training (logarithmic), with standard deviations "
+            "over seeds. Good: high and to the left. The grey line is the Pareto front of the "
+            "federated methods: none that costs less is as good. What sends nothing is a dotted "
+            "line across.",
         ),
         draw(
             f"{anchor}-learning",
             plots.learning_plot(found),
             "Learning",
-            "Validation R@10 against the payload spent so far (logarithmic), one line for each seed. Good: high and "
-            "to the left.",
+            "Validation R@10 against the payload spent so far (logarithmic), one line for each "
+            "seed. Good: high and to the left.",
         ),
         None if reached is None else table(reached),
         draw(
             f"{anchor}-missing",
             plots.missing_plot(found),
             "Missing clients",
-            "Accuracy of one classifier over all clients' embeddings, with those of missing clients imputed; mean and "
-            "standard deviation over seeds. Good: high and flat.",
+            "Accuracy of one classifier over all clients' embeddings, with those of missing "
+            "clients imputed; mean and standard deviation over seeds. Good: high and flat.",
         ),
     )
     return None if content is None else (anchor, name, content)

@@ -1,7 +1,8 @@
-"""What a benchmark leaves behind: one `Cell` for every data set, method and seed, in ``benchmark.json``.
+"""What a benchmark leaves behind, ``benchmark.json``: a `Cell` for each data set, method and seed.
 
-Fractions are between 0 and 1, bytes are integers and counted (never derived), times are seconds. Means are over all
-directions of all edges (retrieval, transfer), over clients (probe), or over subsets of missing clients (missing).
+Fractions are between 0 and 1, bytes are integers and counted (never derived), times are seconds.
+Means are over all directions of all edges (retrieval, transfer), over clients (probe), or over
+subsets of missing clients (missing).
 """
 
 from pathlib import Path
@@ -53,7 +54,8 @@ class Cell(_Row):
     data: str
     method: str
     kind: Kind
-    """sheaf: comparison spaces; single-space: constant sheaf (identity maps); reference: untrained, or pooled data."""
+    """sheaf: comparison spaces; single-space: constant sheaf (identity maps); reference: untrained,
+    or pooled data."""
     variant: str = ""
     """Empty for a method's main entry; else what is special, such as "equal bytes" or "lean"."""
     seed: int
@@ -103,7 +105,7 @@ class Tuning(_Row):
 
 
 class Benchmark(_Row):
-    """``benchmark.json``: everything that the report, the CSV and the tables of docs are made from."""
+    """``benchmark.json``: all that the report, the CSV and the tables of docs are made from."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     commit: str | None

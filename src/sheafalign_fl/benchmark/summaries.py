@@ -26,7 +26,10 @@ FRACTION = 0.95
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and sample standard deviation over `count` seeds; of one seed the deviation is 0, and is not shown."""
+    """Mean and sample standard deviation over `count` seeds.
+
+    Of one seed the deviation is 0, and is not shown.
+    """
 
     mean: float
     deviation: float
@@ -34,7 +37,10 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float | None]) -> "Spread | None":
-        """Return the spread of the values that are known, None without any; a run that diverged (NaN) is not known."""
+        """Return the spread of the values that are known, None without any.
+
+        The value of a run that diverged (NaN) is not known.
+        """
         known = [value for value in values if value is not None and not isnan(value)]
         if not known:
             return None
@@ -70,7 +76,7 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """How the entry is called in tables and figures: its variant too, unless the method is named after it."""
+        """The name in tables and figures: with the variant, unless the method is named after it."""
         return (
             self.method if self.variant in ("", self.method) else f"{self.method} ({self.variant})"
         )
@@ -94,7 +100,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Reached:
-    """Payload bytes until a target was reached; `by_seed` has one value for each run, None where it never was."""
+    """Payload bytes until a target was reached: one value per run in `by_seed`, None for never."""
 
     by_seed: tuple[int | None, ...]
 
@@ -146,18 +152,18 @@ def imputed(cell: Cell, missing: int) -> float | None:
 
 
 def final_validation(entry: Entry) -> Spread | None:
-    """Return R@10 at the last point of the learning curves, on validation events; None without curves."""
+    """Return R@10 at the end of the learning curves, on validation events; None without curves."""
     return Spread.of(cell.curve[-1].recall_at_10 for cell in entry.cells if cell.curve)
 
 
 def target_of(entry: Entry, fraction: float = FRACTION) -> float | None:
-    """Return `fraction` of the final validation R@10 of a baseline, mean over seeds; None without a curve."""
+    """Return `fraction` of a baseline's final validation R@10, mean of seeds; None if no curve."""
     final = final_validation(entry)
     return None if final is None else fraction * final.mean
 
 
 def bytes_to(entry: Entry, target: float) -> Reached:
-    """Return the training payload when validation R@10 was first at `target` or above (DESIGN section 5.6)."""
+    """Return the training payload until validation R@10 reached `target` (DESIGN section 5.6)."""
     return Reached(
         tuple(
             next(
@@ -169,9 +175,10 @@ def bytes_to(entry: Entry, target: float) -> Reached:
 
 
 def bytes_to_quality(benchmark: Benchmark, data: str, target: float) -> list[tuple[Entry, Reached]]:
-    """Return for every entry with a learning curve on `data` the bytes until validation R@10 reached `target`.
+    """Return every entry with a learning curve on `data`, and its bytes until it reached `target`.
 
-    `target` is a fraction between 0 and 1; `target_of` derives it from a baseline.
+    `target`, of R@10 on validation events, is a fraction between 0 and 1; `target_of` derives it
+    from a baseline.
     """
     return [
         (entry, bytes_to(entry, target))
@@ -181,7 +188,7 @@ def bytes_to_quality(benchmark: Benchmark, data: str, target: float) -> list[tup
 
 
 def best(found: Sequence[Entry], name: str) -> Entry | None:
-    """Return the entry with the highest mean of a score, the first of equals; None where nobody has it."""
+    """Return the entry with the highest mean of a score, first of equals; None if nobody has it."""
     scored = [
         (spread.mean, -index)
         for index, entry in enumerate(found)

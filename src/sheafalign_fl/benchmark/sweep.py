@@ -1,4 +1,6 @@
-"""Running a benchmark: every cell in a process of its own kind of pool, finished ones kept, interrupted ones gone on.
+"""Running a benchmark: every cell in a process of its own kind of pool.
+
+Finished cells are kept, interrupted ones gone on with.
 
 ::
 
@@ -59,7 +61,7 @@ class Sweep:
     def __init__(
         self, plans: Sequence[Plan], seeds: Sequence[int], out: Path, jobs: int, progress: Progress
     ) -> None:
-        """Run `plans` with `seeds` into the folder `out`, `jobs` runs at a time, each on one processor."""
+        """Run `plans` with `seeds` into folder `out`, `jobs` runs at a time, a processor each."""
         self._methods = [method for plan in plans for method in plan.methods]
         self._seeds, self._out, self._jobs, self._progress = (
             list(seeds),
@@ -150,7 +152,8 @@ class Sweep:
             name, reason = next(iter(failures.items()))
             more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
             raise RunError(
-                f"{phase}: {name} failed: {reason}{more}; the same command goes on with what is left"
+                f"{phase}: {name} failed: {reason}{more}; the same command goes on with what is "
+                "left"
             )
 
 
@@ -159,7 +162,7 @@ def _key(method: MethodPlan) -> tuple[str, str]:
 
 
 def _alone(settings: Settings) -> Settings:
-    """Return the settings for a run that has one processor to itself and saves no more than its result needs."""
+    """Return the settings of a run with one processor that saves no more than its result needs."""
     resources = settings.resources.model_copy(update={"cpus": 1, "threads": 1, "workers": 1})
     checkpoint = settings.checkpoint.model_copy(update={"keep": 1})
     return settings.model_copy(update={"resources": resources, "checkpoint": checkpoint})
@@ -168,7 +171,7 @@ def _alone(settings: Settings) -> Settings:
 def _in_processes(
     jobs: Sequence[Job], count: int, finished: Callable[[str], None]
 ) -> dict[str, str]:
-    """Run all jobs, `count` at a time; return name -> reason of those that failed, in the order of `jobs`."""
+    """Run all jobs, `count` at a time; return name -> reason of the failed, in order of `jobs`."""
     failures: dict[str, str] = {}
     if not jobs:
         return failures
@@ -234,7 +237,7 @@ def _run_one(settings_yaml: str, folder: str) -> str:
 
 
 def _best(trials: Sequence[tuple[Point, Job]] | None, method: MethodPlan) -> Point:
-    """Return the point of the best trial, the first of equals; the only point where nothing was tried."""
+    """Return the point of the best trial, the first of equals; the only point if none was tried."""
     if trials is None:
         return method.points()[0]
     return max(trials, key=lambda trial: tuning_score(RunFolder(trial[1].folder)))[0]

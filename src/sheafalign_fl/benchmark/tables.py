@@ -43,9 +43,10 @@ ENOUGH_SEEDS = 3
 
 
 def results_table(benchmark: Benchmark, data: str, *, brief: bool = False) -> Table:
-    """Return all entries on `data`: mean ± standard deviation over seeds in percent, the best main entry starred.
+    """Return all entries on `data`, the best main entry starred.
 
-    `brief` leaves out deviations and side columns, so that the table fits a terminal of 80 columns.
+    Figures are mean ± standard deviation over seeds, in percent. `brief` leaves out deviations and
+    side columns, so that the table fits a terminal of 80 columns.
     """
     found = entries(benchmark, data)
     names = [name for name in SCORES if any(entry.score(name) is not None for entry in found)]
@@ -71,8 +72,9 @@ def results_table(benchmark: Benchmark, data: str, *, brief: bool = False) -> Ta
             )
     gallery = min(cell.gallery for entry in found for cell in entry.cells)
     note = (
-        f"Percent, test events; retrieval among {exact(gallery)} events. * marks the best main entry (no variant, "
-        "no reference). Payload is that of training, over all edges and directions."
+        f"Percent, test events; retrieval among {exact(gallery)} events. * marks the best main "
+        "entry (no variant, no reference). Payload is that of training, over all edges and "
+        "directions."
     )
     if brief:
         columns = ("method", *(_BRIEF[name] for name in names), "payload")
@@ -85,7 +87,7 @@ def results_table(benchmark: Benchmark, data: str, *, brief: bool = False) -> Ta
 
 
 def bytes_table(benchmark: Benchmark, data: str) -> Table | None:
-    """Return the bytes until validation R@10 reaches `FRACTION` of each single-space baseline's final value."""
+    """Return the bytes to `FRACTION` of each single-space baseline's final validation R@10."""
     found = entries(benchmark, data)
     baselines = [entry for name in BASELINES if (entry := named(found, name)) is not None]
     targets = [
@@ -100,8 +102,9 @@ def bytes_table(benchmark: Benchmark, data: str) -> Table | None:
     )
     columns = ("method", *(f"R@10 of {percent(target)} % ({name})" for name, target in targets))
     note = (
-        f"Training payload when validation R@10 first reached {100 * FRACTION:.0f} % of the baseline's final value; "
-        "mean ± standard deviation over the seeds that got there. As fine as the steps between two validations."
+        f"Training payload when validation R@10 first reached {100 * FRACTION:.0f} % of the "
+        "baseline's final value; mean ± standard deviation over the seeds that got there. As fine "
+        "as the steps between two validations."
     )
     return Table("Bytes to quality", columns, rows, note=note)
 
@@ -134,7 +137,7 @@ def claims_matrix(found: Sequence[Claim]) -> Table:
 
 
 def claims_lists(found: Sequence[Claim]) -> Table:
-    """Return for each claim the data sets by verdict; it folds into a narrow terminal, as a matrix would not."""
+    """Return each claim's data sets by verdict; it folds into narrow terminals, unlike a matrix."""
     rows = []
     for name in dict.fromkeys(claim.claim for claim in found):
         mine = [claim for claim in found if claim.claim == name]
@@ -193,7 +196,7 @@ def facts_of(benchmark: Benchmark) -> list[tuple[str, str]]:
 
 
 def warnings_of(benchmark: Benchmark) -> list[str]:
-    """Return what weakens the figures: too few seeds, or one twice; a tuning in which nothing could be told apart."""
+    """Return what weakens the figures: seeds too few or twice, a tuning that told nothing apart."""
     found = [entry for data in data_sets(benchmark) for entry in entries(benchmark, data)]
     seeds = [
         (f"{entry.name} on {entry.data}", [cell.seed for cell in entry.cells]) for entry in found
@@ -212,11 +215,13 @@ def warnings_of(benchmark: Benchmark) -> list[str]:
         )
     if twice:
         texts.append(
-            f"A seed is there twice, so means and deviations are not over seeds: {'; '.join(twice)}."
+            "A seed is there twice, so means and deviations are not over seeds: "
+            f"{'; '.join(twice)}."
         )
     if flat:
         texts.append(
-            f"All trials scored the same, so tuning chose nothing and took the first: {'; '.join(flat)}."
+            "All trials scored the same, so tuning chose nothing and took the first: "
+            f"{'; '.join(flat)}."
         )
     return texts
 
@@ -226,7 +231,10 @@ def _legend() -> str:
 
 
 def _winners(mains: Sequence[Entry], name: str) -> set[str]:
-    """Return who is best; all whose figure reads the same, or the order of the rows would decide between equals."""
+    """Return who is best, with all whose figure reads the same.
+
+    Else the order of the rows would decide between equals.
+    """
     top = best(mains, name)
     means = {
         entry.name: percent(spread.mean)

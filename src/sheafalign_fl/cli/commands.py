@@ -1,4 +1,4 @@
-"""The command line: `sheafalign run | compare | check | report | encoders | data`, and what deploys (`deploy`)."""
+"""The command line: `sheafalign run | compare | check | report | encoders | data`, and `deploy`."""
 
 import errno
 import json
@@ -25,7 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Decentralised multimodal alignment: every modality is a client, and only comparison embeddings travel.",
+    help="Decentralised multimodal alignment: every modality is a client, and only comparison "
+    "embeddings travel.",
 )
 data_app = typer.Typer(
     no_args_is_help=True, help="Data sources: what there is, and what a source offers."
@@ -72,8 +73,8 @@ def _main(
 
 
 @app.command(
-    epilog="Examples:  [bold]sheafalign run experiments/quickstart.yaml[/bold]  ·  "
-    "sheafalign run experiments/watch.yaml --set training.exchanges=50 --engine inprocess --out runs/try  ·  "
+    epilog="Examples:  [bold]sheafalign run experiments/quickstart.yaml[/bold]  ·  sheafalign run "
+    "experiments/watch.yaml --set training.exchanges=50 --engine inprocess --out runs/try  ·  "
     "sheafalign run --resume runs/try"
 )
 def run(
@@ -176,7 +177,8 @@ def run(
 
 
 @app.command(
-    epilog="Example:  [bold]sheafalign check experiments/watch.yaml --set training.batch_size=64[/bold]"
+    epilog="Example:  [bold]sheafalign check experiments/watch.yaml --set "
+    "training.batch_size=64[/bold]"
 )
 def check(config: ConfigPath, overrides: Overrides = None, data: DataPath = None) -> None:
     """Check a configuration and its data without running anything, and show what would run."""
@@ -191,8 +193,8 @@ def check(config: ConfigPath, overrides: Overrides = None, data: DataPath = None
 
 
 @app.command(
-    epilog="Examples:  [bold]sheafalign compare experiments/benchmark/*.yaml --seeds 0,1,2[/bold]  ·  "
-    "sheafalign compare experiments/benchmark/halves.yaml --quick --out runs/quick"
+    epilog="Examples:  [bold]sheafalign compare experiments/benchmark/*.yaml --seeds 0,1,2[/bold]  "
+    "·  sheafalign compare experiments/benchmark/halves.yaml --quick --out runs/quick"
 )
 def compare(
     configs: Annotated[
@@ -218,7 +220,7 @@ def compare(
         ),
     ] = None,
 ) -> None:
-    """Compare methods over data sets and seeds; one report, with one sentence for each claim of the paper."""
+    """Compare methods over data sets and seeds; one report, one sentence per claim of the paper."""
     from sheafalign_fl.benchmark import load_benchmark, run_benchmark
     from sheafalign_fl.benchmark.plan import load_plan
     from sheafalign_fl.benchmark.report import print_benchmark
@@ -311,7 +313,7 @@ def data_check(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the splits.", min=0)] = 0,
 ) -> None:
-    """Explain what a folder of recordings holds: modalities, shared events, labels, and what is wrong."""
+    """Explain what a folder of recordings holds: modalities, shared events, labels, any faults."""
     from sheafalign_fl.cli.listings import print_inspection
     from sheafalign_fl.config import parse_assignments
     from sheafalign_fl.data.inspection import inspect
@@ -327,7 +329,8 @@ def data_check(
 
 @data_app.command(
     "export",
-    epilog="Example:  [bold]sheafalign data export scenes --format deepsense6g recordings --events 2000 --light[/bold]",
+    epilog="Example:  [bold]sheafalign data export scenes --format deepsense6g recordings --events "
+    "2000 --light[/bold]",
 )
 def data_export(
     source: Annotated[str, typer.Argument(help="What to write: scenes.", show_default=False)],
@@ -347,7 +350,7 @@ def data_export(
         typer.Option(help="Only these, comma-separated, such as camera,beam.", show_default=False),
     ] = None,
 ) -> None:
-    """Write simulated scenes in the format of a recorded data set, to try its loader without the recordings."""
+    """Write simulated scenes in the format of a recorded data set, to try its loader without it."""
     from sheafalign_fl.data.export import export_deepsense6g
     from sheafalign_fl.runs.progress import count_progress
 
@@ -430,7 +433,7 @@ def _check_engine(engine: str) -> None:
 
 
 def _make_importable(config: Path | None) -> None:
-    """Let dotted paths in a configuration find modules in the current folder and beside the configuration.
+    """Let dotted paths in a configuration find modules in the current folder and beside it.
 
     Before any installed package of the same name: some install a package called `tests`.
     """

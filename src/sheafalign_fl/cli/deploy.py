@@ -50,7 +50,8 @@ Allow = Annotated[
     list[str] | None,
     typer.Option(
         metavar="MODULE:NAME",
-        help="Code that a configuration may name beside what is built in; may be given more than once.",
+        help="Code that a configuration may name beside what is built in; may be given more than "
+        "once.",
     ),
 ]
 PolicyFile = Annotated[
@@ -66,14 +67,16 @@ def add_commands(app: typer.Typer) -> None:
     app.add_typer(runs_app, name="runs")
     app.command(epilog="Example:  [bold]sheafalign relay --keys keys --host 10.0.0.1[/bold]")(relay)
     app.command(
-        epilog="Example:  [bold]sheafalign node lidar --relay 10.0.0.1:9092 --keys keys/clients/lidar "
-        "--data recordings[/bold]"
+        epilog="Example:  [bold]sheafalign node lidar --relay 10.0.0.1:9092 --keys "
+        "keys/clients/lidar --data recordings[/bold]"
     )(node)
     app.command(
-        epilog="Example:  [bold]sheafalign status runs/street --relay 10.0.0.1:9092 --keys keys[/bold]"
+        epilog="Example:  [bold]sheafalign status runs/street --relay 10.0.0.1:9092 --keys "
+        "keys[/bold]"
     )(status)
     app.command(
-        epilog="Example:  [bold]sheafalign doctor --relay 10.0.0.1:9092 --keys keys/clients/lidar[/bold]"
+        epilog="Example:  [bold]sheafalign doctor --relay 10.0.0.1:9092 --keys "
+        "keys/clients/lidar[/bold]"
     )(doctor)
 
 
@@ -148,7 +151,8 @@ def node(
     state: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for checkpoints and logs; default: nodes/CLIENT in the user's state folder."
+            help="Folder for checkpoints and logs; default: nodes/CLIENT in the user's state "
+            "folder."
         ),
     ] = None,
     insecure: Insecure = False,
@@ -231,7 +235,8 @@ def status(
 
 @deploy_app.command(
     "render",
-    epilog="Example:  [bold]sheafalign deploy render services --config experiments/deploy.yaml[/bold]",
+    epilog="Example:  [bold]sheafalign deploy render services --config "
+    "experiments/deploy.yaml[/bold]",
 )
 def deploy_render(
     folder: Annotated[
@@ -250,7 +255,7 @@ def deploy_render(
 
 
 def deployment(relay: str | None, keys: Path | None, *, insecure: bool) -> "Deployment | None":
-    """Return where to run by the options `--relay`, `--keys` and `--insecure`; None: on this machine."""
+    """Return where to run by `--relay`, `--keys` and `--insecure`; None: on this machine."""
     from sheafalign_fl.deploy.keys import expiry_warning, load_operator_keys
     from sheafalign_fl.engines.deployed import Deployment
 
@@ -269,7 +274,10 @@ def deployment(relay: str | None, keys: Path | None, *, insecure: bool) -> "Depl
 def deployed_settings(
     config: Path, overrides: list[str], *, insecure: bool, console: Console
 ) -> "Settings":
-    """Return the settings of a deployed run: what the file leaves open is chosen so that nothing is lost or seen."""
+    """Return the settings of a deployed run.
+
+    What the file leaves open is chosen so that nothing is lost or seen.
+    """
     from sheafalign_fl.config import parse_settings
     from sheafalign_fl.config.load import read_content
     from sheafalign_fl.config.schema import METRICS, OPEN_METRICS
@@ -285,14 +293,14 @@ def deployed_settings(
         kept = [metric for metric in METRICS if metric not in OPEN_METRICS]
         content["evaluation"]["metrics"] = kept
         console.print(
-            f"edges are sealed, so the metric '{', '.join(OPEN_METRICS)}', which the relay computes from embeddings, "
-            "is left out"
+            f"edges are sealed, so the metric '{', '.join(OPEN_METRICS)}', which the relay "
+            "computes from embeddings, is left out"
         )
     return parse_settings(content, str(config))
 
 
 def _policy(allow: list[str] | None, file: Path | None) -> "Policy":
-    """Return what a configuration may ask of this machine, by the options `--allow` and `--policy`."""
+    """Return what a configuration may ask of this machine, by `--allow` and `--policy`."""
     from sheafalign_fl.config.policy import Policy
 
     named = tuple(allow or ())
@@ -311,7 +319,8 @@ def _monitoring(text: str | None) -> Address | None:
 def _choose(keys: Path | None, *, insecure: bool) -> None:
     if keys is None and not insecure:
         raise UserError(
-            "give --keys DIR (made by `sheafalign keys init`), or --insecure for a trial on one machine"
+            "give --keys DIR (made by `sheafalign keys init`), or --insecure for a trial on one "
+            "machine"
         )
     if keys is not None and insecure:
         raise UserError("--keys and --insecure exclude each other")

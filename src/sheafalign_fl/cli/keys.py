@@ -17,7 +17,8 @@ Days = Annotated[int, typer.Option(help="How long the certificate is valid.", mi
 
 @keys_app.command(
     "init",
-    epilog="Example:  [bold]sheafalign keys init keys --clients camera,lidar --host relay.lan[/bold]",
+    epilog="Example:  [bold]sheafalign keys init keys --clients camera,lidar --host "
+    "relay.lan[/bold]",
 )
 def keys_init(
     folder: Annotated[

@@ -57,14 +57,15 @@ def print_checked(checked: Checked, console: Console) -> None:
     exchanges, each = settings.training.exchanges, checked.payload_per_exchange
     console.print(
         Text(
-            f"{settings.name} can run: {count_of(exchanges, 'exchange')} of {human_bytes(each)} payload, "
-            f"{human_bytes(each * exchanges)} ({exact(each * exchanges)} bytes) in all where no event is missing."
+            f"{settings.name} can run: {count_of(exchanges, 'exchange')} of {human_bytes(each)} "
+            f"payload, {human_bytes(each * exchanges)} ({exact(each * exchanges)} bytes) in all "
+            "where no event is missing."
         )
     )
 
 
 def print_encoders(batch: int, console: Console) -> None:
-    """Print the built-in encoders and what they cost on this machine, measured now, for batches of `batch` events."""
+    """Print the built-in encoders and what `batch` events cost on this machine, measured now."""
     rows = tuple(
         (
             cost.info.name,
@@ -79,14 +80,15 @@ def print_encoders(batch: int, console: Console) -> None:
     )
     columns = ("encoder", "made for", "input", "example", "parameters", "ms", "step, ms")
     note = (
-        f"{DIM} outputs. ms: a forward pass of {exact(batch)} events on one thread of this machine, now; step: with "
-        "the backward pass. Your own encoder: a dotted path, package.module:factory"
+        f"{DIM} outputs. ms: a forward pass of {exact(batch)} events on one thread of this "
+        "machine, now; step: with the backward pass. Your own encoder: a dotted path, "
+        "package.module:factory"
     )
     print_table(Table("Encoders", columns, rows, text_columns=4, note=note), console)
 
 
 def print_inspection(inspection: Inspection, suggestion: Suggestion, console: Console) -> None:
-    """Print what a folder of recordings holds, what is wrong with it, and a configuration for it."""
+    """Print what a folder of recordings holds, what is wrong, and a configuration for it."""
     total = inspection.events
     console.print(Text(f"read as {inspection.source}: {count_of(total, 'event')}\n"))
     if inspection.clocks:

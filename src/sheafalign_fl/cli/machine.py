@@ -1,4 +1,4 @@
-"""What the command line makes of the machine that it runs on: its terminal, its folders, its limits."""
+"""What the command line makes of the machine it runs on: its terminal, its folders, its limits."""
 
 import errno
 import io
@@ -33,7 +33,7 @@ def check_folder() -> None:
 
 
 def explained(error: OSError) -> UserError | None:
-    """Return what to say of a limit or right of the machine; None for what may be a mistake of ours."""
+    """Return what to say of a limit or right of the machine; None for what may be our mistake."""
     if error.errno not in _OURS_TO_BEAR:
         return None
     name = str(error.filename or "")

@@ -1,6 +1,7 @@
 """Codecs: comparison embeddings to bytes and back.
 
-A codec is a small class; `codec(name)` finds it. What a codec needs to decode besides shape is inside its bytes.
+A codec is a small class; `codec(name)` finds it. What a codec needs to decode besides shape is
+inside its bytes.
 """
 
 from sheafalign_fl.codecs.base import Codec

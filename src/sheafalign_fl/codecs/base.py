@@ -38,12 +38,16 @@ class Codec(ABC):
         expected = self.payload_bytes(events, dim)
         if len(payload) != expected:
             raise ProtocolError(
-                f"a {self.name} payload of {events} x {dim} has {expected} bytes; this one has {len(payload)}"
+                f"a {self.name} payload of {events} x {dim} has {expected} bytes; "
+                f"this one has {len(payload)}"
             )
 
 
 def round_to_bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Return the upper halves of float32 `values`, rounded to nearest, ties to even; finite values stay finite."""
+    """Return the upper halves of float32 `values`, rounded to nearest, ties to even.
+
+    Finite values stay finite.
+    """
     bits = np.clip(values, -LARGEST_BFLOAT16, LARGEST_BFLOAT16).astype("<f4").view("<u4")
     rounded: NDArray[np.uint16] = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
     return rounded
@@ -55,10 +59,10 @@ def from_bfloat16(halves: NDArray[np.uint16]) -> NDArray[np.float32]:
 
 
 def row_scales(values: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Return bit patterns of the smallest bfloat16 that are not below `values`, which are not negative.
+    """Return bit patterns of the smallest bfloat16 not below `values`, which are not negative.
 
-    Rounded up, so that a row that is divided by its scale never exceeds its range; what a row of ordinary embeddings
-    cannot have (a scale below the normal range) counts as 0.
+    Rounded up, so that a row that is divided by its scale never exceeds its range; what a row of
+    ordinary embeddings cannot have (a scale below the normal range) counts as 0.
     """
     bits = np.clip(values, 0, LARGEST_BFLOAT16).astype("<f4").view("<u4")
     upper = ((bits + 0xFFFF) >> 16).astype("<u2")

@@ -15,7 +15,7 @@ class FloatCodec(Codec):
         self._dtype = np.dtype(dtype).newbyteorder("<")
 
     def encode(self, values: NDArray[np.floating]) -> bytes:
-        """Return the values as they are, rounded to the codec's precision and clipped to its range."""
+        """Return the values as they are, rounded to the codec's precision, clipped to its range."""
         limit = np.finfo(self._dtype).max
         encoded: NDArray[np.floating] = np.clip(values, -limit, limit).astype(self._dtype)
         return encoded.tobytes()

@@ -1,4 +1,4 @@
-"""Integers with a scale for each event: all scales (bfloat16), then the integers of one event after the other."""
+"""Integers with a scale per event: all scales (bfloat16), then each event's integers in turn."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,13 +7,15 @@ from sheafalign_fl.codecs.base import Codec, from_bfloat16, read_scales, row_sca
 from sheafalign_fl.errors import ProtocolError
 
 _LARGEST = 2.0**126
-"""Larger values are clipped, so that a scale that was rounded up never takes a decoded value out of float32's range."""
+"""Larger values are clipped, so that a scale that was rounded up never takes a decoded value out of
+float32's range."""
 
 
 class IntegerCodec(Codec):
-    """Symmetric quantisation of each event's embedding to integers in [-levels, levels], rounded half to even.
+    """Symmetric quantisation of each event's embedding to integers in [-levels, levels].
 
-    The scale is the event's largest absolute value over `levels`, so the error of a value is at most half a scale.
+    Values are rounded half to even. The scale is the event's largest absolute value over `levels`,
+    so the error of a value is at most half a scale.
     """
 
     def __init__(self, name: str, bits: int) -> None:

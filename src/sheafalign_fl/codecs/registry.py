@@ -49,7 +49,7 @@ CODECS: Registry[Codec] = Registry(
 
 
 def codec(name: str) -> Codec:
-    """Return the codec that a setting names; raise `ConfigError` with a suggestion if there is none."""
+    """Return the codec a setting names; raise `ConfigError` with a suggestion if there is none."""
     return CODECS.resolve(name, "codec")
 
 

@@ -1,4 +1,4 @@
-"""One bit a value: the sign, with the mean absolute value of the event's embedding as scale (bfloat16)."""
+"""One bit a value: the sign, with the event embedding's mean absolute value as scale (bfloat16)."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ from sheafalign_fl.errors import ProtocolError
 
 
 class SignCodec(Codec):
-    """All scales, then the signs of one event after the other, eight in a byte (1: not negative), padded with 0."""
+    """All scales, then each event's signs in turn, 8 in a byte (1: not negative), padded with 0."""
 
     name = "sign"
 

@@ -10,7 +10,7 @@ _LARGEST_DIM = 65536
 
 
 class TopKCodec(Codec):
-    """All places (ascending in each event; one byte each, two where dim > 256), then all values as float16."""
+    """All places (ascending per event; 1 byte each, 2 if dim > 256), then all values as float16."""
 
     def __init__(self, kept: int) -> None:
         """Keep `kept` values of each event, or all of them where there are fewer."""
@@ -19,7 +19,8 @@ class TopKCodec(Codec):
     def encode(self, values: NDArray[np.floating]) -> bytes:
         """Return places and values; of equal values the first is kept."""
         count = min(self._kept, values.shape[1])
-        # What is not a number counts as the largest, so that a client that diverged does not look sound.
+        # What is not a number counts as the largest, so that a client that diverged does not look
+        # sound.
         sizes = np.where(np.isnan(values), np.inf, np.abs(values))
         largest = np.argsort(-sizes, axis=1, kind="stable")[:, :count]
         places = np.sort(largest, axis=1)

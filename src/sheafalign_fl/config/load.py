@@ -24,18 +24,20 @@ _MOST_BYTES = 2**22
 def load_settings(path: Path, overrides: Iterable[str] = ()) -> Settings:
     """Read the YAML file at `path`, apply ``section.key=value`` overrides, validate.
 
-    Relative paths (``data.path``, ``features`` of a client) are taken from the file's folder and made absolute.
+    Relative paths (``data.path``, ``features`` of a client) are taken from the file's folder and
+    made absolute.
 
     Raises
     ------
     ConfigError
-        The file cannot be read or is no YAML mapping, or a setting is unknown, of the wrong type or out of range.
+        The file cannot be read or is no YAML mapping, or a setting is unknown, of the wrong type or
+        out of range.
     """
     return parse_settings(read_content(path, overrides), where=str(path))
 
 
 def read_content(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
-    """Return what the YAML file at `path` says, with overrides applied and its paths absolute, not yet validated.
+    """Return what the YAML file at `path` says, overridden, with absolute paths, not yet validated.
 
     Raises
     ------
@@ -72,7 +74,7 @@ def _other_encoding(data: bytes) -> str:
 
 
 def parse_assignments(overrides: Iterable[str]) -> dict[str, Any]:
-    """Return what ``key=value`` texts say, values as YAML; raise `ConfigError` where one is malformed."""
+    """Return what ``key=value`` texts say, values as YAML; raise `ConfigError` if malformed."""
     content: dict[str, Any] = {}
     for override in overrides:
         _apply_override(content, override)
@@ -80,7 +82,7 @@ def parse_assignments(overrides: Iterable[str]) -> dict[str, Any]:
 
 
 def parse_settings(content: Mapping[str, Any], where: str = "configuration") -> Settings:
-    """Validate a mapping; raise `ConfigError` with one line that names the setting and suggests a mend."""
+    """Validate a mapping; raise a `ConfigError` of one line that names the setting and a mend."""
     _check_texts(content, where)
     try:
         return Settings.model_validate(plain(dict(content)))
@@ -100,7 +102,7 @@ def to_yaml(settings: Settings) -> str:
 
 
 def encode(settings: Settings) -> str:
-    """Return `settings` as one string of URL-safe characters, as Flower's flat run configuration needs it."""
+    """Return `settings` as one URL-safe string, as Flower's flat run configuration needs it."""
     raw = json.dumps(settings.model_dump(mode="json")).encode()
     return _ENCODED_PREFIX + base64.urlsafe_b64encode(zlib.compress(raw, 9)).decode()
 
@@ -210,7 +212,10 @@ def _make_absolute(section: dict[str, Any], key: str, where: str, base: Path) ->
 
 
 def _check_texts(content: Mapping[str, Any], where: str) -> None:
-    """Refuse half a surrogate pair, which YAML and JSON can spell: no file, message or error could hold the text."""
+    """Refuse half a surrogate pair, which YAML and JSON can spell.
+
+    No file, message or error could hold the text.
+    """
     pending: list[tuple[str, object]] = [("", content)]
     seen: set[int] = set()  # YAML's aliases can make a mapping or list hold itself
     while pending:

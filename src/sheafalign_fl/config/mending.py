@@ -32,7 +32,7 @@ _ALIASES: Mapping[str, str] = {
 
 
 def closest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """Return which of `known` is meant by `name`: another word for it, or a misspelling; None if neither.
+    """Return which of `known` is meant by `name`, a synonym or a misspelling; None if neither.
 
     >>> closest("fp16", ["float16", "top-16"])
     'float16'
@@ -125,7 +125,8 @@ _MENDS: Mapping[str, Callable[[object], str]] = {
     "bool_type": _must_be("true or false", lambda given: ""),
     "string_type": _must_be("text", _as_text),
 }
-"""Kind of pydantic's error -> what to say of what was given, in words that are not a type's name."""
+"""Kind of pydantic's error -> what to say of what was given, in words that are not a type's
+name."""
 
 
 def _literal(detail: ErrorDetails, given: object) -> str:

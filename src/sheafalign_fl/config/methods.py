@@ -1,7 +1,8 @@
 """Methods of the literature as configurations of the one algorithm.
 
-A method is a graph, a family of maps and weights; nothing else in the code knows its name. `apply_method` lays what a
-method prescribes under the user's own settings, so every single setting can still be overridden.
+A method is a graph, a family of maps and weights; nothing else in the code knows its name.
+`apply_method` lays what a method prescribes under the user's own settings, so every single setting
+can still be overridden.
 """
 
 from collections.abc import Mapping
@@ -47,15 +48,18 @@ METHODS: dict[MethodName, dict[str, Any]] = {
     },
     # Girdhar et al., arXiv 2305.05665: every modality is bound to one anchor, the centre of a star.
     "imagebind": {**_CONSTANT_SHEAF, "graph": {"topology": "star"}},
-    # Radford et al., arXiv 2103.00020, on every pair, as AudioCLIP (arXiv 2106.13043) does for three modalities.
+    # Radford et al., arXiv 2103.00020, on every pair, as AudioCLIP (arXiv 2106.13043) does for
+    # three modalities.
     "clip-pairs": {**_CONSTANT_SHEAF, "graph": {"topology": "complete"}},
-    # arXiv 2410.02086: every modality is bound to the centroid of all; each client needs all of the others to form it.
+    # arXiv 2410.02086: every modality is bound to the centroid of all; each client needs all of the
+    # others to form it.
     "centrobind": {
         "maps": _CONSTANT_SHEAF["maps"],
         "objective": {**_CONSTANT_SHEAF["objective"], "contrast": "centroid"},
         "graph": {"topology": "complete"},
     },
-    # Cicchetti et al., arXiv 2412.11959: the volume that all embeddings of an event span; needs all of them too.
+    # Cicchetti et al., arXiv 2412.11959: the volume that all embeddings of an event span; needs all
+    # of them too.
     "gram": {
         "maps": _CONSTANT_SHEAF["maps"],
         "objective": {**_CONSTANT_SHEAF["objective"], "contrast": "volume"},
@@ -72,8 +76,9 @@ _DEFAULT_DIM = 128
 def apply_method(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return `content` with what its method prescribes wherever `content` itself says nothing.
 
-    With identity maps a comparison space is a copy of the stalk, so `graph.dim` follows the clients' dimension unless
-    it is given. What is no mapping of settings, or names no method, is left for validation to refuse.
+    With identity maps a comparison space is a copy of the stalk, so `graph.dim` follows the
+    clients' dimension unless it is given. What is no mapping of settings, or names no method, is
+    left for validation to refuse.
     """
     method = content.get("method", "sheafalign")
     prescribed = next((settings for name, settings in METHODS.items() if name == method), {})
@@ -103,7 +108,7 @@ def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _client_dims(clients: object) -> set[int]:
-    """Return the dimensions of all clients' stalks; empty where they are not yet known to be valid."""
+    """Return all clients' stalk dimensions; empty where they are not yet known to be valid."""
     if not isinstance(clients, dict):
         return {_DEFAULT_DIM}
     dims = [

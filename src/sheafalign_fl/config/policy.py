@@ -35,7 +35,7 @@ class _Strict(BaseModel):
 
 
 class Limits(_Strict):
-    """The most that a configuration from elsewhere may ask; each is checked before memory is taken."""
+    """The most that a configuration from elsewhere may ask, each checked before memory is taken."""
 
     clients: Count = 1000
     exchanges: Count = 1_000_000
@@ -102,7 +102,7 @@ class Policy(_Strict):
 
     @classmethod
     def of(cls, content: object, where: str) -> Self:
-        """Return the policy in a mapping; raise `ConfigError` in one line that begins with `where`."""
+        """Return a mapping's policy; raise `ConfigError` in one line that begins with `where`."""
         if isinstance(content, dict) and "own_machine" in content:
             raise ConfigError(f"{where}: 'own_machine' cannot be set")
         try:
@@ -129,7 +129,8 @@ class Policy(_Strict):
         if not self.own_machine and path not in self.allow:
             raise ConfigError(
                 f"{where}: '{path}' is not among the code that this machine allows a configuration "
-                f"to name; its owner can start it with --allow {path}, or name it in its policy file"
+                f"to name; its owner can start it with --allow {path}, "
+                "or name it in its policy file"
             )
 
 

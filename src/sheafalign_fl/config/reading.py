@@ -1,7 +1,7 @@
 """What people write, as plain values: YAML with the numbers of YAML 1.2, and the values of code.
 
-PyYAML reads YAML 1.1, to which ``1e-3`` is a text (a float there needs a point and a sign), ``010`` is 8 and ``1:30``
-is 90. This is the only place in the library where YAML is read or written.
+PyYAML reads YAML 1.1, to which ``1e-3`` is a text (a float there needs a point and a sign), ``010``
+is 8 and ``1:30`` is 90. This is the only place in the library where YAML is read or written.
 """
 
 import re
@@ -33,7 +33,7 @@ _EXACT = 2**53
 
 
 def _odd_space(text: str, line: int = 1) -> str | None:
-    """Return where the first space that is none is in `text`, which begins in `line`, and what to do."""
+    """Return where in `text`, which begins in `line`, the first false space is, and what to do."""
     for place, row in enumerate(text.split("\n")):
         for character in row:
             if _ODD_SPACE_FORM.match(character):
@@ -135,15 +135,16 @@ def read_yaml(text: str) -> Any:
 
 
 def write_yaml(content: object, *, unicode: bool = True) -> str:
-    """Return `content` as YAML that `read_yaml` reads as the same; `unicode` leaves accents as they are."""
+    """Return `content` as YAML that `read_yaml` reads as the same; `unicode` keeps accents."""
     text: str = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=unicode)
     return text
 
 
 def plain(value: object, name: str = "") -> Any:
-    """Return `value` with numpy's scalars and arrays, paths and tuples in it as plain numbers, texts and lists.
+    """Return `value` with numpy's scalars and arrays, paths and tuples in it made plain.
 
-    Anything else is returned as it is, for the schema to judge.
+    They become numbers, texts and lists. Anything else is returned as it is, for the schema to
+    judge.
 
     Raises
     ------

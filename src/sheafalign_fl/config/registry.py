@@ -27,7 +27,7 @@ _passed: dict[str, Any] = {}
 
 
 class Registry(MutableMapping[str, T], Generic[T]):
-    """What one axis of extension offers: a mapping of the built-in names, which finds others too."""
+    """What one axis of extension offers: a mapping of built-in names, which finds others too."""
 
     def __init__(
         self,
@@ -162,7 +162,7 @@ class Extension:
 
 
 def name_of(thing: Callable[..., Any]) -> str:
-    """Return the dotted path by which settings can name a class or callable that was passed in code.
+    """Return the dotted path by which settings can name a class or callable passed in code.
 
     Where it can be imported by that path, other processes find it too; in this one it is found
     either way, so a class of a notebook works with the engine that runs in process.

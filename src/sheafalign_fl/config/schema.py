@@ -38,7 +38,10 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 def is_client_name(text: str) -> bool:
-    """Return whether `text` can name a client: a file, a field of a message, and a text of at most 99 bytes."""
+    """Return whether `text` can name a client.
+
+    It has to name a file and a field of a message, and be a text of at most 99 bytes.
+    """
     if (
         not text.isprintable()
         or text in {"relay", "evaluator", ".", ".."}
@@ -49,14 +52,18 @@ def is_client_name(text: str) -> bool:
 
 
 def _plain(value: dict[str, Any]) -> dict[str, Any]:
-    """Refuse options that do not survive JSON (dates, sets, NaN, keys that are no text): every client gets them so."""
+    """Refuse options that do not survive JSON (dates, sets, NaN, keys that are no text).
+
+    Every client gets them as JSON.
+    """
     try:
         same = bool(json.loads(json.dumps(value, allow_nan=False)) == value)
     except (TypeError, ValueError):
         same = False
     if not same:
         raise ValueError(
-            "options must be plain text, numbers, true, false, null, lists and mappings with text keys"
+            "options must be plain text, numbers, true, false, null, "
+            "lists and mappings with text keys"
         )
     return value
 
@@ -123,13 +130,15 @@ class ClientSettings(_Settings):
     modality: str | None = None
     """The modality in the data source; default: the client's own name."""
     encoder: Annotated[str, Extension("encoder")] = "auto"
-    """auto (what the data source recommends, else by the input's shape), vector, signal, image, camera, depth,
-    range-image, points, scan, radar, beam, inertial, skeleton, csi, linear (`sheafalign encoders` lists them with their
-    inputs), or a dotted path ``package.module:factory``."""
+    """auto (what the data source recommends, else by the input's shape), vector, signal, image,
+    camera, depth, range-image, points, scan, radar, beam, inertial, skeleton, csi, linear
+    (`sheafalign encoders` lists them with their inputs), or a dotted path
+    ``package.module:factory``."""
     encoder_options: Options = Field(default_factory=dict)
     features: str | None = None
-    """An `.npz` file with `x` and `event_id` that is used instead of the modality's own input, such as the output of a
-    frozen foundation model; relative to the configuration's folder, on a deployed node to the node's data."""
+    """An `.npz` file with `x` and `event_id` that is used instead of the modality's own input, such
+    as the output of a frozen foundation model; relative to the configuration's folder, on a
+    deployed node to the node's data."""
     dim: PositiveInt = 128
     """d_i, the dimension of the node stalk."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -188,23 +197,25 @@ class MapSettings(_Settings):
 class ObjectiveSettings(_Settings):
     """Weights and forms of the objective (DESIGN section 2).
 
-    The defaults are the best that we found on validation events; `method: paper` gives the paper's. The Laplacian term
-    is off: it pulls the ends of an edge together without telling events apart, which contrast does, and on every data
-    set tried it cost retrieval and transfer (README, benchmark).
+    The defaults are the best that we found on validation events; `method: paper` gives the paper's.
+    The Laplacian term is off: it pulls the ends of an edge together without telling events apart,
+    which contrast does, and on every data set tried it cost retrieval and transfer (README,
+    benchmark).
     """
 
     laplacian: Weight = 0.0
     contrastive: Weight = 1.0
     contrast: Annotated[str, Extension("contrast", ("pairs", "centroid", "volume"))] = "pairs"
-    """What the contrastive term compares: the two ends of each edge; every client with the centroid of all
-    (CentroBind); the volume that the embeddings of all clients span (GRAM); or a dotted path to a
-    loss of (embeddings of all clients, tau)."""
+    """What the contrastive term compares: the two ends of each edge; every client with the centroid
+    of all (CentroBind); the volume that the embeddings of all clients span (GRAM); or a dotted path
+    to a loss of (embeddings of all clients, tau)."""
     false_negatives: Literal["keep", "mask"] = "keep"
     """mask: events of a batch that are equal to one of the clients, or whose windows overlap, are
     no negatives of each other. Clients then tell the relay which of their events are equal."""
     reconstruction: Weight = 0.1
     cross_reconstruction: Weight = 1.0
-    """MSE(Q_ij z_ji, h_i), gradient to Q_ij alone: teaches the dual map to impute from a neighbour."""
+    """MSE(Q_ij z_ji, h_i), gradient to Q_ij alone: teaches the dual map to impute from a
+    neighbour."""
     stop_gradient: bool = False
     """Reconstruction trains the dual maps alone: h_i and z_ij are constants in it."""
     variance: Weight = 0.0
@@ -235,7 +246,8 @@ class ObjectiveSettings(_Settings):
             raise ValueError(f"false_negatives: mask needs contrast: pairs, not {self.contrast}")
         if self.learnable_temperature and self.contrast != "pairs":
             raise ValueError(
-                f"learnable_temperature is an edge's, so it needs contrast: pairs, not {self.contrast}"
+                "learnable_temperature is an edge's, so it needs contrast: pairs, "
+                f"not {self.contrast}"
             )
         return self
 
@@ -248,7 +260,8 @@ class TrainingSettings(_Settings):
     batch_size: Annotated[Int, Field(ge=2)] = 128
     """Events of one batch (B)."""
     batches: PositiveInt = 1
-    """Batches of one exchange: one message carries the embeddings of them all, and a step is taken on each in turn."""
+    """Batches of one exchange: one message carries the embeddings of them all, and a step is taken
+    on each in turn."""
     local_steps: PositiveInt = 1
     """Passes over the batches of an exchange, with the same embeddings from the neighbours (K)."""
     replay: Annotated[int, Field(ge=0)] = 0
@@ -259,9 +272,11 @@ class TrainingSettings(_Settings):
     """At most so many past batches are remembered: events * d_e values a batch and neighbour, in
     `dtype`; default: those of an epoch."""
     stale: bool = False
-    """Embed the next batches before stepping on the last, so that messages can travel while clients compute."""
+    """Embed the next batches before stepping on the last, so that messages can travel while clients
+    compute."""
     error_feedback: bool = False
-    """Add what the codec lost of an event's embedding to the same event's embedding when it comes round again."""
+    """Add what the codec lost of an event's embedding to the same event's embedding when it comes
+    round again."""
     optimiser: Annotated[str, Extension("optimiser", ("adam", "adamw", "sgd"))] = "adam"
     """adam, adamw, sgd, or a dotted path to a function of (parameter groups, lr). Scalars are in a
     group of their own, which is not decayed."""
@@ -283,7 +298,8 @@ class TrainingSettings(_Settings):
 METRICS = ("retrieval", "transfer", "probe", "missing", "consistency")
 """The built-in ones; beside them there are those of the user's own, by a dotted path."""
 OPEN_METRICS = ("missing",)
-"""Those that need embeddings outside the clients, so that no run has them whose edges are sealed."""
+"""Those that need embeddings outside the clients, so that no run has them whose edges are
+sealed."""
 
 
 class EvaluationSettings(_Settings):
@@ -302,9 +318,11 @@ class EvaluationSettings(_Settings):
     train_events: PositiveInt = 4000
     """At most this many training events to fit probes and prototypes on."""
     split: Literal["test", "validation"] = "test"
-    """Held-out events of the final evaluation; validation is for choosing settings without a look at test events."""
+    """Held-out events of the final evaluation; validation is for choosing settings without a look
+    at test events."""
     deadline: Annotated[float, Field(gt=0)] = 300.0
-    """Seconds that an evaluation waits for a client's answer; scoring takes longer than an exchange."""
+    """Seconds that an evaluation waits for a client's answer; scoring takes longer than an
+    exchange."""
 
     @field_validator("metrics")
     @classmethod
@@ -315,7 +333,10 @@ class EvaluationSettings(_Settings):
 
 
 class ResourceSettings(_Settings):
-    """What each simulated client may use. Nothing here changes a result, except `threads` in its last bits."""
+    """What each simulated client may use.
+
+    Nothing here changes a result, except `threads` in its last bits.
+    """
 
     cpus: PositiveInt = 1
     """CPUs that Ray reserves for each simulated client at work; Flower takes whole ones only."""
@@ -338,8 +359,8 @@ class SecuritySettings(_Settings):
     """What the relay may see."""
 
     sealed: bool = False
-    """Encrypt comparison embeddings end to end between clients; needs keys, so only deployed federations can.
-    `sheafalign run --relay` sets it unless the configuration says otherwise."""
+    """Encrypt comparison embeddings end to end between clients; needs keys, so only deployed
+    federations can. `sheafalign run --relay` sets it unless the configuration says otherwise."""
 
 
 class Settings(_Settings):
@@ -348,8 +369,8 @@ class Settings(_Settings):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "federation"
     seed: Annotated[Int, Field(ge=0)] = 0
     engine: Literal["flower", "inprocess", "pooled", "deployed"] = "flower"
-    """deployed: on a relay with nodes on other machines (`sheafalign run --relay`). pooled: joint training on
-    raw data that all clients have sent to one place, for reference."""
+    """deployed: on a relay with nodes on other machines (`sheafalign run --relay`). pooled: joint
+    training on raw data that all clients have sent to one place, for reference."""
     method: MethodName = "sheafalign"
     """What the settings below default to; see `sheafalign_fl.config.methods`."""
     data: DataSettings = DataSettings()
@@ -374,8 +395,8 @@ class Settings(_Settings):
         constant = self.maps.family == "identity" and self.graph.topology == "complete"
         if self.objective.contrast != "pairs" and not constant:
             raise ValueError(
-                f"objective.contrast '{self.objective.contrast}' compares all clients with each other, so it needs "
-                "graph.topology: complete and maps.family: identity"
+                f"objective.contrast '{self.objective.contrast}' compares all clients with each "
+                "other, so it needs graph.topology: complete and maps.family: identity"
             )
         return self
 
@@ -384,8 +405,9 @@ class Settings(_Settings):
         leaving = [name for name in self.evaluation.metrics if name in OPEN_METRICS]
         if self.security.sealed and leaving:
             raise ValueError(
-                f"security.sealed: the metric '{leaving[0]}' sends embeddings of held-out events to the relay, which "
-                "is not to read any; set evaluation.metrics without it, or security.sealed: false"
+                f"security.sealed: the metric '{leaving[0]}' sends embeddings of held-out "
+                "events to the relay, which is not to read any; set evaluation.metrics without it, "
+                "or security.sealed: false"
             )
         return self
 
@@ -399,7 +421,9 @@ class Settings(_Settings):
                 raise ValueError("a client is named twice")
             return {name: {} for name in value}
         if isinstance(value, str | int):
-            raise ValueError("must name two clients at least; write [camera, lidar]")  # noqa: TRY004
+            raise ValueError(  # noqa: TRY004
+                "must name two clients at least; write [camera, lidar]"
+            )
         if isinstance(value, dict):
             return {name: {} if client is None else client for name, client in value.items()}
         return value
@@ -428,10 +452,10 @@ class Settings(_Settings):
     def digest(self) -> str:
         """Return the SHA-256 (64 hex digits) of all settings on which the clients have to agree.
 
-        Left out is what only concerns a machine: engine, resources, checkpoints, devices, data paths, and the names of
-        the experiment and of the method, whose settings are all there. A setting that was added
-        later (`_LATER`) counts where it is not at its default, so that a configuration of before
-        keeps its digest.
+        Left out is what only concerns a machine: engine, resources, checkpoints, devices, data
+        paths, and the names of the experiment and of the method, whose settings are all there. A
+        setting that was added later (`_LATER`) counts where it is not at its default, so that a
+        configuration of before keeps its digest.
         """
         shared = self.model_dump(
             mode="json", exclude={"name", "engine", "method", "resources", "checkpoint"}

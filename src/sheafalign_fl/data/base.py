@@ -24,20 +24,22 @@ class ModalityData:
     Attributes
     ----------
     x
-        Float32, shape (N, ...): (N, F) for vectors, (N, C, T) for 1-D signals, (N, C, H, W) for images.
+        Float32, shape (N, ...): (N, F) for vectors, (N, C, T) for 1-D signals, (N, C, H, W) for
+        images.
     event_ids
         Shape (N,), unique; int64 or unicode. Clients that saw the same event give it the same id.
     split
         Shape (N,), uint8, indices into `SPLITS`.
     labels
-        Label name -> int64 array of shape (N,); `UNLABELLED` (-1) where unknown. Used by evaluation only.
+        Label name -> int64 array of shape (N,); `UNLABELLED` (-1) where unknown. Used by evaluation
+        only.
     classes
         Label name -> the names of its classes, for reports. May be empty.
     notes
         Facts about the data worth reporting, such as how many rows were dropped and why.
     encoder
-        The encoder that the source recommends for this modality, by name or dotted path. It is used where the client's
-        own is auto; None leaves auto to go by the input's shape.
+        The encoder that the source recommends for this modality, by name or dotted path. It is used
+        where the client's own is auto; None leaves auto to go by the input's shape.
     span
         Events whose ids (numbers) differ by less share samples, as windows that overlap do.
     """
@@ -89,8 +91,9 @@ class ModalityData:
 class DataSource(Protocol):
     """A data set: a function from (modality, seed, options) to that modality's data.
 
-    Built-in sources are registered in `sheafalign_fl.data.registry`; a dotted path ``package.module:factory`` names
-    one of the user's own. A source must load each modality alone, since in a deployment a machine holds only its own.
+    Built-in sources are registered in `sheafalign_fl.data.registry`; a dotted path
+    ``package.module:factory`` names one of the user's own. A source must load each modality alone,
+    since in a deployment a machine holds only its own.
     """
 
     def __call__(self, modality: str, seed: int, **options: Any) -> ModalityData:
@@ -99,10 +102,10 @@ class DataSource(Protocol):
 
 
 def check_modality(data: ModalityData, where: str) -> ModalityData:
-    """Return `data` if it is well formed; raise `DataError` naming `where` and the first thing that is not.
+    """Return `data` if it is well formed; raise `DataError` naming `where` and the first fault.
 
-    Checks: all are arrays; `x` is floating-point, finite, not empty and at least 2-D; ids are one-dimensional, integers
-    or text, and unique; split and labels have one integer for each event.
+    Checks: all are arrays; `x` is floating-point, finite, not empty and at least 2-D; ids are
+    one-dimensional, integers or text, and unique; split and labels have one integer for each event.
     """
     for name, array in {
         "x": data.x,
@@ -132,7 +135,8 @@ def check_modality(data: ModalityData, where: str) -> ModalityData:
             )
         if values.dtype.kind not in "iu":
             raise DataError(
-                f"{where}: label '{name}' has dtype {values.dtype}; it must be integers, -1 where unknown"
+                f"{where}: label '{name}' has dtype {values.dtype}; it must be integers, "
+                "-1 where unknown"
             )
     bad = ~np.isfinite(data.x).reshape(count, -1).all(axis=1)
     if bad.any():
@@ -170,13 +174,14 @@ def _check_unique(event_ids: NDArray[Any], where: str) -> None:
     values, counts = np.unique(event_ids, return_counts=True)
     if (double := counts > 1).any():
         raise DataError(
-            f"{where}: {int(double.sum())} event ids occur more than once (first: {values[np.argmax(double)]}); "
+            f"{where}: {int(double.sum())} event ids occur more than once "
+            f"(first: {values[np.argmax(double)]}); "
             "an event id names one event of one modality"
         )
 
 
 def check_fractions(test: float, validation: float) -> None:
-    """Raise `ConfigError` unless `test` and `validation` are fractions that leave something to train on."""
+    """Raise `ConfigError` unless `test` and `validation` are fractions that leave training data."""
     for name, value in (("test", test), ("validation", validation)):
         if not 0 <= value <= 1:
             raise ConfigError(f"data.options.{name}: must be between 0 and 1, not {value}")

@@ -1,19 +1,23 @@
-"""`fashion`: Fashion-MNIST cut into modalities that share everything, something, or only one thing with each neighbour.
+"""`fashion`: Fashion-MNIST cut into modalities that differ in what they share.
 
-==============================  =====================================================================================
-clients                         what they share
-==============================  =====================================================================================
-original, embossed, inverted    everything: three renderings of one image (the redundant setting)
-top, bottom, small              the halves of an image, and all of it at 7 x 7: each pair shares what the third lacks
-ab, bc, ca                      the trio: an event is three independent images A, B, C, and each client sees two of
-                                them, so every pair shares exactly one image and all three share none
-ab-hard, bc-hard, ca-hard       the trio again, but of the image that two clients share, one sees the top half and the
-                                other the bottom half
-==============================  =====================================================================================
+With each neighbour they share everything, something, or only one thing.
 
-The files are those of Xiao et al. (2017), in the IDX format of MNIST; any folder with MNIST's names will do. Images for
-testing come from the test file, those for training and validation from the training file, so no image is ever in two
-splits (in a trio neither).
+============================  ==================================================================
+clients                       what they share
+============================  ==================================================================
+original, embossed, inverted  everything: three renderings of one image (the redundant setting)
+top, bottom, small            the halves of an image, and all of it at 7 x 7: each pair shares
+                              what the third lacks
+ab, bc, ca                    the trio: an event is three independent images A, B, C, and each
+                              client sees two of them, so every pair shares exactly one image
+                              and all three share none
+ab-hard, bc-hard, ca-hard     the trio again, but of the image that two clients share, one sees
+                              the top half and the other the bottom half
+============================  ==================================================================
+
+The files are those of Xiao et al. (2017), in the IDX format of MNIST; any folder with MNIST's names
+will do. Images for testing come from the test file, those for training and validation from the
+training file, so no image is ever in two splits (in a trio neither).
 """
 
 import sys
@@ -56,8 +60,14 @@ _FACTORS = ("class_a", "class_b", "class_c")
 
 INFO = SourceInfo(
     name="fashion",
-    summary="Fashion-MNIST as redundant renderings, as halves, or as trios in which each pair shares one image.",
-    origin="Debian's package dataset-fashion-mnist (`make data`), or any folder with files of MNIST's names and format",
+    summary=(
+        "Fashion-MNIST as redundant renderings, as halves, or as trios "
+        "in which each pair shares one image."
+    ),
+    origin=(
+        "Debian's package dataset-fashion-mnist (`make data`), "
+        "or any folder with files of MNIST's names and format"
+    ),
     modalities=(
         Modality("original", "(1, 28, 28)", "the image"),
         Modality("embossed", "(1, 28, 28)", "the image under an emboss filter"),
@@ -151,7 +161,7 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
 
 
 def find_folder(path: str) -> Path:
-    """Return the folder of the files: `path` if it is given, else the first of the usual places that exists.
+    """Return the folder of the files: `path` if given, else the first usual place that exists.
 
     Raises
     ------
@@ -164,8 +174,9 @@ def find_folder(path: str) -> Path:
         raise DataError(
             f"fashion: there is no folder {path}"
             if path
-            else "fashion: Fashion-MNIST is not on this machine; run `make data`, install Debian's package "
-            "dataset-fashion-mnist, or give data.options.path, a folder with MNIST's four files"
+            else "fashion: Fashion-MNIST is not on this machine; run `make data`, "
+            "install Debian's package dataset-fashion-mnist, or give data.options.path, a folder "
+            "with MNIST's four files"
         )
     return found
 
@@ -173,7 +184,7 @@ def find_folder(path: str) -> Path:
 def _pick(
     folder: str, split: str, counts: dict[str, int], seed: int, *, trio: bool
 ) -> NDArray[np.int64]:
-    """Return rows of the split's file: (N,), or (N, 3) for a trio, whose images are its own in every event."""
+    """Return rows of the split's file: (N,), or (N, 3) for a trio, no row twice in a column."""
     size = len(_classes(folder, split))
     held = (
         counts["validation"]
@@ -189,7 +200,8 @@ def _pick(
         )
     if wanted < 1 or wanted > most:
         raise ConfigError(f"data.options.{split}: must be between 1 and {most}, not {wanted}")
-    # Validation takes the front of the training file's permutation and training its end, whatever their sizes.
+    # Validation takes the front of the training file's permutation and training its end, whatever
+    # their sizes.
     order = numpy_generator(seed, "fashion", "test" if split == "test" else "train").permutation(
         size
     )
@@ -197,7 +209,8 @@ def _pick(
     rows = pool[:wanted].astype(np.int64)
     if not trio:
         return rows
-    # Without replacement: if two events had the same B, nothing could tell which of them a client sees.
+    # Without replacement: if two events had the same B, nothing could tell which of them a client
+    # sees.
     others = [
         numpy_generator(seed, "fashion", split, factor).permutation(pool)[:wanted]
         for factor in "bc"
@@ -265,6 +278,7 @@ def _targets(folder: str, name: str) -> NDArray[np.int64]:
     targets = read_idx(Path(folder), f"{name}-labels-idx1-ubyte", 1).astype(np.int64)
     if (targets >= len(CLASSES)).any():
         raise DataError(
-            f"fashion: {folder} has the label {targets.max()} ({name}); there are {len(CLASSES)} classes"
+            f"fashion: {folder} has the label {targets.max()} ({name}); "
+            f"there are {len(CLASSES)} classes"
         )
     return targets

@@ -13,13 +13,14 @@ from sheafalign_fl.errors import DataError
 
 
 def with_features(data: ModalityData, path: Path, client: str) -> ModalityData:
-    """Return `data` with the features of a file as input; ids, splits and labels stay those of the data source.
+    """Return `data` with a file's features as input; ids, splits and labels stay the source's.
 
     Parameters
     ----------
     path
-        An `.npz` file: `x` (N, F) or larger, and `event_id` (N,). Events of the data that it lacks are left out;
-        events of other data may be in it. Features are scaled by their training mean and deviation.
+        An `.npz` file: `x` (N, F) or larger, and `event_id` (N,). Events of the data that it lacks
+        are left out; events of other data may be in it. Features are scaled by their training mean
+        and deviation.
     client
         For messages.
 
@@ -36,14 +37,16 @@ def with_features(data: ModalityData, path: Path, client: str) -> ModalityData:
     check_length("event_id", ids, len(x), path)
     if ids.dtype.kind not in "iuU" or (ids.dtype.kind == "U") != (data.event_ids.dtype.kind == "U"):
         raise DataError(
-            f"{path}: event_id has dtype {ids.dtype}, but the data's ids have {data.event_ids.dtype}"
+            f"{path}: event_id has dtype {ids.dtype}, "
+            f"but the data's ids have {data.event_ids.dtype}"
         )
     if len(np.unique(ids)) != len(ids):
         raise DataError(f"{path}: some event ids occur more than once")
     _, rows, places = np.intersect1d(data.event_ids, ids, return_indices=True)
     if not len(rows):
         raise DataError(
-            f"{path}: has none of the {len(data)} events of client '{client}' (first: {data.event_ids[0]})"
+            f"{path}: has none of the {len(data)} events of client '{client}' "
+            f"(first: {data.event_ids[0]})"
         )
     order = np.argsort(rows)
     kept = data.take(rows[order])

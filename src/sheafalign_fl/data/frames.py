@@ -1,4 +1,4 @@
-"""From frames in files to one modality's events: what all data sets that a user has on disk have in common."""
+"""From frames in files to one modality's events: what all data sets on a user's disk share."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -67,7 +67,8 @@ class Frames:
     event_ids
         (N,): the id of the event whose last frame it is.
     recording, position
-        (N,): which recording, and the frame's integer position in it; windows never leave a recording.
+        (N,): which recording, and the frame's integer position in it; windows never leave a
+        recording.
     group
         (N,): what is never divided between splits.
     groups
@@ -144,8 +145,8 @@ def load_frames(
     rows = cut(frames.recording, frames.position, usable, window=window, stride=stride)
     if not len(rows):
         raise DataError(
-            f"{modality}: no {window} usable frames follow each other in any recording of {options['path']}; "
-            "choose a smaller window"
+            f"{modality}: no {window} usable frames follow each other in any recording "
+            f"of {options['path']}; choose a smaller window"
         )
     last = rows[:, -1]
     split = splits[last]
@@ -170,7 +171,8 @@ def _splits(frames: Frames, seed: int, options: Mapping[str, Any]) -> NDArray[np
     code = assign_splits(groups, seed, test=test, validation=validation)
     if not (code == SPLITS.index("train")).any():
         raise ConfigError(
-            f"data.options: test {test} and validation {validation} take all of the {len(groups)} groups"
+            f"data.options: test {test} and validation {validation} take all of "
+            f"the {len(groups)} groups"
         )
     result: NDArray[np.uint8] = code[np.searchsorted(groups, frames.group)]
     return result

@@ -1,4 +1,4 @@
-"""The IDX format of MNIST and Fashion-MNIST: unsigned bytes of any shape, as they are or gzipped."""
+"""The IDX format of MNIST and Fashion-MNIST: unsigned bytes of any shape, plain or gzipped."""
 
 import gzip
 import math
@@ -40,6 +40,7 @@ def read_idx(folder: Path, name: str, axes: int) -> NDArray[np.uint8]:
     shape = struct.unpack(f">{axes}I", content[4:start])
     if len(content) != start + math.prod(shape):
         raise DataError(
-            f"{path} should hold {math.prod(shape)} values after its header; it has {len(content) - start}"
+            f"{path} should hold {math.prod(shape)} values after its header; "
+            f"it has {len(content) - start}"
         )
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)

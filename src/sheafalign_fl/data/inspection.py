@@ -1,4 +1,4 @@
-"""What is in a folder: modalities, events that pairs share, missing rates, label balance, and what is wrong."""
+"""What is in a folder: modalities, events that pairs share, missing rates, label balance, flaws."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -140,7 +140,7 @@ def inspect(
 
 
 def label_counts(data: ModalityData, label: str) -> dict[str, int]:
-    """Return class -> number of events, the classes by their number, then how many events are not labelled."""
+    """Return class -> number of events, by the classes' numbers, then how many are not labelled."""
     values = data.labels[label]
     names = data.classes.get(label, ())
     codes, counts = np.unique(values[values != UNLABELLED], return_counts=True)

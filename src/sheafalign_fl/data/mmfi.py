@@ -1,4 +1,6 @@
-"""`mmfi`: MM-Fi, activities of 40 subjects before Wi-Fi, radar, LiDAR and cameras (Yang et al., arXiv 2305.10345).
+"""`mmfi`: MM-Fi, activities of 40 subjects before Wi-Fi, radar, LiDAR and cameras.
+
+The data set is that of Yang et al. (arXiv 2305.10345).
 
 Files of the user's: ``E01/S01/A01/wifi-csi/frame001.mat`` and so on. Copies that begin at
 ``S01/A01`` or at ``A01/S01`` (the older toolbox), or lie one or two folders deeper, are the same
@@ -109,7 +111,10 @@ _SENSORS: dict[str, tuple[str, tuple[str, ...], Sensor]] = {
 
 INFO = SourceInfo(
     name="mmfi",
-    summary="MM-Fi: 27 activities of 40 subjects in Wi-Fi, mmWave radar, LiDAR, depth, keypoints; split by subject.",
+    summary=(
+        "MM-Fi: 27 activities of 40 subjects in Wi-Fi, mmWave radar, LiDAR, depth, keypoints; "
+        "split by subject."
+    ),
     origin="your files, from https://ntu-aiot-lab.github.io/mm-fi",
     modalities=tuple(
         Modality(name, sensor.shape, sensor.meaning) for name, (_, _, sensor) in _SENSORS.items()
@@ -187,8 +192,9 @@ def _frames(folder: Path, modality: str) -> Frames:
             found[key] = path
     if not found:
         raise DataError(
-            f"{folder}: there is no E??/S??/A??/{names[0]}/*.{ending} (nor S??/A??, nor A??/S??) in it "
-            "or up to two folders below; is it the root of MM-Fi?"
+            f"{folder}: there is no E??/S??/A??/{names[0]}/*.{ending} "
+            "(nor S??/A??, nor A??/S??) in it or up to two folders below; "
+            "is it the root of MM-Fi?"
         )
     place_, subject_, activity_, frame = np.array(list(found), dtype=np.int64).T
     recording_ = (place_ * 100 + subject_) * 100 + activity_
@@ -211,6 +217,7 @@ def _number(path: Path) -> int:
     match = re.search(r"(\d+)(?!.*\d)", path.stem)
     if match is None or int(match.group()) >= _MOST_FRAMES:
         raise DataError(
-            f"{path}: the name of a frame must hold its number (below {_MOST_FRAMES}), such as frame001{path.suffix}"
+            f"{path}: the name of a frame must hold its number (below {_MOST_FRAMES}), "
+            f"such as frame001{path.suffix}"
         )
     return int(match.group())

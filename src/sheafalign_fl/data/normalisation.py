@@ -13,9 +13,10 @@ def standardised(
 ) -> NDArray[np.float32]:
     """Return `x` with zero mean and unit deviation over the rows `train`, float32.
 
-    Every feature of a vector (N, F) has its own mean and deviation, every channel of anything larger. What does not
-    vary in training is only centred: dividing by the rounding error of a constant would let a test event explode.
-    Only rounded where there are no training rows, or where they are not all finite.
+    Every feature of a vector (N, F) has its own mean and deviation, every channel of anything
+    larger. What does not vary in training is only centred: dividing by the rounding error of a
+    constant would let a test event explode. Only rounded where there are no training rows, or where
+    they are not all finite.
 
     Parameters
     ----------

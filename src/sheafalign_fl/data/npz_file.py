@@ -22,7 +22,8 @@ def read_arrays(path: Path, needed: Sequence[str]) -> dict[str, NDArray[Any]]:
         The file is no readable archive of plain arrays, or lacks a `needed` one.
     """
     try:
-        # Only a zip archive can be an .npz file; NumPy would also take a bare array, under any name.
+        # Only a zip archive can be an .npz file; NumPy would also take a bare array, under any
+        # name.
         with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
             arrays = {name: _text(file[name]) for name in file.files}
     except _UNREADABLE as error:

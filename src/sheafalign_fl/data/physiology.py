@@ -5,8 +5,9 @@ al., Scientific Reports 10, 2020; 72 of them in two series). The recordings are 
 from the user's own installation (``pip install --no-deps --no-binary systole systole==0.3.1``; only
 the source distribution has them) and never copied.
 
-One person at one time: time is split in blocks, and blocks of one split lie between those of others.
-The label is confounded with time (series 2 comes after series 1), so it says little beyond it.
+One person at one time: time is split in blocks, and blocks of one split lie between those of
+others. The label is confounded with time (series 2 comes after series 1), so it says little beyond
+it.
 """
 
 import importlib.util

@@ -16,7 +16,7 @@ _LONG = 8
 
 
 def event_picture(modality: str, x: Values, encoder: str | None = None) -> Figure:
-    """Draw one event's input: axes in physical units for the modalities of `scenes`, else by encoder or shape.
+    """Draw one event's input, with axes in physical units for `scenes`, else by encoder or shape.
 
     Parameters
     ----------
@@ -25,7 +25,8 @@ def event_picture(modality: str, x: Values, encoder: str | None = None) -> Figur
     x
         Shape (F,), (C, T) or (C, H, W), or what the encoder takes.
     encoder
-        The encoder that the data source recommends, which tells a cloud or a skeleton from a picture.
+        The encoder that the data source recommends, which tells a cloud or a skeleton from a
+        picture.
     """
     figure = Figure(figsize=(4.2, 2.6), layout="constrained")
     named = _SCENES.get(modality)

@@ -1,8 +1,8 @@
 """Reading many frames once: in parallel, and kept as plain arrays until a file's content changes.
 
-A cache entry is a folder ``$XDG_CACHE_HOME/sheafalign-fl/KEY`` with `x.npy` and `index.json`; KEY is a digest of the
-reader and the files' names. A file counts as unchanged if its size and times are, else if its SHA-256 is; changed files
-alone are read again.
+A cache entry is a folder ``$XDG_CACHE_HOME/sheafalign-fl/KEY`` with `x.npy` and `index.json`; KEY
+is a digest of the reader and the files' names. A file counts as unchanged if its size and times
+are, else if its SHA-256 is; changed files alone are read again.
 """
 
 import hashlib
@@ -86,7 +86,8 @@ class _Entry:
     """One frame in the index of the cache."""
 
     stamp: list[list[int]]
-    """Of each file: size, time of its content and of its inode, in ns; empty where it does not exist."""
+    """Of each file: size, time of its content and of its inode, in ns; empty where it does not
+    exist."""
     digest: str
     """SHA-256 over all its files."""
     fault: dict[str, Any] | None = None
@@ -195,7 +196,7 @@ def _digest(files: Files) -> str:
 
 
 def _changed(entries: list[_Entry | None], stale: list[int], frames: Sequence[Files]) -> list[int]:
-    """Return the rows of `stale` whose content is not the cached one; note the others' new times in `entries`."""
+    """Return the rows of `stale` whose content changed; note the others' new times in `entries`."""
     changed = []
     for row in stale:
         stamp, digest, entry = _stamp(frames[row]), _digest(frames[row]), entries[row]
@@ -209,10 +210,11 @@ def _changed(entries: list[_Entry | None], stale: list[int], frames: Sequence[Fi
 def _read(
     reader: Reader, frames: Sequence[Files], rows: list[int], what: str
 ) -> dict[int, tuple[_Entry, Any]]:
-    """Return row -> entry and array (None if faulty), read by as many threads as there are processors."""
+    """Return row -> entry and array (None if faulty), read by as many threads as processors."""
 
     def one(row: int) -> tuple[int, _Entry, Any]:
-        # The stamp is taken first: a file that changes while it is read is read again the next time.
+        # The stamp is taken first: a file that changes while it is read is read again the next
+        # time.
         stamp, digest = _stamp(frames[row]), _digest(frames[row])
         entry = _Entry(stamp, digest)
         try:
@@ -231,7 +233,8 @@ def _read(
         return row, entry, np.asarray(values, dtype=np.float32)
 
     result: dict[int, tuple[_Entry, Any]] = {}
-    # Decoders and transforms let go of Python's lock, so threads do; they share the reader without pickling.
+    # Decoders and transforms let go of Python's lock, so threads do; they share the reader without
+    # pickling.
     with (
         _watcher.get()(what, len(rows)) as done,
         ThreadPoolExecutor(os.cpu_count() or 1) as pool,
@@ -251,7 +254,7 @@ def _joined(
     old: NDArray[np.float32] | None,
     frames: Sequence[Files],
 ) -> NDArray[np.float32]:
-    """Return one array of what was read and what is in the cache; note in `entries` what was read."""
+    """Return one array of what was read and of the cache; note in `entries` what was read."""
     shape = _usual_shape([array.shape for _, array in read.values() if array is not None], old)
     x = np.zeros((len(frames), *shape), dtype=np.float32)
     if old is not None and old.shape[1:] == shape:
@@ -321,7 +324,8 @@ def check_faults(
     Raises
     ------
     DataError
-        There are such faults and the policy is to stop; names the first with file and row, and counts the others.
+        There are such faults and the policy is to stop; names the first with file and row, and
+        counts the others.
     """
     known = {row: fault for row, fault in prepared.faults.items() if fault.known}
     other = {row: fault for row, fault in prepared.faults.items() if not fault.known}
@@ -329,8 +333,8 @@ def check_faults(
         row = min(other)
         more = f" (and {len(other) - 1} more)" if len(other) > 1 else ""
         raise DataError(
-            f"{where[row]}: {modality}: {other[row].file} {other[row].reason}{more}; mend it, or leave such frames out "
-            "with data.options.bad: drop"
+            f"{where[row]}: {modality}: {other[row].file} {other[row].reason}{more}; mend it, "
+            "or leave such frames out with data.options.bad: drop"
         )
     notes = [
         f"{how} in {list(prepared.mended.values()).count(how)} of {len(where)} frames"

@@ -1,4 +1,4 @@
-"""Finding a data source by name or by dotted path, checking its options, and sharing what was loaded."""
+"""Finding a data source by name or dotted path, checking options, and sharing what was loaded."""
 
 import hashlib
 import inspect
@@ -78,7 +78,7 @@ def sources() -> dict[str, SourceInfo]:
 
 
 def source_info(name: str) -> SourceInfo:
-    """Return the description of a built-in source; raise `ConfigError` with a suggestion if there is none."""
+    """Return a built-in source's description; raise `ConfigError` with a suggestion if unknown."""
     if name not in (described := sources()):
         raise SOURCES.unknown(name)
     return described[name]
@@ -87,7 +87,7 @@ def source_info(name: str) -> SourceInfo:
 def load_modality(
     source: str, modality: str, seed: int, options: Mapping[str, Any], where: str
 ) -> ModalityData:
-    """Load and check one modality. Clients of the same modality share its arrays, which cannot be written to.
+    """Load and check one modality; clients that have it share its arrays, which are read-only.
 
     Parameters
     ----------
@@ -195,7 +195,8 @@ def _known_modality(modality: str, info: SourceInfo, where: str) -> str:
     known = [item.name for item in info.modalities]
     if known and modality not in known:
         raise ConfigError(
-            f"{where}: the source '{info.name}' has no modality '{modality}'; {_suggest(modality, known)}"
+            f"{where}: the source '{info.name}' has no modality '{modality}'; "
+            f"{_suggest(modality, known)}"
         )
     return modality
 
@@ -213,8 +214,8 @@ def complete_options(options: Mapping[str, Any], info: SourceInfo) -> dict[str, 
     for name, value in options.items():
         if name == "path" and name not in known:
             raise ConfigError(
-                f"data.path: the source '{info.name}' reads no folder of yours; leave out data.path "
-                "and --data"
+                f"data.path: the source '{info.name}' reads no folder of yours; leave out "
+                "data.path and --data"
             )
         if name not in known:
             raise ConfigError(

@@ -1,7 +1,7 @@
-"""`utd-mhad`: UTD-MHAD, 27 actions of 8 subjects with an inertial sensor and a Kinect (Chen et al., ICIP 2015).
+"""`utd-mhad`: UTD-MHAD, 27 actions of 8 subjects, inertial and Kinect (Chen et al., ICIP 2015).
 
-Files of the user's: ``a1_s1_t1_inertial.mat``, ``a1_s1_t1_skeleton.mat``, ``a1_s1_t1_depth.mat`` and so on, in any
-folders below. An event is a recording. Subjects are split, never recordings.
+Files of the user's: ``a1_s1_t1_inertial.mat``, ``a1_s1_t1_skeleton.mat``, ``a1_s1_t1_depth.mat``
+and so on, in any folders below. An event is a recording. Subjects are split, never recordings.
 """
 
 import re
@@ -18,9 +18,10 @@ from sheafalign_fl.errors import DataError
 from sheafalign_fl.listing import listed
 
 ACTIONS = (
-    "swipe left", "swipe right", "wave", "clap", "throw", "arm cross", "basketball shoot", "draw x", "draw circle CW",
-    "draw circle CCW", "draw triangle", "bowling", "boxing", "baseball swing", "tennis swing", "arm curl",
-    "tennis serve", "push", "knock", "catch", "pickup throw", "jog", "walk", "sit to stand",
+    "swipe left", "swipe right", "wave", "clap", "throw", "arm cross", "basketball shoot",
+    "draw x", "draw circle CW", "draw circle CCW", "draw triangle", "bowling", "boxing",
+    "baseball swing", "tennis swing", "arm curl", "tennis serve", "push", "knock", "catch",
+    "pickup throw", "jog", "walk", "sit to stand",
     "stand to sit", "lunge", "squat",
 )  # fmt: skip
 SUBJECTS, TRIALS, RECORDINGS = 8, 4, 861
@@ -39,7 +40,10 @@ _SENSORS = {
 
 INFO = SourceInfo(
     name="utd-mhad",
-    summary="UTD-MHAD: 27 actions of 8 subjects with an inertial sensor, skeletons and depth; split by subject.",
+    summary=(
+        "UTD-MHAD: 27 actions of 8 subjects with an inertial sensor, skeletons and depth; "
+        "split by subject."
+    ),
     origin="your files, from https://personal.utdallas.edu/~kehtar/UTD-MHAD.html",
     modalities=tuple(
         Modality(name, sensor.shape, sensor.meaning) for name, sensor in _SENSORS.items()

@@ -1,7 +1,7 @@
-"""`watch`: smartwatch exercises from the package seglearn, real data that is installed and never downloaded.
+"""`watch`: smartwatch exercises from the installed package seglearn, real and never downloaded.
 
-140 recordings of 7 shoulder exercises by 10 subjects at 50 Hz (Burns et al., 2018). The file is a pickle; it is trusted
-only because it is part of that package.
+140 recordings of 7 shoulder exercises by 10 subjects at 50 Hz (Burns et al., 2018). The file is a
+pickle; it is trusted only because it is part of that package.
 """
 
 import importlib.util
@@ -59,7 +59,8 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
     DataError
         The package seglearn is not installed.
     ConfigError
-        The window is longer than every recording, or shorter than 8 samples; or no subject is left to train on.
+        The window is longer than every recording, or shorter than 8 samples; or no subject is left
+        to train on.
     """
     window, stride = int(options["window"]), int(options["stride"])
     if window < 8 or stride < 1:
@@ -77,7 +78,8 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
     if not len(fit):
         count = len(np.unique(subjects))
         raise ConfigError(
-            f"data.options: test {test} and validation {validation} take all of the {count} subjects"
+            f"data.options: test {test} and validation {validation} "
+            f"take all of the {count} subjects"
         )
     mean, scale = fit.mean(axis=(0, 2), keepdims=True), fit.std(axis=(0, 2), keepdims=True)
     return ModalityData(
@@ -87,7 +89,8 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
         {"exercise": np.asarray(content["y"], dtype=np.int64)[recording]},
         {"exercise": tuple(content["y_labels"])},
         (
-            f"{len(np.unique(subjects))} subjects; tested on {sorted(set(subjects[split == 2].tolist()))}",
+            f"{len(np.unique(subjects))} subjects; tested on "
+            f"{sorted(set(subjects[split == 2].tolist()))}",
         ),
     )
 

@@ -16,13 +16,15 @@ def cut(
 ) -> NDArray[np.intp]:
     """Return the rows of every window, (windows, window), each in order of time.
 
-    A window is `window` usable frames of one recording at consecutive positions, from a position that `stride` divides.
-    That depends on the positions alone, so clients that lack other frames still cut the same windows.
+    A window is `window` usable frames of one recording at consecutive positions, from a position
+    that `stride` divides. That depends on the positions alone, so clients that lack other frames
+    still cut the same windows.
 
     Parameters
     ----------
     recording, position, usable
-        Shape (frames,): which recording, an integer that grows by 1 from a frame to the next, whether it can be used.
+        Shape (frames,): which recording, an integer that grows by 1 from a frame to the next,
+        whether it can be used.
 
     Raises
     ------
@@ -52,7 +54,7 @@ def check_window(window: int, stride: int) -> None:
 def any_ahead(
     values: NDArray[np.int64], recording: Array, position: Array, horizon: int
 ) -> NDArray[np.int64]:
-    """Return for each frame whether any of the next `horizon` frames of its recording has the value 1.
+    """Return for each frame whether any of its recording's next `horizon` frames has value 1.
 
     `UNLABELLED` where none of them is known to be 1 and some are absent or not labelled.
 
@@ -98,8 +100,9 @@ def stack(frames: NDArray[np.float32], windows: NDArray[np.intp], join: str) -> 
     windows
         (windows, window): rows of `frames`.
     join
-        channels: frames become channels, (T * C, ...); frames: a first axis, (T, ...), left out where there is one
-        frame only; time: a last axis, (..., T); samples: the last axis goes on, (..., T * S).
+        channels: frames become channels, (T * C, ...); frames: a first axis, (T, ...), left out
+        where there is one frame only; time: a last axis, (..., T); samples: the last axis goes on,
+        (..., T * S).
     """
     x = frames[windows]
     if join == "channels":

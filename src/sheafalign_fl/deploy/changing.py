@@ -173,7 +173,8 @@ def members(folder: Path) -> Iterator[Member]:
     open_authority(folder)
     patterns = {
         "authority": "ca/ca.crt", "relay": "relay/relay.crt",
-        "operator": "operators/*/operator.crt", "client": "relay/peers/*.crt", "revoked": "revoked/*/certificate.crt",
+        "operator": "operators/*/operator.crt", "client": "relay/peers/*.crt",
+        "revoked": "revoked/*/certificate.crt",
     }  # fmt: skip
     for kind, pattern in patterns.items():
         for path in listed(folder, pattern):

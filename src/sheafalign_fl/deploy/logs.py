@@ -1,4 +1,4 @@
-"""Logs for people and programs: plain lines or JSON in the terminal, one JSON object a line in files.
+"""Logs for people and programs: plain lines or JSON in the terminal, JSON lines in files.
 
 No log grows for ever: one of `MOST_BYTES` is put aside, and of those the newest `KEPT` stay.
 """

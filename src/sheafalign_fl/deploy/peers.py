@@ -1,8 +1,8 @@
 """How clients learn the keys of peers that joined after their own keys were made.
 
 The authority signs every client's public sealing key. The relay hands these certificates, and the
-list of those that were taken back, to nodes that ask. It can withhold them, but not make one; and a node
-that has seen a newer certificate or list never goes back to an older one.
+list of those that were taken back, to nodes that ask. It can withhold them, but not make one; and a
+node that has seen a newer certificate or list never goes back to an older one.
 """
 
 import json

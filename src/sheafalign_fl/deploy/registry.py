@@ -22,7 +22,7 @@ def save_registered(path: Path, nodes: Mapping[str, int]) -> None:
 
 
 def registered_nodes() -> dict[str, int]:
-    """Return client -> node id; empty where no relay has registered keys (simulation, insecure deployment)."""
+    """Return client -> node id; empty without registered keys (simulation, insecure deployment)."""
     path = os.environ.get(VARIABLE)
     if not path:
         return {}

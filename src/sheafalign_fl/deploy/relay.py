@@ -1,8 +1,8 @@
 """The relay: a SuperLink behind doors of its own, which knows the key of every client.
 
 Its state is in memory: nothing that passes through it is left on its disk, and an exchange takes
-half as long as with a database (measured). What a run needs to go on after the relay was killed is in
-the run folder and on the clients' disks.
+half as long as with a database (measured). What a run needs to go on after the relay was killed is
+in the run folder and on the clients' disks.
 """
 
 import subprocess

@@ -60,8 +60,14 @@ WantedBy=multi-user.target
 """
 _NO_DEVICES = "PrivateDevices=true"
 _SENSOR_DEVICES = "# A node may have a sensor or an accelerator: PrivateDevices is not set."
-_NODE = "node {client} --relay {relay} --keys /etc/sheafalign/{client} --data /srv/sheafalign/{client} --state {state}"
-_RELAY = "relay --keys /etc/sheafalign/relay --host {host} --port {port} --state {state} --runs {state}/runs"
+_NODE = (
+    "node {client} --relay {relay} --keys /etc/sheafalign/{client} "
+    "--data /srv/sheafalign/{client} --state {state}"
+)
+_RELAY = (
+    "relay --keys /etc/sheafalign/relay --host {host} --port {port} "
+    "--state {state} --runs {state}/runs"
+)
 _DOCKERFILE = """\
 FROM python:3.11-slim
 RUN pip install --no-cache-dir torch --index-url https://download.pytorch.org/whl/cpu
@@ -104,7 +110,8 @@ def render(folder: Path, clients: Sequence[str], relay: Address) -> list[Path]:
     for client in clients:
         if not all(char.isalnum() or char in "._-" for char in client):
             raise UserError(
-                f"the client '{client}' cannot name a service; use letters, digits, '.', '_' and '-'"
+                f"the client '{client}' cannot name a service; use letters, digits, '.', '_' and "
+                "'-'"
             )
     port = str(relay.port)
     everywhere = "::" if ":" in relay.host else "0.0.0.0"  # noqa: S104 - a service, behind its keys
@@ -129,7 +136,7 @@ def render(folder: Path, clients: Sequence[str], relay: Address) -> list[Path]:
 
 
 def _compose(clients: Sequence[str], port: str) -> dict[str, object]:
-    """Return a compose file in which every client is a container with its own keys, data and state, and no others'."""
+    """Return a compose file: every client a container with its own keys, data and state only."""
     everywhere = "0.0.0.0"  # noqa: S104 - inside the container's own network
     services: dict[str, object] = {
         "relay": {
@@ -156,9 +163,13 @@ def _compose(clients: Sequence[str], port: str) -> dict[str, object]:
         services[f"node-{client}"] = {
             "image": "sheafalign-fl",
             "command": [
-                "node", client, "--relay", f"relay:{port}", "--keys", "/keys", "--data", "/data", "--state", "/state",
+                "node", client, "--relay", f"relay:{port}",
+                "--keys", "/keys", "--data", "/data", "--state", "/state",
             ],
-            "volumes": [f"./keys/clients/{client}:/keys:ro", f"./data/{client}:/data:ro", f"{client}-state:/state"],
+            "volumes": [
+                f"./keys/clients/{client}:/keys:ro", f"./data/{client}:/data:ro",
+                f"{client}-state:/state",
+            ],
             "depends_on": ["relay"],
             **_CONFINED,
         }  # fmt: skip

@@ -1,6 +1,7 @@
-"""A resident SuperNode: one process that holds a client's data, model and device, and answers every message itself.
+"""A resident SuperNode: one process that holds a client's data, model and device.
 
-It runs the ClientApp that is installed here, never code that the relay sends.
+It answers every message itself. It runs the ClientApp that is installed here, never code that the
+relay sends.
 """
 
 import json
@@ -82,7 +83,7 @@ class NodeSettings:
         return config
 
     def plain_command(self) -> list[str]:
-        """Return the flower-supernode command that does the same, slower: a process for every message."""
+        """Return the flower-supernode command for the same, slower: a process for every message."""
         words = ["flower-supernode", "--superlink", self.relay]
         if self.credentials is None:
             words.append("--insecure")
@@ -143,7 +144,7 @@ class ResidentNode:
                 self._leave()
 
     def _look_at_state(self) -> None:
-        """Notice a state folder that is a copy, or another client's, and remove what is old in it."""
+        """Notice a state folder that is a copy or another client's, and remove what is old."""
         settings, folder = self._settings, self._settings.state_dir
         known = settings.credentials
         self._here = Mark.here(
@@ -158,10 +159,13 @@ class ResidentNode:
             )  # fmt: skip
         prune_runs(folder)
 
-    # ---- the connection --------------------------------------------------------------------------------------------
+    # ---- the connection --------------------------------------------------------------------------
 
     def _connect(self) -> None:
-        """Activate this node; wait for a relay that is not there yet, or has not forgotten a killed process."""
+        """Activate this node.
+
+        Wait for a relay that is not there yet, or has not forgotten a killed process.
+        """
         begun, refused = time.monotonic(), None
         while not self._stop.is_set():
             try:
@@ -205,7 +209,7 @@ class ResidentNode:
         return f"the relay at {settings.relay} refuses client '{settings.client}' ({error}): {why}"
 
     def _learn_peers(self) -> None:
-        """Ask the relay for what the authority has signed of other clients; what is wrong is logged."""
+        """Ask the relay for what the authority signed of other clients; what is wrong is logged."""
         if self._peers is None:
             return
         try:
@@ -214,7 +218,7 @@ class ResidentNode:
             _log.warning("no news of other clients' keys: %s", error)
 
     def _forget_predecessor(self) -> None:
-        """Take down the connection of a process that was killed: only that leaves a mark in the locked folder."""
+        """Take down a killed process's connection: only that leaves a mark in the locked folder."""
         if self._mark.is_file():
             with suppress(FleetError, ValueError, OSError):
                 self._connection.deactivate(int(self._mark.read_text(encoding="ascii")))
@@ -252,7 +256,7 @@ class ResidentNode:
         self._connection.close()
         self._save_traffic()
 
-    # ---- messages --------------------------------------------------------------------------------------------------
+    # ---- messages --------------------------------------------------------------------------------
 
     def _answer(self) -> None:
         last = lost = time.monotonic()
@@ -300,7 +304,10 @@ class ResidentNode:
                 self._stop.wait(_BUSY_POLL_SECONDS if busy else _IDLE_POLL_SECONDS)
 
     def _announce_loss(self) -> None:
-        """Take another identity: a message may have been lost, and the relay asks those again that are new."""
+        """Take another identity.
+
+        A message may have been lost, and the relay asks those again that are new.
+        """
         self._config["boot"] = secrets.token_hex(8)
         for context in self._contexts.values():
             context.node_config["boot"] = self._config["boot"]

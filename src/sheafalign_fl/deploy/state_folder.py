@@ -116,7 +116,7 @@ def _read(path: Path) -> Mark | None:
 
 
 def _machine() -> str:
-    """Return a digest of the machine's identity, which should not be shown as it is (machine-id(5))."""
+    """Return a digest of the machine's identity, which should not be shown bare (machine-id(5))."""
     try:
         identity = _MACHINE_ID.read_text(encoding="ascii").strip()
     except OSError:

@@ -1,4 +1,4 @@
-"""What goes wrong on a machine that has to go on: said once, tried again, and said when it is over."""
+"""What goes wrong on a machine that has to go on: said once, tried again, and said when over."""
 
 import logging
 import threading
@@ -20,7 +20,7 @@ class Troubles:
 
     @contextmanager
     def outlived(self, what: str, *kinds: type[Exception]) -> Iterator[None]:
-        """Go on after an error of one of `kinds` in the block; what is called `what` is not done then."""
+        """Go on after an error of `kinds` in the block; what is called `what` is not done then."""
         try:
             yield
         except kinds as error:

@@ -1,7 +1,7 @@
-"""What the encoders are made of: norms, convolutions, residual blocks, and a convolutional network from end to end.
+"""What encoders are made of: norms, convolutions, residual blocks, a whole convolutional network.
 
-All of it treats an event alone (no batch norm) and draws nothing (no dropout), so that a repeated forward pass is the
-same to the bit.
+All of it treats an event alone (no batch norm) and draws nothing (no dropout), so that a repeated
+forward pass is the same to the bit.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,8 @@ _MEANS: dict[int, Callable[..., nn.Module]] = {1: nn.AvgPool1d, 2: nn.AvgPool2d}
 _CELLS: dict[int, Callable[..., nn.Module]] = {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPool2d}
 
 Block = Callable[[int, int, Sequence[int], Sequence[int]], nn.Module]
-"""``block(inputs, outputs, kernel, stride)``: (B, inputs, *sizes) -> (B, outputs, *ceil(sizes / stride))."""
+"""``block(inputs, outputs, kernel, stride)``: (B, inputs, *sizes) ->
+(B, outputs, *ceil(sizes / stride))."""
 
 
 def norm(channels: int) -> nn.GroupNorm:
@@ -38,7 +39,8 @@ def shrink(what: str, sizes: Sequence[int], strides: Sequence[Sequence[int]]) ->
     Raises
     ------
     ValueError
-        Fewer than two cells would be left of an axis that they shorten, or there is nothing along one.
+        Fewer than two cells would be left of an axis that they shorten, or there is nothing along
+        one.
     """
     left = list(sizes)
     least = [1] * len(left)
@@ -80,7 +82,10 @@ def conv(
 
 
 class Residual(nn.Module):
-    """``shortcut(x) + layers(x)``; where size or width change, the shortcut is a mean and a pointwise convolution."""
+    """``shortcut(x) + layers(x)``.
+
+    Where size or width change, the shortcut is a mean and a pointwise convolution.
+    """
 
     def __init__(self, layers: nn.Module, inputs: int, outputs: int, stride: Sequence[int]) -> None:
         """Take `layers` that map (B, inputs, *sizes) to (B, outputs, *ceil(sizes / stride))."""
@@ -107,7 +112,7 @@ def separable(
     *,
     padding: str = "zeros",
 ) -> Residual:
-    """Return a residual block that mixes places channel by channel, then channels place by place."""
+    """Return a residual block that mixes places channel-wise, then channels place-wise."""
     ones = [1] * len(kernel)
     layers = nn.Sequential(
         conv(inputs, inputs, kernel, stride, groups=inputs, padding=padding),
@@ -129,11 +134,12 @@ def full(inputs: int, outputs: int, kernel: Sequence[int], stride: Sequence[int]
 class CellsHead(nn.Sequential):
     """Means over a grid of cells, one linear layer: (B, width, *sizes) -> (B, dim).
 
-    Cells instead of one global mean keep where and when things are, which is what other sensors of the event see too.
+    Cells instead of one global mean keep where and when things are, which is what other sensors of
+    the event see too.
     """
 
     def __init__(self, width: int, sizes: Sequence[int], grid: Sequence[int], dim: int) -> None:
-        """Make `grid` cells along the axes, or as many as `sizes` has places where these are fewer."""
+        """Make `grid` cells along the axes, or as many as `sizes` has places where that is less."""
         cells = tuple(min(positive(most), size) for most, size in zip(grid, sizes, strict=True))
         pool = _CELLS[len(cells)](cells)
         places = int(torch.Size(cells).numel())
@@ -158,7 +164,7 @@ class ConvEncoder(nn.Module):
         coordinates: bool = False,
         **padding: Any,
     ) -> None:
-        """Make a convolution, then `blocks` blocks for each further entry of `widths`, then a grid of cells.
+        """Make a convolution, `blocks` blocks per further entry of `widths`, then a grid of cells.
 
         Parameters
         ----------
@@ -173,8 +179,8 @@ class ConvEncoder(nn.Module):
         blocks, block
             How many residual blocks a stage has, the first with the stride, and their kind.
         coordinates
-            Give the first convolution each place's position (-1 to 1) too, for axes that mean something absolute, such
-            as range and angle.
+            Give the first convolution each place's position (-1 to 1) too, for axes that mean
+            something absolute, such as range and angle.
         padding
             ``padding="circular"`` where the ends of the axis meet.
         """

@@ -1,4 +1,4 @@
-"""Encoder of point clouds: each point alone, then all of them in whatever order, then frames in their order."""
+"""Encoder of point clouds: each point alone, then all in any order, then frames in their order."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,10 +12,11 @@ _COORDINATES = 3
 
 
 class PointsEncoder(nn.Module):
-    """PointNet: (B, F, N) or (B, T, F, N) -> (B, dim), for N points of F features, the first three coordinates.
+    """PointNet: (B, F, N) or (B, T, F, N) -> (B, dim), for N points of F features.
 
-    The order of points is of no account. A point whose features are all 0 is padding and of no account either, so
-    clouds of different sizes fit into one array; a cloud without points is allowed.
+    The first three features are coordinates. The order of points is of no account. A point whose
+    features are all 0 is padding and of no account either, so clouds of different sizes fit into
+    one array; a cloud without points is allowed.
     """
 
     def __init__(
@@ -27,17 +28,17 @@ class PointsEncoder(nn.Module):
         hidden: int = 128,
         grid: int = 4,
     ) -> None:
-        """Make a layer per point for each entry of `widths`, one of `hidden` units per frame, and one across frames.
+        """Make a layer per point for each entry of `widths`, one per frame and one across frames.
 
-        A point is given with and without its cloud's centre, so that both shape and place are seen. Frames are pooled
-        to at most `grid` spans.
+        The layer per frame has `hidden` units. A point is given with and without its cloud's
+        centre, so that both shape and place are seen. Frames are pooled to at most `grid` spans.
         """
         super().__init__()
         frames, features, points = (1, *input_shape)[-3:]
         if features < _COORDINATES or points < 1 or frames < 1:
             raise ValueError(
-                f"points need at least {_COORDINATES} features (coordinates first), 1 point and 1 frame, "
-                f"not {features}, {points} and {frames}"
+                f"points need at least {_COORDINATES} features (coordinates first), "
+                f"1 point and 1 frame, not {features}, {points} and {frames}"
             )
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise([features + _COORDINATES, *widths]):
@@ -46,7 +47,8 @@ class PointsEncoder(nn.Module):
         self.frame = nn.Sequential(
             nn.Linear(2 * widths[-1], hidden), nn.LayerNorm(hidden), nn.GELU()
         )
-        # One frame alone is normalised already, and a group norm over one place could leave nothing of it.
+        # One frame alone is normalised already, and a group norm over one place could leave nothing
+        # of it.
         mixing = (
             [separable(hidden, hidden, (3,), (1,)), norm(hidden), nn.GELU()] if frames > 1 else []
         )

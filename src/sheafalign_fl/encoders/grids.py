@@ -1,4 +1,4 @@
-"""Encoders of what sensors measure on a grid: pictures, depth, LiDAR and radar maps, channel state, skeletons."""
+"""Encoders of inputs on a grid: pictures, depth, LiDAR and radar maps, channel state, skeletons."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -17,7 +17,7 @@ from sheafalign_fl.encoders.blocks import (
 
 
 class CameraEncoder(ConvEncoder):
-    """Camera pictures: (B, C, H, W) -> (B, dim), for H and W of 9 or more; C may be frames x channels."""
+    """Camera pictures: (B, C, H, W) -> (B, dim), for H, W >= 9; C may be frames x channels."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class CameraEncoder(ConvEncoder):
         blocks: int = 2,
         grid: int = 4,
     ) -> None:
-        """Halve both sides once for each entry of `widths`; pool to at most `grid` x `grid` cells."""
+        """Halve both sides once per entry of `widths`; pool to at most `grid` x `grid` cells."""
         strides = [(2, 2)] * len(widths)
         super().__init__(
             "camera",
@@ -57,7 +57,7 @@ class DepthEncoder(ConvEncoder):
         blocks: int = 2,
         grid: int = 4,
     ) -> None:
-        """Halve both sides once for each entry of `widths`; pool to at most `grid` x `grid` cells."""
+        """Halve both sides once per entry of `widths`; pool to at most `grid` x `grid` cells."""
         strides = [(2, 2)] * len(widths)
         super().__init__(
             "depth",
@@ -72,7 +72,7 @@ class DepthEncoder(ConvEncoder):
 
 
 class RangeImageEncoder(ConvEncoder):
-    """LiDAR range images of few rows and many columns: (B, C, H, W) -> (B, dim), for H of 5 and W of 33 or more."""
+    """LiDAR range images, few rows, many columns: (B, C, H, W) -> (B, dim), for H >= 5, W >= 33."""
 
     def __init__(
         self,
@@ -85,7 +85,8 @@ class RangeImageEncoder(ConvEncoder):
     ) -> None:
         """Shorten rows by 4, then by 2; columns are shortened in the last two stages only.
 
-        Elevation and azimuth are absolute, so the first convolution sees them. `grid` is cells down and across.
+        Elevation and azimuth are absolute, so the first convolution sees them. `grid` is cells down
+        and across.
         """
         across = [(1, 4), *[(1, 2)] * (len(widths) - 3)]
         strides = [*across, (2, 2), (2, 2)][-len(widths) :]
@@ -103,7 +104,7 @@ class RangeImageEncoder(ConvEncoder):
 
 
 class RadarEncoder(ConvEncoder):
-    """Range-angle or range-Doppler maps, log magnitude: (B, C, H, W) -> (B, dim), for H and W of 9 or more."""
+    """Range-angle or range-Doppler maps, log magnitude: (B, C, H, W) -> (B, dim), for H, W >= 9."""
 
     def __init__(
         self,
@@ -148,7 +149,8 @@ class CsiEncoder(ConvEncoder):
     ) -> None:
         """Halve the longer axis once for each entry of `widths`, both where they are about equal.
 
-        So 114 subcarriers at 10 times and 30 subcarriers at 500 times both end as a map that is about square.
+        So 114 subcarriers at 10 times and 30 subcarriers at 500 times both end as a map that is
+        about square.
         """
         strides = _towards_square(input_shape[1:], len(widths))
         super().__init__(
@@ -180,7 +182,7 @@ class _MixJoints(nn.Linear):
 
 
 class SkeletonEncoder(nn.Module):
-    """Skeletons of D coordinates, J joints, T times: (B, D, J, T) -> (B, dim), for T of 9 or more."""
+    """Skeletons of D coordinates, J joints, T times: (B, D, J, T) -> (B, dim), for T >= 9."""
 
     def __init__(
         self,
@@ -192,9 +194,10 @@ class SkeletonEncoder(nn.Module):
         parts: int = 4,
         grid: int = 4,
     ) -> None:
-        """Mix joints and halve time once for each entry of `widths`, then mix joints into `parts` parts of the body.
+        """Mix joints and halve time once per entry of `widths`, then mix joints into `parts`.
 
-        No skeleton has to be given: which joints belong together is learnt.
+        `parts` counts parts of the body. No skeleton has to be given: which joints belong together
+        is learnt.
         """
         super().__init__()
         coordinates, joints, times = input_shape

@@ -1,4 +1,4 @@
-"""Encoders of what sensors measure along one axis: LiDAR scans, beams, inertial signals, features already made."""
+"""Encoders of inputs on one axis: LiDAR scans, beams, inertial signals, features already made."""
 
 from collections.abc import Sequence
 
@@ -42,7 +42,7 @@ class ScanEncoder(ConvEncoder):
 
 
 class BeamEncoder(ConvEncoder):
-    """Power of B' beams, at one time or T times: (B, B') or (B, T, B') -> (B, dim), for 5 beams or more."""
+    """Power of B' >= 5 beams, at one time or T times: (B, B') or (B, T, B') -> (B, dim)."""
 
     def __init__(
         self,
@@ -54,7 +54,10 @@ class BeamEncoder(ConvEncoder):
         blocks: int = 2,
         grid: int = 16,
     ) -> None:
-        """Take times as channels; halve the beams once for each entry of `widths`; pool to at most `grid` sectors."""
+        """Take times as channels; halve the beams once for each entry of `widths`.
+
+        They are pooled to at most `grid` sectors.
+        """
         super().__init__(
             "beam",
             (1, *input_shape)[-2:],
@@ -84,7 +87,10 @@ class InertialEncoder(ConvEncoder):
         blocks: int = 1,
         grid: int = 8,
     ) -> None:
-        """Halve time once for each entry of `widths`, in residual blocks of full convolutions; pool to `grid` spans."""
+        """Halve time once for each entry of `widths`, in residual blocks of full convolutions.
+
+        It is pooled to `grid` spans.
+        """
         super().__init__(
             "inertial",
             input_shape,
@@ -99,7 +105,7 @@ class InertialEncoder(ConvEncoder):
 
 
 class LinearEncoder(nn.Linear):
-    """One linear layer, for features that a frozen foundation model has made: (B, F) -> (B, dim)."""
+    """One linear layer for features that a frozen foundation model has made: (B, F) -> (B, dim)."""
 
     def __init__(self, input_shape: Sequence[int], dim: int) -> None:
         """Make the layer; there are no options."""

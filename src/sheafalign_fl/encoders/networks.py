@@ -1,7 +1,7 @@
 """Small encoders for edge devices: vectors, 1-D signals, images.
 
-All are independent of the batch (no batch norm: the protocol may run a batch's forward pass twice) and deterministic
-(no dropout), so that a recomputed forward pass is the same to the bit.
+All are independent of the batch (no batch norm: the protocol may run a batch's forward pass twice)
+and deterministic (no dropout), so that a recomputed forward pass is the same to the bit.
 """
 
 from collections.abc import Sequence
@@ -43,9 +43,10 @@ class SignalEncoder(nn.Module):
         kernel: int = 5,
         grid: int = 8,
     ) -> None:
-        """Make one strided convolution for each entry of `widths`, then pool to at most `grid` cells along the axis.
+        """Make one strided convolution per entry of `widths`, then pool along the axis.
 
-        Cells instead of one global mean keep when things happen, which is what another sensor of the event sees too.
+        There are at most `grid` cells along it. Cells instead of one global mean keep when things
+        happen, which is what another sensor of the event sees too.
         """
         super().__init__()
         layers: list[nn.Module] = []
@@ -77,9 +78,10 @@ class ImageEncoder(nn.Module):
         widths: Sequence[int] = (16, 32, 64),
         grid: int = 4,
     ) -> None:
-        """Make one strided convolution for each entry of `widths`, then pool to at most `grid` x `grid` cells.
+        """Make one strided convolution per entry of `widths`, then pool to cells.
 
-        Cells instead of one global mean keep where things are, which is what other sensors see too.
+        There are at most `grid` x `grid` of them. Cells instead of one global mean keep where
+        things are, which is what other sensors see too.
         """
         super().__init__()
         layers: list[nn.Module] = []

@@ -112,15 +112,17 @@ _BY_AXES = {1: "vector", 2: "signal", 3: "image", 4: "video"}
 def build_encoder(
     client: str, settings: ClientSettings, input_shape: Sequence[int], preferred: str | None = None
 ) -> nn.Module:
-    """Return a new encoder for `client`, drawn from torch's global generator, and check that it works.
+    """Return a new encoder for `client`, drawn from torch's global generator and checked to work.
 
-    Where the client's encoder is auto, it is the one that the data source has `preferred`, or else goes by the shape.
+    Where the client's encoder is auto, it is the one that the data source has `preferred`, or else
+    goes by the shape.
 
     Raises
     ------
     ConfigError
-        The encoder is unknown or cannot be imported, an option is wrong, the input's shape does not fit, it uses batch
-        norm (whose running statistics would be updated twice for each batch), or its output is not (B, dim).
+        The encoder is unknown or cannot be imported, an option is wrong, the input's shape does not
+        fit, it uses batch norm (whose running statistics would be updated twice for each batch), or
+        its output is not (B, dim).
     """
     name, origin = settings.encoder, ""
     if name == "auto" and preferred is not None:
@@ -140,7 +142,8 @@ def build_encoder(
         )
     if any(isinstance(module, _BatchNorm) for module in encoder.modules()):
         raise ConfigError(
-            f"{where}: uses batch norm, which a repeated forward pass would change; use GroupNorm instead"
+            f"{where}: uses batch norm, which a repeated forward pass would change; "
+            "use GroupNorm instead"
         )
     _check_output(where, encoder, tuple(input_shape), settings.dim)
     return encoder
@@ -150,7 +153,8 @@ def _factory(where: str, name: str, input_shape: tuple[int, ...]) -> EncoderFact
     if name == "auto":
         if len(input_shape) not in _BY_AXES:
             raise ConfigError(
-                f"{where}: no built-in encoder takes inputs of shape {input_shape}; give one of your own"
+                f"{where}: no built-in encoder takes inputs of shape {input_shape}; "
+                "give one of your own"
             )
         name = _BY_AXES[len(input_shape)]
     info = ENCODERS.resolve(name, where)

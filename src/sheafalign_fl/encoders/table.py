@@ -26,7 +26,8 @@ class EncoderCost:
     parameters
         How many numbers it learns.
     forward_ms, step_ms
-        Milliseconds for a batch: forward alone, and forward with backward. Medians of 5, one thread.
+        Milliseconds for a batch: forward alone, and forward with backward. Medians of 5, one
+        thread.
     """
 
     info: EncoderInfo

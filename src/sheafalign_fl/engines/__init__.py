@@ -1,1 +1,1 @@
-"""What runs a federation: in process, simulated by Flower, deployed, pooled; checking and launching."""
+"""What runs a federation: in process, simulated by Flower, deployed, pooled; checks and launch."""

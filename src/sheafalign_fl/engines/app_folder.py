@@ -1,7 +1,7 @@
 """The Flower app as a folder that `flwr run` takes, put together from the installed packages.
 
-A checkout's root is such a folder already, but the command line also has to work where the package was installed from a
-wheel, and must not ship whatever else lies in a checkout.
+A checkout's root is such a folder already, but the command line also has to work where the package
+was installed from a wheel, and must not ship whatever else lies in a checkout.
 """
 
 import shutil

@@ -1,4 +1,4 @@
-"""Checking an experiment before anything runs: what the relay would refuse is refused before a file is written."""
+"""Checking before anything runs: what a relay would refuse is refused before a file is written."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,7 +38,10 @@ class Checked:
 
     @property
     def payload_per_exchange(self) -> int:
-        """Training payload of an exchange whose events all clients have, in bytes, over all edges and directions."""
+        """Training payload of an exchange whose events all clients have, in bytes.
+
+        It is summed over all edges and directions.
+        """
         size = codec(self.settings.codec).payload_bytes
         return sum(
             2 * size(self.settings.training.batch_size, edge.dim) for edge in self.topology.edges

@@ -110,8 +110,8 @@ def _check_idle(control: Control, name: str) -> None:
     for run in control.runs():
         if run.config.get("run-dir") == name and not run.ended:
             raise BusyError(
-                f"run {run.run_id} on this relay is at work in '{name}'; wait for it with --attach, "
-                f"or end it with `sheafalign runs stop {run.run_id}`"
+                f"run {run.run_id} on this relay is at work in '{name}'; "
+                f"wait for it with --attach, or end it with `sheafalign runs stop {run.run_id}`"
             )
 
 

@@ -1,8 +1,9 @@
 """Ends every process of a run, even if its launcher is killed.
 
-Processes of a run carry a mark in their environment, which all their children inherit, Ray's daemons too. The launcher
-starts ``python -m sheafalign_fl.engines.guardian MARK`` with a pipe to its standard input: whichever way the launcher
-ends, the pipe closes, and the guardian ends what is left and removes the run's temporary folders.
+Processes of a run carry a mark in their environment, which all their children inherit, Ray's
+daemons too. The launcher starts ``python -m sheafalign_fl.engines.guardian MARK`` with a pipe to
+its standard input: whichever way the launcher ends, the pipe closes, and the guardian ends what is
+left and removes the run's temporary folders.
 """
 
 import os
@@ -28,7 +29,8 @@ def guarded(mark: str, *folders: Path) -> Iterator[None]:
     """
     guardian = subprocess.Popen(
         [sys.executable, "-m", "sheafalign_fl.engines.guardian", mark, *map(str, folders)],
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )  # fmt: skip
     try:
         yield

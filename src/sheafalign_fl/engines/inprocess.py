@@ -1,8 +1,9 @@
-"""The in-process engine: the same ClientApp and ServerApp as everywhere, without Ray and without a SuperLink.
+"""The in-process engine: the usual ClientApp and ServerApp, without Ray and without a SuperLink.
 
-Messages are handed over in memory, and clients work in threads of this process (torch lets go of the interpreter lock).
-Each client has one thread of its own for all of its messages: autograd orders the sums of a backward pass by counters
-that are local to a thread, so a graph that two threads had built would differ in its last bits from run to run.
+Messages are handed over in memory, and clients work in threads of this process (torch lets go of
+the interpreter lock). Each client has one thread of its own for all of its messages: autograd
+orders the sums of a backward pass by counters that are local to a thread, so a graph that two
+threads had built would differ in its last bits from run to run.
 """
 
 import itertools
@@ -110,7 +111,7 @@ class InProcessGrid(Grid):
         ]
 
     def close(self) -> None:
-        """Let the threads finish what they are doing, drop what they have not begun, and end them."""
+        """Let the threads finish what they do, drop what they have not begun, and end them."""
         for thread in self._threads.values():
             thread.shutdown(wait=True, cancel_futures=True)
 
@@ -179,11 +180,12 @@ def run_inprocess(
 
 
 def check_resources(settings: Settings) -> None:
-    """Raise `ConfigError` if this machine cannot give a single client the resources that it is to have."""
+    """Raise `ConfigError` if this machine cannot give a single client its resources."""
     resources, gpus = settings.resources, torch.cuda.device_count()
     if resources.cpus > processors():
         raise ConfigError(
-            f"resources.cpus is {resources.cpus} but there are only {processors()} processors; lower it"
+            f"resources.cpus is {resources.cpus} but there are only {processors()} processors; "
+            "lower it"
         )
     if resources.gpus > gpus:
         raise ConfigError(
@@ -192,7 +194,10 @@ def check_resources(settings: Settings) -> None:
 
 
 def worker_count(settings: Settings) -> int:
-    """Return how many clients work at the same time: as many as the processors allow, so none is oversubscribed."""
+    """Return how many clients work at the same time: as many as the processors allow.
+
+    So none is oversubscribed.
+    """
     resources = settings.resources
     if resources.workers is not None:
         return resources.workers
@@ -201,7 +206,7 @@ def worker_count(settings: Settings) -> int:
 
 
 def processors() -> int:
-    """Return the number of processors that this process may use, which a container limits below the machine's."""
+    """Return how many processors this process may use; a container may allow fewer than all."""
     limit = Path("/sys/fs/cgroup/cpu.max")
     available = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -47,7 +47,7 @@ def start(settings: Settings, path: Path, deployment: Deployment | None = None) 
 
 
 def resume(path: Path, engine: str | None = None, deployment: Deployment | None = None) -> Summary:
-    """Go on with the run in the folder `path` from its last checkpoint; the result of a completed run is returned.
+    """Go on with the run in folder `path` from its last checkpoint; return a complete run's result.
 
     Parameters
     ----------

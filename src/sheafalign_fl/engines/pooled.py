@@ -1,8 +1,9 @@
 """Joint training on pooled data: the reference that a federation is compared with.
 
-All clients send their raw training inputs to one place once, where one backward pass goes through all encoders and
-maps. By the invariant (DESIGN section 2) it finds the weights that a federation with exact exchange finds; what differs
-is what has to travel, which is counted here like everything else: in frames of a real encoding.
+All clients send their raw training inputs to one place once, where one backward pass goes through
+all encoders and maps. By the invariant (DESIGN section 2) it finds the weights that a federation
+with exact exchange finds; what differs is what has to travel, which is counted here like everything
+else: in frames of a real encoding.
 """
 
 import time
@@ -40,8 +41,8 @@ _CODEC = "float32"
 def run_pooled(settings: Settings, folder: RunFolder, *, resume: bool = False) -> None:
     """Train jointly on pooled data, then evaluate as every other run is evaluated.
 
-    The result of training is left as a checkpoint after the last exchange, from which the ordinary round loop goes on:
-    it has nothing left to do but the evaluation.
+    The result of training is left as a checkpoint after the last exchange, from which the ordinary
+    round loop goes on: it has nothing left to do but the evaluation.
 
     Raises
     ------

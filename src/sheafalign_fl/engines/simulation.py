@@ -1,8 +1,8 @@
 """The flower engine: Flower's simulation runtime on Ray, with a SuperLink of our own.
 
 Flower's own managed SuperLink outlives the run, keeps its first environment and takes runs from
-every user of the machine. So this starts a private one, which listens at a Unix socket in a temporary
-folder alone, and ends every process that the run started, whichever way it went.
+every user of the machine. So this starts a private one, which listens at a Unix socket in a
+temporary folder alone, and ends every process that the run started, whichever way it went.
 """
 
 import os
@@ -50,7 +50,8 @@ def run_simulation(settings: Settings, folder: RunFolder, *, resume: bool = Fals
     Raises
     ------
     SheafAlignError
-        The run failed; the message and the exit code are those of the first error in the federation.
+        The run failed; the message and the exit code are those of the first error in the
+        federation.
     """
     temporary = tempfile.TemporaryDirectory(prefix="sheafalign-", ignore_cleanup_errors=True)
     with temporary as name, socket_folder() as sockets:
@@ -80,7 +81,8 @@ def _with_cause(error: SheafAlignError, printed: str, folder: RunFolder) -> Shea
 
 def _environment(home: Path, sockets: Path) -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    # The user's own encoders and data sets are importable in every worker from wherever they are here.
+    # The user's own encoders and data sets are importable in every worker from wherever they are
+    # here.
     own_code = os.pathsep.join(
         path for path in dict.fromkeys([str(Path.cwd()), *sys.path]) if path and Path(path).is_dir()
     )

@@ -1,1 +1,1 @@
-"""The only room that touches what is not public in Flower: records, the Fleet API, its processes."""
+"""The only room that touches what is not public in Flower: records, Fleet API, processes."""

@@ -64,7 +64,7 @@ class Address:
             return False
 
     def check_free(self) -> None:
-        """Raise `UserError` if this machine cannot listen there: taken, or no address of its own."""
+        """Raise `UserError` if this machine cannot listen there: taken, or not its address."""
         try:
             found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
         except socket.gaierror as error:

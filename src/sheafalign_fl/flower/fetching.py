@@ -11,11 +11,12 @@ PATIENCE_SECONDS = 60.0
 
 
 def fetch_without_delay(deadline: float | None) -> None:
-    """Let Flower's HttpGrid look again soon for a reply that is still being uploaded, and not for ever.
+    """Let Flower's HttpGrid look again soon, and not for ever, for a reply still being uploaded.
 
-    A reply's parts arrive a few milliseconds after the reply is announced, and never if its sender is killed meanwhile.
-    Flower waits 1 s before it asks for a part again, and goes on for two hours, with everybody else waiting; it has no
-    setting for either. So an exchange would mostly take 1 s longer than it has to, and sometimes never end.
+    A reply's parts arrive a few milliseconds after the reply is announced, and never if its sender
+    is killed meanwhile. Flower waits 1 s before it asks for a part again, and goes on for two
+    hours, with everybody else waiting; it has no setting for either. So an exchange would mostly
+    take 1 s longer than it has to, and sometimes never end.
 
     Parameters
     ----------

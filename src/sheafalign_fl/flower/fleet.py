@@ -1,8 +1,8 @@
 """A node's connection to a SuperLink: Flower's Fleet API, spoken with Flower's own client.
 
-`flower-supernode` speaks the same API, but pauses for 3 s whenever there is no message and starts a process for every
-message, so an exchange takes 4 to 7 s. Everything here that is not a public name of Flower's is imported here and
-nowhere else.
+`flower-supernode` speaks the same API, but pauses for 3 s whenever there is no message and starts a
+process for every message, so an exchange takes 4 to 7 s. Everything here that is not a public name
+of Flower's is imported here and nowhere else.
 """
 
 import time
@@ -240,7 +240,10 @@ class FleetConnection:
             raise self._unreachable(error) from None
 
     def _persist(self, function: Callable[..., Answer], request: object) -> Answer:
-        """Call the SuperLink again and again while the line is bad; only for calls that may be made twice."""
+        """Call the SuperLink again and again while the line is bad.
+
+        Only for calls that may be made twice.
+        """
         limit = time.monotonic() + _PERSISTENCE_SECONDS
         while True:
             try:

@@ -1,4 +1,7 @@
-"""What a node's connection really carries, by kind: the ledger counts messages, this counts everything around them."""
+"""What a node's connection really carries, by kind.
+
+The ledger counts messages; this counts everything around them.
+"""
 
 import json
 import threading
@@ -25,10 +28,10 @@ _RECORD = 16384
 
 
 class TrafficMeter:
-    """Counts the plain text of HTTP/1.1 requests and answers, and connections and TLS records, of one client.
+    """Counts one client's HTTP/1.1 requests and answers in plain text, connections and TLS records.
 
-    Kinds: messages (what moves a message or its parts), polling (asking for a message when there is none), heartbeats,
-    and setup (everything else).
+    Kinds: messages (what moves a message or its parts), polling (asking for a message when there is
+    none), heartbeats, and setup (everything else).
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,8 @@
-"""Proxies that the environment names: never for this machine, named where a relay was asked through one.
+"""Proxies of the environment: never for this machine, named where a relay was asked through one.
 
-Flower speaks HTTP with httpx, which takes http_proxy, https_proxy and all_proxy from the environment for every address
-that no_proxy does not name, 127.0.0.1 too, and does not start at all if one of them is of a kind that it cannot use.
+Flower speaks HTTP with httpx, which takes http_proxy, https_proxy and all_proxy from the
+environment for every address that no_proxy does not name, 127.0.0.1 too, and does not start at all
+if one of them is of a kind that it cannot use.
 """
 
 import importlib.util
@@ -18,8 +19,8 @@ _NO = ("no_proxy", "NO_PROXY")
 def direct_environment(environment: Mapping[str, str], *hosts: str) -> dict[str, str]:
     """Return `environment` in which loopback and `hosts` are reached without a proxy.
 
-    Proxies that httpx cannot use (``socks://``, ``socks5://`` without the package socksio) are left out: they would
-    keep every program of Flower's from starting.
+    Proxies that httpx cannot use (``socks://``, ``socks5://`` without the package socksio) are left
+    out: they would keep every program of Flower's from starting.
     """
     kept = {name: value for name, value in environment.items() if not _unusable(name, value)}
     named = [name.strip() for variable in _NO for name in kept.get(variable, "").split(",")]
@@ -38,7 +39,7 @@ def go_direct() -> None:
 
 
 def proxy_told(host: str, *, secure: bool) -> str:
-    """Return what an error about `host` should say of the proxy that it was asked through; empty if through none."""
+    """Return what an error about `host` should say of its proxy; empty if asked through none."""
     scheme = "https" if secure else "http"
     proxies = urllib.request.getproxies()
     url = proxies.get(scheme) or proxies.get("all")

@@ -1,8 +1,8 @@
-"""Flower messages to and from what the protocol speaks of: an order or report (scalars) and frames (bytes).
+"""Flower messages to and from the protocol's terms: an order or report (scalars), frames (bytes).
 
-A content holds one record, `RECORD`: the scalars under their names and every frame under ``>`` and the name of the
-client at its other end. Frames are plain bytes of a ConfigRecord instead of Flower `Array`s because an Array costs some
-300 bytes more on the wire (its metadata and two object ids).
+A content holds one record, `RECORD`: the scalars under their names and every frame under ``>`` and
+the name of the client at its other end. Frames are plain bytes of a ConfigRecord instead of Flower
+`Array`s because an Array costs some 300 bytes more on the wire (its metadata and two object ids).
 """
 
 from collections.abc import Mapping
@@ -64,7 +64,7 @@ def unpack(message: Message) -> tuple[dict[str, Scalar], dict[str, bytes]]:
 
 
 def raised(error: Exception, message: Message) -> Message:
-    """Return the reply to `message` whose handler raised `error`, as Flower's own runtimes make it."""
+    """Return the reply to `message` whose handler raised `error`, as Flower's runtimes make it."""
     told = plain(f"{type(error).__name__}: {error}")
     return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, told), reply_to=message)
 
@@ -78,12 +78,12 @@ def undelivered(message: Message) -> bool:
 
 
 def act_as(run_id: int, node_id: int) -> None:
-    """Make `node_id` the sender of this process's messages: Flower's `Message` takes it from there."""
+    """Make `node_id` the sender of this process's messages: Flower's `Message` reads it there."""
     TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = run_id, node_id, run_id
 
 
 def wire_bytes(message: Message) -> int:
-    """Return the size of `message` as Flower serialises it for the wire: every object of its tree, deflated.
+    """Return the size of `message` on Flower's wire: every object of its tree, deflated.
 
     It is counted by serialising, not by a formula. What HTTP and TLS add is not part of it.
     """
@@ -98,9 +98,9 @@ def wire_bytes(message: Message) -> int:
 
 
 def share(size: int, parts: Mapping[str, int]) -> dict[str, int]:
-    """Divide a message of `size` bytes over its `parts` (name -> own bytes): each its own, the rest evenly.
+    """Divide a message of `size` bytes over its `parts` (name -> own bytes).
 
-    The shares add up to `size` exactly.
+    Each gets its own, and the rest is divided evenly. The shares add up to `size` exactly.
     """
     if not parts:
         return {}

@@ -1,7 +1,8 @@
 """A private folder whose path is short enough for the unix sockets that Ray makes in it.
 
-A socket's path has at most 107 bytes (103 on macOS), and Ray takes some 70 of them below its folder. TMPDIR is longer
-than what is left on every Mac and in most jobs of a cluster, and a folder on a network's disk may take no sockets.
+A socket's path has at most 107 bytes (103 on macOS), and Ray takes some 70 of them below its
+folder. TMPDIR is longer than what is left on every Mac and in most jobs of a cluster, and a folder
+on a network's disk may take no sockets.
 """
 
 import os
@@ -15,7 +16,8 @@ from sheafalign_fl.errors import UserError
 from sheafalign_fl.extras import require
 
 RAY = "ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.0"
-"""The longest socket that Ray makes below its folder; 4194304 is the largest process id of Linux."""
+"""The longest socket that Ray makes below its folder; 4194304 is the largest process id of
+Linux."""
 _PREFIX = "sf-"
 _SHORTEST = Path("/tmp")  # noqa: S108 - what is made in it is private to this user
 
@@ -70,7 +72,10 @@ def check_simulation() -> None:
 def _parents() -> list[Path]:
     named = (os.environ.get("RAY_TMPDIR"), tempfile.gettempdir())
     runtime = os.environ.get("XDG_RUNTIME_DIR")
-    found = [Path(name).absolute() for name in named if name] + [_SHORTEST, Path("/var/tmp")]  # noqa: S108
+    found = [Path(name).absolute() for name in named if name] + [
+        _SHORTEST,
+        Path("/var/tmp"),  # noqa: S108
+    ]
     return list(dict.fromkeys([*found, *([Path(runtime)] if runtime else [])]))
 
 

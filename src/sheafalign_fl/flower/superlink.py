@@ -77,9 +77,9 @@ def socket_listens(path: Path) -> bool:
 
 
 def flower_environment(environment: Mapping[str, str] | None = None, *hosts: str) -> dict[str, str]:
-    """Return an environment for Flower's programs: quiet, without downloads, with this interpreter's programs.
+    """Return an environment for Flower's programs: quiet, without downloads.
 
-    This machine and `hosts` are reached without a proxy.
+    Programs are this interpreter's. This machine and `hosts` are reached without a proxy.
     """
     base = direct_environment(os.environ if environment is None else environment, *hosts)
     return base | {

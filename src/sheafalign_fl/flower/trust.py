@@ -16,7 +16,8 @@ from sheafalign_fl.flower.address import Address
 from sheafalign_fl.flower.proxies import go_direct, proxy_told
 
 MOST_AHEAD = float(SYSTEM_TIME_TOLERANCE)
-"""Seconds that a node's clock may be ahead of its relay's; Flower refuses what it signs otherwise."""
+"""Seconds that a node's clock may be ahead of its relay's; Flower refuses what it signs
+otherwise."""
 MOST_BEHIND = float(SYSTEM_TIME_TOLERANCE + TIMESTAMP_TOLERANCE)
 _SECONDS = 5.0
 # OpenSSL's x509_vfy.h
@@ -67,7 +68,7 @@ def _verdict(error: ssl.SSLCertVerificationError) -> str:
 
 
 def look(address: Address, ca: Path | None) -> Seen:
-    """Return what the relay at `address` is seen to be; without the authority's `ca`, in plain HTTP.
+    """Return what the relay at `address` is seen to be; in plain HTTP without the authority's `ca`.
 
     A relay that is not trusted is looked at again without trust, for its names and its clock.
     """

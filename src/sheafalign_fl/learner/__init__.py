@@ -1,1 +1,1 @@
-"""One client's learning: its node, state, schedule, error feedback and manifest. No Flower in it."""
+"""One client's learning: node, state, schedule, error feedback and manifest. No Flower in it."""

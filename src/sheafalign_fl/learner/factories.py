@@ -43,7 +43,7 @@ def new_encoder(
 
 
 def new_maps(client: str, neighbour: str, edge_dim: int, settings: Settings) -> EdgeMaps:
-    """Return the maps of `client` towards `neighbour`, which depend on (seed, client, neighbour)."""
+    """Return `client`'s maps towards `neighbour`, which depend on (seed, client, neighbour)."""
     objective = settings.objective
     learnt = objective.temperature if objective.learnable_temperature else None
     with own_generator(settings.seed, "maps", client, neighbour):

@@ -1,8 +1,10 @@
-"""Error feedback for lossy codecs, event by event (after Seide et al., 2014; Karimireddy et al., arXiv 1901.09847).
+"""Error feedback for lossy codecs, event by event.
 
-What a codec lost of an event's embedding is kept by the sender and added to the embedding of the same event when the
-schedule comes to it again, so that what a neighbour gets is right on average. The receiver keeps nothing, so a lost
-message does no harm.
+After Seide et al., 2014; Karimireddy et al., arXiv 1901.09847.
+
+What a codec lost of an event's embedding is kept by the sender and added to the embedding of the
+same event when the schedule comes to it again, so that what a neighbour gets is right on average.
+The receiver keeps nothing, so a lost message does no harm.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,7 +21,7 @@ class ErrorFeedback:
     def __init__(
         self, codec: Codec, events: int, dims: Mapping[str, int], dtype: type[np.floating]
     ) -> None:
-        """Keep residuals of `events` agreed events towards every neighbour in `dims` (neighbour -> d_e)."""
+        """Keep residuals of `events` agreed events for each of `dims` (neighbour -> d_e)."""
         self._codec = codec
         self._residuals = {
             neighbour: np.zeros((events, dim), dtype=dtype) for neighbour, dim in dims.items()
@@ -28,13 +30,14 @@ class ErrorFeedback:
     def correct(
         self, neighbour: str, positions: NDArray[np.intp], values: NDArray[np.floating]
     ) -> NDArray[np.floating]:
-        """Return what to encode for `neighbour` instead of `values`, and keep what the codec will lose of it.
+        """Return what to encode for `neighbour` instead of `values`; keep what the codec will lose.
 
         Parameters
         ----------
         positions
-            Of the events in the agreed list, shape (N,). An event may come twice, where an epoch ends within an
-            exchange of several batches: its first row takes what was kept, and what both lose is kept.
+            Of the events in the agreed list, shape (N,). An event may come twice, where an epoch
+            ends within an exchange of several batches: its first row takes what was kept, and what
+            both lose is kept.
         values
             Comparison embeddings z_ij, shape (N, d_e).
         """

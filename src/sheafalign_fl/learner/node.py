@@ -228,7 +228,7 @@ class Node(Embedder):
         return state.to_bytes(tensors)
 
     def load_state(self, data: bytes) -> None:
-        """Restore what `state` returned; raise `RunError` if it is of another model or other data."""
+        """Restore what `state` returned; raise `RunError` if it is of another model or data."""
         try:
             tensors = state.from_bytes(data)
             self.load_weights(tensors)

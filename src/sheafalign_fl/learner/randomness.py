@@ -28,7 +28,8 @@ def may_draw(module: nn.Module) -> bool:
     """Return whether `module`, or any module inside it, might draw random numbers.
 
     Only what is known not to is believed not to: modules of torch named above and those of our own
-    encoders and maps, as they are, without hooks and without a forward pass that was put in their place.
+    encoders and maps, as they are, without hooks and without a forward pass that was put in their
+    place.
     """
     return not all(_draws_nothing(part) for part in module.modules())
 

@@ -1,4 +1,4 @@
-"""Which events form the batches of which exchange: the same for all clients, from the shared seed."""
+"""Which events form which exchange's batches: the same for all clients, from the shared seed."""
 
 from functools import lru_cache
 
@@ -9,17 +9,22 @@ from sheafalign_fl.config.schema import TrainingSettings
 from sheafalign_fl.seeding import numpy_generator
 
 MIN_SHARED = 2
-"""An edge takes part in a batch if both ends have at least this many of its events: one event has no negatives."""
+"""An edge takes part in a batch if both ends have at least this many of its events: one event has
+no negatives."""
 
 
 class BatchSchedule:
-    """Every epoch is a fresh permutation of the agreed events, cut into batches; a short last batch is left out.
+    """Every epoch is a fresh permutation of the agreed events, cut into batches.
 
-    An exchange takes the next `batches` batches of `batch_size` events.
+    A short last batch is left out. An exchange takes the next `batches` batches of `batch_size`
+    events.
     """
 
     def __init__(self, count: int, batch_size: int, seed: int, batches: int = 1) -> None:
-        """Schedule batches of `batch_size` out of `count` agreed events; raise `ValueError` if there are too few."""
+        """Schedule batches of `batch_size` out of `count` agreed events.
+
+        Raise `ValueError` if there are too few.
+        """
         if not 1 <= batch_size <= count:
             raise ValueError(f"a batch of {batch_size} cannot be drawn from {count} events")
         self.count, self.batch_size, self.seed, self.batches = count, batch_size, seed, batches
@@ -32,7 +37,10 @@ class BatchSchedule:
         return cls(count, training.batch_size, seed, training.batches)
 
     def positions(self, exchange: int) -> NDArray[np.intp]:
-        """Return the positions in the agreed list of the events of `exchange`, shape (batches * batch_size,)."""
+        """Return the positions in the agreed list of the events of `exchange`.
+
+        The shape is (batches * batch_size,).
+        """
         first = exchange * self.batches
         return np.concatenate([self.batch(index) for index in range(first, first + self.batches)])
 

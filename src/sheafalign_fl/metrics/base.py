@@ -152,7 +152,8 @@ class Metric(ABC):
     columns: ClassVar[tuple[Column, ...]]
     """Of its table, after whose row it is and of how many events."""
     ranked_by: ClassVar[str] = ""
-    """The number by which long tables are cut to the worst and best; default: the first column's."""
+    """The number by which long tables are cut to the worst and best; default: the first
+    column's."""
     higher_is_better: ClassVar[bool] = True
     """Of `ranked_by`."""
     scores: ClassVar[tuple[Score, ...]] = ()

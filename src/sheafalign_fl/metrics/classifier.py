@@ -17,9 +17,10 @@ _FITTED = ("transfer", "probe", "missing")
 
 @dataclass(frozen=True)
 class LinearClassifier:
-    """Standardisation and a linear map: what a fitted logistic regression is once the fitting is done.
+    """Standardisation and a linear map: what logistic regression is once the fitting is done.
 
-    Its scores are sums over columns, so the fused probe can add up the shares of its clients one by one.
+    Its scores are sums over columns, so the fused probe can add up the shares of its clients one by
+    one.
 
     Attributes
     ----------
@@ -64,9 +65,10 @@ def check_installed(metrics: Sequence[str]) -> None:
 def fit_classifier(
     values: NDArray[np.float64], labels: NDArray[np.int64], what: str
 ) -> LinearClassifier:
-    """Fit standardisation and logistic regression (L2, C = 1, L-BFGS) on (M, d) `values`; deterministic.
+    """Standardise (M, d) `values` and fit logistic regression (L2, C = 1, L-BFGS); deterministic.
 
-    A fit that has not converged after 500 iterations is used as it is, quietly: it is the same for every method.
+    A fit that has not converged after 500 iterations is used as it is, quietly: it is the same for
+    every method.
 
     Raises
     ------
@@ -75,7 +77,8 @@ def fit_classifier(
     """
     if len(classes := np.unique(labels)) < 2:
         raise DataError(
-            f"{what}: the labelled training events are all of class {classes[0]}; a probe needs two classes"
+            f"{what}: the labelled training events are all of class {classes[0]}; a probe needs "
+            "two classes"
         )
     require("sklearn", "a probe")
     from sklearn.exceptions import ConvergenceWarning

@@ -61,18 +61,20 @@ class ConsistencyMetric(PairMetric):
 def consistency(
     source: str, target: str, z_ij: NDArray[np.floating], z_ji: NDArray[np.floating]
 ) -> Consistency:
-    """Return the mean over events of ||z_ij - z_ji||^2 / (||z_ij||^2 + ||z_ji||^2): how far the ends disagree.
+    """Return the mean over events of ||z_ij - z_ji||^2 / (||z_ij||^2 + ||z_ji||^2).
 
-    The numerator is the edge's share of the sheaf Laplacian's quadratic form h^T L h (arXiv 2510.20540); dividing by
-    the size of both ends makes edges comparable and keeps an edge from looking good because its embeddings shrank.
-    0: the ends agree; 1: as far apart as unrelated vectors; 2: opposite. A sensor that lies or drifts shows here.
+    It says how far the ends disagree. The numerator is the edge's share of the sheaf Laplacian's
+    quadratic form h^T L h (arXiv 2510.20540); dividing by the size of both ends makes edges
+    comparable and keeps an edge from looking good because its embeddings shrank. 0: the ends agree;
+    1: as far apart as unrelated vectors; 2: opposite. A sensor that lies or drifts shows here.
 
     Parameters
     ----------
     source, target
         The ends i and j.
     z_ij, z_ji
-        Comparison embeddings, shape (N, d); row k of both is the same event. Where both are zero the ends agree.
+        Comparison embeddings, shape (N, d); row k of both is the same event. Where both are zero
+        the ends agree.
 
     Raises
     ------
@@ -82,7 +84,8 @@ def consistency(
         An embedding is not finite.
     """
     a, b = paired(z_ij, z_ji, f"consistency of {source}-{target}")
-    # Scaled per event, so that squares of very large and very small values stay in range; the ratio is unchanged.
+    # Scaled per event, so that squares of very large and very small values stay in range; the ratio
+    # is unchanged.
     largest = np.maximum(np.abs(a).max(axis=1, keepdims=True), np.abs(b).max(axis=1, keepdims=True))
     alive = largest[:, 0] > 0
     a, b = a[alive] / largest[alive], b[alive] / largest[alive]

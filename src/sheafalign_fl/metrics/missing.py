@@ -125,19 +125,21 @@ def missing_modalities(
     train_labels, test_labels
         Shapes (M,) and (N,); rows with label -1 are left out.
     imputed
-        (i, j) -> Q_ji z_ij of the test events, shape (N, d_j), for every directed edge i -> j. A missing h_j is the
-        mean of these over the present neighbours i; where no neighbour is present it is the training mean.
+        (i, j) -> Q_ji z_ij of the test events, shape (N, d_j), for every directed edge i -> j. A
+        missing h_j is the mean of these over the present neighbours i; where no neighbour is
+        present it is the training mean.
     shared_space
-        A constant sheaf: a missing h_j is the mean of all present h instead, and `imputed` is not looked at.
+        A constant sheaf: a missing h_j is the mean of all present h instead, and `imputed` is not
+        looked at.
     most
         Largest number of missing clients; default: all but one.
 
     Returns
     -------
     tuple of Missing
-        One for each number of missing clients; accuracies are means over subsets of that size. All subsets, up to 64 of
-        them; beyond that a selection at even distances in lexicographic order (64 up to 16 clients, fewer for more,
-        never fewer than 8). `Missing.subsets` says how many.
+        One for each number of missing clients; accuracies are means over subsets of that size. All
+        subsets, up to 64 of them; beyond that a selection at even distances in lexicographic order
+        (64 up to 16 clients, fewer for more, never fewer than 8). `Missing.subsets` says how many.
 
     Raises
     ------
@@ -157,7 +159,8 @@ def missing_modalities(
     )
     if not (tested := test_labels >= 0).any():
         raise DataError(
-            f"{_WHAT}: none of {len(test_labels)} test events has a label, and this metric needs labels"
+            f"{_WHAT}: none of {len(test_labels)} test events has a label, and this metric needs "
+            "labels"
         )
     probe = _FusedProbe(fit_classifier(train, fit_labels, _WHAT), clients, train_h)
     sources = _shared_sources(test_h) if shared_space else imputed
@@ -173,8 +176,8 @@ def missing_modalities(
 class _FusedProbe:
     """The probe on the concatenation, taken apart into the shares of its clients.
 
-    Scores are sums over clients, and imputation is linear, so a subset costs additions of (N, K) arrays and no h is
-    ever put together again.
+    Scores are sums over clients, and imputation is linear, so a subset costs additions of (N, K)
+    arrays and no h is ever put together again.
     """
 
     def __init__(
@@ -239,7 +242,7 @@ def _measure(
 def _imputed_share(
     client: str, present: Sequence[str], by_peer: Mapping[tuple[str, str], NDArray[np.float64]]
 ) -> NDArray[np.float64] | float:
-    """Return the share of the mean over present neighbours; 0, that of the training mean, where there are none."""
+    """Return the share of the mean over present neighbours; 0, the training mean's, if none is."""
     shares = [by_peer[peer, client] for peer in present if (peer, client) in by_peer]
     mean: NDArray[np.float64] | float = sum(shares[1:], shares[0]) / len(shares) if shares else 0.0
     return mean
@@ -251,7 +254,7 @@ def _shared_sources(test_h: Embeddings) -> dict[tuple[str, str], NDArray[np.floa
 
 
 def _subsets(size: int, count: int) -> Iterator[tuple[int, ...]]:
-    """Yield all subsets of `count` of `size` things, or a selection at even distances in lexicographic order."""
+    """Yield all subsets of `count` of `size` things, or some at even lexicographic distances."""
     total = comb(size, count)
     wanted = max(_LEAST_SUBSETS, min(_MOST_SUBSETS, _MOST_IN_ALL // size))
     if total <= wanted:
@@ -262,7 +265,7 @@ def _subsets(size: int, count: int) -> Iterator[tuple[int, ...]]:
 
 
 def _subset_of_rank(size: int, count: int, rank: int) -> tuple[int, ...]:
-    """Return the subset at position `rank` of ``combinations(range(size), count)``, without going through them all."""
+    """Return item `rank` of ``combinations(range(size), count)``, without going through all."""
     chosen: list[int] = []
     for thing in range(size):
         if len(chosen) == count:

@@ -52,10 +52,10 @@ def linear_probe(
     test_h: NDArray[np.floating],
     test_labels: NDArray[np.integer],
 ) -> Probe:
-    """Return the accuracy of logistic regression on h_i, fitted on training events (standardised; L2, C = 1).
+    """Return the accuracy of logistic regression on h_i (standardised; L2, C = 1).
 
-    Untrained encoders score well here too, so this says how much class information h_i holds, not how well it is
-    aligned.
+    It is fitted on training events. Untrained encoders score well here too, so this says how much
+    class information h_i holds, not how well it is aligned.
 
     Parameters
     ----------

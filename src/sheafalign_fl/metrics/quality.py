@@ -15,7 +15,7 @@ from sheafalign_fl.row import Row
 
 
 class Quality(Row):
-    """Everything measured at one exchange on one split; empty for metrics that were not asked for."""
+    """Everything measured at one exchange on one split; empty for metrics not asked for."""
 
     split: Literal["validation", "test"]
     label: str | None

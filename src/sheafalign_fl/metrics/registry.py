@@ -59,7 +59,9 @@ class UnknownMetric(Metric):
         """Take the numbers of the first row as columns and their means as scores."""
         fields = [key for key, value in rows[0] if isinstance(value, float)]
         self.title = name.rpartition(":")[2]  # type: ignore[misc]
-        self.columns = tuple(Column(field, field, "number") for field in fields)  # type: ignore[misc]
+        self.columns = tuple(  # type: ignore[misc]
+            Column(field, field, "number") for field in fields
+        )
         self.scores = tuple(  # type: ignore[misc]
             Score(f"{self.title}, {field}", mean_of(field), percent=False) for field in fields
         )

@@ -23,7 +23,8 @@ from sheafalign_fl.row import Row
 _BLOCK_CELLS = 4_000_000
 """Similarities held at a time (32 MB), so that memory grows with N and not with N^2."""
 _TIE = 1e-12
-"""Cosines closer than this are equal: matrix products of equal vectors differ by a few units in the last place."""
+"""Cosines closer than this are equal: matrix products of equal vectors differ by a few units in the
+last place."""
 _DEAD = -2.0
 """Stands for the cosine with a zero vector, which is ranked behind everything."""
 
@@ -122,8 +123,8 @@ def retrieval(
 ) -> Retrieval:
     """Rank the target's events by cosine for every query of the source.
 
-    For recall and median rank the true pair is the only positive. For mean average precision every gallery item of the
-    query's class is relevant.
+    For recall and median rank the true pair is the only positive. For mean average precision every
+    gallery item of the query's class is relevant.
 
     Parameters
     ----------
@@ -132,12 +133,14 @@ def retrieval(
     queries, gallery
         z_ij and z_ji, shape (N, d); row k of both is the same event.
     labels
-        Shape (N,), -1 where unknown, or None. For mAP, events of unknown class are neither queries nor in the gallery.
+        Shape (N,), -1 where unknown, or None. For mAP, events of unknown class are neither queries
+        nor in the gallery.
 
     Notes
     -----
-    Ties count against the model: the true pair is ranked behind everything that is equally similar, and a relevant item
-    behind all irrelevant ones. So a constant embedding gets R@k = 0 wherever N > k, and rank N. Zero vectors come last.
+    Ties count against the model: the true pair is ranked behind everything that is equally similar,
+    and a relevant item behind all irrelevant ones. So a constant embedding gets R@k = 0 wherever
+    N > k, and rank N. Zero vectors come last.
 
     Raises
     ------
@@ -190,7 +193,7 @@ def _average_precisions(
 
 
 def _average_precision(relevant: NDArray[np.float64], irrelevant: NDArray[np.float64]) -> float:
-    """Return the mean, over the relevant items, of the precision at their rank; ties put irrelevant items first."""
+    """Return the mean precision at the relevant items' ranks; ties put irrelevant items first."""
     ascending = np.sort(relevant)
     ahead = len(irrelevant) - np.searchsorted(np.sort(irrelevant), ascending - _TIE, side="left")
     found = np.arange(len(ascending), 0, -1)

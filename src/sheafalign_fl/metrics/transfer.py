@@ -87,20 +87,22 @@ def transfer(
     test_z: NDArray[np.floating],
     test_labels: NDArray[np.integer],
 ) -> Transfer:
-    """Fit on the source's labelled TRAINING events, answer for the target's test events; the target saw no label.
+    """Fit on the source's labelled TRAINING events, answer for the target's test events.
 
-    Two classifiers in the comparison space of the edge: class prototypes (the normalised mean of the normalised
-    embeddings of a class; the nearest by cosine answers), and logistic regression on the normalised embeddings.
+    The target saw no label. Two classifiers in the comparison space of the edge: class prototypes
+    (the normalised mean of the normalised embeddings of a class; the nearest by cosine answers),
+    and logistic regression on the normalised embeddings.
 
     Parameters
     ----------
     source, target
         The clients i and j.
     train_z, train_labels
-        z_ij of the SOURCE's training events, shape (M, d), and labels (M,); rows with label -1 are left out.
+        z_ij of the SOURCE's training events, shape (M, d), and labels (M,); rows with label -1 are
+        left out.
     test_z, test_labels
-        z_ji of the TARGET's test events, shape (N, d), and labels (N,); rows with label -1 are left out. Test labels
-        are compared with, never fitted on.
+        z_ji of the TARGET's test events, shape (N, d), and labels (N,); rows with label -1 are left
+        out. Test labels are compared with, never fitted on.
 
     Raises
     ------

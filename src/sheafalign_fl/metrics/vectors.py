@@ -18,11 +18,13 @@ def embeddings(values: NDArray[np.floating], what: str) -> NDArray[np.float64]:
     """
     if values.ndim != 2 or len(values) == 0:
         raise ValueError(
-            f"{what}: embeddings must have shape (events, dimension) and not be empty, not {values.shape}"
+            f"{what}: embeddings must have shape (events, dimension) and not be empty, not "
+            f"{values.shape}"
         )
     if not np.isfinite(values).all():
         raise RunError(
-            f"{what}: embeddings hold NaN or infinity; training has diverged (try a lower learning rate)"
+            f"{what}: embeddings hold NaN or infinity; training has diverged (try a lower learning "
+            "rate)"
         )
     return values.astype(np.float64)
 
@@ -30,7 +32,7 @@ def embeddings(values: NDArray[np.floating], what: str) -> NDArray[np.float64]:
 def paired(
     a: NDArray[np.floating], b: NDArray[np.floating], what: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return two sets of `embeddings` of the same events in the same space; raise `ValueError` if shapes differ."""
+    """Return `embeddings` of the same events in one space; raise `ValueError` if shapes differ."""
     if a.shape != b.shape:
         raise ValueError(
             f"{what}: the two ends must have the same shape, not {a.shape} and {b.shape}"

@@ -1,1 +1,1 @@
-"""What travels and what was agreed: frame, rows, agreement, topology, seal, timing. No Flower in it."""
+"""What travels and what was agreed: frame, rows, agreement, topology, seal, timing; no Flower."""

@@ -146,8 +146,8 @@ def _wrong_masks(
                 return
             if (lacking := int((mask & ~np.isin(ids, own[_split(name)])).sum())) > 0:
                 yield (
-                    f"{lacking} events of the list '{name}' are marked as shared with '{peer}', but "
-                    "this client does not have them"
+                    f"{lacking} events of the list '{name}' are marked as shared with '{peer}', "
+                    "but this client does not have them"
                 )
     for peer in agreement.neighbours:
         shared = int(agreement.shared[peer]["train"].sum())

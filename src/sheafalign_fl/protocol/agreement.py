@@ -1,4 +1,4 @@
-"""What all clients have agreed to: the lists of events, who shares which, what one client is told of it."""
+"""What all clients have agreed to: lists of events, who shares which, what one client is told."""
 
 import json
 import zlib
@@ -31,23 +31,26 @@ fitted."""
 
 @dataclass(frozen=True)
 class ClientAgreement:
-    """What one client has to know: its neighbours, the agreed events, and which of them each edge shares."""
+    """What one client has to know: its neighbours, the agreed events, which of them edges share."""
 
     neighbours: Mapping[str, int]
     """Neighbour -> d_e."""
     lists: Mapping[ListName, NDArray[Any]]
     """Agreed event ids, sorted, the same for every client."""
     shared: Mapping[str, Mapping[ListName, NDArray[np.bool_]]]
-    """Client -> list -> mask over the list: both have the event. Beside the neighbours, these are the clients that an
-    evaluation compares this one with in a space that all share."""
+    """Client -> list -> mask over the list: both have the event. Beside the neighbours, these are
+    the clients that an evaluation compares this one with in a space that all share."""
     nonces: Mapping[str, str] = field(default_factory=dict)
-    """Client -> what it contributes to the keys of sealed edges: this client and the clients in `shared`."""
+    """Client -> what it contributes to the keys of sealed edges: this client and the clients in
+    `shared`."""
     labels: tuple[str, ...] = ()
     """The labels that this client's own embeddings are scored by; its data has all of them."""
     edge_labels: Mapping[str, str] = field(default_factory=dict)
-    """Client in `shared` -> the label, one of `labels`, that the direction towards it is scored by."""
+    """Client in `shared` -> the label, one of `labels`, that the direction towards it is scored
+    by."""
     codes: NDArray[np.int64] | None = None
-    """Of the agreed training events: those with one code are equal to some client; None: not masked."""
+    """Of the agreed training events: those with one code are equal to some client; None: not
+    masked."""
     span: int = 1
     """Agreed events whose ids differ by less share samples."""
 
@@ -107,9 +110,11 @@ class Agreement:
     labels: Mapping[str, tuple[str, ...]]
     """Client -> the labels it has of those that the evaluation uses."""
     non_neighbours: tuple[Edge, ...] = ()
-    """Pairs of clients that are no neighbours, but whose embeddings lie in one space, so that they are measured too."""
+    """Pairs of clients that are no neighbours, but whose embeddings lie in one space, so that they
+    are measured too."""
     nonces: Mapping[str, str] = field(default_factory=dict)
-    """Client -> what it contributes to the keys of sealed edges; empty where edges are not sealed."""
+    """Client -> what it contributes to the keys of sealed edges; empty where edges are not
+    sealed."""
     codes: NDArray[np.int64] | None = None
     """As in `ClientAgreement`."""
     span: int = 1
@@ -124,11 +129,11 @@ class Agreement:
         return tuple(sorted({label for labels in self.labels.values() for label in labels}))
 
     def measured(self, metrics: Sequence[str]) -> tuple[str, ...]:
-        """Return those of `metrics` that can be measured: without labels not those that need them."""
+        """Return those of `metrics` that can be measured: without labels, none that needs them."""
         return tuple(name for name in metrics if self.all_labels() or not needs_labels(name))
 
     def edge_label(self, source: str, target: str) -> str | None:
-        """Return the label that direction source -> target is scored by: one that both ends have, else the source's."""
+        """Return the label that scores source -> target: one that both have, else the source's."""
         own = self.labels[source]
         return next(
             (label for label in own if label in self.labels[target]), own[0] if own else None
@@ -164,14 +169,14 @@ class Agreement:
         )
 
     def peers(self, client: str, topology: Topology) -> list[str]:
-        """Return the clients that an evaluation compares `client` with, in the order of the federation."""
+        """Return the clients that evaluation compares `client` with, in the federation's order."""
         pairs = (*topology.edges_of(client), *self.non_neighbours)
         found = {pair.other(client) for pair in pairs if client in (pair.source, pair.target)}
         return [other for other in topology.clients if other in found]
 
 
 def compares_non_neighbours(settings: Settings) -> bool:
-    """Return whether an evaluation compares clients that are no neighbours: in a space that all share.
+    """Return whether an evaluation compares non-neighbours: in a space that all share.
 
     Of more than `MOST_COMPARED` clients only edges are measured, because the pairs grow with the
     square; and where edges are sealed, nobody but a neighbour is sent an embedding.

@@ -6,9 +6,10 @@ A frame is a header of fixed layout, the two names, and the payload::
     exchange u32 | first u32 | events u32 | dim u32 | payload length u32 | crc32 u32
     codec name | source | destination | seal | payload
 
-The seal is there if the highest bit of the purpose is set: nonce and tag of an encrypted payload (`seal`). All
-integers are little-endian. `exchange` counts batches; in an evaluation `first` is the position of the first event.
-The checksum covers everything before and after itself, so a truncated or altered frame is refused, never trained on.
+The seal is there if the highest bit of the purpose is set: nonce and tag of an encrypted payload
+(`seal`). All integers are little-endian. `exchange` counts batches; in an evaluation `first` is the
+position of the first event. The checksum covers everything before and after itself, so a truncated
+or altered frame is refused, never trained on.
 """
 
 import struct
@@ -33,7 +34,7 @@ SEAL_BYTES = 28
 
 @dataclass(frozen=True)
 class Frame:
-    """Encoded comparison embeddings z_ij of one batch, from client i = source to client j = destination."""
+    """Encoded comparison embeddings z_ij of a batch, from client i = source to j = destination."""
 
     purpose: Purpose
     exchange: int
@@ -45,7 +46,8 @@ class Frame:
     payload: bytes
     first: int = 0
     seal: bytes = b""
-    """Nonce and tag of an encrypted payload, which has the length of the plain one; empty if it is plain."""
+    """Nonce and tag of an encrypted payload, which has the length of the plain one; empty if it is
+    plain."""
 
     @classmethod
     def of(
@@ -109,7 +111,8 @@ class Frame:
         Raises
         ------
         ProtocolError
-            `data` is no frame, is truncated or altered, names an unknown codec, or its payload has the wrong length.
+            `data` is no frame, is truncated or altered, names an unknown codec, or its payload has
+            the wrong length.
         """
         start = _HEADER.size + _CHECKSUM.size
         if len(data) < start or not data.startswith(_MAGIC):
@@ -148,7 +151,7 @@ class Frame:
             )
 
     def values(self) -> NDArray[np.floating]:
-        """Return the decoded embeddings, shape (events, dim); raise `ProtocolError` if the frame is sealed."""
+        """Return the decoded embeddings, shape (events, dim); raise `ProtocolError` if sealed."""
         if self.seal:
             raise ProtocolError(f"the frame from '{self.source}' to '{self.destination}' is sealed")
         return known_codec(self.codec).decode(self.payload, self.events, self.dim)

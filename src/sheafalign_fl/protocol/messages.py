@@ -46,7 +46,7 @@ Scalar = str | int | float | bool | bytes
 
 
 def plain(text: object, most: int = _MOST_TEXT) -> str:
-    """Return a peer's text as one line for people: at most `most` characters, none that controls."""
+    """Return a peer's text as one line for people: `most` characters at most, all printable."""
     words = "".join(c if c.isprintable() else " " for c in str(text)[: 2 * most]).split()
     line = " ".join(words)
     return line if len(line) <= most else line[: most - 3] + "..."
@@ -339,7 +339,7 @@ class ScoresReply(Noun):
 
     @classmethod
     def read(cls, fields: Mapping[str, object]) -> Self:
-        """Return what a message with these fields says; raise `ProtocolError` as every noun does."""
+        """Return what a message with these fields says; raise `ProtocolError` like every noun."""
         said = {name: value for name, value in fields.items() if not name.startswith(_LABELS)}
         if "labels" in said:
             raise ProtocolError(f"{cls.called} with a field that it does not have")

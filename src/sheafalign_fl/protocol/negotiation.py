@@ -58,7 +58,8 @@ def check_manifest(manifest: Manifest, settings: Settings) -> None:
     for what, (theirs, ours) in expected.items():
         if theirs != ours:
             raise HandshakeError(
-                f"client '{manifest.name}' is refused: its {what} is {theirs}, the relay's is {ours}"
+                f"client '{manifest.name}' is refused: its {what} is {theirs}, the relay's is "
+                f"{ours}"
             )
 
 
@@ -70,8 +71,8 @@ def agree(manifests: Sequence[Manifest], settings: Settings, topology: Topology)
     HandshakeError
         A client is refused, claimed twice, or missing.
     DataError
-        Ids are of two kinds, an event is in different splits for different clients, an edge shares no events or fewer
-        than a batch, or labels that a metric needs are absent.
+        Ids are of two kinds, an event is in different splits for different clients, an edge shares
+        no events or fewer than a batch, or labels that a metric needs are absent.
     """
     by_name: dict[str, Manifest] = {}
     for manifest in manifests:
@@ -125,7 +126,7 @@ def agree(manifests: Sequence[Manifest], settings: Settings, topology: Topology)
 
 
 def _equal_codes(by_name: Mapping[str, Manifest], ids: NDArray[Any]) -> NDArray[np.int64]:
-    """Return a code for each of `ids`, one for all that are equal to some client, also by way of others."""
+    """Return a code for each of `ids`, one for all equal to some client, also by way of others."""
     pairs = nx.Graph()
     pairs.add_nodes_from(ids.tolist())
     for manifest in by_name.values():
@@ -167,12 +168,13 @@ def _check_kinds(by_name: Mapping[str, Manifest]) -> None:
             for wanted in ("text", "integers")
         )
         raise DataError(
-            f"event ids of client '{one}' are text but those of '{other}' are integers; use one kind"
+            f"event ids of client '{one}' are text but those of '{other}' are integers; use one "
+            "kind"
         )
 
 
 def _check_splits(by_name: Mapping[str, Manifest]) -> None:
-    """Refuse an event that one client trains on and another one is tested on: nothing would be held out."""
+    """Refuse an event that one client trains on and another tests on: nothing would be held out."""
     ids: dict[str, set[Any]] = {split: set() for split in SPLITS}
     for manifest in by_name.values():
         for split, events in ids.items():
@@ -191,15 +193,16 @@ def _check_splits(by_name: Mapping[str, Manifest]) -> None:
     other, where = next(place for place in others if place[1] != split)
     events_are = "1 event is" if len(double) == 1 else f"{len(double)} events are"
     raise DataError(
-        f"{events_are} in different splits for different clients (first: {event}, which is in {split} for '{client}' "
-        f"but in {where} for '{other}'); an event must be in the same split for all clients"
+        f"{events_are} in different splits for different clients (first: {event}, which is in "
+        f"{split} for '{client}' but in {where} for '{other}'); an event must be in the same split "
+        "for all clients"
     )
 
 
 def _agreed_lists(
     by_name: Mapping[str, Manifest], settings: Settings, topology: Topology
 ) -> dict[ListName, NDArray[Any]]:
-    """Return for each split the sorted ids that both ends of at least one edge have, evaluation's lists sampled."""
+    """Return each split's sorted ids that both ends of some edge have, evaluation's sampled."""
     lists: dict[ListName, NDArray[Any]] = {}
     for split in SPLITS:
         pairs = [
@@ -218,7 +221,7 @@ def _agreed_lists(
 def _resolve_labels(
     by_name: Mapping[str, Manifest], settings: Settings, pairs: Sequence[Edge]
 ) -> tuple[str, ...]:
-    """Return the labels that the evaluation uses: the one asked for, else one for all clients, else one per pair."""
+    """Return the evaluation's labels: the one asked for, else one for all, else one per pair."""
     needing = [name for name in settings.evaluation.metrics if needs_labels(name)]
     known = [label for manifest in by_name.values() for label in manifest.labels]
     wanted = settings.evaluation.label
@@ -245,7 +248,7 @@ def _first_common(one: Manifest, other: Manifest) -> str | None:
 
 
 def _check_classes(by_name: Mapping[str, Manifest], label: str) -> None:
-    """Refuse clients that number the classes of `label` differently: their labels could not be compared."""
+    """Refuse clients that number the classes of `label` differently: labels would not compare."""
     found = {name: manifest.classes.get(label) for name, manifest in by_name.items()}
     named = {name: tuple(classes) for name, classes in found.items() if classes}
     for name, classes in named.items():
@@ -279,8 +282,8 @@ def _check_edge(
         )
     if shared < settings.training.batch_size:
         raise DataError(
-            f"training.batch_size is {settings.training.batch_size} but the edge {name} shares only {shared} training "
-            "events; make the batch smaller"
+            f"training.batch_size is {settings.training.batch_size} but the edge {name} shares "
+            f"only {shared} training events; make the batch smaller"
         )
     split, least = settings.evaluation.split, least_scored(settings)
     if (sampled := int(agreement.shared(edge, split).sum())) < least:
@@ -293,6 +296,7 @@ def _check_edge(
                 f"measured on it{_why_none(edge, by_name, split)}"
             )
         raise DataError(
-            f"evaluation.events: {settings.evaluation.events} samples only {sampled} of the {held} {split} events that "
-            f"the edge {name} shares, so nothing can be measured on it; make the sample larger"
+            f"evaluation.events: {settings.evaluation.events} samples only {sampled} of the {held} "
+            f"{split} events that the edge {name} shares, so nothing can be measured on it; make "
+            "the sample larger"
         )

@@ -80,7 +80,7 @@ def unpack_losses(source: str, data: bytes) -> list[Loss]:
 
 
 class Timing(Row):
-    """Where the time of one client's part in an exchange went, in seconds; of deployed clients only."""
+    """Where the time of a client's part in an exchange went, in seconds; only deployed clients."""
 
     client: str
     compute: float
@@ -133,7 +133,10 @@ class AbsenceRow(Row):
 
 
 class EdgeBytes(Row):
-    """Totals of one directed edge and purpose. Rows that name the relay or the evaluator hold control traffic."""
+    """Totals of one directed edge and purpose.
+
+    Rows that name the relay or the evaluator hold control traffic.
+    """
 
     source: str
     target: str

@@ -1,8 +1,9 @@
 """Sealed edges: comparison embeddings that only the two ends of an edge can read.
 
-The relay routes and counts sealed frames, but cannot read, alter, replay or reorder them. Each direction of an edge has
-a key of its own for each run: X25519 (RFC 7748) between the clients' static keys, which are pinned; HKDF-SHA256 (RFC
-5869) with what both clients contributed to this run; AES-256-GCM over the payload, bound to the frame's header.
+The relay routes and counts sealed frames, but cannot read, alter, replay or reorder them. Each
+direction of an edge has a key of its own for each run: X25519 (RFC 7748) between the clients'
+static keys, which are pinned; HKDF-SHA256 (RFC 5869) with what both clients contributed to this
+run; AES-256-GCM over the payload, bound to the frame's header.
 """
 
 import hashlib
@@ -47,8 +48,9 @@ class SealedEdges:
         peers
             Client -> pinned public key; never from the relay.
         nonces
-            Client -> 16 random bytes that it contributes to this run, this client included. They may come through the
-            relay: this client's own are fresh, so nothing of another run opens in this one.
+            Client -> 16 random bytes that it contributes to this run, this client included. They
+            may come through the relay: this client's own are fresh, so nothing of another run opens
+            in this one.
         run
             Identity of the run.
 
@@ -94,7 +96,8 @@ class SealedEdges:
         if frame.seal:
             raise ProtocolError(f"the frame for '{frame.destination}' is sealed already")
         key = self._key(frame, frame.source)
-        # Random, never made from the exchange: a restarted client may embed the same exchange with other weights.
+        # Random, never made from the exchange: a restarted client may embed the same exchange with
+        # other weights.
         nonce = os.urandom(_NONCE_BYTES)
         marked = replace(frame, seal=bytes(SEAL_BYTES))
         sealed = key.encrypt(nonce, frame.payload, marked.header())
@@ -107,8 +110,8 @@ class SealedEdges:
         Raises
         ------
         ProtocolError
-            The frame is not sealed, not for this client, altered, sealed in another run, older than one that was opened
-            before, or was opened before itself.
+            The frame is not sealed, not for this client, altered, sealed in another run, older than
+            one that was opened before, or was opened before itself.
         """
         key, where = (
             self._key(frame, frame.destination),
@@ -127,7 +130,10 @@ class SealedEdges:
         return replace(frame, payload=payload, seal=b"")
 
     def _note(self, frame: Frame, nonce: bytes, where: str) -> None:
-        """Refuse what was opened before. The same exchange may come anew: from a neighbour that was restarted."""
+        """Refuse what was opened before.
+
+        The same exchange may come anew: from a neighbour that was restarted.
+        """
         last, nonces = self._opened.get((frame.source, frame.purpose), (-1, set()))
         if frame.exchange < last or nonce in nonces:
             raise ProtocolError(f"{where} is a replay: exchange {frame.exchange} was opened before")
@@ -138,7 +144,8 @@ class SealedEdges:
         key = self._keys.get((frame.source, frame.destination))
         if key is None or own != self._client:
             raise ProtocolError(
-                f"client '{self._client}' has no key for a frame from '{frame.source}' to '{frame.destination}'"
+                f"client '{self._client}' has no key for a frame from '{frame.source}' to "
+                f"'{frame.destination}'"
             )
         return key
 

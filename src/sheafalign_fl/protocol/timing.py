@@ -34,7 +34,7 @@ class StopWatch:
 
 
 def read_times(data: object) -> dict[str, float] | None:
-    """Return part -> seconds, and "whole", out of what `StopWatch.to_bytes` made; None if it is nothing of the kind."""
+    """Return part -> seconds, and "whole", from what `StopWatch.to_bytes` made; else None."""
     if not isinstance(data, bytes) or len(data) != _FORM.size:
         return None
     return dict(zip((*PARTS, "whole"), _FORM.unpack(data), strict=True))

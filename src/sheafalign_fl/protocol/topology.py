@@ -16,7 +16,7 @@ from sheafalign_fl.seeding import derive
 
 @dataclass(frozen=True, order=True)
 class Edge:
-    """An edge e = {source, target}, oriented from the client named first, with comparison space R^dim."""
+    """An edge e = {source, target}, oriented source -> target, with comparison space R^dim."""
 
     source: str
     target: str
@@ -34,8 +34,8 @@ class Topology:
     Raises
     ------
     TopologyError
-        On construction: an edge names an unknown client, is a self-loop or a duplicate, has dim < 1, or the graph is
-        not connected.
+        On construction: an edge names an unknown client, is a self-loop or a duplicate, has
+        dim < 1, or the graph is not connected.
     """
 
     clients: tuple[str, ...]
@@ -82,9 +82,10 @@ class Topology:
 
 
 def build_topology(settings: Settings) -> Topology:
-    """Build the graph that `settings.graph` describes over `settings.clients`, in the order they are written.
+    """Build the graph that `settings.graph` describes over `settings.clients`, in written order.
 
-    Random graphs are a function of (seed, number of clients); a draw that is not connected is drawn again.
+    Random graphs are a function of (seed, number of clients); a draw that is not connected is drawn
+    again.
     """
     clients = tuple(settings.clients)
     graph = settings.graph
@@ -147,14 +148,16 @@ def _random_graph(count: int, probability: float, seed: int) -> "nx.Graph[int]":
         if nx.is_connected(found):
             return found
     raise TopologyError(
-        f"graph: no connected random graph of {count} clients in 1000 draws at probability {probability}; raise it"
+        f"graph: no connected random graph of {count} clients in 1000 draws at probability "
+        f"{probability}; raise it"
     )
 
 
 def _small_world(count: int, graph: GraphSettings, seed: int) -> "nx.Graph[int]":
     if graph.neighbours % 2 or not graph.neighbours < count:
         raise TopologyError(
-            f"graph: small-world needs an even number of neighbours below the {count} clients, not {graph.neighbours}"
+            f"graph: small-world needs an even number of neighbours below the {count} clients, not "
+            f"{graph.neighbours}"
         )
     return nx.connected_watts_strogatz_graph(
         count, graph.neighbours, graph.probability, tries=1000, seed=derive(seed, "graph") % 2**32
@@ -171,7 +174,8 @@ def _check_edge(edge: Edge, clients: Sequence[str]) -> None:
     for end in (edge.source, edge.target):
         if end not in clients:
             raise TopologyError(
-                f"graph: the edge {edge.source}-{edge.target} names an unknown client '{end}'{_suggest(end, clients)}"
+                f"graph: the edge {edge.source}-{edge.target} names an unknown client "
+                f"'{end}'{_suggest(end, clients)}"
             )
     if edge.source == edge.target:
         raise TopologyError(
@@ -179,7 +183,8 @@ def _check_edge(edge: Edge, clients: Sequence[str]) -> None:
         )
     if edge.dim < 1:
         raise TopologyError(
-            f"graph: the edge {edge.source}-{edge.target} has dimension {edge.dim}; it must be 1 or more"
+            f"graph: the edge {edge.source}-{edge.target} has dimension {edge.dim}; it must be 1 "
+            "or more"
         )
 
 

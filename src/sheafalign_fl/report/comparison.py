@@ -1,6 +1,7 @@
 """The report that compares several runs.
 
-Runs that differ in nothing but their seed are one method; its values are mean and standard deviation over seeds.
+Runs that differ in nothing but their seed are one method; its values are mean and standard
+deviation over seeds.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -104,8 +105,9 @@ def _results(groups: Groups) -> list[Html | None]:
     return [
         table(
             shown,
-            "In percent, means over all directions, clients or choices of missing clients, on test events. Higher "
-            "is better; a method that costs fewer bytes for the same quality is better too.",
+            "In percent, means over all directions, clients or choices of missing clients, on test "
+            "events. Higher is better; a method that costs fewer bytes for the same quality is "
+            "better too.",
         ),
         _other_results(groups, others),
     ]
@@ -159,15 +161,16 @@ def _learning(groups: Groups) -> list[Html | None]:
             "retrieval",
             comparison_plots.retrieval_comparison(groups),
             "Retrieval against exchanges and against bytes",
-            "Mean R@10 over directions on validation events, one line for each run, one colour for each method. "
-            "Good: high and far to the left. Left: what an exchange buys; right: what a byte buys.",
+            "Mean R@10 over directions on validation events, one line for each run, one colour for "
+            "each method. Good: high and far to the left. Left: what an exchange buys; right: what "
+            "a byte buys.",
         ),
         _bytes_to_quality(groups),
     ]
 
 
 def _bytes_to_quality(groups: Groups) -> Html | None:
-    """Return the table of DESIGN section 5.6: payload of training until R@10 first reaches a target."""
+    """Return the table of DESIGN section 5.6: training payload until R@10 reaches a target."""
     best = max(
         (value for runs in groups.values() for run in runs for _, value in _validation(run)),
         default=0.0,
@@ -182,9 +185,9 @@ def _bytes_to_quality(groups: Groups) -> Html | None:
     columns = ("method", *(f"R@10 of {percent(target)} %" for target in targets))
     return table(
         Table("Bytes to quality", columns, tuple(rows)),
-        "Training payload when validation R@10 first reached 50, 75 and 90 % of the best value that any run here "
-        "reached. Mean over the runs that got there; fewer is better. It is only as fine as the steps between two "
-        "evaluations.",
+        "Training payload when validation R@10 first reached 50, 75 and 90 % of the best value "
+        "that any run here reached. Mean over the runs that got there; fewer is better. It is only "
+        "as fine as the steps between two evaluations.",
     )
 
 
@@ -194,8 +197,9 @@ def _missing(groups: Groups) -> list[Html | None]:
             "missing",
             comparison_plots.missing_comparison(groups),
             "Accuracy with missing clients",
-            "Accuracy of one classifier over all clients' embeddings, with those of missing clients imputed from their "
-            "neighbours; mean over choices and seeds. Good: high and flat.",
+            "Accuracy of one classifier over all clients' embeddings, with those of missing "
+            "clients imputed from their neighbours; mean over choices and seeds. Good: high and "
+            "flat.",
         )
     ]
 
@@ -222,7 +226,8 @@ def _differences(groups: Groups) -> list[Html | None]:
     return [
         table(
             shown,
-            "All other settings are equal, so differences in the results come from these and from the seed.",
+            "All other settings are equal, so differences in the results come from these and from "
+            "the seed.",
         )
     ]
 

@@ -19,7 +19,7 @@ _DASHES = ("-", "--", "-.", ":")
 
 
 def retrieval_comparison(groups: Groups) -> Figure | None:
-    """Draw validation R@10 of every run against exchanges and against training payload; one colour for each method."""
+    """Draw each run's validation R@10 by exchanges and by training payload, a colour per method."""
     if not any(_curve(run) for runs in groups.values() for run in runs):
         return None
     figure, panels = new_figure(9.2, 3.7, 2, share="y")
@@ -49,7 +49,7 @@ def retrieval_comparison(groups: Groups) -> Figure | None:
 
 
 def missing_comparison(groups: Groups) -> Figure | None:
-    """Draw the fused probe's accuracy, imputed, against the number of missing clients; means over a method's seeds."""
+    """Draw the fused probe's accuracy, imputed, by number of missing clients; means over seeds."""
     figure, (axes,) = new_figure(6.4, 3.6)
     drawn = False
     for number, (name, runs) in enumerate(groups.items()):

@@ -1,7 +1,7 @@
 """The tables of a run, as text, for the terminal and for the HTML report alike.
 
-A federation of 100 clients has 9,900 directions. A table of more than `MOST_ROWS` rows is cut to its worst and best
-few; its mean is over all of them, always.
+A federation of 100 clients has 9,900 directions. A table of more than `MOST_ROWS` rows is cut to
+its worst and best few; its mean is over all of them, always.
 """
 
 from collections.abc import Callable, Sequence
@@ -59,7 +59,10 @@ def direction(source: str, target: str) -> str:
 
 
 def purpose_table(rows: Sequence[EdgeBytes]) -> Table:
-    """Return exact and readable totals by purpose; traffic with the relay itself is a part of them and shown apart."""
+    """Return exact and readable totals by purpose.
+
+    Traffic with the relay itself is a part of them and shown apart.
+    """
     lines: list[Cells] = []
     for purpose in PURPOSES:
         lines.append(_totals(purpose, [row for row in rows if row.purpose == purpose]))
@@ -72,7 +75,8 @@ def purpose_table(rows: Sequence[EdgeBytes]) -> Table:
         ("purpose", "messages", "payload", "message", "relay"),
         tuple(lines),
         tuple(summary),
-        note="payload: the embeddings alone; message: with framing; relay: what crosses the network",
+        note="payload: the embeddings alone; message: with framing; relay: what crosses the "
+        "network",
     )
 
 
@@ -82,7 +86,10 @@ def edge_table(
     purpose: Purpose = "train",
     most: int = MOST_ROWS,
 ) -> Table | None:
-    """Return the bytes of every directed edge for one purpose, ordered as `clients` are; of very many the extremes."""
+    """Return the bytes of every directed edge for one purpose, ordered as `clients` are.
+
+    Of very many edges the extremes are shown.
+    """
     edges = in_order(
         [row for row in rows if row.purpose == purpose and not is_control(row)], clients
     )
@@ -132,7 +139,10 @@ def absence_table(absences: Sequence[AbsenceRow], most: int = 2 * MOST_ROWS) -> 
     if len(rows) <= most:
         return Table("Absences", columns, tuple(rows), text_columns=4, wide=frozenset({3}))
     half = most // 2
-    note = f"{exact(len(rows))} entries: the first {half} and the last {half} are shown; metrics.jsonl has them all"
+    note = (
+        f"{exact(len(rows))} entries: the first {half} and the last {half} are shown; "
+        "metrics.jsonl has them all"
+    )
     shown = (*rows[:half], GAP, *rows[-half:])
     return Table("Absences", columns, shown, text_columns=4, note=note, wide=frozenset({3}))
 
@@ -199,14 +209,17 @@ def graph_table(edges: Sequence[EdgeFacts]) -> Table:
 
 
 def in_order(rows: Sequence[EdgeBytes], clients: Sequence[str]) -> list[EdgeBytes]:
-    """Return the rows sorted by source and then target, as `clients` are ordered; others come last."""
+    """Return the rows by source and then target, as `clients` are ordered; others come last."""
     place = {client: index for index, client in enumerate(clients)}
     last = len(place)
     return sorted(rows, key=lambda row: (place.get(row.source, last), place.get(row.target, last)))
 
 
 def is_control(row: EdgeBytes) -> bool:
-    """Whether the relay itself is an end of this traffic: what is left of a message once its frames are taken out."""
+    """Whether the relay itself is an end of this traffic.
+
+    Such traffic is what is left of a message once its frames are taken out.
+    """
     return RELAY in (row.source, row.target)
 
 
@@ -252,5 +265,8 @@ def cut(
     ranked = sorted(rows, key=score)
     shown = (*map(cells, ranked[:FEW]), GAP, *map(cells, ranked[-FEW:]))
     low, high = extremes
-    note = f"{count_of(len(rows), 'row')}: the {FEW} {low} and the {FEW} {high} are shown; the last lines are over all"
+    note = (
+        f"{count_of(len(rows), 'row')}: the {FEW} {low} and the {FEW} {high} are shown; the last "
+        "lines are over all"
+    )
     return Table(title, columns, shown, summary, note=note)

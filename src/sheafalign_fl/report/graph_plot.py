@@ -22,10 +22,10 @@ Positions = Mapping[str, NDArray[np.float64]]
 
 
 def graph_picture(settings: Settings) -> Figure:
-    """Draw the clients as discs that hold their stalk dimension d_i, and the edges with their dimension d_e.
+    """Draw clients as discs with their stalk dimension d_i, and edges with their dimension d_e.
 
-    Edge dimensions are written on the edges as long as there is room, and else in the title. Clients of one modality
-    share a colour.
+    Edge dimensions are written on the edges as long as there is room, and else in the title.
+    Clients of one modality share a colour.
     """
     topology = build_topology(settings)
     graph = topology.graph
@@ -41,7 +41,8 @@ def graph_picture(settings: Settings) -> Figure:
     dims = sorted({edge.dim for edge in topology.edges})
     spread = f"{dims[0]}" if len(dims) == 1 else f"{dims[0]} to {dims[-1]}"
     axes.set_title(
-        f"{count_of(count, 'client')}, {count_of(len(topology.edges), 'edge')}, comparison spaces of dimension {spread}"
+        f"{count_of(count, 'client')}, {count_of(len(topology.edges), 'edge')}, comparison spaces "
+        f"of dimension {spread}"
     )
     return figure
 
@@ -137,7 +138,10 @@ def _name(
 
 
 def _places(graph: "nx.Graph[str]") -> Positions:
-    """Return where the clients stand: a hub in the middle, dense and regular graphs on a circle, others by distance."""
+    """Return where the clients stand.
+
+    A hub stands in the middle, dense and regular graphs on a circle, others by distance.
+    """
     names = list(graph)
     degrees = dict(graph.degree())
     hub = max(names, key=lambda name: degrees[name])

@@ -32,15 +32,16 @@ def write_report(run_dirs: Sequence[Path], destination: Path) -> None:
     Parameters
     ----------
     run_dirs
-        Run folders (`run.folder` says what is in them). A run that was interrupted has no summary.json; the report says
-        so and shows what there is.
+        Run folders (`run.folder` says what is in them). A run that was interrupted has no
+        summary.json; the report says so and shows what there is.
     destination
         The HTML file to write.
 
     Raises
     ------
     DataError
-        A folder is no run folder, is named twice, or a file in it is damaged; or `destination` cannot be written.
+        A folder is no run folder, is named twice, or a file in it is damaged; or `destination`
+        cannot be written.
     """
     if not run_dirs:
         raise DataError("a report needs at least one run folder")

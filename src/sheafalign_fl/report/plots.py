@@ -1,7 +1,7 @@
 """The figures of one run's report.
 
-Every function draws and returns a new figure, or None where there is nothing to draw. They expect to be called inside
-`style.figure_style`.
+Every function draws and returns a new figure, or None where there is nothing to draw. They expect
+to be called inside `style.figure_style`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -39,7 +39,10 @@ _MOST_LINKS = 80
 
 
 def loss_curves(exchanges: Sequence[ExchangePoint]) -> Figure | None:
-    """Draw the loss against exchanges: left the weighted total, right its unweighted terms, on a logarithmic axis."""
+    """Draw the loss against exchanges.
+
+    Left is the weighted total, right are its unweighted terms, on a logarithmic axis.
+    """
     points = [point for point in exchanges if point.losses]
     if not points:
         return None
@@ -66,7 +69,7 @@ def loss_curves(exchanges: Sequence[ExchangePoint]) -> Figure | None:
 
 
 def retrieval_curves(evaluations: Sequence[EvaluationRow]) -> Figure | None:
-    """Draw R@1 and R@10 against exchanges and against training payload: mean over directions, and their range."""
+    """Draw R@1 and R@10 by exchanges and by training payload: mean over directions, and range."""
     rows = [row for row in evaluations if row.quality.retrieval]
     if not rows:
         return None
@@ -82,7 +85,10 @@ def retrieval_curves(evaluations: Sequence[EvaluationRow]) -> Figure | None:
 
 
 def bytes_bars(rows: Sequence[EdgeBytes], clients: Sequence[str]) -> Figure | None:
-    """Draw what training sent over every directed edge: payload, framing, relay; by client where edges are many."""
+    """Draw what training sent over every directed edge: payload, framing, relay.
+
+    Where edges are many, it is drawn by client.
+    """
     edges = in_order([row for row in rows if row.purpose == "train" and is_edge(row)], clients)
     if not edges:
         return None
@@ -194,7 +200,8 @@ def recall_matrix(rows: Sequence[Retrieval], clients: Sequence[str]) -> Figure |
 def projection_plot(projection: Projection) -> Figure:
     """Draw an edge's comparison space, flattened to its two main directions: by end, and by label.
 
-    Principal components of unit vectors, since retrieval compares by cosine; both ends are projected together.
+    Principal components of unit vectors, since retrieval compares by cosine; both ends are
+    projected together.
     """
     labels = projection.labels[:_MOST_EVENTS]
     a, b, explained = _two_components(projection.z_i[:_MOST_EVENTS], projection.z_j[:_MOST_EVENTS])
@@ -378,7 +385,7 @@ def _shades(count: int) -> Mapping[int, str]:
 
 
 def _bytes_tick(value: float, _: object) -> str:
-    """Return a tick such as "500 kB" or "2.5 MB"; ticks are round numbers, so they need no trailing zeros."""
+    """Return a tick such as "500 kB" or "2.5 MB"; round numbers need no trailing zeros."""
     if value < 0:
         return ""
     number, unit = human_bytes(round(value)).split(" ")

@@ -65,7 +65,8 @@ def header(run: Run) -> Html:
     clients = run.settings.clients
     lead = (
         f"{count_of(len(clients), 'client')} on a {run.settings.graph.topology} graph, aligned in "
-        f"{count_of(run.done, 'exchange')} of {run.settings.training.batch_size} events; seed {run.settings.seed}."
+        f"{count_of(run.done, 'exchange')} of {run.settings.training.batch_size} events; seed "
+        f"{run.settings.seed}."
     )
     parts = [*([] if complete else [_interrupted(run)]), cards(_key_figures(run))]
     return page_header("SheafAlign-FL run report", run.name, lead, parts, mark=mark)
@@ -151,8 +152,9 @@ _PICTURES: dict[str, Callable[[Run, Quality], Html | None]] = {
 def _interrupted(run: Run) -> Html:
     reason = f" ({run.status['reason']})" if run.status.get("reason") else ""
     return paragraph(
-        f"This run was interrupted at exchange {run.done} of {run.settings.training.exchanges}{reason}. Shown is "
-        "all that was recorded until then. Go on with: ",
+        f"This run was interrupted at exchange {run.done} of "
+        f"{run.settings.training.exchanges}{reason}. Shown is all that was recorded until then. Go "
+        "on with: ",
         code(f"sheafalign run --resume {run.path}"),
         kind="notice",
     )
@@ -184,17 +186,18 @@ def _learning(run: Run) -> list[Html | None]:
             "loss",
             plots.loss_curves(run.exchanges),
             "Loss against exchanges",
-            "The objective that the clients minimise, as a mean over directed edges. Good: it falls and then "
-            "flattens. Faint lines are single exchanges, clear lines a running mean; in shaded exchanges a client "
-            "was absent.",
+            "The objective that the clients minimise, as a mean over directed edges. Good: it "
+            "falls and then flattens. Faint lines are single exchanges, clear lines a running "
+            "mean; in shaded exchanges a client was absent.",
         ),
         draw(
             "retrieval",
             plots.retrieval_curves(run.evaluations),
             "Retrieval against exchanges and against bytes",
-            "How often the true partner of an event is found among the first 1 or 10 held-out events of the other "
-            "client. Good: a steep rise to the upper left, which is quality for few bytes. Bands reach from the "
-            "worst to the best direction; diamonds are the final test events, whose gallery may be larger.",
+            "How often the true partner of an event is found among the first 1 or 10 held-out "
+            "events of the other client. Good: a steep rise to the upper left, which is quality "
+            "for few bytes. Bands reach from the worst to the best direction; diamonds are the "
+            "final test events, whose gallery may be larger.",
         ),
     ]
 
@@ -248,9 +251,10 @@ def _projection(run: Run) -> Html | None:
         "projection",
         plots.projection_plot(run.projection),
         f"The comparison space of {name}",
-        "Test events as both ends of one edge place them, flattened to two dimensions. Good: the two clients cover "
-        "the same ground, lines are short, and events of one label lie together whichever sensor saw them. Two "
-        "dimensions show only the stated part of the variance, so the tables above decide.",
+        "Test events as both ends of one edge place them, flattened to two dimensions. Good: the "
+        "two clients cover the same ground, lines are short, and events of one label lie together "
+        "whichever sensor saw them. Two dimensions show only the stated part of the variance, so "
+        "the tables above decide.",
     )
 
 
@@ -260,16 +264,17 @@ def _communication(run: Run) -> list[Html | None]:
     whole = edge_table(run.bytes, clients, most=_MOST_FOLDED)
     return [
         paragraph(
-            "Counted message by message in the ledger, never computed from a formula. The headline is the payload of "
-            "training; evaluation and setup never count as training."
+            "Counted message by message in the ledger, never computed from a formula. The headline "
+            "is the payload of training; evaluation and setup never count as training."
         ),
         draw(
             "bytes",
             plots.bytes_bars(run.bytes, clients),
             "Bytes of training",
-            "Payload is the encoded embeddings alone; framing is what surrounds them on the wire; relay is what the "
-            "way through the relay adds, up and down again. Good: framing is hardly visible, and the bars are alike "
-            "unless edges differ in dimension or events are missing.",
+            "Payload is the encoded embeddings alone; framing is what surrounds them on the wire; "
+            "relay is what the way through the relay adds, up and down again. Good: framing is "
+            "hardly visible, and the bars are alike unless edges differ in dimension or events are "
+            "missing.",
         ),
         table(purpose_table(run.bytes)) if run.bytes else None,
         table(edges) if edges is not None else None,
@@ -285,8 +290,9 @@ def _federation(run: Run) -> list[Html | None]:
             "graph",
             graph_plot.graph_picture(run.settings),
             "The graph",
-            "Who exchanges comparison embeddings with whom. A disc holds the dimension d of a client's own "
-            "embedding; a number on an edge is the dimension of the comparison space that its two ends share.",
+            "Who exchanges comparison embeddings with whom. A disc holds the dimension d of a "
+            "client's own embedding; a number on an edge is the dimension of the comparison space "
+            "that its two ends share.",
         )
     ]
     if run.summary is not None:
@@ -334,13 +340,15 @@ def _facts(run: Run) -> list[Html | None]:
         items.append("No client saw an edge change or refused what a neighbour sent.")
     if (partial := sum(bool(point.absent) for point in run.exchanges)) > 0:
         items.append(
-            f"In {exact(partial)} of {exact(len(run.exchanges))} exchanges at least one client was absent."
+            f"In {exact(partial)} of {exact(len(run.exchanges))} exchanges at least one client was "
+            "absent."
         )
     elif away is None:
         items.append("No absences: every client took part in every recorded exchange.")
     if run.summary is not None and run.summary.resumed:
         items.append(
-            f"The run was resumed {count_of(run.summary.resumed, 'time')}; its result is that of one run."
+            f"The run was resumed {count_of(run.summary.resumed, 'time')}; its result is that of "
+            "one run."
         )
     items.append(_ledger_fact(run))
     for client in run.summary.clients if run.summary else ():
@@ -349,16 +357,16 @@ def _facts(run: Run) -> list[Html | None]:
         listing(items),
         table(
             away,
-            "Clients that failed, were late or came back. The others went on without their edges; a stale answer "
-            "came too late and was thrown away.",
+            "Clients that failed, were late or came back. The others went on without their edges; "
+            "a stale answer came too late and was thrown away.",
         )
         if away is not None
         else None,
         table(
             faulty,
-            "Who is suspected, as far as the clients' watches can tell: a sensor's fault shows on its "
-            "edges, an edge's on that edge alone. Embeddings that were refused left their edge out "
-            "of that exchange; all other edges were trained.",
+            "Who is suspected, as far as the clients' watches can tell: a sensor's fault shows on "
+            "its edges, an edge's on that edge alone. Embeddings that were refused left their edge "
+            "out of that exchange; all other edges were trained.",
         )
         if faulty is not None
         else None,

@@ -73,7 +73,7 @@ def figure_style() -> Iterator[None]:
 def new_figure(
     width: float, height: float, panels: int = 1, *, share: str = ""
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure of `width` x `height` inches, tied to no window, with `panels` axes side by side.
+    """Return a windowless figure of `width` x `height` inches with `panels` axes side by side.
 
     `share` names the axes that the panels have in common: "", "y" or "xy".
     """
@@ -83,7 +83,10 @@ def new_figure(
 
 
 def to_svg(figure: Figure, name: str) -> str:
-    """Return `figure` as an ``<svg>`` element; all its ids begin with `name`, so that the figures of a page differ."""
+    """Return `figure` as an ``<svg>`` element.
+
+    All its ids begin with `name`, so that the figures of a page differ.
+    """
     buffer = io.StringIO()
     with figure_style():
         figure.savefig(buffer, format="svg", metadata={"Date": None})

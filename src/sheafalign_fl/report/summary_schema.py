@@ -12,7 +12,7 @@ from sheafalign_fl.runs.summary import Summary
 
 
 def summary_schema() -> str:
-    """Return the JSON Schema of `sheafalign_fl.runs.summary.Summary`, as text that ends in a newline."""
+    """Return the JSON Schema of `sheafalign_fl.runs.summary.Summary`, text with a final newline."""
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **Summary.model_json_schema(mode="serialization"),

@@ -28,12 +28,13 @@ _ACTING = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 
 def print_summary(summary: Summary, console: Console) -> None:
-    """Print what a run achieved and what it cost: quality (DESIGN section 5), bytes (section 4), absences.
+    """Print what a run achieved and cost: quality (DESIGN section 5), bytes (section 4), absences.
 
     Parameters
     ----------
     summary
-        The run's `summary.json`. Of federations with many edges, means and the worst and best few are shown.
+        The run's `summary.json`. Of federations with many edges, means and the worst and best few
+        are shown.
     console
         Where to; made to be read at 80 columns and more.
     """
@@ -63,7 +64,7 @@ def print_table(table: Table, console: Console) -> None:
 
 
 def rich_table(table: Table) -> RichTable:
-    """Return a table for the terminal; text from data is shown as it is and never taken for markup."""
+    """Return a table for the terminal; text from data is shown as is, never taken for markup."""
     rich = RichTable(
         box=box.SIMPLE_HEAD,
         title=Text(table.title, style="bold"),
@@ -108,8 +109,8 @@ def _heading(summary: Summary) -> Panel:
         f"{count_of(len(summary.clients), 'client')}, {count_of(len(summary.edges), 'edge')}, "
         f"{count_of(summary.exchanges, 'exchange')} in {duration(summary.seconds)}{resumed}",
         f"training payload {human_bytes(payload)} ({exact(payload)} bytes)",
-        f"seed {summary.seed}, engine {summary.engine}, configuration {summary.config_digest[:12]}, "
-        f"commit {short_commit(summary.commit)}",
+        f"seed {summary.seed}, engine {summary.engine}, configuration "
+        f"{summary.config_digest[:12]}, commit {short_commit(summary.commit)}",
     )
     return Panel(
         Text("\n".join(lines)),

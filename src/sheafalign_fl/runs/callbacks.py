@@ -1,4 +1,4 @@
-"""Being told how a run goes, from outside: whatever the engine, the rows come from its run folder."""
+"""Being told how a run goes, from outside: for any engine, the rows come from its run folder."""
 
 import logging
 import threading

@@ -7,10 +7,12 @@
       identity              what deployed clients know the run by when it is resumed
       versions.json         software versions, commit, platform
       status.json           running, completed, interrupted or failed, and why
-      run.log               what the relay logged, one JSON object a line; flower.log beside it, in the flower engine
+      run.log               what the relay logged, one JSON object a line; flower.log beside it, in
+                            the flower engine
       metrics.jsonl         one line per exchange, evaluation and absence (run.results)
       ledger.csv            one row per message (ledger)
-      checkpoints/000100/   after 100 exchanges: CLIENT.safetensors each, and relay.json once all are there
+      checkpoints/000100/   after 100 exchanges: CLIENT.safetensors each, and relay.json once all
+                            are there
       samples/CLIENT.png    one event as each client sees it
       projection.npz        comparison embeddings of one edge's test events
       summary.json          the result (run.results.Summary)
@@ -55,7 +57,7 @@ def check_run_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The relay's part of a checkpoint; it is written last, so a checkpoint that has one is complete."""
+    """The relay's part of a checkpoint, written last: a checkpoint that has one is complete."""
 
     exchange: int
     """Exchanges that are done."""
@@ -90,7 +92,8 @@ class RunFolder:
         """
         if not is_free(self.path):
             raise UserError(
-                f"{self.path} exists already; give another --out, or go on with --resume {self.path}"
+                f"{self.path} exists already; give another --out, or go on with --resume "
+                f"{self.path}"
             )
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -112,7 +115,7 @@ class RunFolder:
         return load_settings(self.config)
 
     def set_status(self, state: str, reason: str = "", **facts: Any) -> None:
-        """Say how the run stands; facts that were said before, such as how often it was resumed, are kept."""
+        """Say how the run stands; facts said before, such as how often it was resumed, are kept."""
         content = {**self.status(), "state": state, "reason": reason, **facts}
         write_atomically(self.status_file, json.dumps(content).encode())
 
@@ -133,7 +136,7 @@ class RunFolder:
             raise RunError(f"{self.path} has no summary.json: the run has not ended")
         return read_summary(self.summary)
 
-    # ---- checkpoints -----------------------------------------------------------------------------------------------
+    # ---- checkpoints -----------------------------------------------------------------------------
 
     def checkpoint_dir(self, exchange: int) -> Path:
         """Return the folder of the checkpoint after `exchange` exchanges."""
@@ -160,7 +163,8 @@ class RunFolder:
         complete = sorted(self._complete())
         for exchange in complete[:-keep]:
             folder = self.checkpoint_dir(exchange)
-            # The mark goes first, so that what is left of an interrupted removal is not taken for a checkpoint.
+            # The mark goes first, so that what is left of an interrupted removal is not taken for
+            # a checkpoint.
             (folder / "relay.json").unlink()
             for entry in folder.iterdir():
                 if entry.is_dir():  # another program's
@@ -182,7 +186,7 @@ class RunFolder:
         return _read_checkpoint(self.checkpoint_dir(complete[-1]) / "relay.json")
 
     def rewind(self, checkpoint: Checkpoint | None) -> None:
-        """Drop what was recorded after `checkpoint`, or everything, so that it can be recorded again."""
+        """Drop what was recorded after `checkpoint`, or everything, to be recorded again."""
         if checkpoint is None:
             self.metrics.unlink(missing_ok=True)
             self.ledger.unlink(missing_ok=True)
@@ -214,7 +218,7 @@ def _read_checkpoint(path: Path) -> Checkpoint:
 
 
 class MetricsLog:
-    """Appends rows to metrics.jsonl, one write each, so that only the last line can ever be cut short."""
+    """Appends rows to metrics.jsonl, one write each: only the last line can ever be cut short."""
 
     def __init__(self, path: Path) -> None:
         """Open the file for appending."""

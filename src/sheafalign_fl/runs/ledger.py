@@ -1,4 +1,4 @@
-"""The ledger: one row for every message, and the only place where bytes are added up (DESIGN section 4)."""
+"""The ledger: one row per message, and the only place where bytes are summed (DESIGN section 4)."""
 
 import csv
 import os
@@ -17,10 +17,11 @@ from sheafalign_fl.protocol.verbs import PURPOSES, Purpose
 class LedgerRow:
     """One message source -> destination.
 
-    For an embedding: `payload_bytes` is the encoded embedding alone, `message_bytes` the payload with all its framing
-    as serialised for the wire, `relay_bytes` what crosses the network for it (up to the relay and down again). Rows
-    whose source or destination is the relay hold what is left of a Flower message once its frames are taken out;
-    their payload and message bytes are 0. Embeddings that the evaluator reads have it as destination and go up only.
+    For an embedding: `payload_bytes` is the encoded embedding alone, `message_bytes` the payload
+    with all its framing as serialised for the wire, `relay_bytes` what crosses the network for it
+    (up to the relay and down again). Rows whose source or destination is the relay hold what is
+    left of a Flower message once its frames are taken out; their payload and message bytes are 0.
+    Embeddings that the evaluator reads have it as destination and go up only.
     """
 
     exchange: int
@@ -66,7 +67,7 @@ class Ledger:
     """Keeps running totals and, given a path, appends every row to a CSV file."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """Open the ledger; rows that the file already holds are counted, a last one that was cut short is dropped.
+        """Open the ledger; rows already in the file are counted, a last one cut short is dropped.
 
         Raises
         ------
@@ -141,7 +142,7 @@ def read_ledger(path: Path) -> Iterator[LedgerRow]:
         The file has other columns, or a row is malformed.
     """
     with path.open("rb") as file:
-        # A row whose line does not end may end in the first digits of a number, so it is never read.
+        # A row whose line does not end may end in the first digits of a number: it is never read.
         reader = csv.reader(line.decode() for line in file if line.endswith(b"\n"))
         try:
             if tuple(next(reader, ())) != COLUMNS:

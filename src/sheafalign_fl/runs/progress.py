@@ -32,8 +32,8 @@ _LEAST_BAR = 10
 class TerminalLog(logging.Handler):
     """Prints log lines to the standard error of the moment: above a bar, while one is shown.
 
-    A handler of `logging` keeps the stream that there was when it was made, and so writes into the bar, which rich
-    draws on that stream while it gives everybody else another one.
+    A handler of `logging` keeps the stream that there was when it was made, and so writes into the
+    bar, which rich draws on that stream while it gives everybody else another one.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -46,9 +46,10 @@ class TerminalLog(logging.Handler):
 
 @contextmanager
 def follow(metrics: Path, exchanges: int, console: Console) -> Iterator[Count]:
-    """Show a bar of the exchanges in `metrics` (a metrics.jsonl that may not exist yet) while the block runs.
+    """Show a bar of the exchanges in `metrics`, a metrics.jsonl file, while the block runs.
 
-    What it yields adds a bar for something else that is counted meanwhile.
+    The file may not exist yet. What this yields adds a bar for something else that is counted
+    meanwhile.
     """
     stop = threading.Event()
     columns = (_text("{task.description}"), _bar(), MofNCompleteColumn(), _facts(), _left())
@@ -111,7 +112,10 @@ def sweep_progress(console: Console) -> Iterator[SweepProgress]:
 
 @contextmanager
 def count_progress(name: str, total: int, console: Console) -> Iterator[Callable[[int], None]]:
-    """Show a bar on a terminal while the block runs; what it yields is called with how many of `total` are done."""
+    """Show a bar on a terminal while the block runs.
+
+    What it yields is called with how many of `total` are done.
+    """
     columns = (_text("{task.description}"), _bar(), MofNCompleteColumn(), _left())
     quiet = not console.is_terminal
     with Progress(

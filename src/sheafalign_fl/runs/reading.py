@@ -146,8 +146,8 @@ def read_run(path: Path) -> Run:
     Raises
     ------
     DataError
-        It is no run folder, or a file in it is damaged. A last line of metrics.jsonl or ledger.csv that was cut
-        short is not damage: that is what a killed process leaves.
+        It is no run folder, or a file in it is damaged. A last line of metrics.jsonl or ledger.csv
+        that was cut short is not damage: that is what a killed process leaves.
     """
     folder = RunFolder(path)
     if not folder.config.is_file():

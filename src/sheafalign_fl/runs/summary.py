@@ -63,7 +63,7 @@ class Summary(Row):
     config_digest: str
     versions: dict[str, str]
     commit: str | None
-    """Git commit of the software, with "+" where the work tree had changes; null outside a repository."""
+    """Git commit of the software, "+" added if the tree had changes; null outside a repository."""
     started: str
     """ISO 8601, UTC."""
     seconds: float

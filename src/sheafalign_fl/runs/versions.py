@@ -9,7 +9,7 @@ from sheafalign_fl.version import __version__
 
 
 def versions() -> dict[str, str | None]:
-    """Return the versions that a run's result may depend on, the platform, and the software's commit."""
+    """Return the versions a run's result may depend on, the platform, and the software's commit."""
     found: dict[str, str | None] = {
         "sheafalign-fl": __version__,
         "python": platform.python_version(),
@@ -25,7 +25,7 @@ def versions() -> dict[str, str | None]:
 
 
 def commit() -> str | None:
-    """Return the git commit of the software, "+" added where the work tree differs; None outside a repository."""
+    """Return the software's git commit, "+" if the work tree differs; None outside a repository."""
     here = Path(__file__).resolve().parents[3]
     if not (here / ".git").exists():
         return None

@@ -1,7 +1,8 @@
-"""Contrastive terms that compare all clients of an event at once: baselines of the literature in one shared space.
+"""Contrastive terms that compare all clients of an event at once, in one shared space.
 
-They need the embeddings of every other client, so a federation that uses them has a complete graph, and each client is
-charged for sending to all others. As on an edge, a client needs only the VALUES of the others for its own gradient.
+They are baselines of the literature. They need the embeddings of every other client, so a
+federation that uses them has a complete graph, and each client is charged for sending to all
+others. As on an edge, a client needs only the VALUES of the others for its own gradient.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,8 +27,8 @@ def symmetric_cross_entropy(logits: Tensor, smoothing: float = 0.0) -> Tensor:
     logits
         Shape (B, B). Minus infinity: the event is left out of its row and column's choice.
     smoothing
-        Label smoothing: the target is 1 - smoothing on the diagonal, plus smoothing spread evenly over
-        all events that are not left out.
+        Label smoothing: the target is 1 - smoothing on the diagonal, plus smoothing spread evenly
+        over all events that are not left out.
     """
     if smoothing:
         return (_smoothed(logits, smoothing) + _smoothed(logits.T, smoothing)) / 2
@@ -46,13 +47,13 @@ def _smoothed(logits: Tensor, smoothing: float) -> Tensor:
 def centroid_loss(
     embeddings: Sequence[Tensor], temperature: float, smoothing: float = 0.0
 ) -> Tensor:
-    """Return the sum over clients of the symmetric InfoNCE between the client and the centroid (arXiv 2410.02086).
+    """Return the sum over clients of the symmetric InfoNCE with the centroid (arXiv 2410.02086).
 
     Parameters
     ----------
     embeddings
-        One tensor (B, d) for each client; row b of all is the same event. The centroid of an event is the mean of its
-        unit vectors.
+        One tensor (B, d) for each client; row b of all is the same event. The centroid of an event
+        is the mean of its unit vectors.
     temperature
         tau > 0.
     smoothing
@@ -65,10 +66,11 @@ def centroid_loss(
 
 
 def volume_loss(embeddings: Sequence[Tensor], temperature: float, smoothing: float = 0.0) -> Tensor:
-    """Return the contrastive loss over volumes (GRAM, arXiv 2412.11959, equations 5 to 7); the first client is anchor.
+    """Return the contrastive loss over volumes (GRAM, arXiv 2412.11959, equations 5 to 7).
 
-    The logit of anchor b and the other clients' event c is minus the volume of the parallelotope that their unit
-    vectors span, the square root of their Gram determinant, over tau.
+    The first client is the anchor. The logit of anchor b and the other clients' event c is minus
+    the volume of the parallelotope that their unit vectors span, the square root of their Gram
+    determinant, over tau.
 
     Parameters
     ----------
@@ -96,8 +98,8 @@ GROUP_LOSSES: Registry[GroupLoss] = Registry(
     lambda path, function: cast(GroupLoss, function),
     also=("pairs",),
 )
-"""`objective.contrast` -> loss of (embeddings of all clients in the configuration's order, tau), and
-of label smoothing where that is set."""
+"""`objective.contrast` -> loss of (embeddings of all clients in the configuration's order, tau),
+and of label smoothing where that is set."""
 
 
 def contrast_of_all(objective: ObjectiveSettings, embeddings: Sequence[Tensor]) -> Tensor:

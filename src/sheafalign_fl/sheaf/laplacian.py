@@ -1,4 +1,7 @@
-"""Coboundary and sheaf Laplacian of a whole federation: diagnostics and test oracle, never needed in training."""
+"""Coboundary and sheaf Laplacian of a whole federation: diagnostics and test oracle.
+
+Training never needs them.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -36,7 +39,9 @@ class Graph(Protocol):
 
 
 def coboundary(topology: Graph, restrictions: Mapping[tuple[str, str], Tensor]) -> Tensor:
-    """Return delta, shape (sum of d_e, sum of d_i): (delta h)_e = P_ij h_i - P_ji h_j for e = {i, j} oriented i -> j.
+    """Return delta, shape (sum of d_e, sum of d_i).
+
+    (delta h)_e = P_ij h_i - P_ji h_j for e = {i, j} oriented i -> j.
 
     Parameters
     ----------

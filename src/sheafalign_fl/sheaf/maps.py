@@ -1,6 +1,7 @@
-"""Restriction maps P_ij : R^{d_i} -> R^{d_e} and dual maps Q_ij : R^{d_e} -> R^{d_i} (DESIGN section 1).
+"""Restriction maps P_ij : R^{d_i} -> R^{d_e} and dual maps Q_ij : R^{d_e} -> R^{d_i}.
 
-A family decides what the maps may be. Batches are rows, so a map with matrix P sends h of shape (B, d_i) to h P^T.
+They are those of DESIGN section 1. A family decides what the maps may be. Batches are rows, so a
+map with matrix P sends h of shape (B, d_i) to h P^T.
 """
 
 import math
@@ -25,7 +26,10 @@ class EdgeMaps(nn.Module):
         self.log_temperature: nn.Parameter | None = None
 
     def learn_temperature(self, initial: float) -> None:
-        """Make log tau of this edge a parameter that starts from `initial`; call before the optimiser is made."""
+        """Make log tau of this edge a parameter that starts from `initial`.
+
+        Call it before the optimiser is made.
+        """
         self.log_temperature = nn.Parameter(torch.tensor(math.log(initial)))
 
     def temperature(self, fixed: float) -> float | Tensor:
@@ -35,7 +39,8 @@ class EdgeMaps(nn.Module):
     def limit_temperature(self) -> None:
         """Bring a learnt tau back to `LEAST_TEMPERATURE` if a step took it below.
 
-        The parameter is limited and not what is computed from it, whose gradient would be 0 there for ever.
+        The parameter is limited and not what is computed from it, whose gradient would be 0 there
+        for ever.
         """
         if self.log_temperature is not None:
             with torch.no_grad():
@@ -50,7 +55,7 @@ class EdgeMaps(nn.Module):
         raise NotImplementedError
 
     def restrict(self, h: Tensor) -> Tensor:
-        """Return the comparison embeddings P_ij h, shape (B, d_e), of embeddings h, shape (B, d_i)."""
+        """Return comparison embeddings P_ij h, shape (B, d_e), of embeddings h, shape (B, d_i)."""
         return h @ self.restriction().T
 
     def lift(self, z: Tensor) -> Tensor:
@@ -67,8 +72,9 @@ class LinearMaps(EdgeMaps):
         Parameters
         ----------
         initial
-            ``normal``: the paper's N(0, 0.1^2); ``xavier``: uniform Glorot; ``orthogonal``: orthonormal rows or
-            columns, with Q = P^T, so that reconstruction starts as a projection.
+            ``normal``: the paper's N(0, 0.1^2); ``xavier``: uniform Glorot; ``orthogonal``:
+            orthonormal rows or columns, with Q = P^T, so that reconstruction starts as a
+            projection.
         """
         super().__init__(dim, edge_dim)
         self.P = nn.Parameter(torch.empty(edge_dim, dim))
@@ -96,8 +102,9 @@ class LinearMaps(EdgeMaps):
 class OrthogonalMaps(EdgeMaps):
     """P_ij with orthonormal rows (or columns, where d_e > d_i) at every step, and Q_ij = P_ij^T.
 
-    P is the first rows or columns of the Cayley transform (I - A)(I + A)^-1 of a free skew-symmetric A, times a fixed
-    random orthogonal matrix, so every value of the parameters gives an orthogonal map and Adam needs no projection.
+    P is the first rows or columns of the Cayley transform (I - A)(I + A)^-1 of a free
+    skew-symmetric A, times a fixed random orthogonal matrix, so every value of the parameters gives
+    an orthogonal map and Adam needs no projection.
     """
 
     base: Tensor
@@ -130,7 +137,8 @@ class IdentityMaps(EdgeMaps):
         """Refuse dimensions that differ."""
         if dim != edge_dim:
             raise ConfigError(
-                f"maps: identity maps need d_e = d_i on every edge, but d_e = {edge_dim} and d_i = {dim}"
+                f"maps: identity maps need d_e = d_i on every edge, but d_e = {edge_dim} and d_i = "
+                f"{dim}"
             )
         super().__init__(dim, edge_dim)
         self.register_buffer("identity", torch.eye(dim), persistent=False)

@@ -15,7 +15,9 @@ _VARIANCE_FLOOR = 1e-4
 
 
 def laplacian_loss(z_ij: Tensor, z_ji: Tensor, *, normalised: bool = False) -> Tensor:
-    """Return mean_b ||z_ij - z_ji||_2^2: the edge's share of the sheaf Laplacian's quadratic form h^T L h.
+    """Return mean_b ||z_ij - z_ji||_2^2.
+
+    It is the edge's share of the sheaf Laplacian's quadratic form h^T L h.
 
     Parameters
     ----------
@@ -36,7 +38,7 @@ def contrastive_loss(
     same: Tensor | None = None,
     smoothing: float = 0.0,
 ) -> Tensor:
-    """Return the symmetric InfoNCE over the B x B cosine similarities / tau, positives on the diagonal.
+    """Return the symmetric InfoNCE over B x B cosine similarities / tau, positives on the diagonal.
 
     Parameters
     ----------
@@ -61,7 +63,8 @@ def reconstruction_loss(
 ) -> Tensor:
     """Return MSE(Q_ij z_ij, h_i), the mean over events and dimensions of the squared error.
 
-    With `stop_gradient` both are constants, so that it trains the dual map and leaves the encoder to alignment.
+    With `stop_gradient` both are constants, so that it trains the dual map and leaves the encoder
+    to alignment.
     """
     if stop_gradient:
         z_ij, h_i = z_ij.detach(), h_i.detach()
@@ -71,7 +74,8 @@ def reconstruction_loss(
 def cross_reconstruction_loss(maps: EdgeMaps, z_ji: Tensor, h_i: Tensor) -> Tensor:
     """Return MSE(Q_ij z_ji, h_i) with the gradient stopped at h_i: it trains the dual map alone.
 
-    It teaches Q_ij what a client needs when its own sensor is missing: its embedding, out of the neighbour's.
+    It teaches Q_ij what a client needs when its own sensor is missing: its embedding, out of the
+    neighbour's.
     """
     return F.mse_loss(maps.lift(z_ji), h_i.detach())
 

@@ -1,4 +1,4 @@
-"""The terms of the objective, one descriptor each, and the objective of one edge as one end sees it.
+"""The objective's terms, one descriptor each, and the objective of an edge as one end sees it.
 
 Whatever names, weighs, computes, stores or draws a term iterates over descriptors, so a further
 term is one entry here, or a callable of a user's own named in ``objective.terms``.

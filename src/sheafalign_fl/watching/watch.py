@@ -1,8 +1,8 @@
 """The watch on one directed edge: it sees a sensor that lies, drifts, sticks or is swapped.
 
-No labels are needed. It runs where embeddings are received, on them and on what this client sent of the same events, so
-it costs no byte. It knows nothing of training: every look compares a batch with the edge's own
-past, so it works the same on what comes in after training.
+No labels are needed. It runs where embeddings are received, on them and on what this client sent of
+the same events, so it costs no byte. It knows nothing of training: every look compares a batch with
+the edge's own past, so it works the same on what comes in after training.
 """
 
 from collections.abc import Mapping

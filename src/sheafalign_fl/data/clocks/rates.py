@@ -33,7 +33,8 @@ class Clock:
     duplicates
         Samples that have the time of another one.
     turned
-        The sample at which the clock jumps by an hour, as at a change of hour; -1 where it never does.
+        The sample at which the clock jumps by an hour, as at a change of hour; -1 where it never
+        does.
     """
 
     samples: int

@@ -1,7 +1,7 @@
 """Times as people write them, in seconds since 1970 or since the recording began.
 
-Numbers are seconds, or milliseconds to nanoseconds since 1970, which their size tells; text is ISO 8601. Everything is
-float64 from here on: it holds seconds since 1970 to a quarter of a microsecond.
+Numbers are seconds, or milliseconds to nanoseconds since 1970, which their size tells; text is ISO
+8601. Everything is float64 from here on: it holds seconds since 1970 to a quarter of a microsecond.
 """
 
 import zoneinfo
@@ -16,7 +16,8 @@ from sheafalign_fl.errors import ConfigError, DataError
 
 UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _SINCE_1970 = (("ns", 1e17), ("us", 1e14), ("ms", 1e11))
-"""Unit -> the least size of times since 1970 in it: each is the year 1973 in its own unit and far off in the next."""
+"""Unit -> the least size of times since 1970 in it: each is the year 1973 in its own unit and far
+off in the next."""
 _STEPS = 4
 """A clock must tell so many times between two samples, or its samples cannot be told apart."""
 
@@ -33,7 +34,8 @@ def seconds(
     path
         For messages.
     unit
-        Of numbers: s, ms, us, ns, or auto: since 1970 in the unit that their size tells, else seconds.
+        Of numbers: s, ms, us, ns, or auto: since 1970 in the unit that their size tells, else
+        seconds.
     zone
         Where text and dates without a zone of their own were written, such as Europe/Berlin.
 
@@ -152,7 +154,7 @@ def _date(text: str, index: int, path: Path) -> datetime:
 
 
 def _local(dates: list[datetime], path: Path, zone: tzinfo) -> NDArray[np.float64]:
-    """Return seconds of wall-clock times in one zone; in an hour that comes twice, order decides."""
+    """Return seconds of wall-clock times in one zone; order decides in an hour that comes twice."""
     result = np.empty(len(dates), dtype=np.float64)
     previous = -np.inf
     for index, date in enumerate(dates):

@@ -40,7 +40,9 @@ _SPLITTINGS = ("sequences", "tables")
 
 INFO = SourceInfo(
     name="deepsense6g",
-    summary="DeepSense 6G: scenarios 1 to 34, the challenge, the paper authors' variant; by sequence.",
+    summary=(
+        "DeepSense 6G: scenarios 1 to 34, the challenge, the paper authors' variant; by sequence."
+    ),
     origin="your files, from https://www.deepsense6g.net",
     modalities=tuple(
         Modality(name, sensor.shape, sensor.meaning) for name, (_, sensor) in SENSORS.items()

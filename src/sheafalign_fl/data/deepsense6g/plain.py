@@ -32,7 +32,7 @@ def plain_frames(
     modality: str,
     options: dict[str, Any],
 ) -> Frames:
-    """Return the frames of `table`, one a row; the power's are those of `gathered` where it is given.
+    """Return the frames of `table`, one a row; the power's are those of `gathered` where given.
 
     Raises
     ------

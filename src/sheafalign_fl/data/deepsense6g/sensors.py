@@ -1,4 +1,4 @@
-"""The modalities of DeepSense 6G: which columns each is read from, and how its files become arrays."""
+"""The modalities of DeepSense 6G: which columns each is read from, and how files become arrays."""
 
 from sheafalign_fl.data.deepsense6g.labels import BEAMS
 from sheafalign_fl.data.frames import Sensor

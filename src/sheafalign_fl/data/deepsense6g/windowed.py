@@ -99,7 +99,7 @@ def _steps(table: Table, roles: Sequence[str], modality: str, window: int) -> li
 def _leaks(
     table: Table, sequence: NDArray[np.int64], given: NDArray[np.int64] | None
 ) -> tuple[str, ...]:
-    """Return a note on sequences that the tables' own splits divide: training sees testing there."""
+    """Return a note on sequences that the tables' splits divide: training sees testing there."""
     if given is None:
         return ()
     divided = sum(

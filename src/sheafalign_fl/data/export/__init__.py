@@ -1,4 +1,4 @@
-"""Simulated scenes in the on-disk formats of recorded data sets: to try a loader without the recordings."""
+"""Simulated scenes in the on-disk formats of recorded data sets, to try a loader without them."""
 
 from sheafalign_fl.data.export.deepsense6g import MODALITIES, VARIANTS, Variant, export_deepsense6g
 

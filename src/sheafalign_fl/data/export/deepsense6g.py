@@ -1,16 +1,17 @@
 """Scenes in the on-disk format of DeepSense 6G (scenarios 30 to 34), its traps included.
 
-===========  =============================================================================================
+===========  ==============================================================================
 variant      what it is like
-===========  =============================================================================================
+===========  ==============================================================================
 plain        scenarios 31 to 34, one row for each frame; `seq_index` starts at 1 in each
 blockage     scenario 30: `unit1_blockage` besides
 challenge    scenario 31, one row for each five frames that follow each other; no `seq_index`
-authors      scenario 30 as the paper's authors prepared it: `blockage_label`, level LiDAR scans in MAT files
-===========  =============================================================================================
+authors      scenario 30 as the paper's authors prepared it: `blockage_label`, level
+             LiDAR scans in MAT files
+===========  ==============================================================================
 
-In about 1 % of the power sweeps some lines are NaN. In half of these the strongest beam is among them, and the label
-is the strongest of the others, which is wrong.
+In about 1 % of the power sweeps some lines are NaN. In half of these the strongest beam is among
+them, and the label is the strongest of the others, which is wrong.
 """
 
 import csv
@@ -48,7 +49,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a variant differs from the others; `files` gives column and path of each modality's file."""
+    """How a variant differs from the others; `files`: column and path of each modality's file."""
 
     scenarios: tuple[int, ...]
     files: dict[str, tuple[str, str]]
@@ -93,7 +94,7 @@ class _Export:
         return _LAYOUTS[self.variant]
 
     def generator(self, purpose: str, sequence: int) -> np.random.Generator:
-        """Return the generator of one sequence: files depend neither on other sequences nor on other modalities."""
+        """Return the generator of one sequence: files depend on no other sequence or modality."""
         return numpy_generator(self.seed, "export", purpose, sequence)
 
 
@@ -108,7 +109,7 @@ def export_deepsense6g(
     light: bool = False,
     on_event: Callable[[int], None] | None = None,
 ) -> None:
-    """Write simulated scenes to `folder` in the format of DeepSense 6G; the same seed gives the same bytes.
+    """Write scenes to `folder` in the format of DeepSense 6G; the same seed gives the same bytes.
 
     Parameters
     ----------
@@ -177,7 +178,7 @@ def _check(
 
 
 def _write(root: Path, wanted: _Export, events: int, on_event: Callable[[int], None]) -> None:
-    """Write all scenarios, one sequence after another, so that memory holds the raw data of few frames."""
+    """Write all scenarios sequence by sequence, so that memory holds the raw data of few frames."""
     options = {option.name: option.default for option in INFO.options}
     settings: dict[str, Any] = {
         name: options[name] for name in ("horizon", "night", "fog", "traffic", "trees")
@@ -222,7 +223,7 @@ def _part(world: World, rows: slice) -> World:
 def _write_frames(
     place: Path, wanted: _Export, world: World, faults: Array, before: int, number: int
 ) -> Iterator[Row]:
-    """Write the files of a scenario's sequence `number`, after `before` frames; yield a row for each frame."""
+    """Write a scenario's sequence `number`, after `before` frames; yield a row for each frame."""
     sequence = int(world.sequence[0])
     measured, beams = _beams(wanted, world, faults)
     alone = replace(
@@ -268,7 +269,7 @@ def _write_files(
 
 
 def _draw_faults(seed: int, events: int) -> Array:
-    """Return for each event whether its sweep is clean, has NaN, or has NaN and a wrong label, in turns."""
+    """Return whether each event's sweep is clean, has NaN, or NaN and a wrong label, in turns."""
     rng = numpy_generator(seed, "export", "faults")
     rows = np.flatnonzero(rng.random(events) < _FAULTS)
     if not len(rows) and events >= 1 / _FAULTS:
@@ -280,7 +281,7 @@ def _draw_faults(seed: int, events: int) -> Array:
 
 
 def _beams(wanted: _Export, world: World, faults: Array) -> tuple[Array, Array]:
-    """Return sweeps as written (E, 64), with NaN where a fault says so, and the labels (E,), counted from 0."""
+    """Return sweeps as written (E, 64) and labels (E,), counted from 0; faulty sweeps hold NaN."""
     sequence = int(world.sequence[0])
     measured, best = raw.sweeps(world, wanted.generator("beam", sequence))
     rng = wanted.generator("nan", sequence)
@@ -314,7 +315,10 @@ def _time_stamp(sequence: int, frame: int, frames: int) -> str:
 
 
 def _windows(rows: list[Row]) -> Iterator[Row]:
-    """Yield the challenge's rows of one sequence: five frames each, overlapping, labelled by the last of them."""
+    """Yield the challenge's rows of one sequence.
+
+    Each is a window of five frames, labelled by the last of them; windows overlap.
+    """
     for end in range(WINDOW, len(rows) + 1):
         window, last = rows[end - WINDOW : end], rows[end - 1]
         row: Row = {}

@@ -1,7 +1,7 @@
-"""What the sensors of `scenes` would have recorded, before any processing, as the bytes of one file for each event.
+"""What the sensors of `scenes` would record, unprocessed: the bytes of one file for each event.
 
-Each function takes the part of a world to record, the generator of its noise, and `light`: small files instead of the
-real sensor's size.
+Each function takes the part of a world to record, the generator of its noise, and `light`: small
+files instead of the real sensor's size.
 """
 
 import io
@@ -41,7 +41,8 @@ ANTENNAS = 4
 CUBE, CUBE_LIGHT = (256, 250), (64, 32)
 """Samples of a chirp, and chirps."""
 MAX_DISTANCE, MAX_SPEED = 64.0, 25.0
-"""Where the beat frequency reaches the sampling rate (m), and the phase between chirps half a turn (m/s)."""
+"""Where the beat frequency reaches the sampling rate (m), and the phase between chirps half a turn
+(m/s)."""
 _RADAR_GAIN = 1000.0
 
 POWER_GAIN = 1e7
@@ -67,7 +68,10 @@ def pictures(world: World, rng: np.random.Generator, *, light: bool) -> Iterator
 
 
 def point_clouds(world: World, rng: np.random.Generator, *, light: bool) -> Iterator[bytes]:
-    """Yield ASCII PLY files: x, y, z from the sensor (m, axes of the world) and intensity; only rays that return."""
+    """Yield ASCII PLY files of the rays that return: x, y, z from the sensor, and intensity.
+
+    Coordinates are in metres, along the axes of the world.
+    """
     rays = lidar.directions() if light else lidar.directions(_RINGS, _AZIMUTHS)
     for event in range(len(world)):
         distance, shine = (
@@ -81,7 +85,10 @@ def point_clouds(world: World, rng: np.random.Generator, *, light: bool) -> Iter
 
 
 def scans(world: World, rng: np.random.Generator, *, light: bool) -> Iterator[bytes]:
-    """Yield MAT files with a level scan, `data` (rays, 2): range (m; the maximum: no return) and azimuth (rad)."""
+    """Yield MAT files with a level scan, `data` (rays, 2): range (m) and azimuth (rad).
+
+    The maximum range stands for a ray that does not return.
+    """
     angles = lidar.AZIMUTHS if light else np.linspace(lidar.AZIMUTHS[0], lidar.AZIMUTHS[-1], _SCAN)
     rays = lidar.directions(np.zeros(1), angles)
     for event in range(len(world)):
@@ -94,14 +101,16 @@ def scans(world: World, rng: np.random.Generator, *, light: bool) -> Iterator[by
 def beat_signals(world: World, rng: np.random.Generator, *, light: bool) -> Iterator[bytes]:
     """Yield NPY files with an FMCW radar's cube (antennas, samples, chirps), complex64.
 
-    A target's phase grows over samples with its distance (a full turn for each sample at `MAX_DISTANCE`), over chirps
-    with its radial velocity (half a turn at `MAX_SPEED`, receding), and over antennas, half a wavelength apart, with
-    the sine of its angle. It stays in its range bin for the length of a frame; farther targets are filtered out.
+    A target's phase grows over samples with its distance (a full turn for each sample at
+    `MAX_DISTANCE`), over chirps with its radial velocity (half a turn at `MAX_SPEED`, receding),
+    and over antennas, half a wavelength apart, with the sine of its angle. It stays in its range
+    bin for the length of a frame; farther targets are filtered out.
     """
     samples, chirps = CUBE_LIGHT if light else CUBE
     found = radar.targets(world)
     amplitude = np.sqrt(np.where(found.distance < MAX_DISTANCE, found.power, 0.0))
-    # A Fourier transform over samples and chirps, divided by their number, has the noise of the maps of `scenes`.
+    # A Fourier transform over samples and chirps, divided by their number, has the noise of the
+    # maps of `scenes`.
     noise = np.sqrt(10 ** (radar.FLOOR_DB / 10) * samples * chirps / 2)
     for event in range(len(world)):
         start = amplitude[event] * np.exp(2j * np.pi * rng.random(amplitude.shape[1]))
@@ -131,8 +140,8 @@ def _turning(turns: Array, steps: int) -> Array:
 def sweeps(world: World, rng: np.random.Generator) -> tuple[Array, Array]:
     """Return measured power (E, 64), linear, and the strongest beam (E,), counted from 0.
 
-    The strongest is that of the noiseless sweep; where noise lets another beam seem stronger, the two change places,
-    since in the data set a label is the strongest beam of its sweep.
+    The strongest is that of the noiseless sweep; where noise lets another beam seem stronger, the
+    two change places, since in the data set a label is the strongest beam of its sweep.
     """
     measured, best = POWER_GAIN * beam.received(world, rng), beam.power(world).argmax(axis=1)
     rows, seeming = np.arange(len(world)), measured.argmax(axis=1)
@@ -148,7 +157,7 @@ def numbers(values: Array) -> bytes:
 
 
 def positions(world: World, rng: np.random.Generator) -> tuple[Array, Array, Array]:
-    """Return latitude and longitude of the user (E, 2), its velocity to the east, m/s, and the reported dilution."""
+    """Return the user's latitude and longitude (E, 2), velocity east, m/s, reported dilution."""
     position, velocity, reported = gps.fixes(world, rng)
     return degrees(position), velocity, np.exp(reported)
 
@@ -163,5 +172,8 @@ def degrees(position: Array) -> Array:
 
 
 def location(place: Array) -> bytes:
-    """Return a text file of two lines: latitude, longitude; nine decimals are a tenth of a millimetre."""
+    """Return a text file of two lines, latitude and longitude, to nine decimals.
+
+    The last decimal is a tenth of a millimetre.
+    """
     return "".join(f"{value:.9f}\n" for value in place.tolist()).encode("ascii")

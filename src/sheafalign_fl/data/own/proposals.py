@@ -1,4 +1,4 @@
-"""Options that a folder of recordings needs: its clock, corrections of clocks, layouts, sequences."""
+"""Options that a folder of recordings needs: clock, corrections of clocks, layouts, sequences."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -213,14 +213,14 @@ def _lag_note(name: str, lag: Lag, *, corrects: bool) -> str:
         else "data.options.clocks does not set it right"
     )
     return (
-        f"{name}: its clock is {abs(lag.seconds):.3f} s {side} (± {lag.error:.3f} s, from when the "
-        f"sensors are active){drift}; {mend}"
+        f"{name}: its clock is {abs(lag.seconds):.3f} s {side} (± {lag.error:.3f} s, from when "
+        f"the sensors are active){drift}; {mend}"
     )
 
 
 _SINCE_1970 = 1e8
-"""Seconds: above, times were taken for milliseconds or microseconds since 1970 for their size. Where that is wrong
-they are what phones count in since they were switched on: nanoseconds."""
+"""Seconds: above, times were taken for milliseconds or microseconds since 1970 for their size.
+Where that is wrong they are what phones count in since they were switched on: nanoseconds."""
 
 
 def _odd_units(clocks: Mapping[str, Clock]) -> list[str]:

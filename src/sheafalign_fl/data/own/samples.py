@@ -152,8 +152,8 @@ def _clock_notes(
     notes = list(clock.notes())
     if used < _FEW * clock.samples:
         notes.append(
-            f"{clock.samples:,} samples at {clock.rate:.4g} Hz, of which a clock of {1 / period:.4g}"
-            f" Hz (data.options.period: {period:g}) uses {used:,}"
+            f"{clock.samples:,} samples at {clock.rate:.4g} Hz, of which a clock of "
+            f"{1 / period:.4g} Hz (data.options.period: {period:g}) uses {used:,}"
         )
     if clock.interval > period * 1.05 and len(tick) < _FEW * (tick[-1] - tick[0] + 1):
         notes.append(

@@ -1,4 +1,4 @@
-"""Readers: one frame of one sensor from its files to an array; small frozen classes whose `repr` keys the cache."""
+"""Readers: one sensor's frame from files to an array; frozen, as their `repr` keys the cache."""
 
 from sheafalign_fl.data.readers.base import Array, BadFileError, Mended, Reader
 

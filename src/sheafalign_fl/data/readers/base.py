@@ -27,7 +27,8 @@ class BadFileError(Exception):
     file
         Which file, where a frame has several; None: the first.
     known
-        A fault that the data set is known to have: such frames are always left out and counted, never a reason to stop.
+        A fault that the data set is known to have: such frames are always left out and counted,
+        never a reason to stop.
     """
 
     def __init__(self, reason: str, *, file: Path | None = None, known: bool = False) -> None:
@@ -46,8 +47,9 @@ class Mended:
 class Reader(Protocol):
     """From the files of one frame to a float32 array.
 
-    A reader is a frozen dataclass: its `repr` says all that its result depends on beside the files, and `version`
-    is raised whenever the same files would give other values. Both key the cache of prepared arrays.
+    A reader is a frozen dataclass: its `repr` says all that its result depends on beside the files,
+    and `version` is raised whenever the same files would give other values. Both key the cache of
+    prepared arrays.
     """
 
     @property
@@ -56,7 +58,7 @@ class Reader(Protocol):
         ...
 
     def __call__(self, *files: Path) -> NDArray[np.float32] | Mended:
-        """Return the frame; raise `BadFileError` where a file is unreadable or not what it should hold."""
+        """Return the frame; raise `BadFileError` if a file is unreadable or its content wrong."""
         ...
 
 
@@ -132,7 +134,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def finite(values: Array, what: str) -> Array:
-    """Return real `values`; raise `BadFileError` where some are NaN, infinite or beyond what float32 holds."""
+    """Return real `values`; raise `BadFileError` if some are NaN, infinite or beyond float32."""
     bad = int((~(np.abs(values) <= _LARGEST)).sum())
     if bad:
         raise BadFileError(
@@ -144,7 +146,8 @@ def finite(values: Array, what: str) -> Array:
 def _checked(values: Array, name: str, axes: int | None, kinds: str) -> Array:
     if values.dtype.kind not in kinds:
         raise BadFileError(
-            f"{name} has dtype {values.dtype}; it must be {'complex ' if kinds == 'c' else ''}numbers"
+            f"{name} has dtype {values.dtype}; it must be "
+            f"{'complex ' if kinds == 'c' else ''}numbers"
         )
     if (values.ndim != axes if axes is not None else values.ndim == 0) or 0 in values.shape:
         raise BadFileError(

@@ -1,4 +1,4 @@
-"""People: keypoints, skeletons, inertial sensors, depth recordings, and radar and LiDAR points of a body."""
+"""People: keypoints, skeletons, inertial and depth recordings, radar and LiDAR points of a body."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +23,10 @@ _SMALLEST, _LARGEST = 1e-30, 1e9
 
 @dataclass(frozen=True)
 class BinaryPoints:
-    """A fixed number of points of a binary cloud, (columns, points); the file is float64, `columns` for each point.
+    """A fixed number of points of a binary cloud, (columns, points).
 
-    An empty file is a frame in which nothing was detected: all points are zero.
+    The file is float64, `columns` numbers for each point. An empty file is a frame in which nothing
+    was detected: all points are zero.
     """
 
     columns: int
@@ -37,7 +38,8 @@ class BinaryPoints:
         content = read_bytes(files[0])
         if len(content) % (8 * self.columns):
             raise BadFileError(
-                f"has {len(content)} bytes; it must be float64, {self.columns} numbers for each point"
+                f"has {len(content)} bytes; it must be float64, "
+                f"{self.columns} numbers for each point"
             )
         if not content:
             return np.zeros((self.columns, self.points), dtype=np.float32)
@@ -54,10 +56,10 @@ class BinaryPoints:
 
 @dataclass(frozen=True)
 class Keypoints:
-    """Body keypoints in a picture, (2, joints), in pixels from their own centre, divided by their own size.
+    """Body keypoints in a picture, (2, joints): pixels from their centre, divided by their size.
 
-    So the values do not depend on where a person stands, nor on the camera's resolution. The file is an `.npy` of shape
-    (joints, 2 or more): columns after the second (confidence) are not used.
+    So the values do not depend on where a person stands, nor on the camera's resolution. The file
+    is an `.npy` of shape (joints, 2 or more): columns after the second (confidence) are not used.
     """
 
     joints: int = 17
@@ -72,7 +74,7 @@ class Keypoints:
 
 
 def centred(body: Array) -> NDArray[np.float32]:
-    """Return `body` (D, J, ...) from the mean of its joints, in units of their root mean square distance from it."""
+    """Return `body` (D, J, ...) from its joints' mean, in units of their RMS distance from it."""
     offset = body - body.mean(axis=1, keepdims=True)
     size = np.sqrt(np.square(offset).sum(axis=0).mean())
     return np.asarray(offset / max(size, 1e-9), dtype=np.float32)
@@ -80,7 +82,10 @@ def centred(body: Array) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class InertialRecording:
-    """A whole recording, (6, samples): acceleration (g) and angular velocity (degrees/s), at even steps in time."""
+    """A whole recording, (6, samples), at even steps in time.
+
+    Rows are acceleration (g) and angular velocity (degrees/s).
+    """
 
     samples: int = 128
     version: int = 1
@@ -97,7 +102,10 @@ class InertialRecording:
 
 @dataclass(frozen=True)
 class SkeletonRecording:
-    """A whole recording, (3, joints, frames), at even steps in time: from its mean joint, in units of its size."""
+    """A whole recording, (3, joints, frames), at even steps in time.
+
+    Joints are measured from their mean, in units of the skeleton's size.
+    """
 
     frames: int = 48
     joints: int = 20
@@ -120,7 +128,10 @@ class SkeletonRecording:
 
 @dataclass(frozen=True)
 class DepthRecording:
-    """A whole recording, (frames, height, width) in metres, 0 where nothing was measured; frames at even steps."""
+    """A whole recording, (frames, height, width) in metres, its frames at even steps in time.
+
+    Where nothing was measured it is 0.
+    """
 
     frames: int = 8
     height: int = 48
@@ -138,7 +149,7 @@ class DepthRecording:
 
 
 def resampled(values: Array, count: int) -> NDArray[np.float32]:
-    """Return `values` (..., T) at `count` even steps from its first to its last sample, linearly interpolated."""
+    """Return `values` (..., T) at `count` even steps from end to end, linearly interpolated."""
     length = values.shape[-1]
     place = np.linspace(0.0, length - 1.0, count)
     below = np.minimum(place.astype(np.int64), max(length - 2, 0))

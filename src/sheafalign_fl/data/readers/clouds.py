@@ -36,8 +36,8 @@ def read_cloud(path: Path) -> Array:
 class CloudPoints:
     """A fixed number of points of a cloud, (4, points): x, y, z in metres, intensity from 0 to 1.
 
-    Points are taken at even steps through the file, which is in the order of the scan, so they cover all of it; a cloud
-    with fewer repeats some.
+    Points are taken at even steps through the file, which is in the order of the scan, so they
+    cover all of it; a cloud with fewer repeats some.
     """
 
     points: int = 256
@@ -51,7 +51,13 @@ class CloudPoints:
 
 
 def even_points(cloud: Array, count: int) -> NDArray[np.float32]:
-    """Return `count` points of `cloud` (N, F) at even steps, (F, count); raise `BadFileError` if there are none."""
+    """Return `count` points of `cloud` (N, F) at even steps, (F, count).
+
+    Raises
+    ------
+    BadFileError
+        The cloud has no points.
+    """
     if len(cloud) == 0:
         raise BadFileError("holds no points")
     rows = np.arange(count) * len(cloud) // count
@@ -60,10 +66,10 @@ def even_points(cloud: Array, count: int) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class RangeImage:
-    """A cloud seen from its sensor, (2, rows, columns): range of the nearest point in metres, and its intensity.
+    """A cloud seen from its sensor, (2, rows, columns): the nearest point's range (m), intensity.
 
-    Columns are azimuths over the whole turn from -pi to pi (atan2(y, x)), rows are elevations from high to low. Where
-    nothing was hit the range is 0.
+    Columns are azimuths over the whole turn from -pi to pi (atan2(y, x)), rows are elevations from
+    high to low. Where nothing was hit the range is 0.
     """
 
     rows: int = 16

@@ -22,7 +22,7 @@ _FAINTEST = 1e-12
 
 @dataclass(frozen=True)
 class BeamPower:
-    """Received power of every beam, (beams,), in dB, from linear power in a text, `.npy` or `.mat`."""
+    """Received power of every beam, (beams,), dB, from linear power in a text, `.npy` or `.mat`."""
 
     beams: int = 64
     version: int = 1
@@ -64,8 +64,8 @@ def read_sweep(path: Path) -> Array:
 class Position:
     """The user's position, (2,): metres to the east and to the north of the unit.
 
-    Files: the user's and the unit's; without the latter, metres from the whole degrees below, which float32 holds to a
-    centimetre.
+    Files: the user's and the unit's; without the latter, metres from the whole degrees below, which
+    float32 holds to a centimetre.
     """
 
     version: int = 1
@@ -140,7 +140,10 @@ def level(phase: Array) -> Array:
 
 
 def interpolated(values: Array, bad: NDArray[np.bool_]) -> Array:
-    """Return `values` (L, S, T) with `bad` ones replaced: linearly along S, or by the median where all of S is bad."""
+    """Return `values` (L, S, T) with `bad` ones interpolated linearly along S.
+
+    Where all of S is bad, they become the median of what is not bad.
+    """
     result = values.copy()
     median = float(np.median(values[~bad]))
     places = np.arange(values.shape[1])

@@ -12,7 +12,7 @@ from sheafalign_fl.extras import require
 
 @dataclass(frozen=True)
 class CameraPicture:
-    """A photograph, resized: (1, height, width) in grey or (3, height, width) in colour, from 0 to 1."""
+    """A photograph, resized: (1, height, width) in grey, (3, height, width) in colour, 0 to 1."""
 
     height: int = 64
     width: int = 64
@@ -51,7 +51,7 @@ class CameraPicture:
 
 @dataclass(frozen=True)
 class DepthPicture:
-    """A 16-bit depth picture in millimetres, resized: (1, height, width) in metres; 0 where nothing was measured."""
+    """A 16-bit depth picture (mm), resized: (1, height, width) in metres; 0: nothing measured."""
 
     height: int = 64
     width: int = 64
@@ -85,7 +85,7 @@ class DepthPicture:
 
 
 def shrunk_depth(depth: Array, height: int, width: int) -> NDArray[np.float32]:
-    """Return `depth` (H, W) at (height, width): the mean of what was measured in each cell, 0 where nothing was.
+    """Return `depth` (H, W) at (height, width): the mean of what each cell measured, else 0.
 
     A mean over measured pixels alone: 0 means "nothing", and mixed in would move edges nearer.
     """

@@ -12,10 +12,11 @@ from sheafalign_fl.data.readers.base import Array, BadFileError, read_mat, read_
 
 @dataclass(frozen=True)
 class RadarMaps:
-    """Two maps of a cube of raw samples, (2, ranges, bins): range-angle and range-Doppler; dB, the median at 0.
+    """Two maps of a cube of raw samples, (2, ranges, bins): range-angle and -Doppler; dB, median 0.
 
-    The cube is (antennas, samples, chirps) complex. A transform along the samples gives range, along the chirps radial
-    speed, along the antennas the sine of the angle. The mean over chirps is kept: it is what stands still.
+    The cube is (antennas, samples, chirps) complex. A transform along the samples gives range,
+    along the chirps radial speed, along the antennas the sine of the angle. The mean over chirps is
+    kept: it is what stands still.
     """
 
     ranges: int = 64
@@ -38,10 +39,11 @@ class RadarMaps:
 
 
 def maps(cube: Array, ranges: int, bins: int) -> NDArray[np.float32]:
-    """Return range-angle and range-Doppler maps of `cube` (antennas, samples, chirps), (2, ranges, bins), dB.
+    """Return range-angle and range-Doppler maps of `cube`, (2, ranges, bins), dB.
 
-    Angles are summed over all chirps, Dopplers over all antennas. Chirps are made fewer by summing neighbours of the
-    Doppler spectrum's power, so that no target falls between two bins.
+    `cube` is (antennas, samples, chirps). Angles are summed over all chirps, Dopplers over all
+    antennas. Chirps are made fewer by summing neighbours of the Doppler spectrum's power, so that
+    no target falls between two bins.
     """
     _, samples, chirps = cube.shape
     peak = float(max(np.abs(cube.real).max(), np.abs(cube.imag).max()))

@@ -1,6 +1,6 @@
-"""`scenes`: a simulated roadside unit with camera, LiDAR, radar, mmWave beams and the user's GPS. No files needed.
+"""`scenes`: a simulated roadside unit with camera, LiDAR, radar, mmWave beams and the user's GPS.
 
-What a modality knows, and what it cannot know:
+No files are needed. What a modality knows, and what it cannot know:
 
 ============================================  ======  =====  =====  ========  ===
 factor                                        camera  lidar  radar  beam      gps
@@ -18,8 +18,9 @@ a metal sign on the wall (radio only)         --      --     yes    yes       --
 whether the line to the user is blocked       infer   infer  infer  yes       --
 ============================================  ======  =====  =====  ========  ===
 
-"infer", and "--" for the user, mean: the sensor sees vehicles but not which of them is the user, who drives a car or a
-van and never in the nearest lane, so a little can be guessed. Every pair shares something that a third lacks:
+"infer", and "--" for the user, mean: the sensor sees vehicles but not which of them is the user,
+who drives a car or a van and never in the nearest lane, so a little can be guessed. Every pair
+shares something that a third lacks:
 
 ==============  =================================  =======
 pair            shares                             lacking
@@ -63,7 +64,10 @@ _DROPOUT = {"camera": 0.02, "lidar": 0.02, "radar": 0.01, "beam": 0.0, "gps": 0.
 
 INFO = SourceInfo(
     name="scenes",
-    summary="Simulated roadside unit: camera, LiDAR, radar, 64 mmWave beams, GPS; vehicles, occlusion, night, fog.",
+    summary=(
+        "Simulated roadside unit: camera, LiDAR, radar, 64 mmWave beams, GPS; "
+        "vehicles, occlusion, night, fog."
+    ),
     origin="simulated here from the seed; no files",
     modalities=(
         Modality("camera", "(3, 24, 48)", "colour picture across the road, 100 degrees wide"),
@@ -113,7 +117,7 @@ INFO = SourceInfo(
 
 
 def load(modality: str, seed: int, **options: Any) -> ModalityData:
-    """Return what one sensor sees of the world of `seed`; each sensor's noise has a generator of its own.
+    """Return what one sensor sees of the world of `seed`; its noise has a generator of its own.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The mmWave link: received power of the user's signal in each of 64 beams of a uniform linear array at 60 GHz."""
+"""The mmWave link at 60 GHz: the user's received power in 64 beams of a uniform linear array."""
 
 import numpy as np
 
@@ -28,7 +28,7 @@ def received(world: World, rng: np.random.Generator) -> Array:
 
 
 def power(world: World) -> Array:
-    """Return the noiseless received power in each beam, (E, 64), linear, relative to what was sent."""
+    """Return the noiseless power received in each beam, (E, 64), linear, relative to that sent."""
     sines, gains = paths(world)
     received = np.zeros((len(world), BEAMS))
     for path in range(sines.shape[1]):  # a loop over some ten paths keeps memory at one beam map
@@ -42,7 +42,7 @@ def best_sector(world: World) -> Array:
 
 
 def paths(world: World) -> tuple[Array, Array]:
-    """Return sine of arrival and power gain of every path, (E, P): direct, wall, sign, one by each other vehicle."""
+    """Return paths' sine of arrival and power gain, (E, P): direct, wall, sign, other vehicles'."""
     antenna = world.antenna.astype(np.float64)
     x, y = antenna[:, 0], antenna[:, 1]
     direct = np.sqrt(x**2 + y**2 + (antenna[:, 2] - UNIT_HEIGHT) ** 2)
@@ -65,7 +65,7 @@ def paths(world: World) -> tuple[Array, Array]:
 
 
 def blockage_loss_db(world: World) -> Array:
-    """Return the loss of the direct path over the vehicles' roofs, (E,), dB: knife edges (ITU-R P.526), added."""
+    """Return the direct path's loss over vehicles, (E,), dB: knife edges (ITU-R P.526), added."""
     above, crossed = clearance(world.antenna, world.centre[:, 1:], world.size[:, 1:], UNIT_HEIGHT)
     whole = np.hypot(world.antenna[:, 0], world.antenna[:, 1])[:, None].astype(np.float64)
     near = np.clip(np.hypot(world.centre[:, 1:, 0], world.centre[:, 1:, 1]), 0.5, whole - 0.5)
@@ -77,7 +77,7 @@ def blockage_loss_db(world: World) -> Array:
 
 
 def array_gain(sine: Array) -> Array:
-    """Return the gain of every beam for a wave from `sine`: |sum of phasors|^2 / antennas, (..., 64)."""
+    """Return every beam's gain for a wave from `sine`: |sum of phasors|^2 / antennas, (..., 64)."""
     phase = np.pi * (sine - SINES)
     half = np.sin(phase / 2)
     ratio = np.where(

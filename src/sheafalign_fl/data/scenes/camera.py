@@ -177,7 +177,7 @@ def _background() -> Array:
 
 
 def _crowns() -> Array:
-    """Return which pixels a row of trees covers, (HEIGHT, WIDTH), 1 or 0: half discs side by side."""
+    """Return which pixels a row of trees covers, (HEIGHT, WIDTH), 1 or 0: adjacent half discs."""
     columns, rows = np.arange(WIDTH) + 0.5, np.arange(HEIGHT)[:, None] + 0.5
     _, foot = project(np.zeros(()), np.asarray(TREES), np.asarray(CROWN))
     across = (columns % 8 - 4) / 4

@@ -10,7 +10,7 @@ Array = NDArray[Any]
 
 
 def slab(origin: float, direction: Array, low: Array, high: Array) -> tuple[Array, Array]:
-    """Return where a ray enters and leaves a slab, as multiples of its direction (broadcast over all arguments).
+    """Return where a ray enters and leaves a slab, as multiples of its direction (all broadcast).
 
     A ray along the slab is inside it everywhere or nowhere.
     """
@@ -22,7 +22,7 @@ def slab(origin: float, direction: Array, low: Array, high: Array) -> tuple[Arra
 def clearance(
     antenna: Array, centre: Array, size: Array, height: float
 ) -> tuple[Array, NDArray[np.bool_]]:
-    """Return how far each vehicle's roof reaches above the line from the unit to the antenna, and whether it is there.
+    """Return how far vehicles' roofs reach above the line from unit to antenna, and which cross it.
 
     Parameters
     ----------
@@ -36,7 +36,8 @@ def clearance(
     Returns
     -------
     above
-        (..., V): roof height minus the line's height where the line is lowest above the vehicle's footprint; metres.
+        (..., V): roof height minus the line's height where the line is lowest above the vehicle's
+        footprint; metres.
     crossed
         (..., V): the line's shadow on the ground crosses the footprint.
     """

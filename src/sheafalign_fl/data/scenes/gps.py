@@ -1,17 +1,18 @@
-"""GPS of the served user: position and speed along the road, with metres of error and a bias for each drive."""
+"""The user's GPS: position and speed along the road, metres of error and a bias for each drive."""
 
 import numpy as np
 
 from sheafalign_fl.data.scenes.world import Array, World
 
 BIAS, JITTER, SPEED_ERROR = 1.5, 0.6, 0.4
-"""Standard deviations in the open: of the bias of a sequence (multipath), of a reading (m), of the speed (m/s)."""
+"""Standard deviations in the open: of the bias of a sequence (multipath), of a reading (m), of the
+speed (m/s)."""
 _REPORT_ERROR = 0.15
 """Standard deviation of the logarithm of the accuracy that the receiver reports."""
 
 
 def read(world: World, rng: np.random.Generator) -> Array:
-    """Return readings (E, 5): x, y, velocity along x, speed, reported accuracy; about zero mean and unit scale."""
+    """Return x, y, velocity along x, speed, reported accuracy (E, 5), all roughly standardised."""
     position, velocity, reported = fixes(world, rng)
     reading = [
         position[:, 0] / 10.0,
@@ -24,7 +25,10 @@ def read(world: World, rng: np.random.Generator) -> Array:
 
 
 def fixes(world: World, rng: np.random.Generator) -> tuple[Array, Array, Array]:
-    """Return measured position (E, 2), m, velocity along x (E,), m/s, and log of the reported dilution (E,)."""
+    """Return measured position (E, 2), velocity along x (E,) and log reported dilution (E,).
+
+    Position is in m, velocity in m/s.
+    """
     worse = dilution(world)
     bias = rng.normal(0.0, BIAS, (int(world.sequence.max()) + 1, 2))[world.sequence]
     error = bias + rng.normal(0.0, JITTER, (len(world), 2))

@@ -14,7 +14,7 @@ _WALL_REFLECTIVITY, _LEAF_REFLECTIVITY = 0.4, 0.6
 
 
 def directions(rings: Array = RINGS, azimuths: Array = AZIMUTHS) -> Array:
-    """Return the unit vectors of all rays, (rings * azimuths, 3), ring by ring; angles in radians."""
+    """Return all rays' unit vectors, (rings * azimuths, 3), ring by ring; angles in radians."""
     elevation, azimuth = np.meshgrid(rings, azimuths, indexing="ij")
     level = np.cos(elevation)
     rays = np.stack([level * np.sin(azimuth), level * np.cos(azimuth), np.sin(elevation)], axis=-1)
@@ -22,7 +22,7 @@ def directions(rings: Array = RINGS, azimuths: Array = AZIMUTHS) -> Array:
 
 
 def scan(world: World, rng: np.random.Generator) -> Array:
-    """Return range images (E, 2, rings, azimuths): range and reflectivity, about zero mean and unit scale."""
+    """Return range images (E, 2, rings, azimuths): range and reflectivity, roughly standardised."""
     rays = directions()
     images = np.empty((len(world), 2, len(RINGS), len(AZIMUTHS)), dtype=np.float32)
     for start in range(0, len(world), _CHUNK):
@@ -36,10 +36,10 @@ def scan(world: World, rng: np.random.Generator) -> Array:
 def returns(
     world: World, rows: slice, rays: Array, rng: np.random.Generator
 ) -> tuple[Array, Array]:
-    """Return measured distance (m) and reflectivity (0 to 1, and a little beyond) of rays (R, 3), each (events, R).
+    """Return measured distance (m) and reflectivity of rays (R, 3), each (events, R).
 
-    Dropped and out-of-range returns read as the maximum range with reflectivity 0. Fog swallows far returns and gives
-    false near ones.
+    Reflectivity is 0 to 1, and a little beyond. Dropped and out-of-range returns read as the
+    maximum range with reflectivity 0. Fog swallows far returns and gives false near ones.
     """
     distance, shine = _first_returns(world, rows, rays)
     _cover_with_leaves(distance, shine, rays, world.trees[rows], rng)
@@ -75,7 +75,7 @@ def _first_returns(world: World, rows: slice, rays: Array) -> tuple[Array, Array
 def _cover_with_leaves(
     distance: Array, shine: Array, rays: Array, trees: Array, rng: np.random.Generator
 ) -> None:
-    """Let crowns return the rays that reach them, in place; the denser they are the fewer rays pass through."""
+    """Let crowns return the rays that reach them, in place; denser ones let fewer rays through."""
     reach = TREES / rays[:, 1]
     high = reach * rays[:, 2] + UNIT_HEIGHT > CROWN
     leaf = (

@@ -1,4 +1,7 @@
-"""The radar: range-Doppler and range-angle maps. It measures radial speed, and sees metal signs that light does not."""
+"""The radar: range-Doppler and range-angle maps.
+
+It measures radial speed, and sees metal signs that light does not.
+"""
 
 from typing import NamedTuple
 
@@ -32,7 +35,7 @@ class Targets(NamedTuple):
 
 
 def measure(world: World, rng: np.random.Generator) -> Array:
-    """Return maps (E, 2, ranges, dopplers): range-Doppler, and range-angle; dB, about zero mean and unit scale."""
+    """Return dB maps (E, 2, ranges, dopplers), range-Doppler and -angle, roughly standardised."""
     found = targets(world)
     along = _response(found.distance, RANGES, _RANGE_WIDTH) * found.power[..., None].astype(
         np.float32
@@ -63,7 +66,10 @@ def targets(world: World) -> Targets:
 
 
 def polar(world: World) -> tuple[Array, Array, Array]:
-    """Return distance (m), sine of the angle, and radial velocity (m/s, positive: receding) of vehicles, (E, V)."""
+    """Return distance (m), sine of the angle, and radial velocity (m/s) of vehicles, (E, V).
+
+    A receding vehicle has a positive velocity.
+    """
     x, y = world.centre[..., 0], world.centre[..., 1]
     distance = np.hypot(x, y)
     sine = x / distance
@@ -79,5 +85,5 @@ def _sign(world: World) -> tuple[Array, Array, Array]:
 
 
 def _response(values: Array, bins: Array, width: float) -> Array:
-    """Return how much of each target falls into each bin: a Gaussian main lobe, (E, targets, bins)."""
+    """Return how much of each target falls into each bin, (E, targets, bins): a Gaussian lobe."""
     return np.exp(-0.5 * np.square((values[..., None] - bins) / width)).astype(np.float32)

@@ -1,7 +1,8 @@
-"""The world that all sensors of `scenes` look at: a road, its vehicles, one of which is served by the roadside unit.
+"""The world that all sensors of `scenes` see: a road and vehicles, one served by the roadside unit.
 
-Axes: x along the road, y across it and away from the roadside unit, z up; metres, seconds. The unit stands at the
-origin. Arrays have the event first and the vehicle second; vehicle 0 is the served user.
+Axes: x along the road, y across it and away from the roadside unit, z up; metres, seconds. The unit
+stands at the origin. Arrays have the event first and the vehicle second; vehicle 0 is the served
+user.
 """
 
 from dataclasses import dataclass
@@ -22,14 +23,16 @@ DIRECTIONS = np.array([1.0, 1.0, -1.0, -1.0])
 WALL = 25.0
 """Distance of the building behind the road."""
 TREES, CROWN = 22.0, 3.0
-"""Distance of the row of trees before the building, and height at which their crowns begin: above every radio path."""
+"""Distance of the row of trees before the building, and height at which their crowns begin: above
+every radio path."""
 UNIT_HEIGHT = 2.0
 """Height of every sensor of the unit."""
 FRAME_SECONDS = 0.1
 VEHICLES = 12
 
 _CELLS, _CELL = 5, 13.0
-"""Places of a lane and their length: one vehicle has one place, and all of a lane drive at one speed, so none meet."""
+"""Places of a lane and their length: one vehicle has one place, and all of a lane drive at one
+speed, so none meet."""
 # length, width, height (m), radar cross-section (m^2), how often
 TYPES = {
     "car": (4.5, 1.8, 1.5, 10.0, 0.32),
@@ -67,7 +70,8 @@ class World:
     reflector: Array
     """(E, 2): x, y of a metal sign on the wall that only radio sees; NaN where there is none."""
     trees: Array
-    """(E,): share of the sky and of the wall that the crowns of the trees cover; 0 where there are none."""
+    """(E,): share of the sky and of the wall that the crowns of the trees cover; 0 where there are
+    none."""
     blocked: NDArray[np.bool_]
     """(E,): another vehicle cuts the line from the unit to the user's antenna."""
     blocked_ahead: NDArray[np.bool_]
@@ -153,7 +157,7 @@ def build_world(
 
 
 def _road(rng: np.random.Generator, count: int, traffic: float) -> dict[str, Array]:
-    """Draw the vehicles of `count` sequences: arrays (count, V, ...); x is where they are in the middle of it."""
+    """Draw the vehicles of `count` sequences: arrays (count, V, ...), x in mid-sequence."""
     table = np.array(list(TYPES.values()))
     kind = rng.choice(len(table), size=(count, VEHICLES), p=table[:, 4])
     kind[:, 0] = rng.choice(2, size=count, p=[0.7, 0.3])  # the user drives a car or a van
@@ -186,7 +190,7 @@ def _road(rng: np.random.Generator, count: int, traffic: float) -> dict[str, Arr
 
 
 def _places(rng: np.random.Generator, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Draw a lane and a place in it for every vehicle, no place twice; the user is in mid-lane, not in the nearest."""
+    """Draw lane and place of each vehicle, none twice; the user is mid-lane, not in the nearest."""
     places = rng.permuted(np.tile(np.arange(len(LANES) * _CELLS), (count, 1)), axis=1)
     wanted = (
         rng.choice(np.arange(1, len(LANES)), size=count, p=[0.2, 0.35, 0.45]) * _CELLS + _CELLS // 2
@@ -199,7 +203,7 @@ def _places(rng: np.random.Generator, count: int) -> tuple[NDArray[np.int64], ND
 
 
 def _blocked(centre: Array, size: Array, exists: Array) -> NDArray[np.bool_]:
-    """Return for (count, time) whether any other vehicle reaches into the line from the unit to the antenna."""
+    """Return for (count, time) whether another vehicle cuts the line from unit to antenna."""
     count, time = centre.shape[:2]
     sizes = np.broadcast_to(size[:, None], (count, time, VEHICLES, 3))
     antenna = np.concatenate([centre[:, :, 0], sizes[:, :, 0, 2:] + 0.1], axis=-1)

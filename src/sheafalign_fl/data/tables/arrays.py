@@ -61,7 +61,7 @@ def read_sound(path: Path) -> tuple[NDArray[np.float32], int]:
 
 
 def spectrum(samples: NDArray[np.float32], rate: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return log power of a sound in bands, (frames, `BANDS`), dB, and each frame's middle, seconds.
+    """Return log power of a sound in bands, (frames, `BANDS`), dB, and frames' middles, seconds.
 
     Frames are 25 ms, one every 10 ms; bands are even on the mel scale, and each has a bin at least.
     """

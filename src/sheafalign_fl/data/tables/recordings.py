@@ -196,8 +196,8 @@ def _values(table: Columns, names: list[str]) -> NDArray[Any]:
         return np.stack([table.arrays[name] for name in names], axis=1)
     if len(names) > 1:
         raise DataError(
-            f"{table.path}: '{whole[0]}' holds lists, and other columns hold values too; a modality "
-            "is one or the other"
+            f"{table.path}: '{whole[0]}' holds lists, and other columns hold values too; "
+            "a modality is one or the other"
         )
     return table.arrays[names[0]]
 

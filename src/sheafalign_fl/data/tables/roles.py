@@ -1,4 +1,4 @@
-"""What a column of a table is, as its name says: time, event, label, sequence, split, or a value."""
+"""What a table's column is, as its name says: time, event, label, sequence, split, or a value."""
 
 import re
 from collections.abc import Sequence

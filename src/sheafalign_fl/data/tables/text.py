@@ -96,7 +96,7 @@ def read_sheet(path: Path) -> Sheet:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file, which may be compressed with gzip; raise `DataError` if it cannot."""
+    """Return the text of a file, perhaps compressed with gzip; raise `DataError` if it cannot."""
     try:
         content = path.read_bytes()
         if content.startswith(b"\x1f\x8b"):
