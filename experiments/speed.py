@@ -69,7 +69,8 @@ class JointLoop:
         topology, agreed = build_topology(settings), check(settings).agreement
         data = {client: client_data(client, settings) for client in topology.clients}
         self._joint = JointTraining(settings, topology, agreed, data)
-        own = [p for node in self._joint.nodes.values() for p in node.parameters()]
+        self.nodes = self._joint.nodes
+        own = [p for node in self.nodes.values() for p in node.parameters()]
         self._optimiser = new_optimiser(list(dict.fromkeys(own)), settings.training)
         self._schedule = BatchSchedule.of(
             settings.training, len(agreed.lists["train"]), settings.seed
