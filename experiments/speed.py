@@ -4,7 +4,8 @@ All three train the same models on the same batches. Use:
 ``python -m experiments.speed [--exchanges 100] [--rounds 5] [--engines inprocess,flower]
 [--clients 3,30,100]``.
 Ways to train take turns, so that whatever else the machine does meets all of them; a ratio is the
-median over the rounds, with the least and the largest beside it. Compare ratios, not seconds.
+median over the rounds, with the least and the largest beside it. Compare ratios, not seconds. Where
+the machine is not quiet, the ratio of processor time (`cpu`) says what wall time cannot.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -85,31 +87,59 @@ class JointLoop:
         self._optimiser.step()
         self._done += 1
 
-    def seconds(self, steps: int, threads: int) -> float:
-        """Return the seconds per step, over `steps` of them, with `threads` torch threads."""
+    def spent(self, steps: int, threads: int) -> "Spent":
+        """Return what one step takes, over `steps` of them, with `threads` torch threads."""
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         self.step()  # the first with other threads makes them
-        begun = time.monotonic()
+        begun = Spent.now()
         for _ in range(steps):
             self.step()
-        seconds = (time.monotonic() - begun) / steps
+        spent = begun.since(steps)
         torch.set_num_threads(before)
-        return seconds
+        return spent
 
 
-def engine_seconds(settings: Settings, engine: str) -> tuple[float, float]:
-    """Return the seconds per exchange, and of the run with start, handshake and evaluation.
+@dataclass(frozen=True)
+class Spent:
+    """Seconds that went by, and seconds that this process's threads worked."""
 
-    The first exchange is left out of the former: it makes the threads.
+    wall: float
+    cpu: float
+
+    @classmethod
+    def now(cls) -> "Spent":
+        """Return both clocks."""
+        return cls(time.monotonic(), time.process_time())
+
+    def since(self, steps: int) -> "Spent":
+        """Return what was spent since then on each of `steps`."""
+        now = Spent.now()
+        return Spent((now.wall - self.wall) / steps, (now.cpu - self.cpu) / steps)
+
+
+def engine_spent(settings: Settings, engine: str) -> tuple[Spent, float]:
+    """Return what an exchange takes, and the seconds of a run from its start to its summary.
+
+    The first exchange is left out: it makes the threads. Of processor time, that of a run of two
+    exchanges is taken off.
     """
+    each, long = _run(settings, engine)
+    short = settings.training.model_copy(update={"exchanges": 2})
+    _, begun = _run(settings.model_copy(update={"training": short}), engine)
+    further = settings.training.exchanges - 2
+    return Spent(each, (long.cpu - begun.cpu) / further), long.wall
+
+
+def _run(settings: Settings, engine: str) -> tuple[float, Spent]:
+    """Return the seconds of an exchange, and what the whole run took."""
     with tempfile.TemporaryDirectory() as name:
         folder = RunFolder(Path(name) / "run")
         chosen = settings.model_copy(update={"engine": engine})
         folder.create(chosen)
-        begun = time.monotonic()
+        begun = Spent.now()
         ENGINES[engine](chosen, folder)
-        whole = time.monotonic() - begun
+        whole = begun.since(1)
         seconds = [row["seconds"] for row in read_rows(folder.metrics) if row["kind"] == "exchange"]
         return statistics.fmean(seconds[1:]), whole
 
@@ -121,34 +151,43 @@ def measure(clients: int, exchanges: int, engines: Sequence[str], rounds: int) -
     is the faster there.
     """
     settings = settings_for(clients, exchanges)
-    loop, found = JointLoop(settings), {"clients": clients, "exchanges": exchanges}
+    loop = JointLoop(settings)
     rows: dict[str, list[float]] = {}
     for number in range(rounds):
-        now: dict[str, float] = {}
-        for way in ["joint", *engines] if number % 2 == 0 else [*reversed(engines), "joint"]:
-            if way == "joint":
-                counts = sorted({1, processors()})
-                now["joint_ms"] = 1000 * min(loop.seconds(exchanges, count) for count in counts)
-            else:
-                each, now[f"{way}_whole_seconds"] = engine_seconds(settings, way)
-                now[f"{way}_ms"] = 1000 * each
-        for engine in engines:
-            now[f"{engine}_ratio"] = now[f"{engine}_ms"] / now["joint_ms"]
+        ways = ["joint", *engines]
+        now = _round(settings, loop, ways if number % 2 == 0 else ways[::-1])
         for name, value in now.items():
             rows.setdefault(name, []).append(value)
-    result: dict[str, float] = {**found, "rounds": rounds}
+    found: dict[str, float] = {"clients": clients, "exchanges": exchanges, "rounds": rounds}
     for name, values in rows.items():
-        result[name] = statistics.median(values)
+        found[name] = statistics.median(values)
         if name.endswith("_ratio"):
-            result |= {f"{name}_least": min(values), f"{name}_most": max(values)}
-    result["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return result
+            found |= {f"{name}_least": min(values), f"{name}_most": max(values)}
+    found["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return found
+
+
+def _round(settings: Settings, loop: JointLoop, ways: Sequence[str]) -> dict[str, float]:
+    """Let each of `ways` train once, one after the other."""
+    spent, found = {}, {}
+    for way in ways:
+        if way == "joint":
+            tried = [loop.spent(settings.training.exchanges, count) for count in {1, processors()}]
+            spent[way] = Spent(min(one.wall for one in tried), min(one.cpu for one in tried))
+        else:
+            spent[way], found[f"{way}_whole_seconds"] = engine_spent(settings, way)
+        found[f"{way}_ms"] = 1000 * spent[way].wall
+    for way in spent.keys() - {"joint"}:
+        found[f"{way}_ratio"] = spent[way].wall / spent["joint"].wall
+        if way == "inprocess":  # others work in processes of their own
+            found[f"{way}_cpu_ratio"] = spent[way].cpu / spent["joint"].cpu
+    return found
 
 
 def main() -> None:
     """Print one JSON object for each number of clients."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--exchanges", type=int, default=100, help="at least 2")
+    parser.add_argument("--exchanges", type=int, default=100, help="at least 3")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--engines", default="inprocess,flower")
     parser.add_argument("--clients", default="3")

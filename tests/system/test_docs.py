@@ -256,10 +256,14 @@ def test_the_program_that_measures_preparation_works() -> None:
 @pytest.mark.slow
 def test_the_program_that_measures_speed_works() -> None:
     found = rows_of(
-        "experiments.speed", "--exchanges", "2", "--engines", "inprocess", "--clients", "3,6"
+        *("experiments.speed", "--exchanges", "3", "--rounds", "2"),
+        *("--engines", "inprocess", "--clients", "3,6"),
     )
-    assert [row["clients"] for row in found] == [3, 6]
-    assert all(row["inprocess_ratio"] > 0 for row in found)
+    assert [(row["clients"], row["rounds"]) for row in found] == [(3, 2), (6, 2)]
+    for row in found:
+        assert 0 < row["inprocess_ratio_least"] <= row["inprocess_ratio"]
+        assert row["inprocess_ratio"] <= row["inprocess_ratio_most"]
+        assert "inprocess_cpu_ratio" in row
 
 
 def test_commands_that_are_run_elsewhere_are() -> None:
