@@ -19,6 +19,7 @@ from sheafalign_fl.report.content import (
     Table,
     absence_table,
     client_table,
+    departure_table,
     direction,
     edge_table,
     fault_table,
@@ -57,11 +58,7 @@ _MOST_SAMPLES = 12
 def header(run: Run) -> Html:
     """Return title, state and key figures."""
     complete = run.summary is not None
-    mark = (
-        badge("completed")
-        if complete
-        else badge(f"interrupted at exchange {run.done}", "interrupted")
-    )
+    mark = badge(run.state, "" if run.state == "completed" else "interrupted")
     clients = run.settings.clients
     lead = (
         f"{count_of(len(clients), 'client')} on a {run.settings.graph.topology} graph, aligned in "
@@ -335,6 +332,7 @@ def _samples(run: Run) -> list[Html | None]:
 def _facts(run: Run) -> list[Html | None]:
     absences = run.summary.absences if run.summary else run.absences
     away, faulty = absence_table(absences), fault_table(run.faults)
+    gone = departure_table(run.summary.departures if run.summary else ())
     items: list[Html | str] = []
     if faulty is None:
         items.append("No client saw an edge change or refused what a neighbour sent.")
@@ -355,6 +353,7 @@ def _facts(run: Run) -> list[Html | None]:
         items += [named(client.name, note) for note in client.notes]
     return [
         listing(items),
+        table(gone) if gone is not None else None,
         table(
             away,
             "Clients that failed, were late or came back. The others went on without their edges; "

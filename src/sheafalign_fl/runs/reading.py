@@ -81,6 +81,14 @@ class Run:
         return self.settings.name
 
     @property
+    def state(self) -> str:
+        """How the run ended, in words."""
+        if self.summary is None:
+            return f"interrupted at exchange {self.done}"
+        gone = ", ".join(departure.client for departure in self.summary.departures)
+        return f"completed without {gone}" if gone else "completed"
+
+    @property
     def done(self) -> int:
         """Exchanges that are complete."""
         last = self.exchanges[-1].exchange + 1 if self.exchanges else 0
