@@ -53,9 +53,9 @@ def print_summary(summary: Summary, console: Console) -> None:
         console.print("Absences: none; every client took part in every exchange.\n")
     else:
         print_table(absences, console)
-    for table in (departure_table(summary.departures), fault_table(summary.faults)):
-        if table is not None:
-            print_table(table, console)
+    for found in (departure_table(summary.departures), fault_table(summary.faults)):
+        if found is not None:
+            print_table(found, console)
 
 
 def print_table(table: Table, console: Console) -> None:
