@@ -21,7 +21,7 @@ _CURES = {
     errno.ENAMETOOLONG: "give a shorter name",
     errno.ELOOP: "a symbolic link leads back to itself; remove it",
     errno.EFBIG: "raise the limit, with ulimit -f unlimited, or give a folder on another disk",
-    errno.EIO: "the disk or the line to it is failing; see the system's log, or give another folder",
+    errno.EIO: "the disk or the line to it fails: see the system's log, or give another folder",
     errno.ESTALE: "mount the network's disk again",
 }
 """What can be done about an error that is the machine's: nothing in this program would mend it."""
