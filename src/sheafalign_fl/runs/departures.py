@@ -23,14 +23,14 @@ class Departure(Row):
 def find_departures(
     clients: Sequence[str], finished: Collection[str], absences: Sequence[AbsenceRow]
 ) -> tuple[Departure, ...]:
-    """Return who of `clients` is not among those that `finished`, in the order of the graph.
+    """Return who of `clients` is not among those that `finished`, in the order of `clients`.
 
     Parameters
     ----------
     finished
         Clients that told the digest of their final weights.
     absences
-        In the order of time. A client that did not finish has one at least.
+        In the order of time.
     """
     return tuple(_departure(client, absences) for client in clients if client not in finished)
 
@@ -40,4 +40,6 @@ def _departure(client: str, absences: Sequence[AbsenceRow]) -> Departure:
     for row in absences:
         if row.client == client:
             away = [] if row.event == "returned" else [*away, row]
+    if not away:
+        return Departure(client=client, since=0, reason="it was never heard of")
     return Departure(client=client, since=away[0].exchange, reason=away[-1].reason)

@@ -168,7 +168,7 @@ def summarise(
         bytes=tuple(edges),
         absences=tuple(absences),
         faults=find_faults(watched, [(edge.source, edge.target) for edge in topology.edges]),
-        departures=find_departures(topology.clients, digests.keys(), absences),
+        departures=find_departures(tuple(settings.clients), digests.keys(), absences),
         weights_digest=dict(digests),
     )
 
