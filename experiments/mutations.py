@@ -213,7 +213,7 @@ def readers() -> dict[tuple[str, bool], Callable[[Fields], object]]:
 
     def agreement(fields: Fields) -> None:
         told, data = AgreementOrder.read(fields).agreement, checked.data[CLIENTS[0]]
-        own = {split: data.ids_of(split) for split in SPLITS}
+        own: dict[str, Any] = {split: data.ids_of(split) for split in SPLITS}
         accept(ClientAgreement.from_bytes(told), CLIENTS[0], ours, own, set(data.labels))
 
     wanted = measured_metrics(ours, final=True)

@@ -192,9 +192,9 @@ class PeerToPeer:
         outcome = self._messenger.ask(
             EXCHANGE, orders, str(start), patience, self._reader(None, order.embed)
         )
-        self._note_absences(outcome, start, patience)
         if start:
             self._check_restored(outcome, start)
+        self._note_absences(outcome, start, patience)
         self._recorder.question("setup", start, orders, outcome, {})
         return _routed(outcome)
 
@@ -351,7 +351,8 @@ class PeerToPeer:
         for client in outcome.late:
             self._note(exchange, client, "late", f"no answer within {deadline:g} s")
         for client, reason in outcome.failed.items():
-            self._note(exchange, client, "failed", reason)
+            if client in self._messenger.clients:  # else it has been left out, and noted
+                self._note(exchange, client, "failed", reason)
         for client in outcome.restarted:
             self._note(exchange, client, "failed", "its process was restarted")
         for client in [client for client in self._gone if client in outcome.replies]:

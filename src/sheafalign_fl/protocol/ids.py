@@ -54,7 +54,7 @@ def decode_ids(data: bytes, most: int = _MOST_ARRAYS) -> NDArray[Any]:
     return np.frombuffer(data[1:], dtype="<i8").astype(np.int64)
 
 
-def decode_lists(lists: Mapping[str, str]) -> dict[str, NDArray[Any]]:
+def decode_lists(lists: Mapping[Any, str]) -> dict[Any, NDArray[Any]]:
     """Return name -> ids out of hexadecimal texts, which together take no more than is allowed."""
     found: dict[str, NDArray[Any]] = {}
     room = _MOST_ARRAYS
