@@ -1,6 +1,5 @@
 """The command line: `sheafalign run | compare | check | report | encoders | data`, and `deploy`."""
 
-import errno
 import json
 import logging
 import signal
@@ -486,27 +485,9 @@ def _exit(command: Callable[[], object]) -> None:
         typer.echo(f"error: {missing}", err=True)
         raise SystemExit(missing.exit_code) from None
     except OSError as error:
-        limit = machine.explained(error)
-        told = _of_disk(error) or (limit and str(limit))
-        if told is None:
+        if (limit := machine.explained(error)) is None:
             raise
-        typer.echo(f"error: {told}", err=True)
-        raise SystemExit(UserError.exit_code) from None
+        typer.echo(f"error: {limit}", err=True)
+        raise SystemExit(limit.exit_code) from None
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None
-
-
-def _of_disk(error: OSError) -> str | None:
-    """Return what to say of a disk that takes no more or may not be used; None of other errors."""
-    cures = {
-        errno.ENOSPC: "make room on it",
-        errno.EDQUOT: "make room, or raise this user's quota",
-        errno.EROFS: "it is mounted read-only; give another folder",
-        errno.EACCES: "it has to belong to the user that runs this",
-        errno.EPERM: "it has to belong to the user that runs this",
-    }
-    cure = cures.get(error.errno or 0)
-    if cure is None:
-        return None
-    where = f"{error.filename} " if error.filename else "the disk "
-    return f"{where}cannot be used: {error.strerror}; {cure} (`sheafalign doctor` looks at both)"

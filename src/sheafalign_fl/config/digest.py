@@ -18,6 +18,7 @@ LATER = frozenset(
         "training.replay_batches",
         "training.warmup",
         "training.clip",
+        "training.min_clients",
     }
 )
 """The settings that the first digests did not know; see docs/compatibility.md."""

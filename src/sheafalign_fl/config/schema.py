@@ -236,6 +236,9 @@ class TrainingSettings(_Settings):
     """Seconds that the others wait for a client in one exchange; null: for ever."""
     setup_deadline: Annotated[float, Field(gt=0)] = 600.0
     """Seconds that the relay waits for all clients to appear and to get ready."""
+    min_clients: Annotated[Int, Field(ge=2)] | None = None
+    """Begin or resume with so many clients at least: one that does not come, refuses, or answers
+    what cannot be read is left out, with its reason; null: a run needs all of its clients."""
 
 
 METRICS = ("retrieval", "transfer", "probe", "missing", "consistency")
@@ -332,6 +335,15 @@ class Settings(_Settings):
     @classmethod
     def _method_below(cls, value: object) -> object:
         return apply_method(value) if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _enough_clients(self) -> Self:
+        least = self.training.min_clients
+        if least is not None and least > len(self.clients):
+            raise ValueError(
+                f"training.min_clients is {least}, but there are {len(self.clients)} clients"
+            )
+        return self
 
     @model_validator(mode="after")
     def _contrast_fits(self) -> Self:

@@ -238,7 +238,7 @@ def _runs(groups: Groups) -> list[Html | None]:
         (
             name,
             str(run.path),
-            "completed" if run.summary is not None else f"interrupted at exchange {run.done}",
+            run.state,
             str(run.settings.seed),
             str(len(run.summary.absences) if run.summary is not None else len(run.absences)),
             str(run.done),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from sheafalign_fl.numbers import NONE, count_of, exact
-from sheafalign_fl.report.content import Table, absence_table, fault_table
+from sheafalign_fl.report.content import Table, absence_table, departure_table, fault_table
 from sheafalign_fl.report.page import (
     Html,
     code,
@@ -23,6 +23,7 @@ def facts_section(run: Run) -> list[Html | None]:
     """Return what a reader has to know of a run: faults, absences, resumption, notes."""
     absences = run.summary.absences if run.summary else run.absences
     away, faulty = absence_table(absences), fault_table(run.faults)
+    gone = departure_table(run.summary.departures if run.summary else ())
     items: list[Html | str] = []
     if faulty is None:
         items.append("No client saw an edge change or refused what a neighbour sent.")
@@ -43,6 +44,7 @@ def facts_section(run: Run) -> list[Html | None]:
         items += [named(client.name, note) for note in client.notes]
     return [
         listing(items),
+        table(gone) if gone is not None else None,
         table(
             away,
             "Clients that failed, were late or came back. The others went on without their edges; "

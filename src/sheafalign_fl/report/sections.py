@@ -33,11 +33,7 @@ _MOST_SAMPLES = 12
 def header(run: Run) -> Html:
     """Return title, state and key figures."""
     complete = run.summary is not None
-    mark = (
-        badge("completed")
-        if complete
-        else badge(f"interrupted at exchange {run.done}", "interrupted")
-    )
+    mark = badge(run.state, "" if run.state == "completed" else "interrupted")
     clients = run.settings.clients
     lead = (
         f"{count_of(len(clients), 'client')} on a {run.settings.graph.topology} graph, aligned in "
