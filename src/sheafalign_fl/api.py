@@ -67,11 +67,12 @@ def run(
     Parameters
     ----------
     config, changes
-        As for `settings`.
+        As for `settings`; ``init_from="runs/x"`` starts from the weights of another run.
     out
         The run folder to make; default: a new one below ``runs/``.
     callbacks
-        Told of every exchange, evaluation and absence while the run goes on.
+        Told of every exchange, evaluation and absence while the run goes on; those of experiment
+        trackers are in `sheafalign_fl.runs.trackers`.
 
     Raises
     ------
@@ -85,15 +86,24 @@ def run(
     return read_run(path)
 
 
-def resume(folder: str | Path, callbacks: Sequence[Callback] = ()) -> Run:
+def resume(
+    folder: str | Path, callbacks: Sequence[Callback] = (), exchanges: int | None = None
+) -> Run:
     """Go on with an interrupted run from its last checkpoint, to the same bits.
+
+    Parameters
+    ----------
+    exchanges
+        Go on longer, with a complete run too: to so many exchanges in all. It ends in the weights
+        of a run that had as many from the start.
 
     Raises
     ------
     SheafAlignError
-        `folder` is no run folder, or the run failed.
+        `folder` is no run folder, the run cannot go on longer, or it failed.
     """
     path = Path(folder)
+    changes = None if exchanges is None else {"training": {"exchanges": exchanges}}
     with follow(path, RunFolder(path).settings(), callbacks):
-        launch.resume(path)
+        launch.resume(path, changes=changes)
     return read_run(path)

@@ -96,7 +96,26 @@ def run(
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(help="Go on with the interrupted run in this folder.", metavar="RUN_DIR"),
+        typer.Option(
+            help="Go on with the run in this folder: from where it was interrupted, or longer with "
+            "--set training.exchanges=N.",
+            metavar="RUN_DIR",
+        ),
+    ] = None,
+    init_from: Annotated[
+        str | None,
+        typer.Option(
+            help="Start from the last weights of the clients of this run; with --relay by its name "
+            "there, from each node's own state.",
+            metavar="RUN",
+        ),
+    ] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Log to tensorboard, mlflow or wandb; may be given more than once.",
+            metavar="TRACKER",
+        ),
     ] = None,
     data: DataPath = None,
     attach: Annotated[
@@ -121,12 +140,15 @@ def run(
     ] = False,
 ) -> None:
     """Run a federation, on this machine or on a relay, from handshake to report."""
-    from sheafalign_fl.config import load_settings, parse_settings
+    from sheafalign_fl.config import load_settings, parse_assignments, parse_settings
     from sheafalign_fl.data.preparation import watched
     from sheafalign_fl.engines import launch
     from sheafalign_fl.report import print_summary
+    from sheafalign_fl.runs import callbacks
     from sheafalign_fl.runs.folder import RunFolder
     from sheafalign_fl.runs.progress import follow
+    from sheafalign_fl.runs.reading import read_run
+    from sheafalign_fl.runs.trackers import trackers
 
     console = Console(stderr=True, quiet=quiet)
     deployment = deploy.deployment(relay, keys, insecure=insecure)
@@ -134,16 +156,17 @@ def run(
         raise UserError("give a configuration, --resume RUN_DIR or --attach RUN_DIR, and one only")
     _check_place(attach, relay, engine, data)
     if (known := resume or attach) is not None:
-        if overrides or out or data:
+        if out or data or init_from or (overrides and attach is not None):
             raise UserError(
-                "--resume and --attach take the run as it was configured; leave out --set, --data "
-                "and --out"
+                "--resume and --attach take the run as it was configured; leave out --data, --out "
+                "and --init-from, and --set with --attach"
             )
         if engine is not None:
             _check_engine(engine)
         settings, path = RunFolder(known).settings(), known
     else:
         changes = [*_changes(overrides, data), *([f"engine={engine}"] if engine else [])]
+        changes += [] if init_from is None else [_start_of(init_from, relay)]
         given = _given(config)
         settings = (
             deploy.deployed_settings(given, changes, insecure=insecure, console=console)
@@ -153,14 +176,16 @@ def run(
         path = out or launch.default_folder(settings)
     parse_settings(settings.model_dump())
     _make_importable(config)
+    told = trackers(track or [])
+    longer = parse_assignments(overrides or []) if resume is not None else {}
     path.exists()  # a name that no folder can have is told here, not by the bar's thread
     try:
         bar = follow(path / "metrics.jsonl", settings.training.exchanges, console)
-        with bar as count, watched(count):
+        with bar as count, watched(count), callbacks.follow(path, settings, told):
             if attach is not None and deployment is not None:
                 summary = launch.attach(path, deployment)
             elif resume is not None:
-                summary = launch.resume(path, engine, deployment)
+                summary = launch.resume(path, engine, deployment, longer)
             else:
                 summary = launch.start(settings, path, deployment)
     except KeyboardInterrupt:
@@ -173,6 +198,8 @@ def run(
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if not quiet:
         print_summary(summary, Console())
+    for line in read_run(path).warnings:
+        console.print(f"careful: {line}", style="yellow", markup=False, soft_wrap=True)
     typer.echo(f"report: {path / 'report.html'}")
 
 
@@ -417,6 +444,15 @@ def _changes(overrides: list[str] | None, data: Path | None) -> list[str]:
     if not data.exists():
         raise UserError(f"--data {data}: there is no such folder or file")
     return [*(overrides or []), f"data.path={json.dumps(str(data.resolve()))}"]
+
+
+def _start_of(run: str, relay: str | None) -> str:
+    """Return the setting that lets a run start from another one's weights."""
+    if relay is not None:  # a name, which the nodes know; a folder of this machine is called so
+        return f"init_from={json.dumps(Path(run).name)}"
+    if not Path(run).is_dir():
+        raise UserError(f"--init-from {run}: there is no such run folder")
+    return f"init_from={json.dumps(str(Path(run).resolve()))}"
 
 
 def _given(config: Path | None) -> Path:

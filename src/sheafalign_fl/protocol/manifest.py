@@ -44,13 +44,15 @@ class Manifest:
     """Events whose ids differ by less share samples."""
     boot: str = ""
     """Identity of the client's process, if it is a deployed one that stays."""
+    start: str = ""
+    """The run whose weights the client starts from, for people; empty where it starts anew."""
 
     def to_bytes(self) -> bytes:
         """Return the manifest as bytes for the wire."""
         facts = {
             name: getattr(self, name)
             for name in self.__dataclass_fields__
-            if name not in ("events", "twins")
+            if name not in ("events", "twins") and (name != "start" or self.start)
         }
         lists = {
             what: {name: encode_ids(ids).hex() for name, ids in getattr(self, what).items()}
@@ -80,7 +82,8 @@ class Manifest:
 
     def _check_form(self) -> None:
         """Raise `TypeError` or `KeyError` if a field is not of its type or a split is missing."""
-        for name in ("name", "modality", "encoder", "device", "version", "digest", "nonce", "boot"):
+        texts = ("name", "modality", "encoder", "device", "version", "digest", "nonce", "boot")
+        for name in (*texts, "start"):
             if not isinstance(getattr(self, name), str):
                 raise TypeError(f"{name} is no text")
         for name in ("dim", "parameters", "protocol", "span"):

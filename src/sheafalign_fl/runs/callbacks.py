@@ -46,12 +46,16 @@ class Callback:
     def on_end(self, run: "Run") -> None:
         """Hear that the run has its result."""
 
+    def on_failure(self, reason: str) -> None:
+        """Hear that the run ended without a result: it failed, or was interrupted."""
+
 
 @contextmanager
 def follow(folder: Path, settings: Settings, callbacks: Sequence[Callback]) -> Iterator[None]:
     """Call `callbacks` with what is written to the run folder while the block runs.
 
-    At the end of the block every row has been told. `on_end` is called if the block ends well.
+    At the end of the block every row has been told. `on_end` is called if the block ends well,
+    `on_failure` if it does not.
     """
     if not callbacks:
         yield
@@ -60,8 +64,11 @@ def follow(folder: Path, settings: Settings, callbacks: Sequence[Callback]) -> I
     follower.start()
     try:
         yield
-    finally:
+    except BaseException as error:
         follower.stop()
+        follower.fail(str(error) or type(error).__name__)
+        raise
+    follower.stop()
     follower.end()
 
 
@@ -87,6 +94,9 @@ class _Follower:
         from sheafalign_fl.runs.reading import read_run
 
         self._tell("on_end", read_run(self._folder))
+
+    def fail(self, reason: str) -> None:
+        self._tell("on_failure", reason)
 
     def _watch(self) -> None:
         while not self._stop.wait(_LOOK_SECONDS):
