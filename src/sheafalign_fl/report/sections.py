@@ -48,6 +48,7 @@ from sheafalign_fl.report.page import (
 from sheafalign_fl.report.page import header as page_header
 from sheafalign_fl.report.style import to_svg
 from sheafalign_fl.runs.reading import Run
+from sheafalign_fl.runs.warnings import validation_curve
 from sheafalign_fl.sheaf.terms import weights_in_words
 
 _MOST_FOLDED = 400
@@ -181,7 +182,9 @@ def _key_figures(run: Run) -> list[tuple[str, str, str]]:
 
 
 def _learning(run: Run) -> list[Html | None]:
+    curve = validation_curve(run.settings, run.evaluations)
     return [
+        *(paragraph(f"Careful: {line}.", kind="notice") for line in run.warnings),
         draw(
             "loss",
             plots.loss_curves(run.exchanges),
@@ -192,12 +195,13 @@ def _learning(run: Run) -> list[Html | None]:
         ),
         draw(
             "retrieval",
-            plots.retrieval_curves(run.evaluations),
+            plots.retrieval_curves(run.evaluations, None if curve is None else curve.best),
             "Retrieval against exchanges and against bytes",
             "How often the true partner of an event is found among the first 1 or 10 held-out "
             "events of the other client. Good: a steep rise to the upper left, which is quality "
             "for few bytes. Bands reach from the worst to the best direction; diamonds are the "
-            "final test events, whose gallery may be larger.",
+            "final test events, whose gallery may be larger. A dotted line marks the exchange that "
+            "was best on validation events: a curve that falls after it overfits.",
         ),
     ]
 
@@ -345,6 +349,23 @@ def _facts(run: Run) -> list[Html | None]:
         )
     elif away is None:
         items.append("No absences: every client took part in every recorded exchange.")
+    if run.summary is not None and run.summary.stopped:
+        items.append(f"The run {run.summary.stopped}.")
+    if run.summary is not None and (best := run.summary.best) is not None:
+        items.append(
+            f"The checkpoint after {best.exchange} exchanges, best by {best.score} on validation "
+            "events, is kept at every client beside the last; the result above is of the last."
+        )
+    items += [
+        named(client.name, f"started from {client.start}")
+        for client in (run.summary.clients if run.summary else ())
+        if client.start
+    ]
+    items += [
+        named(name, "its encoder, and the maps that it started with, stayed as they were")
+        for name, client in run.settings.clients.items()
+        if client.freeze
+    ]
     if run.summary is not None and run.summary.resumed:
         items.append(
             f"The run was resumed {count_of(run.summary.resumed, 'time')}; its result is that of "

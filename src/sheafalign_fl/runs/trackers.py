@@ -115,7 +115,8 @@ class TensorBoardTracker(Tracker):
     def __init__(self) -> None:
         """Need the package tensorboard; raise `MissingExtraError` without it."""
         require("tensorboard", "--track tensorboard")
-        self._folder, self._text, self._writer = Path(), "", None
+        self._folder, self._text = Path(), ""
+        self._writer: Any = None
 
     def on_start(self, settings: Settings, folder: Path) -> None:
         """Write below the run folder, once there is one."""
@@ -142,7 +143,7 @@ class TensorBoardTracker(Tracker):
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(self._folder))  # type: ignore[no-untyped-call]
+            self._writer = SummaryWriter(str(self._folder))
             self._writer.add_text("settings", f"```yaml\n{self._text}\n```")
         return self._writer
 
