@@ -137,17 +137,6 @@ def test_a_run_that_stopped_goes_on_with_more_patience(
     assert (one.best, other.stopped, other.exchanges) == (other.best, "", 24)
 
 
-def test_the_report_and_the_run_say_that_it_overfits(run_folder: MakeFolder) -> None:
-    run_inprocess(settings := watched(), folder := run_folder(settings))
-    points, (warning,) = curve(folder), read_run(folder.path).warnings
-    exchange, value = best_of(points)
-    assert warning == (
-        f"it overfits: R@10 on validation events was {100 * value:.1f} % after {exchange} "
-        f"exchanges and is {100 * points[-1][1]:.1f} % after 24; the weights after {exchange} "
-        "exchanges are kept beside the last"
-    )
-
-
 def test_validation_events_are_needed_or_missed_aloud(run_folder: MakeFolder) -> None:
     data = {
         "source": "tests.toy:masked", "options": {"noise": 1, "split": 1, "drop": True},
