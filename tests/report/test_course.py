@@ -79,8 +79,8 @@ def test_the_warning_says_when_by_how_much_and_what_helps(kept: bool, cure: str)
     rows = course([0.1, 0.3, 0.8, 0.5, 0.4])
     (line,) = warnings(CHOSEN, rows, validation=True, kept=kept)
     assert line == (
-        "it overfits: R@10 on validation events was 80.0 % after 20 exchanges and is 40.0 % after "
-        f"40; {cure}"
+        "it overfits: R@10 on validation events was 80.0\N{NO-BREAK SPACE}% after 20 "
+        f"exchanges and is 40.0\N{NO-BREAK SPACE}% after 40; {cure}"
     )
     assert warnings(CHOSEN, rows, validation=False, kept=kept) == [NO_VALIDATION]
     untrained = settings(training={"exchanges": 0})
