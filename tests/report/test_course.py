@@ -46,14 +46,16 @@ def course(values: Sequence[float], events: int = 200, first: int = 0) -> list[E
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.integers(2, 2000))
-def test_a_curve_has_fallen_if_chance_does_not_explain_it(values: list[float], events: int) -> None:
+def test_a_curve_has_fallen_if_it_lost_more_than_a_standard_error(
+    values: list[float], events: int
+) -> None:
     curve = validation_curve(CHOSEN, course(values, events, first=1))
     assert curve is not None
     assert curve.untrained is None
     highest = max(values)
     assert curve.best.exchange == 10 * (1 + values.index(highest))
     assert curve.best.value == pytest.approx(highest)
-    lost, noise = highest - values[-1], 2 * math.sqrt(highest * (1 - highest) / events)
+    lost, noise = highest - values[-1], math.sqrt(highest * (1 - highest) / events)
     if abs(lost - noise) > 1e-9:
         assert curve.falls == (lost > noise)
     assert bool(warnings(CHOSEN, course(values, events), validation=True, kept=False)) == (

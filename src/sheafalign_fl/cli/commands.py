@@ -199,7 +199,7 @@ def run(
     if not quiet:
         print_summary(summary, Console())
     for line in read_run(path).warnings:
-        console.print(f"careful: {line}", style="yellow", markup=False, soft_wrap=True)
+        typer.echo(f"careful: {line}", err=True)
     typer.echo(f"report: {path / 'report.html'}")
 
 

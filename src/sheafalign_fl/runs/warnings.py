@@ -13,7 +13,6 @@ NO_VALIDATION = (
     "there are no validation events, so nobody can say which exchange is best or whether the run "
     "overfits"
 )
-_DEVIATIONS = 2.0
 _RELATIVE = 0.1
 
 
@@ -45,17 +44,21 @@ class ValidationCurve:
 
     @property
     def falls(self) -> bool:
-        """Whether the last value is worse than the best by more than chance explains."""
+        """Whether the last value is worse than the best by more than measurements scatter."""
         best, (_, last) = self.best.value, self.points[-1]
         lost = best - last if self.watched.score.higher_is_better else last - best
         return lost > self._margin(best)
 
     def _margin(self, best: float) -> float:
-        """Return two standard errors of a fraction of so many events; else a tenth of the value."""
+        """Return a standard error of a fraction of so many events; else a tenth of the value.
+
+        All measurements are of the same events and are means over directions, so they scatter by
+        less than that from one to the next.
+        """
         if not self.watched.score.percent:
             return _RELATIVE * abs(best)
         spread = max(best * (1 - best), 0.0) / max(self.events, 1)
-        return _DEVIATIONS * math.sqrt(spread)
+        return math.sqrt(spread)
 
 
 def validation_curve(
