@@ -40,7 +40,8 @@ def settings(config: Configuration, **changes: Any) -> Settings:
         content = {"engine": "inprocess", **config}
     else:
         content = read_content(Path(config))
-    content = plain(merge(content, changes))
+    named = {key: str(v) if isinstance(v, Path) else v for key, v in changes.items()}
+    content = plain(merge(content, named))
     make_paths_absolute(content, Path.cwd())
     return parse_settings(content)
 
@@ -79,10 +80,10 @@ def run(
     SheafAlignError
         The settings or the data are wrong (then no folder is made), or the run failed.
     """
-    chosen = settings(config, **changes)
+    chosen = launch.checked(settings(config, **changes))
     path = Path(out) if out is not None else launch.default_folder(chosen)
     with follow(path, chosen, callbacks):
-        launch.start(chosen, path)
+        launch.start_checked(chosen, path)
     return read_run(path)
 
 
@@ -104,6 +105,7 @@ def resume(
     """
     path = Path(folder)
     changes = None if exchanges is None else {"training": {"exchanges": exchanges}}
-    with follow(path, RunFolder(path).settings(), callbacks):
+    before = RunFolder(path).settings()
+    with follow(path, before if changes is None else settings(before, **changes), callbacks):
         launch.resume(path, changes=changes)
     return read_run(path)

@@ -43,7 +43,11 @@ def start(settings: Settings, path: Path, deployment: Deployment | None = None) 
     SheafAlignError
         The settings or the data are wrong (then no folder is made), or the run failed.
     """
-    settings = _check(settings, deployment)
+    return start_checked(checked(settings, deployment), path, deployment)
+
+
+def start_checked(settings: Settings, path: Path, deployment: Deployment | None = None) -> Summary:
+    """Do what `start` does with settings that `checked` returned."""
     folder = RunFolder(path)
     folder.create(settings)
     return _run(settings, folder, deployment, resume=False)
@@ -75,7 +79,7 @@ def resume(
         raise UserError(f"a run on a relay cannot go on with engine '{engine}'; leave it out")
     if (chosen := "deployed" if deployment is not None else engine) is not None:
         settings = settings.model_copy(update={"engine": chosen})
-    settings = _check(settings, deployment)
+    settings = checked(settings, deployment)
     if changes:
         kept = settings.model_copy(update={"engine": folder.settings().engine})
         with _alone(folder):
@@ -97,8 +101,14 @@ def _longer(settings: Settings, folder: RunFolder, changes: Mapping[str, Any]) -
     return after
 
 
-def _check(settings: Settings, deployment: Deployment | None) -> Settings:
-    """Check that the settings can run here; return them with all that is known by now."""
+def checked(settings: Settings, deployment: Deployment | None = None) -> Settings:
+    """Check that the settings can run here; return them with nothing left open.
+
+    Raises
+    ------
+    UserError
+        They or the data are wrong; nothing has been written.
+    """
     if deployment is not None:
         check_form(settings)
         return _for_relay(settings)
