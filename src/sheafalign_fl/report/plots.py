@@ -87,7 +87,7 @@ def retrieval_curves(
     panels[0].set_title("Against exchanges")
     panels[1].set_title("Against training payload")
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5))
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
     return figure
 
 
@@ -104,7 +104,7 @@ def _mark_course(
         untrained = _recalls([row for row in rows if row.exchange == 0][:1], 10, _mean)[0]
         axes.axhline(untrained, color=ORANGE, linewidth=1, linestyle="--", label="R@10, untrained")
     if best is not None and best.exchange in places:
-        told = f"best {best.score}, exchange {best.exchange}"
+        told = f"best, exchange {best.exchange}"
         axes.axvline(places[best.exchange], color=INK, linewidth=1, linestyle=":", label=told)
 
 
