@@ -7,6 +7,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+import sheafalign_fl as sf
 from sheafalign_fl.cli.commands import app
 from sheafalign_fl.errors import UserError
 from sheafalign_fl.runs.folder import RunFolder
@@ -93,3 +94,16 @@ def test_a_run_without_validation_events_says_so_at_its_end(config: Path) -> Non
     told = [line for line in done.output.splitlines() if line.startswith("careful: ")]
     assert len(told) == 1
     assert "there are no validation events" in told[0]
+
+
+def test_the_python_api_goes_on_likewise(config: Path) -> None:
+    one = sf.run(config, out="one")
+    two = sf.run(config, out="two", init_from=Path("one"), training={"exchanges": 0})
+    assert one.summary is not None
+    assert two.summary is not None
+    assert one.summary.weights_digest == two.summary.weights_digest
+    longer = sf.resume("one", exchanges=8)
+    whole = sf.run(config, out="whole", training={"exchanges": 8})
+    assert longer.summary is not None
+    assert whole.summary is not None
+    assert longer.summary.weights_digest == whole.summary.weights_digest
