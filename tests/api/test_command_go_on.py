@@ -40,6 +40,8 @@ def refused(*words: object) -> str:
 def test_one_run_after_the_other(config: Path) -> None:
     assert run(config, "--out", "one").exit_code == 0
     one = RunFolder(Path("one")).load_summary()
+    checked = CliRunner().invoke(app, ["check", str(config), "--set", "init_from=./one"])
+    assert "note: m1 starts from one, 6 exchanges" in checked.output
     begun = run(config, "--init-from", "one", "--set", "clients.m0.freeze=true", "--out", "two")
     assert begun.exit_code == 0, begun.output
     two = RunFolder(Path("two")).load_summary()
