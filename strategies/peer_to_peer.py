@@ -346,7 +346,7 @@ class PeerToPeer:
     def _tell_starts(self, manifests: Mapping[str, Manifest]) -> None:
         """Say which clients start anew where others start from another run's weights."""
         if self.settings.init_from is not None:
-            anew = [client for client in self.topology.clients if not manifests[client].start]
+            anew = [client for client, manifest in manifests.items() if not manifest.start]
             _log.info("start anew: %s", ", ".join(anew) or "none")
 
     def _go_on_without(self, clients: Mapping[str, str], exchange: int) -> None:
