@@ -92,6 +92,7 @@ SHARED: Content = {
     "training.replay_batches": 3,
     "training.warmup": 0.2,
     "training.clip": 0.5,
+    "training.min_clients": 2,
     "training.epochs": 2.5,
     "training.patience": 3,
     "training.error_feedback": True,
