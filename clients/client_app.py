@@ -79,7 +79,8 @@ def _describe(message: Message, context: Context) -> Message:
         return Message(pack(ManifestReply(spare=True).fields()), reply_to=message)
     check_installed(settings.evaluation.metrics)
     nonce, boot = node_context.nonce_of(context), str(context.node_config.get("boot", ""))
-    manifest = describe(name, settings, client_data(name, settings), nonce, boot)
+    start = node_context.started_from(context)
+    manifest = describe(name, settings, client_data(name, settings), nonce, boot, start)
     answer = ManifestReply(manifest=manifest.to_bytes())
     return Message(pack(answer.fields()), reply_to=message)
 
@@ -136,7 +137,7 @@ def _exchange(message: Message, context: Context) -> Message:
         node_context.begin(context)
     if order.checkpoint is not None:
         with watch("save"):
-            node_context.save(context, node, order.checkpoint)
+            node_context.save(context, node, order.checkpoint, order.best)
     embeddings |= _embed(node, None if stale else order.embed, watch)
     with watch("encode"):
         outbound = send(embeddings, node, order.embed or 0, seal)
@@ -241,6 +242,7 @@ def _finish(message: Message, context: Context) -> Message:
         if order.sample:
             evaluation.draw_sample(node, node_context.folder_of(context))
         digest = node.weights_digest()
+        node_context.keep_best(context, order.best)
         node_context.end(context, digest)
     return Message(pack(FinishReply(digest=digest).fields()), reply_to=message)
 

@@ -35,6 +35,7 @@ from sheafalign_fl.protocol.acceptance import accept
 from sheafalign_fl.protocol.agreement import ClientAgreement
 from sheafalign_fl.protocol.seal import SealedEdges
 from sheafalign_fl.runs.folder import RunFolder
+from sheafalign_fl.runs.initial import initial_of
 
 _RECORD = "node"
 _RUN = re.compile(r"[0-9a-f]{32}|none")
@@ -206,6 +207,8 @@ def settle(context: Context, agreement: bytes, folder: str, run: str) -> None:
         raise ProtocolError(f"a run that is called {run[:40]!a}, not by 32 hexadecimal digits")
     _accept(context, ClientAgreement.from_bytes(agreement))
     _remember(context, agreement, folder, run)
+    if own is not None and run != "none":
+        session.name_run(own, run, folder)
     if own is not None:
         session.save(own, context.run_id, Session(run, agreement.hex(), configuration_of(context)))
 
@@ -227,12 +230,35 @@ def folder_of(context: Context) -> Path:
     return own / str(record["run"]) if own is not None else Path(str(record["folder"]))
 
 
-def save(context: Context, node: Node, exchanges: int) -> None:
-    """Save the node's state as its part of the checkpoint after `exchanges` exchanges."""
+def save(context: Context, node: Node, exchanges: int, best: int | None = None) -> None:
+    """Save the node's state as its part of the checkpoint after `exchanges` exchanges.
+
+    `best` is the checkpoint that a client with a folder of its own keeps beside the newest.
+    """
     folder = RunFolder(folder_of(context))
+    keep_best(context, best)
     folder.save_client(exchanges, node.name, node.state())
     if _state_dir(context) is not None:
         session.prune(folder, node.settings.checkpoint.keep)
+
+
+def keep_best(context: Context, best: int | None) -> None:
+    """Note in the client's own folder which checkpoint was the best of all clients together."""
+    if best is not None and _state_dir(context) is not None:
+        RunFolder(folder_of(context)).set_best(best)
+
+
+def started_from(context: Context) -> str:
+    """Return the run whose weights this client starts from, for people; empty if anew.
+
+    Raises
+    ------
+    UserError
+        The weights that it is to start from cannot be read, or it is frozen and has none.
+    """
+    name, settings = client_of(context), settings_of(context)
+    initial = None if name is None else initial_of(settings, name, _state_dir(context))
+    return "" if initial is None else str(initial)
 
 
 def node_of(context: Context) -> Node:
@@ -253,12 +279,12 @@ def node_of(context: Context) -> Node:
     agreement = ClientAgreement.from_bytes(_bytes(record, "agreement"))
     data = client_data(name, settings)
     node = Node(name, settings, data, agreement)
-    if state := _bytes(record, "state"):
-        node.load_state(state)
-    elif saved := _saved_state(context, name):
+    if not (state := _bytes(record, "state")) and (saved := _saved_state(context, name)):
         node.restored, state = saved
-        if state:
-            node.load_state(state)
+    if state:
+        node.load_state(state)
+    elif (initial := initial_of(settings, name, _state_dir(context))) is not None:
+        node.start_from(initial)
     _residents[_key(context)] = (_token(record), node)
     return node
 
@@ -330,7 +356,7 @@ def _saved_state(context: Context, name: str) -> tuple[int, bytes] | None:
     record = _record(context)
     if _state_dir(context) is None or not (record["restored"] or _token(record)):
         return None
-    found = session.newest_state(RunFolder(folder_of(context)), name)
+    found = RunFolder(folder_of(context)).newest_state(name)
     return (0, b"") if found is None and record["phase"] != "agreed" else found
 
 

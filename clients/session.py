@@ -5,6 +5,7 @@
     STATE_DIR/
       sessions/RUN_ID.json      of a Flower run: the agreement and the run folder's identity
       RUN/checkpoints/000007/   the client's own part of the checkpoint after 7 exchanges
+      RUN/name, RUN/best.json   what the run is called on its relay; its best checkpoint
 
 RUN is the identity of the run folder, so that a resumed run, which is a new one to Flower, finds
 its checkpoints.
@@ -13,13 +14,14 @@ its checkpoints.
 import json
 import shutil
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from sheafalign_fl.errors import RunError
 from sheafalign_fl.files import write_atomically
 from sheafalign_fl.listing import listed
-from sheafalign_fl.runs.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder, check_run_name
+from sheafalign_fl.runs.initial import NAME
 
 _KEPT_SESSIONS = 20
 
@@ -68,18 +70,18 @@ def load(state_dir: Path, run_id: int) -> Session | None:
         raise RunError(f"the session {path} cannot be read: {error}") from None
 
 
-def newest_state(folder: RunFolder, client: str) -> tuple[int, bytes] | None:
-    """Return the newest state that `client` saved in its `folder`, and after how many exchanges."""
-    saved = listed(folder.checkpoints, f"*/{client}.safetensors")
-    if not saved:
-        return None
-    return int(saved[-1].parent.name), saved[-1].read_bytes()
+def name_run(state_dir: Path, run: str, relay_folder: str) -> None:
+    """Note what `run` is called on its relay, so that a later one can start from it."""
+    name = check_run_name(PurePosixPath(relay_folder).name)
+    write_atomically(state_dir / run / NAME, name.encode())
 
 
 def prune(folder: RunFolder, keep: int) -> None:
-    """Remove all but the newest checkpoints from a client's own folder.
+    """Remove all but the newest checkpoints and the best one from a client's own folder.
 
     One more than the relay keeps: the client may be an exchange ahead of the relay's last mark.
     """
+    best = folder.best_exchange()
     for old in listed(folder.checkpoints)[: -(keep + 1)]:
-        shutil.rmtree(old, ignore_errors=True)
+        if best is None or old != folder.checkpoint_dir(best):
+            shutil.rmtree(old, ignore_errors=True)

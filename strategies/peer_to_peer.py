@@ -16,7 +16,7 @@ from flwr.serverapp import Grid
 from sheafalign_fl.codecs import codec
 from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import ProtocolError, RunError
-from sheafalign_fl.learner.schedule import MIN_SHARED, BatchSchedule
+from sheafalign_fl.learner.schedule import BatchSchedule
 from sheafalign_fl.metrics.quality import Quality
 from sheafalign_fl.protocol.agreement import Agreement
 from sheafalign_fl.protocol.frame import Frame
@@ -38,6 +38,7 @@ from strategies import handshake
 from strategies.attendance import remaining
 from strategies.evaluation import Evaluation
 from strategies.messenger import Messenger, Order, Outcome, Read, Reply
+from strategies.on_the_way import OnTheWay
 from strategies.recorder import Recorder, RoutedFrame
 
 _log = logging.getLogger("sheafalign.relay")
@@ -81,6 +82,7 @@ class PeerToPeer:
         self._registered = dict(registered or {})
         self.topology: Topology = build_topology(settings)
         codec(settings.codec)  # known, or refused now
+        self._way = OnTheWay(settings, folder)
         self._gone: dict[str, str] = {}
         """Client -> why it did not take part in the last exchange."""
         self._idle = 0
@@ -106,6 +108,7 @@ class PeerToPeer:
         try:
             if checkpoint is not None:
                 recorder.continue_after(checkpoint.seconds)
+                self._way.restore(checkpoint.exchange)
             self._run(recorder, checkpoint.exchange if checkpoint else 0, resumed)
         finally:
             recorder.close()
@@ -135,24 +138,25 @@ class PeerToPeer:
         self._evaluation = Evaluation(
             self._messenger, self.settings, self.topology, agreement, recorder, self._note_absences
         )
-        total = self.settings.training.exchanges
+        self._tell_starts(manifests)
+        total = start if self._way.stopped else self.settings.training.exchanges
         routed = self._begin(start, total)
-        if start < total:
-            self._train(start, total, routed)
-        quality = self._evaluation.run(total, final=True)
-        recorder.evaluation(total, quality)
-        self._finish(manifests, agreement, quality, resumed)
+        if start == 0 < total and self._way.is_watched:
+            self._measure(0, counts=False)
+        done = self._train(start, total, routed) if start < total else total
+        quality = self._evaluation.run(done, final=True)
+        recorder.evaluation(done, quality)
+        self._finish(manifests, agreement, quality, resumed, done)
 
     # ---- the round loop --------------------------------------------------------------------------
 
-    def _train(self, start: int, total: int, routed: RoutedFrames) -> None:
+    def _train(self, start: int, total: int, routed: RoutedFrames) -> int:
+        """Go through the exchanges from `start` on; return how many are done at the end."""
         checkpoint_due = False
         for exchange in range(start, total):
             begun = time.monotonic()
             done = exchange + 1
-            checkpoint_due = checkpoint_due or self._is_due(
-                done, self.settings.checkpoint.every, total
-            )
+            checkpoint_due = checkpoint_due or self._way.saves(done, total)
             orders = {
                 client: self._order(client, exchange, routed, done if checkpoint_due else None)
                 for client in self._messenger.available()
@@ -176,6 +180,10 @@ class PeerToPeer:
             self._give_up_if_idle(bool(losses))
             routed = _routed(outcome)
             checkpoint_due = self._after_exchange(done, total, checkpoint_due, outcome)
+            if self._way.stopped:
+                self._recorder.undelivered(routed.values(), "train")
+                return done
+        return total
 
     def _begin(self, start: int, total: int) -> RoutedFrames:
         """Ask for z(start), if there is an exchange to come.
@@ -219,6 +227,7 @@ class PeerToPeer:
             step=exchange if frames else None,
             embed=self._following(exchange),
             checkpoint=checkpoint,
+            best=None if checkpoint is None else self._way.best_exchange,
         )
         return Order(order.fields(), frames)
 
@@ -319,21 +328,26 @@ class PeerToPeer:
         self, done: int, total: int, checkpoint_due: bool, outcome: Outcome[Heard]
     ) -> bool:
         """Evaluate and complete the checkpoint where due; return whether one is still owed."""
-        has_validation = len(self._agreement.lists["validation"]) >= MIN_SHARED
-        if (
-            has_validation
-            and self.settings.evaluation.every
-            and self._is_due(done, self.settings.evaluation.every, total)
-        ):
-            self._recorder.evaluation(done, self._evaluation.run(done, final=False))
-        if checkpoint_due and len(outcome.replies) == len(self._messenger.clients):
+        everybody = len(outcome.replies) == len(self._messenger.clients)
+        if self._agreement.has_validation() and self._way.measures(done, total):
+            self._measure(done, counts=everybody)
+        if checkpoint_due and everybody:
             self._recorder.checkpoint(done, self.settings.checkpoint.keep)
             return False
         return checkpoint_due
 
-    @staticmethod
-    def _is_due(done: int, every: int, total: int) -> bool:
-        return done == total or (every > 0 and done % every == 0)
+    def _measure(self, done: int, *, counts: bool) -> None:
+        """Measure validation events after `done` exchanges, and write it down."""
+        quality = self._way.measure(
+            done, lambda: self._evaluation.run(done, final=False), counts=counts
+        )
+        self._recorder.evaluation(done, quality)
+
+    def _tell_starts(self, manifests: Mapping[str, Manifest]) -> None:
+        """Say which clients start anew where others start from another run's weights."""
+        if self.settings.init_from is not None:
+            anew = [client for client, manifest in manifests.items() if not manifest.start]
+            _log.info("start anew: %s", ", ".join(anew) or "none")
 
     def _go_on_without(self, clients: Mapping[str, str], exchange: int) -> None:
         """Ask some clients nothing any more (client -> why), if the others are enough."""
@@ -389,14 +403,16 @@ class PeerToPeer:
         agreement: Agreement,
         quality: Quality,
         resumed: int,
+        done: int,
     ) -> None:
-        order, total = Order(FinishOrder(sample=True).fields()), self.settings.training.exchanges
+        order = Order(FinishOrder(sample=True, best=self._way.best_exchange).fields())
         orders = dict.fromkeys(self._messenger.available(), order)
         patience = self.settings.training.setup_deadline
         outcome = self._messenger.ask(FINISH, orders, "finish", patience, _digest)
-        self._note_absences(outcome, total, patience)
-        self._recorder.question("setup", total, orders, outcome, {})
+        self._note_absences(outcome, done, patience)
+        self._recorder.question("setup", done, orders, outcome, {})
         digests = outcome.answers
+        stopped = self._way.stopped if done < self.settings.training.exchanges else ""
         summary = summarise(
             self.settings,
             self.topology,
@@ -411,12 +427,16 @@ class PeerToPeer:
             },
             seconds=self._recorder.seconds,
             resumed=resumed,
+            exchanges=done,
+            best=self._way.best,
+            stopped=stopped,
         )
         self.folder.save_summary(summary)
         for gone in summary.departures:
             _log.warning("the run is complete without client %s", gone.told())
         without = "; ".join(gone.told() for gone in summary.departures)
-        self.folder.set_status("completed", without and f"without {without}")
+        reasons = [stopped, without and f"without {without}"]
+        self.folder.set_status("completed", "; ".join(filter(None, reasons)))
 
 
 def _routed(outcome: Outcome[Heard]) -> RoutedFrames:

@@ -22,6 +22,7 @@ from sheafalign_fl.flower.place import relay_policy
 from sheafalign_fl.metrics.classifier import check_installed
 from sheafalign_fl.report import draw_report
 from sheafalign_fl.runs.folder import RunFolder, check_run_name
+from sheafalign_fl.runs.longer import check_same_but_longer
 from sheafalign_fl.threads import limit_threads
 from strategies.peer_to_peer import PeerToPeer
 
@@ -42,6 +43,11 @@ def main(grid: Grid, context: Context) -> None:
     folder = _own_folder(settings, given) if policy.own_machine else _relay_folder(settings, given)
     if not (resume or policy.own_machine or folder.status()["state"] == "new"):
         raise UserError(f"the relay has a run '{folder.path.name}' already; give another --out")
+    if resume and folder.settings().digest() != settings.digest():
+        checkpoint = folder.last_checkpoint()
+        done = 0 if checkpoint is None else checkpoint.exchange
+        check_same_but_longer(folder.settings(), settings, done)
+        folder.reconfigure(settings)
     folder.set_status("running")
     fetch_without_delay(settings.training.deadline)
     try:

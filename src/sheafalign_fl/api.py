@@ -40,7 +40,8 @@ def settings(config: Configuration, **changes: Any) -> Settings:
         content = {"engine": "inprocess", **config}
     else:
         content = read_content(Path(config))
-    content = plain(merge(content, changes))
+    named = {key: str(v) if isinstance(v, Path) else v for key, v in changes.items()}
+    content = plain(merge(content, named))
     make_paths_absolute(content, Path.cwd())
     return parse_settings(content)
 
@@ -67,33 +68,44 @@ def run(
     Parameters
     ----------
     config, changes
-        As for `settings`.
+        As for `settings`; ``init_from="runs/x"`` starts from the weights of another run.
     out
         The run folder to make; default: a new one below ``runs/``.
     callbacks
-        Told of every exchange, evaluation and absence while the run goes on.
+        Told of every exchange, evaluation and absence while the run goes on; those of experiment
+        trackers are in `sheafalign_fl.runs.trackers`.
 
     Raises
     ------
     SheafAlignError
         The settings or the data are wrong (then no folder is made), or the run failed.
     """
-    chosen = settings(config, **changes)
+    chosen = launch.checked(settings(config, **changes))
     path = Path(out) if out is not None else launch.default_folder(chosen)
     with follow(path, chosen, callbacks):
-        launch.start(chosen, path)
+        launch.start_checked(chosen, path)
     return read_run(path)
 
 
-def resume(folder: str | Path, callbacks: Sequence[Callback] = ()) -> Run:
+def resume(
+    folder: str | Path, callbacks: Sequence[Callback] = (), exchanges: int | None = None
+) -> Run:
     """Go on with an interrupted run from its last checkpoint, to the same bits.
+
+    Parameters
+    ----------
+    exchanges
+        Go on longer, with a complete run too: to so many exchanges in all. It ends in the weights
+        of a run that had as many from the start.
 
     Raises
     ------
     SheafAlignError
-        `folder` is no run folder, or the run failed.
+        `folder` is no run folder, the run cannot go on longer, or it failed.
     """
     path = Path(folder)
-    with follow(path, RunFolder(path).settings(), callbacks):
-        launch.resume(path)
+    changes = None if exchanges is None else {"training": {"exchanges": exchanges}}
+    before = RunFolder(path).settings()
+    with follow(path, before if changes is None else settings(before, **changes), callbacks):
+        launch.resume(path, changes=changes)
     return read_run(path)

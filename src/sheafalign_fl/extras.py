@@ -13,6 +13,9 @@ EXTRAS = {
     "pyarrow": ("pyarrow", "tables"),
     "soundfile": ("soundfile", "audio"),
     "sklearn": ("scikit-learn", "probes"),
+    "tensorboard": ("tensorboard", "tensorboard"),
+    "mlflow": ("mlflow", "mlflow"),
+    "wandb": ("wandb", "wandb"),
     "prometheus_client": ("prometheus-client", "deploy"),
 }
 """Module -> its package, and the extra that brings it (``pip install 'sheafalign-fl[EXTRA]'``)."""

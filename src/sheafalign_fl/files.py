@@ -67,26 +67,36 @@ class Tail:
 
     def __init__(self, path: Path) -> None:
         """Begin at the start of the file at `path`, which need not exist yet."""
-        self._path, self._position = path, 0
+        self._path, self._position, self._last = path, 0, b""
 
     def lines(self) -> tuple[list[bytes], bool]:
         """Return the whole lines that were added, and whether the file began anew.
 
-        A last line without its end is left for later. A file that has become shorter, as that of
-        a resumed run does, is read from its start.
+        A last line without its end is left for later. A file that was cut, as that of a resumed
+        run is, is read from its start, even if it has grown beyond the old place since.
         """
         size = self._path.stat().st_size if self._path.is_file() else 0
-        anew = size < self._position
+        anew = size < self._position or not self._goes_on()
         if anew:
-            self._position = 0
+            self._position, self._last = 0, b""
         if size == self._position:
             return [], anew
         with self._path.open("rb") as file:
             file.seek(self._position)
             content = file.read(size - self._position)
         whole = content[: content.rfind(b"\n") + 1]
+        lines = whole.splitlines(keepends=True)
         self._position += len(whole)
-        return whole.splitlines(keepends=True), anew
+        self._last = lines[-1] if lines else self._last
+        return lines, anew
+
+    def _goes_on(self) -> bool:
+        """Return whether the line that was read last, if any, is still where it was."""
+        if not self._last:
+            return True
+        with self._path.open("rb") as file:
+            file.seek(self._position - len(self._last))
+            return file.read(len(self._last)) == self._last
 
 
 @contextmanager

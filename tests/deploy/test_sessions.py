@@ -158,11 +158,11 @@ def test_sessions_are_kept_and_only_a_few(tmp_path: Path) -> None:
 
 def test_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    assert session.newest_state(folder, "m0") is None
+    assert folder.newest_state("m0") is None
     for exchanges in range(1, 12):
         folder.save_client(exchanges, "m0", bytes([exchanges]))
         session.prune(folder, keep=2)
-    assert session.newest_state(folder, "m0") == (11, bytes([11]))
+    assert folder.newest_state("m0") == (11, bytes([11]))
     assert sorted(int(path.name) for path in folder.checkpoints.iterdir()) == [9, 10, 11]
 
 

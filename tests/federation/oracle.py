@@ -320,14 +320,19 @@ def group_loss(settings: Settings, embeddings: Sequence[Tensor]) -> Tensor:
 # ---- joint training ------------------------------------------------------------------------------
 
 
-def joint_training(settings: Settings) -> Weights:
-    """Return client -> name -> final weights of joint training; an edge's tau is one parameter."""
+def joint_training(settings: Settings, start: Weights | None = None) -> Weights:
+    """Return client -> name -> final weights of joint training; an edge's tau is one parameter.
+
+    `start` are weights to begin with; of clients that the settings freeze they have no gradient.
+    """
     world = World(settings)
+    _begin_with(world, start or {})
     parameters = [p for encoder in world.encoders.values() for p in encoder.parameters()]
     for (i, j), maps in world.maps.items():
         parameters += [p for p in maps.parameters() if p.dim() > 0]
         if settings.objective.learnable_temperature and (i, j) in world.edges:
             parameters.append(world.log_tau(i, j))
+    parameters = [parameter for parameter in parameters if parameter.requires_grad]
     learner = world.learner(parameters, [list(_own(world, client)) for client in world.clients])
     for exchange in range(settings.training.exchanges):
         for _ in range(settings.training.local_steps):
@@ -339,6 +344,18 @@ def joint_training(settings: Settings) -> Weights:
         for i, j in world.edges:
             weights[j][f"maps.{i}.log_temperature"] = weights[i][f"maps.{j}.log_temperature"]
     return weights
+
+
+def _begin_with(world: World, start: Weights) -> None:
+    """Take over weights by name, and take those of frozen clients out of the gradient."""
+    for client, weights in start.items():
+        modules = {"encoder.": world.encoders[client]}
+        modules |= {f"maps.{n}.": world.maps[client, n] for n in world.neighbours(client)}
+        for prefix, module in modules.items():
+            for name, parameter in module.named_parameters():
+                if f"{prefix}{name}" in weights:
+                    parameter.data = weights[f"{prefix}{name}"].clone()
+                    parameter.requires_grad = not world.settings.clients[client].freeze
 
 
 def joint_objective(world: World, batch: Sequence[object]) -> Tensor:

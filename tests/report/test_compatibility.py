@@ -108,7 +108,7 @@ def test_what_was_added_since_counts_where_it_is_set(
     written = yaml.safe_load(old.config.read_text(encoding="utf-8"))
     other: dict[str, Any] = {
         "false_negatives": "mask", "terms": {"tests.toy:own_term": 0.5}, "replay": 2,
-        "replay_batches": 3, "clip": 1.0,
+        "replay_batches": 3, "clip": 1.0, "patience": 2, "min_clients": 2,
     }  # fmt: skip
     digests = [old.settings().digest()]
     for name in set(model.model_fields) - set(written[section]):

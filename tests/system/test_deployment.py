@@ -95,6 +95,37 @@ def test_it_ends_in_the_simulation_s_bits_quality_and_payload(
     assert (folder.path / "report.html").is_file()
 
 
+def test_a_run_starts_from_what_each_node_has_kept(
+    deployed: Deployment, undisturbed: RunFolder
+) -> None:
+    """The run named `whole`, by that name alone: no weight comes from the relay."""
+    clients = {**CONTENT["clients"], "m1": {"dim": 8, "freeze": True}}
+    content = {
+        **CONTENT,
+        "clients": clients,
+        "training": {**CONTENT["training"], "exchanges": 6},
+        "evaluation": {**CONTENT["evaluation"], "every": 2},
+        "checkpoint": {"every": 1, "keep": 1, "best": "R@10"},
+    }
+    deployed.run(content, "more", "--init-from", "elsewhere/whole")
+    got = finished(deployed, "more")
+    local = {
+        **content, "engine": "inprocess", "security": {"sealed": False},
+        "init_from": str(undisturbed.path),
+    }  # fmt: skip
+    folder = RunFolder(deployed.folder / "local")
+    folder.create(parse_settings(local))
+    run_inprocess(folder.settings(), folder)
+    assert same_weights(got, folder)
+    assert got.weights_digest["m1"] == undisturbed.load_summary().weights_digest["m1"]
+    assert [client.start for client in got.clients] == ["whole, 24 exchanges"] * 3
+    assert got.best == folder.load_summary().best
+    assert got.best is not None
+    states = deployed.folder / "state"
+    for client in CLIENTS:
+        assert list(states.glob(f"{client}/*/checkpoints/{got.best.exchange:06d}/{client}.*"))
+
+
 def test_every_exchange_says_where_its_time_went(deployed: Deployment) -> None:
     folder = RunFolder(deployed.folder / "whole")
     rows = [json.loads(line) for line in folder.metrics.read_text().splitlines()]

@@ -24,6 +24,7 @@ from tests.system.command import ROOT, environment
 FIRST = (
     "README.md",
     "docs/quickstart.md",
+    "docs/go-on.md",
     "docs/configuration.md",
     "docs/own-data.md",
     "docs/sensors.md",

@@ -35,6 +35,7 @@ LOCAL: Content = {
     "checkpoint.every": 7,
     "checkpoint.keep": 9,
     "clients.a.device": "cpu",
+    "checkpoint.best": "R@10",
     "data.path": "recordings",
 }
 """Fields that concern one machine alone, each with a value that is not the default."""
@@ -52,6 +53,8 @@ SHARED: Content = {
     "clients.a.dim": 3,
     "clients.a.missing": 0.25,
     "clients.a.replicas": 2,
+    "clients.a.freeze": True,
+    "init_from": "street",
     "graph.topology": "ring",
     "graph.dim": 5,
     "graph.centre": "b",
@@ -89,6 +92,9 @@ SHARED: Content = {
     "training.replay_batches": 3,
     "training.warmup": 0.2,
     "training.clip": 0.5,
+    "training.min_clients": 2,
+    "training.epochs": 2.5,
+    "training.patience": 3,
     "training.error_feedback": True,
     "evaluation.split": "validation",
     "training.deadline": 5.0,

@@ -104,7 +104,7 @@ def test_the_relay_leaves_to_the_nodes_what_only_they_run() -> None:
 
 def test_no_text_setting_that_the_registries_read_is_unmarked() -> None:
     """A new setting that takes any text has to be looked at: is it code, a path, or words?"""
-    words = {"name", "label", "centre", "modality", "between", "method"}
+    words = {"name", "label", "centre", "modality", "between", "method", "best", "init_from"}
     paths = {"features", "path"}  # what a node takes from its own --data, or refuses
     marked = {place.split(".")[-1] for place, _, _ in named_code(parse_settings(_TWO))}
 
@@ -128,6 +128,23 @@ def test_no_text_setting_that_the_registries_read_is_unmarked() -> None:
 
 
 _TWO = {"clients": ["x", "y"]}
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc", "a/b", "..", "", "a\\b", "a\nb"])
+def test_a_run_to_start_from_is_named_without_a_path(name: str) -> None:
+    settings = parse_settings({**_TWO, "init_from": name})
+    admit(settings, LOCAL)
+    for relay in (True, False):
+        with pytest.raises(ConfigError, match=r"init_from: .* is no plain name"):
+            admit(settings, STRICT, relay=relay)
+    admit(parse_settings({**_TWO, "init_from": "street-2"}), STRICT)
+
+
+def test_freezing_and_patience_are_data_and_epochs_need_the_data_at_hand() -> None:
+    content: dict[str, Any] = {"clients": {"x": {"freeze": True}, "y": {}}}
+    admit(parse_settings({**content, "training": {"patience": 3}}), STRICT)
+    with pytest.raises(ConfigError, match=r"state training\.exchanges"):
+        admit(parse_settings({**content, "training": {"epochs": 3.0}}), STRICT)
 
 
 # ---- the registry ----------------------------------------------------------------------------

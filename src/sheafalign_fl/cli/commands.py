@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 from rich.console import Console
@@ -16,6 +16,10 @@ from sheafalign_fl.cli import deploy, machine
 from sheafalign_fl.errors import SheafAlignError, UserError
 from sheafalign_fl.extras import explained
 from sheafalign_fl.version import __version__
+
+if TYPE_CHECKING:
+    from sheafalign_fl.config import Settings
+    from sheafalign_fl.runs.summary import Summary
 
 EXIT_INTERRUPTED = 130
 
@@ -95,7 +99,26 @@ def run(
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(help="Go on with the interrupted run in this folder.", metavar="RUN_DIR"),
+        typer.Option(
+            help="Go on with the run in this folder: from where it was interrupted, or longer with "
+            "--set training.exchanges=N.",
+            metavar="RUN_DIR",
+        ),
+    ] = None,
+    init_from: Annotated[
+        str | None,
+        typer.Option(
+            help="Start from the last weights of the clients of this run; with --relay by its name "
+            "there, from each node's own state.",
+            metavar="RUN",
+        ),
+    ] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Log to tensorboard, mlflow or wandb; may be given more than once.",
+            metavar="TRACKER",
+        ),
     ] = None,
     data: DataPath = None,
     attach: Annotated[
@@ -120,62 +143,59 @@ def run(
     ] = False,
 ) -> None:
     """Run a federation, on this machine or on a relay, from handshake to report."""
-    from sheafalign_fl.config import load_settings, parse_settings
+    from sheafalign_fl.config import load_settings, parse_assignments
 
     console = Console(stderr=True, quiet=quiet)
     deployment = deploy.deployment(relay, keys, insecure=insecure)
     if [config, resume, attach].count(None) != 2:
         raise UserError("give a configuration, --resume RUN_DIR or --attach RUN_DIR, and one only")
     _check_place(attach, relay, engine, data)
+    longer = parse_assignments(overrides or []) if resume is not None else {}
     if (known := resume or attach) is not None:
-        if overrides or out or data:
+        if out or data or init_from or (overrides and attach is not None):
             raise UserError(
-                "--resume and --attach take the run as it was configured; leave out --set, --data "
-                "and --out"
+                "--resume and --attach take the run as it was configured; leave out --data, --out "
+                "and --init-from, and --set with --attach"
             )
-        if engine is not None:
-            _check_engine(engine)
-        from sheafalign_fl.runs.folder import RunFolder
-
-        settings = RunFolder(known).settings()
+        settings = _known_settings(known, engine, longer)
     else:
         changes = [*_changes(overrides, data), *([f"engine={engine}"] if engine else [])]
+        changes += [] if init_from is None else [_start_of(init_from, relay)]
         given = _given(config)
         settings = (
             deploy.deployed_settings(given, changes, insecure=insecure, console=console)
             if deployment is not None
             else load_settings(given, changes)
         )
-    parse_settings(settings.model_dump())
     # Once the settings are in order: these load torch and flwr.
     from sheafalign_fl.data.preparation import watched
     from sheafalign_fl.engines import launch
-    from sheafalign_fl.report import print_summary
+    from sheafalign_fl.runs import callbacks
     from sheafalign_fl.runs.progress import follow
+    from sheafalign_fl.runs.trackers import trackers
 
     path = known or out or launch.default_folder(settings)
     _make_importable(config)
+    told = trackers(track or [])
     path.exists()  # a name that no folder can have is told here, not by the bar's thread
     try:
-        bar = follow(path / "metrics.jsonl", settings.training.exchanges, console)
-        with bar as count, watched(count):
-            if attach is not None and deployment is not None:
-                summary = launch.attach(path, deployment)
-            elif resume is not None:
-                summary = launch.resume(path, engine, deployment)
-            else:
-                summary = launch.start(settings, path, deployment)
+        training = settings.training
+        total = training.exchanges if training.epochs is None else None
+        with follow(path / "metrics.jsonl", total, console) as count, watched(count):
+            if known is None:
+                settings = launch.checked(settings, deployment)
+            with callbacks.follow(path, settings, told):
+                if attach is not None and deployment is not None:
+                    summary = launch.attach(path, deployment)
+                elif resume is not None:
+                    summary = launch.resume(path, engine, deployment, longer)
+                else:
+                    summary = launch.start_checked(settings, path, deployment)
     except KeyboardInterrupt:
-        again = (
-            ""
-            if relay is None
-            else f" --relay {relay}" + (" --insecure" if insecure else f" --keys {keys}")
-        )
+        again = "" if relay is None else f" --relay {relay}{_trust(keys, insecure=insecure)}"
         console.print(f"interrupted; go on with: sheafalign run --resume {path}{again}")
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    if not quiet:
-        print_summary(summary, Console())
-    typer.echo(f"report: {path / 'report.html'}")
+    _tell(path, summary, quiet=quiet)
 
 
 @app.command(
@@ -426,6 +446,43 @@ def _changes(overrides: list[str] | None, data: Path | None) -> list[str]:
     if not data.exists():
         raise UserError(f"--data {data}: there is no such folder or file")
     return [*(overrides or []), f"data.path={json.dumps(str(data.resolve()))}"]
+
+
+def _known_settings(run: Path, engine: str | None, changes: dict[str, Any]) -> "Settings":
+    """Return the settings of a run that is there, with the changes that it goes on with."""
+    from sheafalign_fl.config import parse_settings
+    from sheafalign_fl.config.methods import merge
+    from sheafalign_fl.runs.folder import RunFolder
+
+    if engine is not None:
+        _check_engine(engine)
+    return parse_settings(merge(RunFolder(run).settings().model_dump(mode="json"), changes))
+
+
+def _trust(keys: Path | None, *, insecure: bool) -> str:
+    """Return the options that say how a relay is trusted, as they were given."""
+    return " --insecure" if insecure else f" --keys {keys}"
+
+
+def _tell(path: Path, summary: "Summary", *, quiet: bool) -> None:
+    """Print a run's result, what to be careful of, and where its report lies."""
+    from sheafalign_fl.report import print_summary
+    from sheafalign_fl.runs.reading import read_run
+
+    if not quiet:
+        print_summary(summary, Console())
+    for line in read_run(path).warnings:
+        typer.echo(f"careful: {line}", err=True)
+    typer.echo(f"report: {path / 'report.html'}")
+
+
+def _start_of(run: str, relay: str | None) -> str:
+    """Return the setting that lets a run start from another one's weights."""
+    if relay is not None:  # a name, which the nodes know; a folder of this machine is called so
+        return f"init_from={json.dumps(Path(run).name)}"
+    if not Path(run).is_dir():
+        raise UserError(f"--init-from {run}: there is no such run folder")
+    return f"init_from={json.dumps(str(Path(run).resolve()))}"
 
 
 def _given(config: Path | None) -> Path:

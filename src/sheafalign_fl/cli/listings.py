@@ -55,6 +55,10 @@ def print_checked(checked: "Checked", console: Console) -> None:
         console.print(
             Text(f"note: no client has labels, so {', '.join(left_out)} are not measured")
         )
+    if settings.init_from is not None:
+        for manifest in checked.manifests.values():
+            start = f"starts from {manifest.start}" if manifest.start else "starts anew"
+            console.print(Text(f"note: {manifest.name} {start}"))
     for line in checked.warnings:
         console.print(Text(f"careful: {line}", style="yellow"))
     exchanges, each = settings.training.exchanges, checked.payload_per_exchange

@@ -38,6 +38,12 @@ def admit(settings: Settings, policy: Policy, *, relay: bool = False) -> None:
     for place, name, axis in named_code(settings):
         if ":" in name and (axis.on_relay or not relay):
             policy.check_code(name, place)
+    if settings.init_from is not None:
+        _check_plain(settings.init_from, "init_from")
+    if settings.training.epochs is not None:
+        raise ConfigError(
+            "training.epochs needs the data where the run is started; state training.exchanges"
+        )
     for client, own in settings.clients.items():
         _check_plain(own.modality or client, f"clients.{client}.modality")
     for place, asked, most in _amounts(settings, policy.limits):

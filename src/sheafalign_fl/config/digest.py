@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -19,18 +20,22 @@ LATER = frozenset(
         "training.warmup",
         "training.clip",
         "training.min_clients",
+        "training.epochs",
+        "training.patience",
+        "clients.freeze",
+        "init_from",
     }
 )
 """The settings that the first digests did not know; see docs/compatibility.md."""
 
 
-def digest_of(settings: BaseModel) -> str:
+def digest_of(settings: BaseModel, also: Mapping[str, Any] | None = None) -> str:
     """Return the SHA-256 (64 hex digits) of all of `Settings` on which the clients have to agree.
 
     Left out is what only concerns a machine: engine, resources, checkpoints, devices, data paths,
     and the names of the experiment and of the method, whose settings are all there. A setting that
     was added later (`LATER`) counts where it is not at its default, so that a configuration of
-    before keeps its digest.
+    before keeps its digest. What `also` says counts too.
     """
     shared = settings.model_dump(
         mode="json", exclude={"name", "engine", "method", "resources", "checkpoint"}
@@ -40,6 +45,7 @@ def digest_of(settings: BaseModel) -> str:
         if client.pop("features") is not None:  # where the file lies is the machine's affair
             client["features"] = True
     del shared["data"]["path"]
+    shared |= also or {}
     _leave_out_later(shared, settings)
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
 

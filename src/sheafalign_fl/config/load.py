@@ -24,8 +24,8 @@ _MOST_BYTES = 2**22
 def load_settings(path: Path, overrides: Iterable[str] = ()) -> Settings:
     """Read the YAML file at `path`, apply ``section.key=value`` overrides, validate.
 
-    Relative paths (``data.path``, ``features`` of a client) are taken from the file's folder and
-    made absolute.
+    Relative paths (``data.path``, ``features`` of a client, ``init_from``) are taken from the
+    file's folder and made absolute.
 
     Raises
     ------
@@ -192,6 +192,8 @@ def _place_in(section: Any, name: str, override: str) -> Any:
 
 def make_paths_absolute(content: dict[str, Any], base: Path) -> None:
     """Make the paths in `content` absolute, taken from the folder `base`."""
+    if "/" in str(content.get("init_from")):  # without one it is the name of a run
+        _make_absolute(content, "init_from", "the whole", base)
     data = content.get("data")
     if isinstance(data, dict):
         _make_absolute(data, "path", "data", base)

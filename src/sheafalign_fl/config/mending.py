@@ -24,7 +24,7 @@ _ALIASES: Mapping[str, str] = {
     "centralised": "pooled", "centralized": "pooled", "remote": "deployed",
     "clip": "clip-pairs", "audioclip": "clip-pairs",
     "gpu": "cuda", "val": "validation", "valid": "validation",
-    "lr": "learning_rate", "epochs": "exchanges", "rounds": "exchanges", "steps": "exchanges",
+    "lr": "learning_rate", "rounds": "exchanges", "steps": "exchanges",
     "bs": "batch_size", "tau": "temperature", "optimizer": "optimiser", "dims": "dim",
     "normalized_laplacian": "normalised_laplacian", "center": "centre", "neighbors": "neighbours",
 }  # fmt: skip

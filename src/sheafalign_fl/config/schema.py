@@ -87,6 +87,9 @@ class ClientSettings(_Settings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     missing: Fraction = 0.0
     """Fraction of events that this client is made to lack, drawn from the seed."""
+    freeze: bool = False
+    """Encoder, and the maps that `init_from` gave it, stay as they are; it goes on sending
+    comparison embeddings, and its maps towards new neighbours are trained (docs/go-on.md)."""
     replicas: PositiveInt = 1
     """Make this many clients of the kind, named NAME-0, NAME-1, ..."""
 
@@ -200,6 +203,12 @@ class TrainingSettings(_Settings):
 
     exchanges: Annotated[Int, Field(ge=0, lt=2**31)] = 600
     """0: untrained, the floor of every metric."""
+    epochs: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    """Instead of `exchanges`: passes over the agreed training events, from which the run's
+    exchanges follow (docs/go-on.md); needs the data on the machine that starts the run."""
+    patience: PositiveInt | None = None
+    """Stop when so many measurements on validation events in a row were no better than the best;
+    by `checkpoint.best`, else by R@10."""
     batch_size: Annotated[Int, Field(ge=2)] = 128
     """Events of one batch (B)."""
     batches: PositiveInt = 1
@@ -246,6 +255,10 @@ METRICS = ("retrieval", "transfer", "probe", "missing", "consistency")
 OPEN_METRICS = ("missing",)
 """Those that need embeddings outside the clients, so that no run has them whose edges are
 sealed."""
+
+
+DEFAULT_SCORE = "R@10"
+"""By which a run is watched that does not say by what."""
 
 
 class EvaluationSettings(_Settings):
@@ -299,6 +312,9 @@ class CheckpointSettings(_Settings):
     every: Annotated[Int, Field(ge=0)] = 50
     """Exchanges between two checkpoints; 0: only at the end."""
     keep: PositiveInt = 2
+    best: str | None = None
+    """Keep the checkpoint of the exchange that was best on validation events beside the last ones:
+    by R@10, R@1, mAP, disagreement, or a score of an own metric that is measured there."""
 
 
 class SecuritySettings(_Settings):
@@ -319,6 +335,10 @@ class Settings(_Settings):
     training on raw data that all clients have sent to one place, for reference."""
     method: MethodName = "sheafalign"
     """What the settings below default to; see `sheafalign_fl.config.methods`."""
+    init_from: str | None = None
+    """Start from the last weights that clients of the same names had in another run: a run folder
+    (a path with a slash is relative to the configuration's folder), or on a relay the run's name
+    there, by which each node finds its own state."""
     data: DataSettings = DataSettings()
     clients: dict[str, ClientSettings]
     graph: GraphSettings = GraphSettings()
@@ -366,6 +386,23 @@ class Settings(_Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _measured_on_the_way(self) -> Self:
+        if self.watched_score is not None and self.evaluation.every == 0:
+            where = "checkpoint.best" if self.checkpoint.best else "training.patience"
+            raise ValueError(f"{where} needs measurements on the way; set evaluation.every above 0")
+        if self.training.patience is not None and self.engine == "pooled":
+            raise ValueError(
+                "training.patience: engine pooled trains in one go and measures nothing on the way"
+            )
+        return self
+
+    @property
+    def watched_score(self) -> str | None:
+        """The score on validation events that says which exchange is best; None: nobody asks."""
+        patient = self.training.patience is not None
+        return self.checkpoint.best or (DEFAULT_SCORE if patient else None)
+
     @field_validator("clients", mode="before")
     @classmethod
     def _expand_clients(cls, value: object) -> object:
@@ -406,4 +443,6 @@ class Settings(_Settings):
 
     def digest(self) -> str:
         """Return the digest of all settings on which the clients have to agree."""
-        return digest_of(self)
+        # With a patience the score decides how long clients learn.
+        patient = self.training.patience is not None
+        return digest_of(self, {"watched_score": self.watched_score} if patient else None)

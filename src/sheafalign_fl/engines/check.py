@@ -1,5 +1,6 @@
 """Checking before anything runs: what a relay would refuse is refused before a file is written."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -7,13 +8,17 @@ from sheafalign_fl.codecs import codec
 from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.data.base import ModalityData
 from sheafalign_fl.data.oddities import oddities
+from sheafalign_fl.learner.embedder import Embedder
 from sheafalign_fl.learner.factories import new_maps
 from sheafalign_fl.learner.manifest import client_data, describe
 from sheafalign_fl.metrics.classifier import check_installed
+from sheafalign_fl.metrics.watched import watched_score
 from sheafalign_fl.protocol.agreement import Agreement
 from sheafalign_fl.protocol.manifest import Manifest
 from sheafalign_fl.protocol.negotiation import agree
 from sheafalign_fl.protocol.topology import Topology, build_topology
+from sheafalign_fl.runs.initial import find_run, initial_of
+from sheafalign_fl.runs.warnings import NO_VALIDATION
 from sheafalign_fl.sheaf.terms import weighted_terms
 
 
@@ -34,7 +39,10 @@ class Checked:
         distinct: dict[int, str] = {}
         for name, data in self.data.items():
             distinct.setdefault(id(data), name)
-        return oddities({name: self.data[name] for name in distinct.values()})
+        found = oddities({name: self.data[name] for name in distinct.values()})
+        if self.settings.training.exchanges and not self.agreement.has_validation():
+            found.append(NO_VALIDATION)
+        return found
 
     @property
     def payload_per_exchange(self) -> int:
@@ -57,6 +65,7 @@ def check_form(settings: Settings) -> Topology:
         The first thing that is wrong.
     """
     codec(settings.codec)
+    watched_score(settings)
     weighted_terms(settings.objective)
     topology = build_topology(settings)
     for edge in topology.edges:
@@ -68,6 +77,9 @@ def check_form(settings: Settings) -> Topology:
 def check(settings: Settings) -> Checked:
     """Load every client's data on this machine and check all that the relay will check.
 
+    The settings of what it returns say for certain what they say in `settings` by way of the data
+    or of this folder: how many exchanges an epoch has, and which run a name means.
+
     Raises
     ------
     UserError
@@ -75,7 +87,33 @@ def check(settings: Settings) -> Checked:
     """
     topology = check_form(settings)
     check_installed(settings.evaluation.metrics)
+    if settings.init_from is not None:
+        run = find_run(settings.init_from)
+        settings = settings.model_copy(update={"init_from": str(run)})
     data = {name: client_data(name, settings) for name in settings.clients}
-    manifests = {name: describe(name, settings, data[name]) for name in settings.clients}
+    starts = {name: initial_of(settings, name) for name in settings.clients}
+    manifests = {
+        name: describe(name, settings, data[name], start=str(starts[name] or ""))
+        for name in settings.clients
+    }
     agreement = agree(list(manifests.values()), settings, topology)
-    return Checked(settings, topology, manifests, agreement, data)
+    for name, initial in starts.items():
+        if initial is not None:
+            theirs = agreement.for_client(name, topology)
+            Embedder(name, settings, data[name], theirs).start_from(initial)
+    return Checked(with_length(settings, agreement), topology, manifests, agreement, data)
+
+
+def with_length(settings: Settings, agreement: Agreement) -> Settings:
+    """Return the settings with `training.exchanges` instead of `training.epochs`.
+
+    An epoch is all whole batches of the agreed training events; the last exchange may go beyond
+    the last epoch's end.
+    """
+    training = settings.training
+    if training.epochs is None:
+        return settings
+    batches = training.epochs * (len(agreement.lists["train"]) // training.batch_size)
+    exchanges = max(1, math.ceil(batches / training.batches))
+    known = training.model_copy(update={"exchanges": exchanges, "epochs": None})
+    return settings.model_copy(update={"training": known})

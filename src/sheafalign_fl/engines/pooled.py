@@ -29,6 +29,7 @@ from sheafalign_fl.protocol.frame import Frame
 from sheafalign_fl.protocol.topology import Edge, Topology, build_topology
 from sheafalign_fl.protocol.verbs import RELAY
 from sheafalign_fl.runs.folder import Checkpoint, RunFolder
+from sheafalign_fl.runs.initial import initial_of
 from sheafalign_fl.runs.ledger import Ledger, LedgerRow
 from sheafalign_fl.sheaf.group import contrast_of_all
 from sheafalign_fl.sheaf.maps import EdgeMaps
@@ -125,6 +126,9 @@ class JointTraining:
             client: Node(client, settings, data[client], agreement.for_client(client, topology))
             for client in topology.clients
         }
+        for node in self.nodes.values():
+            if (initial := initial_of(settings, node.name)) is not None:
+                node.start_from(initial)
         for edge in topology.edges:
             # Here the two ends' copies of a learnt temperature are one parameter.
             one, other = self._maps(edge)
@@ -132,7 +136,7 @@ class JointTraining:
         nodes = self.nodes.values()
         self._descent = Descent(
             "joint training",
-            [node.parameters() for node in nodes],
+            [node.trainable() for node in nodes],
             [maps for node in nodes for maps in node.maps.values()],
             settings.training,
         )

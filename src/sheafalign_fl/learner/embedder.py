@@ -19,9 +19,11 @@ from sheafalign_fl.learner.factories import (
     own_generator,
     resolve_device,
 )
+from sheafalign_fl.learner.initial import Initial, check_fits
 from sheafalign_fl.learner.randomness import may_draw
 from sheafalign_fl.learner.schedule import BatchSchedule
 from sheafalign_fl.protocol.agreement import ClientAgreement, ListName
+from sheafalign_fl.sheaf.maps import EdgeMaps
 from sheafalign_fl.sheaf.negatives import false_negatives
 from sheafalign_fl.sheaf.terms import weighted_terms
 
@@ -53,6 +55,11 @@ class Embedder:
             neighbour: new_maps(name, neighbour, dim, settings).to(self.device, self.dtype)
             for neighbour, dim in agreement.neighbours.items()
         }
+        self.known: frozenset[str] = frozenset()
+        """Neighbours towards which this client had maps in the run that it started from."""
+        self.started_from = ""
+        """That run, for people; empty where the weights are the seed's."""
+        self.hold_still()
         self.terms = weighted_terms(settings.objective)
         self._random = may_draw(self.encoder)
         self._random_alignment = any(weighted.term.random for weighted in self.terms) or any(
@@ -67,13 +74,73 @@ class Embedder:
         modules: list[nn.Module] = [self.encoder, *self.maps.values()]
         return [parameter for module in modules for parameter in module.parameters()]
 
+    # ---- what stays as it is ---------------------------------------------------------------------
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the encoder stays as it is."""
+        return self.settings.clients[self.name].freeze
+
+    def trainable(self) -> list[nn.Parameter]:
+        """Return `parameters` without those that stay as they are."""
+        still = {id(parameter) for parameter in self._still()}
+        return [parameter for parameter in self.parameters() if id(parameter) not in still]
+
+    def hold_still(self) -> None:
+        """Take what stays as it is out of every gradient."""
+        for parameter in self._still():
+            parameter.requires_grad = False
+
+    def _still(self) -> Iterable[nn.Parameter]:
+        """Yield the parameters that stay as they are.
+
+        The two ends of an edge have equal copies of a learnt temperature, so where one end does
+        not move its copy, the other does not either.
+        """
+        if self.frozen:
+            yield from self.encoder.parameters()
+        for neighbour in self.known:
+            maps, other = self.maps[neighbour], self.settings.clients[neighbour]
+            if self.frozen:
+                yield from maps.parameters()
+            elif other.freeze and maps.log_temperature is not None:
+                yield maps.log_temperature
+
+    def maps_at_work(self, neighbour: str) -> EdgeMaps:
+        """Return the maps towards `neighbour` as training needs them: still ones as in use."""
+        maps = self.maps[neighbour]
+        maps.train(not (self.frozen and neighbour in self.known))
+        return maps
+
+    def start_from(self, initial: Initial) -> None:
+        """Take over the encoder and the maps that this client had in another run.
+
+        Raises
+        ------
+        ConfigError
+            They do not fit: names the first weight that does not.
+        """
+        parts = [f"maps.{client}." for client in self.settings.clients]
+        taken = {
+            part: (module, weights)
+            for part, module in self._modules()
+            if (weights := initial.below(part, parts)) or part == "encoder."
+        }
+        for part, (module, weights) in taken.items():
+            check_fits(self.name, part, weights, module, initial.run)
+        for module, weights in taken.values():
+            module.load_state_dict(weights, strict=True)
+        known = [neighbour for neighbour in self.maps if f"maps.{neighbour}." in taken]
+        self.known, self.started_from = frozenset(known), str(initial)
+        self.hold_still()
+
     def encode(self, positions: NDArray[np.intp], *draw: int | str) -> Tensor:
         """Return h, shape (N, d_i), of training events at `positions` of the agreed list.
 
         The client has all of them. An encoder that draws random numbers draws those of `draw`:
         the exchange, and whatever else tells one pass from another.
         """
-        self.encoder.train()
+        self.encoder.train(not self.frozen)
         x = self._inputs(self.events.indices["train"][positions])
         with self._generator("forward", *draw):
             return (

@@ -43,7 +43,12 @@ def client_data(name: str, settings: Settings) -> ModalityData:
 
 
 def describe(
-    name: str, settings: Settings, data: ModalityData, nonce: str = "", boot: str = ""
+    name: str,
+    settings: Settings,
+    data: ModalityData,
+    nonce: str = "",
+    boot: str = "",
+    start: str = "",
 ) -> Manifest:
     """Return the manifest of client `name`; the encoder is made once, to see that it can be.
 
@@ -73,6 +78,7 @@ def describe(
         span=data.span,
         nonce=nonce,
         boot=boot,
+        start=start,
     )
 
 

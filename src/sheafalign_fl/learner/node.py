@@ -22,6 +22,7 @@ from sheafalign_fl.learner.descent import Descent, StepNotTakenError
 from sheafalign_fl.learner.embedder import Embedder
 from sheafalign_fl.learner.feedback import ErrorFeedback
 from sheafalign_fl.learner.gate import Gate
+from sheafalign_fl.learner.initial import Initial
 from sheafalign_fl.learner.objective import Forward, MeanTerms, client_objective
 from sheafalign_fl.learner.replay import ReplayMemory, remembered, replayed
 from sheafalign_fl.protocol.agreement import ClientAgreement
@@ -46,9 +47,7 @@ class Node(Embedder):
             The encoder, the maps or a loss term cannot be made with these settings.
         """
         super().__init__(name, settings, data, agreement)
-        self._descent = Descent(
-            f"client '{name}'", [self.parameters()], list(self.maps.values()), settings.training
-        )
+        self._descent = self._new_descent()
         self.gate = Gate(name, agreement.neighbours)
         self._pending: Forward | None = None
         self._outbound: tuple[int, Embeddings] | None = None
@@ -71,6 +70,15 @@ class Node(Embedder):
             self._feedback = ErrorFeedback(
                 codec(settings.codec), events, agreement.neighbours, kind
             )
+
+    def _new_descent(self) -> Descent:
+        whose, maps = f"client '{self.name}'", list(self.maps.values())
+        return Descent(whose, [self.trainable()], maps, self.settings.training)
+
+    def start_from(self, initial: Initial) -> None:
+        """Take over another run's weights, as `Embedder.start_from` does; the rest begins anew."""
+        super().start_from(initial)
+        self._descent = self._new_descent()
 
     def shared_rows(self, exchange: int) -> dict[str, NDArray[np.bool_]]:
         """Return neighbour -> mask over the exchange's events: both ends have it."""
@@ -220,6 +228,8 @@ class Node(Embedder):
         """Return all that the rest of the run depends on, as bytes (`learner.state`)."""
         tensors = dict(self.weights())
         tensors["done"] = torch.tensor(self.done)
+        if self.started_from:
+            tensors["start"] = state.start_tensor(self.started_from, self.known)
         tensors["inputs"] = torch.frombuffer(bytearray(self._data.digest), dtype=torch.uint8)
         last = np.frombuffer(pack_losses(self.last), dtype=np.uint8)
         tensors["losses"] = torch.from_numpy(last.copy())
@@ -248,6 +258,10 @@ class Node(Embedder):
                 f"the data of client '{self.name}' is not what it was when the run was saved "
                 "(inputs, splits or labels have changed); bring it back, or start a new run"
             )
+        if (start := tensors.get("start")) is not None:
+            self.started_from, self.known = state.start_of(start)
+            self.hold_still()
+            self._descent = self._new_descent()
         self._descent.load(state.below("optimiser.", tensors))
         self._pending = None
         self.done = int(tensors.get("done", torch.tensor(0)))

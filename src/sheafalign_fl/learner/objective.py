@@ -37,7 +37,7 @@ class Forward:
         events = client.events.batch(exchange, batch)
         h = client.encode(events.positions, exchange, *draw)
         with client.alignment_generator("restrict", exchange, *draw):
-            z = {n: client.maps[n].train().restrict(take(h, events.rows(n))) for n in events.masks}
+            z = {n: client.maps_at_work(n).restrict(take(h, events.rows(n))) for n in events.masks}
         return cls(exchange, events, h, z)
 
     def h_towards(self, neighbour: str) -> Tensor:

@@ -3,10 +3,12 @@
 Names: ``encoder.``, ``maps.NEIGHBOUR.`` (weights), ``optimiser.INDEX.``, ``done`` (exchanges),
 ``inputs`` (digest of the client's data), ``losses`` (the last answer), ``gate.`` (what receipts and
 watches have learnt), ``feedback.NEIGHBOUR``, ``outbound.EXCHANGE.NEIGHBOUR``,
-``replay.BATCH.NEIGHBOUR``. A node's generators have no state to save.
+``replay.BATCH.NEIGHBOUR``, ``start`` (the run that it started from, and the neighbours that it knew
+there). A node's generators have no state to save.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -56,3 +58,15 @@ def outbound_of(
         exchange, _, neighbour = key.partition(".")
         found.setdefault(int(exchange), {})[neighbour] = value.numpy().copy()
     return next(iter(found.items()), None)
+
+
+def start_tensor(run: str, known: Iterable[str]) -> Tensor:
+    """Return the run that a client started from, and the neighbours that it knew in it."""
+    text = json.dumps({"run": run, "known": sorted(known)})
+    return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
+
+
+def start_of(tensor: Tensor) -> tuple[str, frozenset[str]]:
+    """Return what `start_tensor` was given."""
+    content = json.loads(tensor.numpy().tobytes())
+    return str(content["run"]), frozenset(map(str, content["known"]))

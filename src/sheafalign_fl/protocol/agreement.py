@@ -133,6 +133,10 @@ class Agreement:
         """Return those of `metrics` that can be measured: without labels, none that needs them."""
         return tuple(name for name in metrics if self.all_labels() or not needs_labels(name))
 
+    def has_validation(self) -> bool:
+        """Return whether there are validation events to measure anything on between exchanges."""
+        return len(self.lists["validation"]) >= LEAST_OPEN
+
     def edge_label(self, source: str, target: str) -> str | None:
         """Return the label that scores source -> target: one that both have, else the source's."""
         own = self.labels[source]

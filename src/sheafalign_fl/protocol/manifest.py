@@ -44,6 +44,7 @@ class _Facts(BaseModel):
     nonce: Annotated[str, Field(pattern=r"^([0-9a-f]{32})?$")] = ""
     span: _Positive = 1
     boot: Name = ""
+    start: _Line = ""
     events: _Lists
     twins: _Lists = {}
 
@@ -75,13 +76,15 @@ class Manifest:
     """Events whose ids differ by less share samples."""
     boot: str = ""
     """Identity of the client's process, if it is a deployed one that stays."""
+    start: str = ""
+    """The run whose weights the client starts from, for people; empty where it starts anew."""
 
     def to_bytes(self) -> bytes:
         """Return the manifest as bytes for the wire; raise `DataError` if that takes too many."""
         facts = {
             name: getattr(self, name)
             for name in self.__dataclass_fields__
-            if name not in ("events", "twins")
+            if name not in ("events", "twins") and (name != "start" or self.start)
         }
         lists = {
             what: {name: encode_ids(ids).hex() for name, ids in getattr(self, what).items()}

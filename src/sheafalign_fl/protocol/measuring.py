@@ -40,7 +40,12 @@ class Measuring(Noun):
         """
         total, every = settings.training.exchanges, settings.evaluation.every
         periodic = every > 0 and (self.exchange == total or self.exchange % every == 0)
-        due = self.exchange == total if self.final else periodic and self.exchange > 0
+        # A run that is watched is measured before training too; a patient one may end on its way.
+        first = 0 if settings.watched_score is not None else 1
+        due = periodic and self.exchange >= first
+        if self.final:
+            patient = settings.training.patience is not None
+            due = self.exchange == total or (patient and periodic)
         if not (due and done <= self.exchange <= total):
             kind = "final" if self.final else "periodic"
             raise ProtocolError(

@@ -162,6 +162,8 @@ class ExchangeOrder(Noun):
     """Save, as so many exchanges."""
     embed: int | None = None
     """The exchange to embed; in a stale schedule before the step."""
+    best: int | None = None
+    """With a checkpoint: the one that was best on validation events so far, which is to be kept."""
 
     def check(self, client: str, total: int, done: int) -> None:
         """Refuse exchanges that the run does not have, and embeddings of a past one.
@@ -176,6 +178,7 @@ class ExchangeOrder(Noun):
             Those that the client has taken a step in.
         """
         last = {"restore": total, "step": total - 1, "checkpoint": total, "embed": total - 1}
+        last["best"] = total
         for name, most in last.items():
             if (asked := getattr(self, name)) is not None and not 0 <= asked <= most:
                 raise ProtocolError(f"the field '{name}' is beyond the run's {total} exchanges")
@@ -370,6 +373,8 @@ class FinishOrder(Noun):
     called: ClassVar[str] = "a finish order"
     sample: bool = False
     """Keep a picture of an event, on the client's own disk."""
+    best: Count | None = None
+    """The checkpoint that was best on validation events, which is to be kept."""
 
 
 class FinishReply(Noun):

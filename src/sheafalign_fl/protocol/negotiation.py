@@ -8,6 +8,7 @@ not refuse.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import networkx as nx
@@ -86,6 +87,10 @@ def agree(manifests: Sequence[Manifest], settings: Settings, topology: Topology)
         raise HandshakeError(
             f"no node runs the client{'s' if len(absent) > 1 else ''} {', '.join(absent)}"
         )
+    if settings.init_from is not None and not any(m.start for m in by_name.values()):
+        raise HandshakeError(
+            f"init_from: no client has weights of the run {Path(settings.init_from).name}"
+        )
     _check_kinds(by_name)
     _check_splits(by_name)
     lists = _agreed_lists(by_name, settings, topology)
@@ -122,6 +127,12 @@ def agree(manifests: Sequence[Manifest], settings: Settings, topology: Topology)
         )
     for edge in topology.edges:
         _check_edge(edge, agreement, by_name, settings)
+    if settings.watched_score is not None and not agreement.has_validation():
+        raise DataError(
+            f"the run is to be watched by {settings.watched_score} on validation events, and there "
+            "are none; give the data a validation split, or leave out checkpoint.best and "
+            "training.patience"
+        )
     return agreement
 
 

@@ -30,6 +30,7 @@ from sheafalign_fl.report.style import (
     VERMILION,
     new_figure,
 )
+from sheafalign_fl.runs.course import BestFacts
 from sheafalign_fl.runs.reading import ExchangePoint, Projection
 from sheafalign_fl.sheaf.terms import TOTAL, title_of
 
@@ -68,20 +69,43 @@ def loss_curves(exchanges: Sequence[ExchangePoint]) -> Figure | None:
     return figure
 
 
-def retrieval_curves(evaluations: Sequence[EvaluationRow]) -> Figure | None:
-    """Draw R@1 and R@10 by exchanges and by training payload: mean over directions, and range."""
+def retrieval_curves(
+    evaluations: Sequence[EvaluationRow], best: BestFacts | None = None
+) -> Figure | None:
+    """Draw R@1 and R@10 by exchanges and by training payload: mean over directions, and range.
+
+    A line shows R@10 before training, where it was measured, and another one the `best` exchange.
+    """
     rows = [row for row in evaluations if row.quality.retrieval]
     if not rows:
         return None
     figure, panels = new_figure(9.2, 3.3, 2, share="y")
     for axes, by_bytes in zip(panels, (False, True), strict=True):
         _retrieval_panel(axes, rows, by_bytes=by_bytes)
+        _mark_course(axes, rows, best, by_bytes=by_bytes)
     panels[0].set_ylabel("recall, %")
     panels[0].set_title("Against exchanges")
     panels[1].set_title("Against training payload")
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
     return figure
+
+
+def _mark_course(
+    axes: Axes, rows: Sequence[EvaluationRow], best: BestFacts | None, *, by_bytes: bool
+) -> None:
+    """Mark what was measured before training, and the exchange that was best."""
+    places = {
+        row.exchange: row.payload_bytes if by_bytes else row.exchange
+        for row in rows
+        if row.quality.split == "validation"
+    }
+    if 0 in places:
+        untrained = _recalls([row for row in rows if row.exchange == 0][:1], 10, _mean)[0]
+        axes.axhline(untrained, color=ORANGE, linewidth=1, linestyle="--", label="R@10, untrained")
+    if best is not None and best.exchange in places:
+        told = f"best, exchange {best.exchange}"
+        axes.axvline(places[best.exchange], color=INK, linewidth=1, linestyle=":", label=told)
 
 
 def bytes_bars(rows: Sequence[EdgeBytes], clients: Sequence[str]) -> Figure | None:

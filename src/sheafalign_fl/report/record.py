@@ -34,6 +34,7 @@ def facts_section(run: Run) -> list[Html | None]:
         )
     elif away is None:
         items.append("No absences: every client took part in every recorded exchange.")
+    items += _course(run)
     if run.summary is not None and run.summary.resumed:
         items.append(
             f"The run was resumed {count_of(run.summary.resumed, 'time')}; its result is that of "
@@ -66,6 +67,26 @@ def facts_section(run: Run) -> list[Html | None]:
             ".",
         ),
     ]
+
+
+def _course(run: Run) -> list[Html | str]:
+    """Return where the clients began, what stayed as it was, which exchange was best, the end."""
+    items: list[Html | str] = []
+    if run.summary is not None and run.summary.stopped:
+        items.append(f"The run {run.summary.stopped}.")
+    if run.summary is not None and (best := run.summary.best) is not None:
+        items.append(
+            f"The checkpoint after {best.exchange} exchanges, best by {best.score} on validation "
+            "events, is kept at every client beside the last; the result above is of the last."
+        )
+    for client in run.summary.clients if run.summary else ():
+        if client.start:
+            items.append(named(client.name, f"started from {client.start}"))
+    for name, chosen in run.settings.clients.items():
+        if chosen.freeze:
+            still = "its encoder, and the maps that it started with, stayed as they were"
+            items.append(named(name, still))
+    return items
 
 
 def _ledger_fact(run: Run) -> str:

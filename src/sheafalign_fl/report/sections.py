@@ -26,6 +26,7 @@ from sheafalign_fl.report.quality import MOST_FOLDED, key_figures, quality_secti
 from sheafalign_fl.report.record import facts_section, reproduce_section
 from sheafalign_fl.report.style import draw
 from sheafalign_fl.runs.reading import Run
+from sheafalign_fl.runs.warnings import validation_curve
 
 _MOST_SAMPLES = 12
 
@@ -73,7 +74,9 @@ def _interrupted(run: Run) -> Html:
 
 
 def _learning(run: Run) -> list[Html | None]:
+    curve = validation_curve(run.settings, run.evaluations)
     return [
+        *(paragraph(f"Careful: {line}.", kind="notice") for line in run.warnings),
         draw(
             "loss",
             plots.loss_curves(run.exchanges),
@@ -84,12 +87,13 @@ def _learning(run: Run) -> list[Html | None]:
         ),
         draw(
             "retrieval",
-            plots.retrieval_curves(run.evaluations),
+            plots.retrieval_curves(run.evaluations, None if curve is None else curve.best),
             "Retrieval against exchanges and against bytes",
             "How often the true partner of an event is found among the first 1 or 10 held-out "
             "events of the other client. Good: a steep rise to the upper left, which is quality "
             "for few bytes. Bands reach from the worst to the best direction; diamonds are the "
-            "final test events, whose gallery may be larger.",
+            "final test events, whose gallery may be larger. A dotted line marks the exchange that "
+            "was best on validation events: a curve that falls after it overfits.",
         ),
     ]
 

@@ -1,5 +1,6 @@
 """Being told how a run goes, from outside: for any engine, the rows come from its run folder."""
 
+import hashlib
 import logging
 import threading
 from collections.abc import Iterator, Sequence
@@ -46,12 +47,16 @@ class Callback:
     def on_end(self, run: "Run") -> None:
         """Hear that the run has its result."""
 
+    def on_failure(self, reason: str) -> None:
+        """Hear that the run ended without a result: it failed, or was interrupted."""
+
 
 @contextmanager
 def follow(folder: Path, settings: Settings, callbacks: Sequence[Callback]) -> Iterator[None]:
     """Call `callbacks` with what is written to the run folder while the block runs.
 
-    At the end of the block every row has been told. `on_end` is called if the block ends well.
+    At the end of the block every row has been told, each of them once. `on_end` is called if the
+    block ends well, `on_failure` if it does not.
     """
     if not callbacks:
         yield
@@ -60,8 +65,11 @@ def follow(folder: Path, settings: Settings, callbacks: Sequence[Callback]) -> I
     follower.start()
     try:
         yield
-    finally:
+    except BaseException as error:
         follower.stop()
+        follower.fail(str(error) or type(error).__name__)
+        raise
+    follower.stop()
     follower.end()
 
 
@@ -72,6 +80,8 @@ class _Follower:
         self._folder, self._settings = folder, settings
         self._callbacks = list(callbacks)
         self._metrics = Tail(folder / "metrics.jsonl")
+        self._told: set[bytes] = set()
+        """Digests of the lines that were told: a resumed run's file is read from its start."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="callbacks", daemon=True)
 
@@ -88,6 +98,9 @@ class _Follower:
 
         self._tell("on_end", read_run(self._folder))
 
+    def fail(self, reason: str) -> None:
+        self._tell("on_failure", reason)
+
     def _watch(self) -> None:
         while not self._stop.wait(_LOOK_SECONDS):
             self._read()
@@ -96,7 +109,10 @@ class _Follower:
     def _read(self) -> None:
         lines, _ = self._metrics.lines()
         for line in lines:
-            self._take(line)
+            digest = hashlib.sha256(line).digest()[:16]
+            if digest not in self._told:
+                self._told.add(digest)
+                self._take(line)
 
     def _take(self, line: bytes) -> None:
         match row := parse_row(line):

@@ -13,6 +13,7 @@
       ledger.csv            one row per message (ledger)
       checkpoints/000100/   after 100 exchanges: CLIENT.safetensors each, and relay.json once all
                             are there
+      best.json             which checkpoint was best on validation events, where it is kept
       samples/CLIENT.png    one event as each client sees it
       projection.npz        comparison embeddings of one edge's test events
       summary.json          the result (runs.summary.Summary)
@@ -81,6 +82,7 @@ class RunFolder:
         self.report = path / "report.html"
         self.checkpoints = path / "checkpoints"
         self._identity = path / "identity"
+        self._best = path / "best.json"
 
     def create(self, settings: Settings) -> None:
         """Make the folder with its configuration and versions.
@@ -107,6 +109,11 @@ class RunFolder:
     def identity(self) -> str:
         """What deployed clients know the run by when it is resumed: 32 hexadecimal digits."""
         return self._identity.read_text(encoding="ascii") if self._identity.is_file() else "none"
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Let a run go on with other settings: it has no result until it has ended again."""
+        write_atomically(self.config, to_yaml(settings).encode())
+        self.summary.unlink(missing_ok=True)
 
     def settings(self) -> Settings:
         """Return the resolved settings of the run.
@@ -177,14 +184,27 @@ class RunFolder:
         except OSError as error:
             raise RunError(f"the checkpoint {path} cannot be read: {error.strerror}") from None
 
+    def newest_state(self, client: str) -> tuple[int, bytes] | None:
+        """Return the newest state that `client` saved, and after how many exchanges; or None.
+
+        The relay may know nothing of it yet: this is for a folder of the client's own.
+        """
+        saved = listed(self.checkpoints, f"*/{client}.safetensors")
+        if not saved:
+            return None
+        return int(saved[-1].parent.name), saved[-1].read_bytes()
+
     def complete_checkpoint(self, checkpoint: Checkpoint, keep: int) -> None:
-        """Mark a checkpoint as complete and remove all but the newest `keep`."""
+        """Mark a checkpoint as complete and remove all but the newest `keep` and the best one."""
         path = self.checkpoint_dir(checkpoint.exchange) / "relay.json"
         write_atomically(
             path, json.dumps({"format": CHECKPOINT_FORMAT, **asdict(checkpoint)}).encode()
         )
         complete = sorted(self._complete())
+        best = self.best_exchange()
         for exchange in complete[:-keep]:
+            if exchange == best:
+                continue
             folder = self.checkpoint_dir(exchange)
             # The mark goes first, so that what is left of an interrupted removal is not taken for
             # a checkpoint.
@@ -195,6 +215,23 @@ class RunFolder:
                 else:
                     entry.unlink()
             folder.rmdir()
+
+    def set_best(self, exchange: int, **facts: Any) -> None:
+        """Say which checkpoint is the best by now: it is kept however old it is."""
+        write_atomically(self._best, json.dumps({"exchange": exchange, **facts}).encode())
+
+    def best(self) -> dict[str, Any]:
+        """Return what `set_best` said last; nothing before that."""
+        try:
+            content = json.loads(self._best.read_bytes()) if self._best.is_file() else {}
+            return dict(content)
+        except (ValueError, TypeError) as error:
+            raise RunError(f"{self._best} is damaged ({error}); remove it") from None
+
+    def best_exchange(self) -> int | None:
+        """Return after how many exchanges the best checkpoint was made, if one is kept."""
+        found = self.best().get("exchange")
+        return found if isinstance(found, int) else None
 
     def last_checkpoint(self) -> Checkpoint | None:
         """Return the newest complete checkpoint, or None.

@@ -45,8 +45,10 @@ class TerminalLog(logging.Handler):
 
 
 @contextmanager
-def follow(metrics: Path, exchanges: int, console: Console) -> Iterator[Count]:
+def follow(metrics: Path, exchanges: int | None, console: Console) -> Iterator[Count]:
     """Show a bar of the exchanges in `metrics`, a metrics.jsonl file, while the block runs.
+
+    How many there will be may be unknown before the data is read.
 
     The file may not exist yet. What this yields adds a bar for something else that is counted
     meanwhile.

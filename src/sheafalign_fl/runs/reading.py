@@ -16,6 +16,7 @@ from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import ConfigError, DataError
 from sheafalign_fl.listing import listed
 from sheafalign_fl.metrics.quality import Quality
+from sheafalign_fl.protocol.agreement import LEAST_OPEN
 from sheafalign_fl.protocol.rows import AbsenceRow, EdgeBytes, EvaluationRow, ExchangeRow, Loss
 from sheafalign_fl.protocol.topology import build_topology
 from sheafalign_fl.protocol.verdict import WatchRow
@@ -25,6 +26,7 @@ from sheafalign_fl.runs.ledger import COLUMNS
 from sheafalign_fl.runs.rows import parse_row
 from sheafalign_fl.runs.summary import Summary, first_problem, read_summary
 from sheafalign_fl.runs.tables import ledger_table, loss_table, quality_table, shown
+from sheafalign_fl.runs.warnings import warnings as course_warnings
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -108,6 +110,19 @@ class Run:
             return self.summary.faults
         graph = build_topology(self.settings).edges if self.watched else ()
         return find_faults(self.watched, [(edge.source, edge.target) for edge in graph])
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What the course of the run on validation events should make people think of."""
+        if self.summary is None:
+            return []
+        shared = (edge.shared_events["validation"] for edge in self.summary.edges)
+        return course_warnings(
+            self.settings,
+            self.evaluations,
+            validation=max(shared, default=0) >= LEAST_OPEN,
+            kept=self.summary.best is not None,
+        )
 
     @property
     def bytes(self) -> Sequence[EdgeBytes]:

@@ -21,6 +21,7 @@ from sheafalign_fl.protocol.rows import AbsenceRow, EdgeBytes
 from sheafalign_fl.protocol.topology import Topology
 from sheafalign_fl.protocol.verdict import WatchRow
 from sheafalign_fl.row import Row
+from sheafalign_fl.runs.course import BestFacts
 from sheafalign_fl.runs.departures import Departure, find_departures
 from sheafalign_fl.runs.faults import FaultFacts, find_faults
 from sheafalign_fl.runs.versions import versions
@@ -42,6 +43,8 @@ class ClientFacts(Row):
     events: dict[str, int]
     """Split -> number of events."""
     notes: tuple[str, ...]
+    start: str = ""
+    """The run whose weights it started from; empty where it started anew."""
 
 
 class EdgeFacts(Row):
@@ -70,6 +73,7 @@ class Summary(Row):
     seconds: float
     """Wall time of all sessions of the run together."""
     exchanges: int
+    """That were done: fewer than were asked for where the run stopped early."""
     resumed: int
     """How many times the run was resumed."""
     clients: tuple[ClientFacts, ...]
@@ -83,6 +87,10 @@ class Summary(Row):
     """Clients that the run ended without."""
     weights_digest: dict[str, str]
     """Client -> SHA-256 of its final weights: equal runs have equal digests."""
+    best: BestFacts | None = None
+    """Of a run that was watched on validation events: the exchange that was best there."""
+    stopped: str = ""
+    """Why it stopped early, for people; empty where it did not."""
 
 
 def read_summary(path: Path) -> Summary:
@@ -139,6 +147,9 @@ def summarise(
     digests: Mapping[str, str],
     seconds: float,
     resumed: int,
+    exchanges: int,
+    best: BestFacts | None = None,
+    stopped: str = "",
 ) -> Summary:
     """Return the summary of a completed run."""
     found = versions()
@@ -152,7 +163,7 @@ def summarise(
         commit=commit,
         started=(datetime.now(UTC) - timedelta(seconds=seconds)).isoformat(timespec="seconds"),
         seconds=seconds,
-        exchanges=settings.training.exchanges,
+        exchanges=exchanges,
         resumed=resumed,
         clients=tuple(_client(manifests[client]) for client in topology.clients),
         edges=tuple(
@@ -170,6 +181,8 @@ def summarise(
         faults=find_faults(watched, [(edge.source, edge.target) for edge in topology.edges]),
         departures=find_departures(tuple(settings.clients), digests.keys(), absences),
         weights_digest=dict(digests),
+        best=best,
+        stopped=stopped,
     )
 
 
@@ -184,4 +197,5 @@ def _client(manifest: Manifest) -> ClientFacts:
         input_shape=manifest.input_shape,
         events={split: len(ids) for split, ids in manifest.events.items()},
         notes=manifest.notes,
+        start=manifest.start,
     )
