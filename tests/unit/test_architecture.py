@@ -36,6 +36,7 @@ FLOORS = (
     {"protocol"},
     {"learner"},
     {"runs"},
+    {"shares"},
     {"report"},
     {"flower"},
     {"engines"},

@@ -46,7 +46,8 @@ class Scaling:
         scaled = np.empty(x.shape, dtype=np.float32)
         for start in range(0, len(x), _ROWS):  # some rows at a time: float64 takes twice the memory
             rows = slice(start, start + _ROWS)
-            scaled[rows] = (x[rows] - self.mean) / self.scale
+            with np.errstate(over="ignore"):  # infinity is refused later, by name
+                scaled[rows] = (x[rows] - self.mean) / self.scale
         return scaled
 
 

@@ -3,7 +3,8 @@
 Names: ``encoder.``, ``maps.NEIGHBOUR.`` (weights), ``optimiser.INDEX.``, ``done`` (exchanges),
 ``inputs`` (digest of the client's data), ``losses`` (the last answer), ``gate.`` (what receipts and
 watches have learnt), ``feedback.NEIGHBOUR``, ``outbound.EXCHANGE.NEIGHBOUR``,
-``replay.BATCH.NEIGHBOUR``. A node's generators have no state to save.
+``received.EXCHANGE.NEIGHBOUR`` (of the last exchanges), ``replay.BATCH.NEIGHBOUR``. A node's
+generators have no state to save.
 """
 
 from collections.abc import Mapping
