@@ -11,6 +11,7 @@ from sheafalign_fl.shares.comparison import Comparison
 from sheafalign_fl.shares.facts import ShareFacts
 from sheafalign_fl.shares.folder import read_facts, share_folders
 from sheafalign_fl.shares.imputation import Imputed, Method
+from sheafalign_fl.shares.search import Found, Gallery, Measure
 from sheafalign_fl.shares.share import Share, load_share
 
 
@@ -73,6 +74,49 @@ class Model(Mapping[str, Share]):
         if isinstance(given, Comparison) or source not in self._shares:
             return self.comparison(source, target, given)
         return self._shares[source].compare(target, given)
+
+    def gallery(
+        self, source: str, target: str, given: ArrayLike, measure: Measure = "cosine"
+    ) -> Gallery:
+        """Return the gallery of z of `source` for `target`, to be searched many times.
+
+        Raises
+        ------
+        DataError
+            As for `between`; or there are no events.
+        """
+        if len(np.asarray(given)) == 0:
+            raise DataError(f"the gallery of '{source}' is empty; there is nothing to find in it")
+        return Gallery(self.between(source, target, given), measure)
+
+    def search(
+        self,
+        query: tuple[str, ArrayLike],
+        gallery: tuple[str, ArrayLike | Gallery],
+        k: int = 10,
+        measure: Measure = "cosine",
+    ) -> Found:
+        """Return the events of one client that are nearest to another's, exactly.
+
+        Parameters
+        ----------
+        query, gallery
+            (client, raw events), or (client, z for the other); the gallery may be one that
+            `gallery` made before.
+        k
+            How many to find for each query.
+        measure
+            cosine, as the metric retrieval ranks them, or dot.
+
+        Raises
+        ------
+        DataError
+            The two share no space, one of them has no events, or what was given does not fit.
+        """
+        (source, asked), (target, among) = query, gallery
+        if not isinstance(among, Gallery):
+            among = self.gallery(target, source, among, measure)
+        return among.search(self.between(source, target, asked), k)
 
     def impute(
         self, client: str, present: Mapping[str, ArrayLike], method: Method = "ridge"
