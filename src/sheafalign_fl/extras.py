@@ -14,6 +14,9 @@ EXTRAS = {
     "soundfile": ("soundfile", "audio"),
     "sklearn": ("scikit-learn", "probes"),
     "prometheus_client": ("prometheus-client", "deploy"),
+    "onnx": ("onnx", "export"),
+    "onnxscript": ("onnxscript", "export"),
+    "onnxruntime": ("onnxruntime", "export"),
 }
 """Module -> its package, and the extra that brings it (``pip install 'sheafalign-fl[EXTRA]'``)."""
 

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from sheafalign_fl.cli import deploy, machine
+from sheafalign_fl.cli.export import export
 from sheafalign_fl.errors import SheafAlignError, UserError
 from sheafalign_fl.extras import explained
 from sheafalign_fl.version import __version__
@@ -33,6 +34,9 @@ data_app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 deploy.add_commands(app)
+app.command(
+    epilog="Example:  [bold]sheafalign export runs/street --client camera --to onnx[/bold]"
+)(export)
 
 ConfigPath = Annotated[
     Path, typer.Argument(help="A YAML configuration.", metavar="CONFIG", show_default=False)
