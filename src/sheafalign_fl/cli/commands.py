@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn, cast
 import typer
 from rich.console import Console
 
-from sheafalign_fl.cli import deploy, machine
+from sheafalign_fl.cli import deploy, machine, use
 from sheafalign_fl.errors import SheafAlignError, UserError
 from sheafalign_fl.extras import explained
 from sheafalign_fl.version import __version__
@@ -33,6 +33,7 @@ data_app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 deploy.add_commands(app)
+use.add_commands(app)
 
 ConfigPath = Annotated[
     Path, typer.Argument(help="A YAML configuration.", metavar="CONFIG", show_default=False)
@@ -152,7 +153,7 @@ def run(
         )
         path = out or launch.default_folder(settings)
     parse_settings(settings.model_dump())
-    _make_importable(config)
+    make_importable(config)
     path.exists()  # a name that no folder can have is told here, not by the bar's thread
     try:
         bar = follow(path / "metrics.jsonl", settings.training.exchanges, console)
@@ -186,7 +187,7 @@ def check(config: ConfigPath, overrides: Overrides = None, data: DataPath = None
     from sheafalign_fl.config import load_settings
     from sheafalign_fl.engines.check import check as check_settings
 
-    _make_importable(config)
+    make_importable(config)
     with _reading_shown():
         checked = check_settings(load_settings(config, _changes(overrides, data)))
     print_checked(checked, Console())
@@ -227,7 +228,7 @@ def compare(
     from sheafalign_fl.runs.progress import sweep_progress
 
     for config in configs:
-        _make_importable(config)
+        make_importable(config)
     plans = [load_plan(config, _changes(overrides, data), quick=quick) for config in configs]
     console = Console(stderr=True)
     try:
@@ -432,7 +433,7 @@ def _check_engine(engine: str) -> None:
         raise UserError(f"--engine {engine}: it must be one of {', '.join(ENGINES)}")
 
 
-def _make_importable(config: Path | None) -> None:
+def make_importable(config: Path | None) -> None:
     """Let dotted paths in a configuration find modules in the current folder and beside it.
 
     Before any installed package of the same name: some install a package called `tests`.
