@@ -42,7 +42,7 @@ class Found:
 
 
 class Gallery:
-    """Comparison embeddings that are searched in, N rows of d_e; float32, N * d_e * 4 bytes."""
+    """Comparison embeddings that are searched in: N rows of d_e values, in memory (`nbytes`)."""
 
     def __init__(self, z: NDArray[np.floating], measure: Measure = "cosine") -> None:
         """Take z, shape (N, d_e); for cosines its rows are copied at length 1.
@@ -74,6 +74,11 @@ class Gallery:
     def __len__(self) -> int:
         """Return how many events there are."""
         return len(self._z)
+
+    @property
+    def nbytes(self) -> int:
+        """Return how much memory the gallery takes."""
+        return self._z.nbytes + (0 if self._scan is self._z else self._scan.nbytes)
 
     def search(self, queries: NDArray[np.floating], k: int = 10) -> Found:
         """Return the k nearest events (all, if there are fewer) to `queries`, shape (Q, d_e).
