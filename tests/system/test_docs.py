@@ -23,6 +23,7 @@ PAGES = (
     "docs/quickstart.md",
     "docs/configuration.md",
     "docs/own-data.md",
+    "docs/using.md",
     "docs/sensors.md",
     "docs/encoders.md",
     "docs/figures.md",

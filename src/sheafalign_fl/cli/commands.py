@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn, cast
 import typer
 from rich.console import Console
 
-from sheafalign_fl.cli import deploy, machine
+from sheafalign_fl.cli import deploy, machine, use
 from sheafalign_fl.cli.export import export
 from sheafalign_fl.errors import SheafAlignError, UserError
 from sheafalign_fl.extras import explained
@@ -34,6 +34,7 @@ data_app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 deploy.add_commands(app)
+use.add_commands(app)
 app.command(
     epilog="Example:  [bold]sheafalign export runs/street --client camera --to onnx[/bold]"
 )(export)
@@ -156,7 +157,7 @@ def run(
         )
         path = out or launch.default_folder(settings)
     parse_settings(settings.model_dump())
-    _make_importable(config)
+    make_importable(config)
     path.exists()  # a name that no folder can have is told here, not by the bar's thread
     try:
         bar = follow(path / "metrics.jsonl", settings.training.exchanges, console)
@@ -190,7 +191,7 @@ def check(config: ConfigPath, overrides: Overrides = None, data: DataPath = None
     from sheafalign_fl.config import load_settings
     from sheafalign_fl.engines.check import check as check_settings
 
-    _make_importable(config)
+    make_importable(config)
     with _reading_shown():
         checked = check_settings(load_settings(config, _changes(overrides, data)))
     print_checked(checked, Console())
@@ -231,7 +232,7 @@ def compare(
     from sheafalign_fl.runs.progress import sweep_progress
 
     for config in configs:
-        _make_importable(config)
+        make_importable(config)
     plans = [load_plan(config, _changes(overrides, data), quick=quick) for config in configs]
     console = Console(stderr=True)
     try:
@@ -436,7 +437,7 @@ def _check_engine(engine: str) -> None:
         raise UserError(f"--engine {engine}: it must be one of {', '.join(ENGINES)}")
 
 
-def _make_importable(config: Path | None) -> None:
+def make_importable(config: Path | None) -> None:
     """Let dotted paths in a configuration find modules in the current folder and beside it.
 
     Before any installed package of the same name: some install a package called `tests`.

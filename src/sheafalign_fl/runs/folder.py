@@ -13,6 +13,7 @@
       ledger.csv            one row per message (ledger)
       checkpoints/000100/   after 100 exchanges: CLIENT.safetensors each, and relay.json once all
                             are there
+      shares/CLIENT/        what the client learnt, to be used (`shares.folder`)
       samples/CLIENT.png    one event as each client sees it
       projection.npz        comparison embeddings of one edge's test events
       summary.json          the result (run.results.Summary)

@@ -43,11 +43,23 @@ def write(folder: Path, facts: ShareFacts, tensors: Mapping[str, Tensor]) -> Sha
     """
     content = state.to_bytes(tensors)
     facts = facts.model_copy(update={"weights": hashlib.sha256(content).hexdigest()}).signed()
+    replace_folder(folder, {WEIGHTS: content, FACTS: facts.model_dump_json(indent=1).encode()})
+    return facts
+
+
+def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Make `folder` with these files, or put it in the place of what is there, whole or not at all.
+
+    Raises
+    ------
+    OSError
+        It cannot be written; what was there before is still there then.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        write_atomically(made / WEIGHTS, content)
-        write_atomically(made / FACTS, facts.model_dump_json(indent=1).encode())
+        for name, content in files.items():
+            write_atomically(made / name, content)
         if folder.exists():
             folder.rename(made / "old")
         made.rename(folder)
@@ -57,7 +69,6 @@ def write(folder: Path, facts: ShareFacts, tensors: Mapping[str, Tensor]) -> Sha
             (made / "old").rename(folder)
         shutil.rmtree(made, ignore_errors=True)
         raise
-    return facts
 
 
 def read(folder: Path) -> tuple[ShareFacts, dict[str, Tensor]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +14,9 @@ from sheafalign_fl.shares.folder import read_facts, share_folders
 from sheafalign_fl.shares.imputation import Imputed, Method
 from sheafalign_fl.shares.search import Found, Gallery, Measure
 from sheafalign_fl.shares.share import Share, load_share
+
+if TYPE_CHECKING:
+    from sheafalign_fl.shares.heads import Head, Kind
 
 
 class Model(Mapping[str, Share]):
@@ -158,6 +162,20 @@ class Model(Mapping[str, Share]):
             case "mean":
                 return share.imputation.mean(count)
         raise DataError(f"method '{method}': it must be ridge, dual or mean")
+
+    def fit_head(
+        self, labels: ArrayLike, events: Mapping[str, ArrayLike], kind: "Kind | None" = None
+    ) -> "Head":
+        """Return a head fitted on labelled events; see `shares.heads.fit_head`."""
+        from sheafalign_fl.shares.heads import fit_head  # heads stand on models
+
+        return fit_head(self, labels, events, kind)
+
+    def load_head(self, folder: str | Path) -> "Head":
+        """Return a head that was saved; see `shares.head_folder.load_head`."""
+        from sheafalign_fl.shares.head_folder import load_head
+
+        return load_head(folder, self)
 
     def comparison(self, source: str, target: str, z: ArrayLike) -> Comparison:
         """Return an array z, (N, d_e), that was made elsewhere, as z of `source` for `target`.

@@ -6,10 +6,12 @@ one pass over the gallery for some queries together.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from sheafalign_fl.errors import DataError
 from sheafalign_fl.metrics.vectors import unit_rows
@@ -40,7 +42,7 @@ class Found:
 
 
 class Gallery:
-    """Comparison embeddings that are searched in, N rows of d_e; float32, N * d_e * 4 bytes."""
+    """Comparison embeddings that are searched in: N rows of d_e values, in memory (`nbytes`)."""
 
     def __init__(self, z: NDArray[np.floating], measure: Measure = "cosine") -> None:
         """Take z, shape (N, d_e); for cosines its rows are copied at length 1.
@@ -73,6 +75,11 @@ class Gallery:
         """Return how many events there are."""
         return len(self._z)
 
+    @property
+    def nbytes(self) -> int:
+        """Return how much memory the gallery takes."""
+        return self._z.nbytes + (0 if self._scan is self._z else self._scan.nbytes)
+
     def search(self, queries: NDArray[np.floating], k: int = 10) -> Found:
         """Return the k nearest events (all, if there are fewer) to `queries`, shape (Q, d_e).
 
@@ -96,10 +103,12 @@ class Gallery:
         k = min(k, len(self._z))
         rows = np.empty((len(exact), k), dtype=np.int64)
         scores = np.empty((len(exact), k))
-        for start in range(0, len(exact), _QUERIES):
-            block = slice(start, start + _QUERIES)
-            for at, candidates in enumerate(self._candidates(exact[block], k), start):
-                rows[at], scores[at] = self._ranked(exact[at], candidates, k)
+        # One pass over memory keeps one processor waiting for it; more threads would only spin.
+        with _threadpools().limit(limits=1, user_api="blas"):
+            for start in range(0, len(exact), _QUERIES):
+                block = slice(start, start + _QUERIES)
+                for at, candidates in enumerate(self._candidates(exact[block], k), start):
+                    rows[at], scores[at] = self._ranked(exact[at], candidates, k)
         return Found(rows, scores)
 
     def _candidates(self, queries: NDArray[np.float64], k: int) -> list[NDArray[np.int64]]:
@@ -133,6 +142,12 @@ class Gallery:
         # NaN is sorted last; the sort is stable, so that equal ones stay in the order of rows.
         order = np.argsort(-scores, kind="stable")[:k]
         return candidates[order], scores[order]
+
+
+@lru_cache(maxsize=1)
+def _threadpools() -> ThreadpoolController:
+    """Return what limits BLAS; looking for its libraries takes as long as a search."""
+    return ThreadpoolController()
 
 
 class _Nearest:
