@@ -71,6 +71,7 @@ RUN_ELSEWHERE = {
     "sheafalign node": "tests/system/deployment.py",
     "sheafalign run experiments/deploy.yaml": "tests/system/test_deployment.py",
     "sheafalign status": "tests/system/test_deployment.py",
+    "sheafalign serve": "tests/shares/test_service.py",
 }
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from sheafalign_fl.cli import deploy, machine, use
 from sheafalign_fl.cli.export import export
+from sheafalign_fl.cli.serve import serve
 from sheafalign_fl.errors import SheafAlignError, UserError
 from sheafalign_fl.extras import explained
 from sheafalign_fl.version import __version__
@@ -38,6 +39,7 @@ use.add_commands(app)
 app.command(
     epilog="Example:  [bold]sheafalign export runs/street --client camera --to onnx[/bold]"
 )(export)
+app.command(epilog="Example:  [bold]sheafalign serve runs/street --client camera[/bold]")(serve)
 
 ConfigPath = Annotated[
     Path, typer.Argument(help="A YAML configuration.", metavar="CONFIG", show_default=False)

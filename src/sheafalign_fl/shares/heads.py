@@ -130,7 +130,10 @@ class Head:
         DataError
             None is given, one is unknown, or its values do not fit.
         """
-        h = self._features.embed(present)
+        return self.of_embeddings(self._features.embed(present))
+
+    def of_embeddings(self, h: Mapping[str, NDArray[np.float32]]) -> Prediction:
+        """Return what embeddings say: client -> h, shape (N, d_i), row k of all the same event."""
         subset = self._features.subset(h)
         answer = self.linear.answer(self._features.complete(h, self.linear.centre))
         certainty = self.linear.certainty[calibration.group_of(subset, len(self.clients))]
