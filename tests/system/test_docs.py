@@ -43,7 +43,7 @@ SHORTER = {
         "training.exchanges=4",
     ],
     "experiments/watch.yaml": ["--set", "training.exchanges=4"],
-    "export": ["--light", "--events", "500"],
+    "deepsense6g": ["--light", "--events", "500"],
     "experiments/paper/deepsense.yaml": [
         "--set",
         "training.exchanges=4",
