@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file, save_file
 
 import sheafalign_fl as sf
@@ -41,6 +42,22 @@ def test_comparison_embeddings_are_those_that_travel(recorded: Recorded) -> None
     assert (z.source, z.target) == ("imu", "camera")
     part: Any = z[3:5]
     assert part.run == RunFolder(recorded.path).identity
+
+
+def test_a_share_embeds_with_the_threads_of_its_run(recorded: Recorded) -> None:
+    """Of some encoders these decide the last bits."""
+    seen: list[int] = []
+    share = sf.load_share(recorded.path / "shares/imu")
+    fast = sf.load_share(recorded.path / "shares/imu", threads=3)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        for each in (share, fast):
+            each.encoder.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+            each.embed(recorded.raw("imu", "test"))
+        assert (seen, torch.get_num_threads()) == ([1, 3], 2)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_scaling_matters(recorded: Recorded) -> None:

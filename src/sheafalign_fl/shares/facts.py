@@ -71,6 +71,8 @@ class ShareFacts(_Strict):
     dim: Size
     """d_i."""
     dtype: Literal["float32", "float64"]
+    threads: Size
+    """torch threads of the run: with as many, embeddings have the bits that evaluation had."""
     classes: dict[str, Texts]
     """Label -> names of its classes; may be empty."""
     neighbours: dict[str, Size]

@@ -16,7 +16,7 @@ from sheafalign_fl.learner import state
 from sheafalign_fl.learner.node import Node
 from sheafalign_fl.learner.received import Arrived
 from sheafalign_fl.protocol.agreement import ListName
-from sheafalign_fl.runs.versions import versions
+from sheafalign_fl.runs.versions import software
 from sheafalign_fl.shares import folder as share_folder
 from sheafalign_fl.shares.facts import ImputationFacts, ShareFacts
 from sheafalign_fl.shares.moments import Moments
@@ -89,6 +89,7 @@ def _facts(node: Node, run_id: str, imputation: ImputationFacts | None) -> Share
         input_range=_input_range(node),
         dim=client.dim,
         dtype=settings.training.dtype,
+        threads=settings.resources.threads,
         classes={label: tuple(data.classes.get(label, ())) for label in data.labels},
         neighbours=dict(node.agreement.neighbours),
         maps=settings.maps,
@@ -97,7 +98,7 @@ def _facts(node: Node, run_id: str, imputation: ImputationFacts | None) -> Share
         imputation=imputation,
         exchanges=settings.training.exchanges,
         training_digest=node.weights_digest(),
-        versions=versions(),
+        versions=software(),
         weights="",
     )
 

@@ -197,8 +197,10 @@ class Model(Mapping[str, Share]):
         return f"the share of client '{client}' is not here; these are: {', '.join(self._shares)}"
 
 
-def load_model(path: str | Path, device: str = "cpu") -> Model:
+def load_model(path: str | Path, device: str = "cpu", threads: int | None = None) -> Model:
     """Return all shares of a run folder, of a folder of shares, or the one in a share's folder.
+
+    `device` and `threads` are as for `load_share`.
 
     Raises
     ------
@@ -214,7 +216,7 @@ def load_model(path: str | Path, device: str = "cpu") -> Model:
             f"{folder} has no shares; runs of earlier versions get them by `sheafalign share "
             f"{folder}` where their data can be read, and a deployed run's are on its nodes"
         )
-    return Model({client: load_share(where, device) for client, where in found.items()})
+    return Model({client: load_share(where, device, threads) for client, where in found.items()})
 
 
 def _count(counts: Mapping[str, int], client: str) -> int:

@@ -26,6 +26,7 @@ from sheafalign_fl.shares.imputation import Imputation
 from sheafalign_fl.shares.inputs import embeddings_of, encoder_input
 from sheafalign_fl.shares.moments import Affine
 from sheafalign_fl.sheaf.maps import EdgeMaps, IdentityMaps, edge_maps
+from sheafalign_fl.threads import torch_threads
 
 
 class Share:
@@ -45,8 +46,14 @@ class Share:
         What h_i is imputed by from neighbours' comparison embeddings; None where too little came.
     """
 
-    def __init__(self, facts: ShareFacts, tensors: Mapping[str, Tensor], device: str = "cpu"):
-        """Build encoder and maps and give them the weights of `tensors`.
+    def __init__(
+        self,
+        facts: ShareFacts,
+        tensors: Mapping[str, Tensor],
+        device: str = "cpu",
+        threads: int | None = None,
+    ) -> None:
+        """Build encoder and maps and give them the weights of `tensors`; see `load_share`.
 
         Raises
         ------
@@ -56,7 +63,7 @@ class Share:
             The weights are of another model than the facts say.
         """
         self.facts, self.device = facts, resolve_device(device)
-        self.dtype = DTYPES[facts.dtype]
+        self.dtype, self.threads = DTYPES[facts.dtype], threads or facts.threads
         with own_generator(0, "share", facts.client):
             self.encoder = self._placed(_new_encoder(facts))
             self.maps = {
@@ -99,7 +106,7 @@ class Share:
             They are of another shape, not finite, none, or in other units.
         """
         made = encoder_input(x, self.facts, self.scaling, units=check_units)
-        with self._drawing("embed"):
+        with self._drawing("embed"), torch_threads(self.threads):
             return embedded(
                 self.encoder, lambda rows: self.tensor(made[rows]), len(made), self.facts.dim
             )
@@ -188,7 +195,7 @@ class Share:
     def _apply(
         self, maps: EdgeMaps, what: str, values: NDArray[np.floating]
     ) -> NDArray[np.float32]:
-        with torch.no_grad(), self._drawing(what):
+        with torch.no_grad(), self._drawing(what), torch_threads(self.threads):
             made: Tensor = getattr(maps, what)(self.tensor(values))
             return made.float().cpu().numpy()
 
@@ -213,8 +220,15 @@ class Share:
             raise ValueError("they are not those that training ended with")
 
 
-def load_share(path: str | Path, device: str = "cpu") -> Share:
+def load_share(path: str | Path, device: str = "cpu", threads: int | None = None) -> Share:
     """Return the share in the folder `path`.
+
+    Parameters
+    ----------
+    device
+        cpu, cuda, or auto.
+    threads
+        torch threads while it embeds; default: those of the run, which give the same bits.
 
     A share names its encoder. A built-in one is data; a dotted path is imported, as one of a
     configuration is, so load shares whose origin you trust, or under a policy that allows none.
@@ -228,7 +242,7 @@ def load_share(path: str | Path, device: str = "cpu") -> Share:
     """
     folder = Path(path)
     try:
-        return Share(*share_folder.read(folder), device=device)
+        return Share(*share_folder.read(folder), device=device, threads=threads)
     except SheafAlignError as error:
         if str(folder) in str(error):
             raise
