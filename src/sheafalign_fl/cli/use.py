@@ -89,7 +89,8 @@ def embed(run: RunPath, events: File, out: Out) -> None:
     z = {f"z_{other}": own.restrict(other, h) for other in own.neighbours}
     about = {"client": client, "run": own.facts.run_id}
     write_results(out, {"event_id": given.ids, "h": h, **z}, about)
-    typer.echo(f"{out}: {len(h)} events, h of {h.shape[1]} values, z for {', '.join(z) or 'none'}")
+    others = ", ".join(own.neighbours) or "nobody"
+    typer.echo(f"{out}: {len(h)} events, h of {h.shape[1]} values, z for {others}")
 
 
 def search(
@@ -192,7 +193,8 @@ def classify(
     write_results(out, columns)
     if save is not None:
         fitted.save(save)
-    typer.echo(f"{out}: {len(ids)} events, answered from {', '.join(found.present)}")
+    error = "" if found.error is None else f", to {', '.join(f'{e:.4g}' for e in found.error)}"
+    typer.echo(f"{out}: {len(ids)} events, answered from {', '.join(found.present)}{error}")
 
 
 def _fitted(model: "Model", fit: Sequence[str] | None, label: str | None) -> "Head":
