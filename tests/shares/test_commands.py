@@ -112,7 +112,9 @@ def test_a_run_without_shares_gets_them_where_its_data_is(
 ) -> None:
     old = Path(shutil.copytree(recorded.path, tmp_path / "old"))
     shutil.rmtree(old / "shares")
-    assert "sheafalign share" in refused("embed", old, "camera=x.npz", "--out", "h.npz")
+    np.save(tmp_path / "x.npy", recorded.raw("camera", "test"))
+    words = ("embed", old, f"camera={tmp_path / 'x.npy'}", "--out", tmp_path / "h.npz")
+    assert "sheafalign share" in refused(*words)
     run("share", old)
     before, after = sf.load_model(recorded.path), sf.load_model(old)
     assert list(after) == list(CLIENTS)

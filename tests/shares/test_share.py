@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 import sheafalign_fl as sf
 from sheafalign_fl.config.policy import STRICT, under
 from sheafalign_fl.runs.folder import RunFolder
+from sheafalign_fl.shares import folder as share_folder
 from sheafalign_fl.shares.folder import read_facts
 from tests.shares.conftest import Recorded
 
@@ -180,6 +181,27 @@ def test_other_weights_are_noticed(copied: Path, recorded: Recorded) -> None:
     (copied / "weights.safetensors").unlink()
     with pytest.raises(sf.DataError, match="cannot be read"):
         sf.load_share(copied)
+
+
+def test_a_share_that_cannot_be_written_leaves_the_old_one(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts, tensors = share_folder.read(copied)
+    before = {path.name: path.read_bytes() for path in copied.iterdir()}
+
+    def full(path: Path, content: bytes) -> None:
+        if path.name == "share.json":
+            raise OSError(28, "No space left on device")
+        path.write_bytes(content)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+        patch.setattr(share_folder, "write_atomically", full)
+        share_folder.write(copied, facts, tensors)
+    assert {path.name: path.read_bytes() for path in copied.iterdir()} == before
+    assert [path.name for path in copied.parent.iterdir()] == ["imu"]
+    again = share_folder.write(copied, facts, tensors)
+    assert again == facts
+    assert {path.name: path.read_bytes() for path in copied.iterdir()} == before
 
 
 def resign(folder: Path) -> None:

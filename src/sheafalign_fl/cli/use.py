@@ -83,13 +83,15 @@ def embed(run: RunPath, events: File, out: Out) -> None:
     from sheafalign_fl.shares.files import check_output, write_results
 
     check_output(out)
-    model, (client, given) = _model(run), _one(events)
+    client, given = _one(events)
+    model = _model(run)
     own = model[client]
     h = own.embed(given.given(client))
     z = {f"z_{other}": own.restrict(other, h) for other in own.neighbours}
     about = {"client": client, "run": own.facts.run_id}
     write_results(out, {"event_id": given.ids, "h": h, **z}, about)
-    typer.echo(f"{out}: {len(h)} events, h of {h.shape[1]} values, z for {', '.join(z) or 'none'}")
+    others = ", ".join(own.neighbours) or "nobody"
+    typer.echo(f"{out}: {len(h)} events, h of {h.shape[1]} values, z for {others}")
 
 
 def search(
@@ -106,7 +108,8 @@ def search(
     from sheafalign_fl.shares.files import check_output, write_results
 
     check_output(out)
-    model, (source, asked), (target, among) = _model(run), _one(query), _one(gallery)
+    (source, asked), (target, among) = _one(query), _one(gallery)
+    model = _model(run)
     found = model.search(
         (source, asked.given(source, target)),
         (target, among.given(target, source)),
@@ -141,7 +144,8 @@ def impute(
     from sheafalign_fl.shares.files import check_output, together, write_results
 
     check_output(out)
-    model, given = _model(run), together(_several(events))
+    given = together(_several(events))
+    model = _model(run)
     present = {name: each.given(name, client) for name, each in given.items()}
     found = model.impute(client, present, cast(Any, method))  # checked there
     ids = next(iter(given.values())).ids
@@ -180,7 +184,8 @@ def classify(
         raise UserError("give --fit CLIENT=FILE with labelled events, or --head DIR, and one only")
     if save is not None and fit is None:
         raise UserError("--save keeps a head that --fit fits; leave it out")
-    model, given = _model(run), together(_several(events))
+    given = together(_several(events))
+    model = _model(run)
     fitted = _fitted(model, fit, label) if head is None else model.load_head(head)
     found = fitted.predict({name: each.given(name) for name, each in given.items()})
     ids = next(iter(given.values())).ids
@@ -192,7 +197,8 @@ def classify(
     write_results(out, columns)
     if save is not None:
         fitted.save(save)
-    typer.echo(f"{out}: {len(ids)} events, answered from {', '.join(found.present)}")
+    error = "" if found.error is None else f", to {', '.join(f'{e:.4g}' for e in found.error)}"
+    typer.echo(f"{out}: {len(ids)} events, answered from {', '.join(found.present)}{error}")
 
 
 def _fitted(model: "Model", fit: Sequence[str] | None, label: str | None) -> "Head":
