@@ -38,6 +38,7 @@ from sheafalign_fl.protocol.seal import SealedEdges
 from sheafalign_fl.protocol.timing import StopWatch
 from sheafalign_fl.protocol.verdict import Check
 from sheafalign_fl.runs.folder import RunFolder
+from sheafalign_fl.shares.folder import has_share
 from sheafalign_fl.threads import limit_threads
 
 app = ClientApp()
@@ -218,7 +219,8 @@ def _evaluate_score(message: Message, context: Context) -> Message:
     node = node_context.node_of(context)
     measuring = _measuring(fields, node)
     folder, seal = node_context.folder_of(context), node_context.seal_of(context)
-    answer, outbound = evaluation.score(node, measuring, inbound, folder, seal)
+    run = node_context.run_of(context)
+    answer, outbound = evaluation.score(node, measuring, inbound, folder, run, seal)
     return Message(pack(answer.fields(), outbound), reply_to=message)
 
 
@@ -242,6 +244,9 @@ def _finish(message: Message, context: Context) -> Message:
         if order.sample:
             evaluation.draw_sample(node, node_context.folder_of(context))
         digest = node.weights_digest()
+        folder = node_context.folder_of(context)
+        if not has_share(folder, node.name, digest):  # it was absent from the evaluation
+            evaluation.leave_share(node, folder, node_context.run_of(context))
         node_context.keep_best(context, order.best)
         node_context.end(context, digest)
     return Message(pack(FinishReply(digest=digest).fields()), reply_to=message)

@@ -38,6 +38,7 @@ from sheafalign_fl.protocol.seal import SealedEdges
 from sheafalign_fl.protocol.verbs import EVALUATOR
 from sheafalign_fl.protocol.verdict import Check, Verdict
 from sheafalign_fl.seeding import numpy_generator
+from sheafalign_fl.shares.making import write_share
 
 _log = logging.getLogger("sheafalign.node")
 PROJECTED_EVENTS = 300
@@ -65,11 +66,14 @@ def score(
     measuring: Measuring,
     inbound: Mapping[str, bytes],
     folder: Path,
+    run: str,
     seal: SealedEdges | None = None,
 ) -> tuple[ScoresReply, dict[str, bytes]]:
     """Return this client's scores and its frames for the evaluator.
 
-    What is measured, on which events and by which labels was agreed on; a message cannot say.
+    What is measured, on which events and by which labels was agreed on; a message cannot say. The
+    final evaluation is also when the client leaves its share: with what came for it the error of
+    imputation is known.
     """
     name = measuring.split(node.settings)
     received, verdicts = receive(node, measuring, inbound, seal)
@@ -78,6 +82,8 @@ def score(
     results = {key: scorer.rows(metric) for key, metric in wanted.items()}
     if (drawn := measuring.drawn_edge(node.settings, node.name)) in scorer.received:
         scorer.save_projection(str(drawn), folder / "projection.npz")
+    if measuring.final:
+        leave_share(node, folder, run, (name, received))
     if not any(isinstance(metric, FederationMetric) for metric in wanted.values()):
         return ScoresReply.of(results, verdicts, {}), {}
     answer = ScoresReply.of(results, verdicts, scorer.labels_for_evaluator())
@@ -125,6 +131,19 @@ def _refused(
     return Verdict(
         sender=source, event="refused", check=check, value=value, bound=bound, since=exchange
     )
+
+
+def leave_share(
+    node: Node,
+    folder: Path,
+    run: str,
+    measured: tuple[ListName, Mapping[str, NDArray[np.floating]]] | None = None,
+) -> None:
+    """Write the client's share into its own folder; a run is not lost because that fails."""
+    try:
+        write_share(folder, node, run, measured=measured)
+    except OSError as error:
+        _log.warning("the share of client '%s' cannot be written: %s", node.name, error)
 
 
 def draw_sample(node: Node, folder: Path) -> None:

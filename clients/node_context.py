@@ -230,6 +230,11 @@ def folder_of(context: Context) -> Path:
     return own / str(record["run"]) if own is not None else Path(str(record["folder"]))
 
 
+def run_of(context: Context) -> str:
+    """Return the identity of the run's folder."""
+    return str(_record(context)["run"])
+
+
 def save(context: Context, node: Node, exchanges: int, best: int | None = None) -> None:
     """Save the node's state as its part of the checkpoint after `exchanges` exchanges.
 

@@ -8,6 +8,9 @@
     run.metrics, run.losses, run.ledger   # tables
     run.report                            # the HTML report
 
+    model = sf.load_model("runs/x")
+    model["camera"].embed(x)              # what was learnt, on raw values
+
 Names are loaded when they are first used, so that importing the package costs nothing and a
 sensor's machine loads only what it needs.
 """
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from sheafalign_fl.runs.callbacks import Callback
     from sheafalign_fl.runs.reading import Run, read_run
     from sheafalign_fl.runs.tables import Table
+    from sheafalign_fl.shares.model import load_model
+    from sheafalign_fl.shares.share import load_share
     from sheafalign_fl.version import __version__
 
 _HOMES = {
@@ -47,7 +52,9 @@ _HOMES = {
     "UserError": "errors",
     "__version__": "version",
     "check": "api",
+    "load_model": "shares.model",
     "load_settings": "config",
+    "load_share": "shares.share",
     "read_run": "runs.reading",
     "resume": "api",
     "run": "api",
@@ -69,7 +76,9 @@ __all__ = [
     "UserError",
     "__version__",
     "check",
+    "load_model",
     "load_settings",
+    "load_share",
     "read_run",
     "resume",
     "run",

@@ -17,6 +17,9 @@ EXTRAS = {
     "mlflow": ("mlflow", "mlflow"),
     "wandb": ("wandb", "wandb"),
     "prometheus_client": ("prometheus-client", "deploy"),
+    "onnx": ("onnx", "export"),
+    "onnxscript": ("onnxscript", "export"),
+    "onnxruntime": ("onnxruntime", "export"),
 }
 """Module -> its package, and the extra that brings it (``pip install 'sheafalign-fl[EXTRA]'``)."""
 

@@ -1,6 +1,7 @@
 """How many threads torch and BLAS (behind NumPy and scikit-learn) use in this process."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 
 import torch
@@ -15,6 +16,17 @@ def limit_threads(count: int) -> None:
     """
     torch.set_num_threads(count)
     _limit_blas(count)
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch use `count` threads while the block runs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @lru_cache(maxsize=1)

@@ -20,7 +20,7 @@ from tests.conftest import toy_settings
 PUBLIC = {
     *("Callback", "Codec", "ConfigError", "DataError", "ModalityData", "Run", "RunError"),
     *("Settings", "SheafAlignError", "Table", "UserError", "__version__", "check", "resume"),
-    *("load_settings", "read_run", "run", "save_arrays", "settings"),
+    *("load_model", "load_settings", "load_share", "read_run", "run", "save_arrays", "settings"),
 }
 
 

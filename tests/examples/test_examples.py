@@ -15,6 +15,7 @@ SCRIPTS = {
     "own_encoder.py": ("report.html", "recall_at_10"),
     "own_codec.py": ("ledger.csv", "lidar -> radar: "),
     "sweep.py": ("tau-0.1-rate-0.003/report.html", "best: temperature"),
+    "use_model.py": ("run/shares/lidar/share.json", "answers without LiDAR: "),
     "read_ledger.py": ("ledger.png", "bytes of training payload"),
 }
 """Script -> a file that it leaves, and what it says."""

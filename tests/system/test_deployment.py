@@ -21,6 +21,8 @@ from sheafalign_fl.protocol.frame import SEAL_BYTES
 from sheafalign_fl.runs.folder import RunFolder
 from sheafalign_fl.runs.ledger import read_ledger
 from sheafalign_fl.runs.summary import Summary
+from sheafalign_fl.shares.model import load_model
+from sheafalign_fl.shares.share import load_share
 from tests.system.command import ROOT, free_port
 from tests.system.deployment import ALLOWED, Deployment, deployment, last_exchange, quiet
 from tests.toy import source
@@ -341,6 +343,7 @@ def test_every_node_reads_its_own_folder(tmp_path: Path) -> None:
             made.node(client, "--data", str(folder))
         made.run(content, "own")
         assert [client.events["train"] for client in finished(made, "own").clients] == [200, 200]
+        _check_shares(made.folder)
         made.kill("m1", signal.SIGTERM)
         made.node("m1", "--data", str(folders["m0"]))
         made.run(content, "wrong")
@@ -351,6 +354,19 @@ def test_every_node_reads_its_own_folder(tmp_path: Path) -> None:
         done = made.command("status", "own", "--watch")
         assert done.returncode == 0
         assert "2 of 2 exchanges" in done.stdout
+
+
+def _check_shares(folder: Path) -> None:
+    """Every node has its own share, which works alone, and nobody has another's."""
+    found = {path.parent for path in folder.rglob("share.json")}
+    shares = {
+        client: next((folder / "state" / client).glob(f"*/shares/{client}"))
+        for client in ("m0", "m1")
+    }
+    assert found == set(shares.values())
+    x = source("m1", seed=0).x[:50]
+    z = load_share(shares["m1"]).compare("m0", x)
+    assert load_model(shares["m0"]).impute("m0", {"m1": z}).values.shape == (50, 8)
 
 
 def _start_plain(deployed: Deployment, command: str) -> int:

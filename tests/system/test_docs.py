@@ -27,6 +27,7 @@ FIRST = (
     "docs/go-on.md",
     "docs/configuration.md",
     "docs/own-data.md",
+    "docs/using.md",
     "docs/sensors.md",
     "docs/encoders.md",
     "docs/figures.md",
@@ -50,7 +51,7 @@ SHORTER = {
         "training.exchanges=4",
     ],
     "experiments/watch.yaml": ["--set", "training.exchanges=4"],
-    "export": ["--light", "--events", "500"],
+    "deepsense6g": ["--light", "--events", "500"],
     "experiments/paper/deepsense.yaml": [
         "--set",
         "training.exchanges=4",
@@ -79,6 +80,7 @@ RUN_ELSEWHERE = {
     "sheafalign node": "tests/system/deployment.py",
     "sheafalign run experiments/deploy.yaml": "tests/system/test_deployment.py",
     "sheafalign status": "tests/system/test_deployment.py",
+    "sheafalign serve": "tests/shares/test_service.py",
 }
 NOT_RUN = {"pre-commit install": "it changes the hooks of the checkout that runs the tests"}
 

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 import typer
 from rich.console import Console
 
-from sheafalign_fl.cli import deploy, machine
+from sheafalign_fl.cli import deploy, machine, use
+from sheafalign_fl.cli.export import export
+from sheafalign_fl.cli.serve import serve
 from sheafalign_fl.errors import SheafAlignError, UserError
 from sheafalign_fl.extras import explained
 from sheafalign_fl.version import __version__
@@ -36,6 +38,11 @@ data_app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 deploy.add_commands(app)
+use.add_commands(app)
+app.command(
+    epilog="Example:  [bold]sheafalign export runs/street --client camera --to onnx[/bold]"
+)(export)
+app.command(epilog="Example:  [bold]sheafalign serve runs/street --client camera[/bold]")(serve)
 
 ConfigPath = Annotated[
     Path, typer.Argument(help="A YAML configuration.", metavar="CONFIG", show_default=False)
@@ -175,7 +182,7 @@ def run(
     from sheafalign_fl.runs.trackers import trackers
 
     path = known or out or launch.default_folder(settings)
-    _make_importable(config)
+    make_importable(config)
     told = trackers(track or [])
     path.exists()  # a name that no folder can have is told here, not by the bar's thread
     try:
@@ -211,7 +218,7 @@ def check(config: ConfigPath, overrides: Overrides = None, data: DataPath = None
     from sheafalign_fl.cli.listings import print_checked
     from sheafalign_fl.engines.check import check as check_settings
 
-    _make_importable(config)
+    make_importable(config)
     with _reading_shown():
         checked = check_settings(settings)
     print_checked(checked, Console())
@@ -256,7 +263,7 @@ def compare(
     from sheafalign_fl.benchmark.results import load_benchmark
 
     for config in configs:
-        _make_importable(config)
+        make_importable(config)
     console = Console(stderr=True)
     try:
         with sweep_progress(console) as progress:
@@ -498,7 +505,7 @@ def _check_engine(engine: str) -> None:
         raise UserError(f"--engine {engine}: it must be one of {', '.join(ENGINES)}")
 
 
-def _make_importable(config: Path | None) -> None:
+def make_importable(config: Path | None) -> None:
     """Let dotted paths in a configuration find modules in the current folder and beside it.
 
     Before any installed package of the same name: some install a package called `tests`.

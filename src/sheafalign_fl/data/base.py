@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sheafalign_fl.data.normalisation import Scaling
 from sheafalign_fl.errors import ConfigError, DataError
 from sheafalign_fl.seeding import numpy_generator
 
@@ -42,6 +43,11 @@ class ModalityData:
         where the client's own is auto; None leaves auto to go by the input's shape.
     span
         Events whose ids (numbers) differ by less share samples, as windows that overlap do.
+    scaling
+        How `x` was made of raw values, so that what is learnt takes raw values later; None where
+        raw values are `x` itself.
+    layout
+        Axes of a raw event where channels are not first, such as HWC; empty where they are.
     """
 
     x: NDArray[np.float32]
@@ -52,6 +58,8 @@ class ModalityData:
     notes: tuple[str, ...] = ()
     encoder: str | None = None
     span: int = 1
+    scaling: Scaling | None = None
+    layout: str = ""
 
     @property
     def input_shape(self) -> tuple[int, ...]:

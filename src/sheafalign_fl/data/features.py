@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from sheafalign_fl.data.base import SPLITS, ModalityData
-from sheafalign_fl.data.normalisation import standardised
+from sheafalign_fl.data.normalisation import Scaling, scaled
 from sheafalign_fl.data.npz_file import check_length, check_values, read_arrays
 from sheafalign_fl.data.own.arrays import check_names
 from sheafalign_fl.errors import DataError
@@ -50,7 +50,9 @@ def with_features(data: ModalityData, path: Path, client: str) -> ModalityData:
         )
     order = np.argsort(rows)
     kept = data.take(rows[order])
-    features = standardised(x[places[order]], kept.split == SPLITS.index("train"))
+    raw = x[places[order]]
+    scaling = Scaling.of(raw, kept.split == SPLITS.index("train"))
+    features = scaled(raw, scaling)
     if not (finite := np.isfinite(features).reshape(len(features), -1).all(axis=1)).all():
         first = kept.event_ids[int(np.argmin(finite))]
         raise DataError(
@@ -58,4 +60,6 @@ def with_features(data: ModalityData, path: Path, client: str) -> ModalityData:
         )
     lacking = len(data) - len(kept)
     note = (f"{lacking} of {len(data)} events have no features in {path.name}",) if lacking else ()
-    return replace(kept, x=features, notes=(*data.notes, *note), encoder=None)
+    return replace(
+        kept, x=features, notes=(*data.notes, *note), encoder=None, scaling=scaling, layout=""
+    )

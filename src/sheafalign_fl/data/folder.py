@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from sheafalign_fl.data.base import SPLITS, ModalityData, check_fractions
 from sheafalign_fl.data.description import Option, SourceInfo
 from sheafalign_fl.data.frames import BAD_POLICIES
-from sheafalign_fl.data.normalisation import standardised
+from sheafalign_fl.data.normalisation import Scaling, scaled
 from sheafalign_fl.data.own.arrays import file_of, numbers, present, recording_of, stand_in
 from sheafalign_fl.data.own.axes import (
     arranged,
@@ -44,7 +44,7 @@ from sheafalign_fl.data.own.labels import labels_of
 from sheafalign_fl.data.own.samples import Samples, samples_of
 from sheafalign_fl.data.own.unread import MEND, beside, shown
 from sheafalign_fl.data.tables.recordings import Recording
-from sheafalign_fl.data.windows import cut, stack
+from sheafalign_fl.data.windows import cut, stack, stacked_scaling
 from sheafalign_fl.errors import ConfigError, DataError
 
 _JOIN = {2: "time", 3: "samples", 4: "channels", 5: "channels"}
@@ -171,18 +171,21 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
         *_layout_note(x.shape[1:], modality),
         *_stand_in_note(x),
     )
-    x, lost = _scaled(x, samples.row[np.unique(rows[split == 0])], options)
+    train = samples.row[np.unique(rows[split == 0])]
+    scaling = Scaling.of(x, train, channel_axis(x.ndim)) if options["standardise"] else None
+    lost = () if options["standardise"] else _lost_note(x)
+    x, join, window = scaled(x, scaling), _JOIN.get(x.ndim, "frames"), rows.shape[1]
     return ModalityData(
-        stack(x, samples.row[rows], _JOIN.get(x.ndim, "frames"))
-        if rows.shape[1] > 1
-        else x[samples.row[last]],
+        stack(x, samples.row[rows], join) if window > 1 else x[samples.row[last]],
         samples.event_id[last],
         split,
         {name: values[samples.row[last]] for name, values in labels.items()},
         classes,
         (*recording.notes, *notes, *lost, *short),
         recording.encoder,
-        span=rows.shape[1],
+        span=window,
+        scaling=stacked_scaling(scaling, x.shape[1:], window, join) if window > 1 else scaling,
+        layout=layout_of(modality, options["layout"]) if window == 1 else "",
     )
 
 
@@ -293,15 +296,11 @@ def _longest(code: NDArray[Any], position: NDArray[np.int64]) -> int:
     return int(np.diff(ends).max())
 
 
-def _scaled(
-    x: NDArray[Any], train: NDArray[np.intp], options: Mapping[str, Any]
-) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    if options["standardise"]:
-        return standardised(x, train, channel_axis(x.ndim)), ()
-    result, lost = as_float32(x)
+def _lost_note(x: NDArray[Any]) -> tuple[str, ...]:
+    _, lost = as_float32(x)
     if lost < _LOST:
-        return result, ()
-    return result, (
+        return ()
+    return (
         f"float32 rounds away {lost:.1%} of how a channel varies, as its values are large; "
         "data.options.standardise: true scales before it rounds",
     )

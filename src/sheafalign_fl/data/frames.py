@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from sheafalign_fl.data.base import SPLITS, ModalityData, assign_splits, check_fractions
 from sheafalign_fl.data.description import Option
-from sheafalign_fl.data.normalisation import standardised
+from sheafalign_fl.data.normalisation import Scaling, scaled
 from sheafalign_fl.data.preparation import Files, Prepared, check_faults, prepare
 from sheafalign_fl.data.readers import Reader
-from sheafalign_fl.data.windows import Array, check_window, cut, stack
+from sheafalign_fl.data.windows import Array, check_window, cut, stack, stacked_scaling
 from sheafalign_fl.errors import ConfigError, DataError
 
 BAD_POLICIES = ("stop", "drop")
@@ -151,7 +151,8 @@ def load_frames(
     last = rows[:, -1]
     split = splits[last]
     train = np.unique(index[rows[split == SPLITS.index("train")]])
-    x = stack(standardised(prepared.x, train), index[rows], sensor.join)
+    scaling = Scaling.of(prepared.x, train)
+    x = stack(scaled(prepared.x, scaling), index[rows], sensor.join)
     return ModalityData(
         x,
         frames.event_ids[last],
@@ -160,6 +161,7 @@ def load_frames(
         frames.classes,
         (*frames.notes, *notes),
         encoder=sensor.encoder,
+        scaling=stacked_scaling(scaling, prepared.x.shape[1:], window, sensor.join),
     )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sheafalign_fl.data.base import SPLITS, ModalityData, assign_splits, check_fractions
 from sheafalign_fl.data.description import Labels, Modality, Option, SourceInfo
+from sheafalign_fl.data.normalisation import Scaling
 from sheafalign_fl.errors import DataError
 
 DIGITS = tuple(str(digit) for digit in range(10))
@@ -65,9 +66,9 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
     split = assign_splits(event_ids, seed, test=test, validation=validation)
     fit = x[split == SPLITS.index("train")]
     scale = fit.std(axis=0)
-    values = (x - fit.mean(axis=0)) / np.where(scale > 0, scale, 1)
+    scaling = Scaling(fit.mean(axis=0), np.where(scale > 0, scale, 1.0))
     return ModalityData(
-        values.astype(np.float32), event_ids, split, {"digit": digit}, {"digit": DIGITS}
+        scaling.apply(x), event_ids, split, {"digit": digit}, {"digit": DIGITS}, scaling=scaling
     )
 
 

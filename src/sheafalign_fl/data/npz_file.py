@@ -75,6 +75,11 @@ def check_values(x: NDArray[Any], path: Path) -> NDArray[Any]:
             f"{path}: x has shape {x.shape}; the first axis must be events, then at least one more"
             f"{column}"
         )
+    return raw_values(x)
+
+
+def raw_values(x: NDArray[Any]) -> NDArray[np.floating]:
+    """Return numbers as float32, or as float64 where float32 would lose digits."""
     exact = x.dtype.itemsize <= (4 if x.dtype.kind == "f" else 2)
     return x.astype(np.float32 if exact else np.float64, order="C")
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from sheafalign_fl.data.base import SPLITS, UNLABELLED, ModalityData, assign_splits, check_fractions
 from sheafalign_fl.data.description import Labels, Modality, Option, SourceInfo
-from sheafalign_fl.data.normalisation import standardised
+from sheafalign_fl.data.normalisation import Scaling, scaled
 from sheafalign_fl.data.readers.base import BadFileError, read_npy
 from sheafalign_fl.errors import ConfigError, DataError
 
@@ -85,16 +85,18 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
         starts // block, seed, test=float(options["test"]), validation=float(options["validation"])
     )
     rows = np.lib.stride_tricks.sliding_window_view(signal, window)[starts]
-    means = rows.reshape(len(starts), 1, -1, RATE // rate).mean(axis=3)
+    means = rows.reshape(len(starts), 1, -1, RATE // rate).mean(axis=3).astype(np.float32)
+    scaling = Scaling.of(means, np.flatnonzero(split == SPLITS.index("train")))
     label = _labels(_signal(folder, _STIMULUS), starts + window, float(options["after"]))
     pictures = int((_signal(folder, _STIMULUS) > 0).sum())
     return ModalityData(
-        standardised(means.astype(np.float32), np.flatnonzero(split == SPLITS.index("train"))),
+        scaled(means, scaling),
         starts,
         split,
         {"stimulus": label},
         {"stimulus": CLASSES},
         (f"one person, {len(signal) / RATE:.0f} s, {pictures} pictures",),
+        scaling=scaling,
     )
 
 

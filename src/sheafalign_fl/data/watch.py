@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sheafalign_fl.data.base import SPLITS, ModalityData, assign_splits, check_fractions
 from sheafalign_fl.data.description import Labels, Modality, Option, SourceInfo
+from sheafalign_fl.data.normalisation import Scaling
 from sheafalign_fl.errors import ConfigError, DataError
 
 RATE = 50
@@ -82,8 +83,9 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
             f"take all of the {count} subjects"
         )
     mean, scale = fit.mean(axis=(0, 2), keepdims=True), fit.std(axis=(0, 2), keepdims=True)
+    scaling = Scaling(mean[0], scale[0])
     return ModalityData(
-        ((values - mean) / scale).astype(np.float32),
+        scaling.apply(values),
         event_ids,
         split,
         {"exercise": np.asarray(content["y"], dtype=np.int64)[recording]},
@@ -92,6 +94,7 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
             f"{len(np.unique(subjects))} subjects; tested on "
             f"{sorted(set(subjects[split == 2].tolist()))}",
         ),
+        scaling=scaling,
     )
 
 

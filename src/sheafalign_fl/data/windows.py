@@ -1,14 +1,16 @@
 """Windows over frames: which frames form an event, and what lies ahead of it."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sheafalign_fl.data.base import UNLABELLED
+from sheafalign_fl.data.normalisation import Scaling
 from sheafalign_fl.errors import ConfigError
 
 Array = NDArray[Any]
+_Float = TypeVar("_Float", bound=np.floating)
 
 
 def cut(
@@ -92,7 +94,7 @@ def _row_at(
     return keys[index] == wanted_keys, order[index]
 
 
-def stack(frames: NDArray[np.float32], windows: NDArray[np.intp], join: str) -> NDArray[np.float32]:
+def stack(frames: NDArray[_Float], windows: NDArray[np.intp], join: str) -> NDArray[_Float]:
     """Return events from `frames` (F, ...), (windows, ...), joined along one axis.
 
     Parameters
@@ -113,3 +115,24 @@ def stack(frames: NDArray[np.float32], windows: NDArray[np.intp], join: str) -> 
         return np.ascontiguousarray(np.moveaxis(x, 1, -1))
     moved = np.ascontiguousarray(np.moveaxis(x, 1, -2))
     return moved.reshape(*moved.shape[:-2], -1)
+
+
+def stacked_scaling(
+    scaling: Scaling | None, shape: tuple[int, ...], window: int, join: str
+) -> Scaling | None:
+    """Return the scaling of events that `stack` makes of `window` frames of `shape` each."""
+    if scaling is None:
+        return None
+    rows = np.zeros((1, window), dtype=np.intp)
+    both = (np.broadcast_to(part, shape)[None] for part in (scaling.mean, scaling.scale))
+    mean, scale = (_narrowed(stack(part, rows, join)[0]) for part in both)
+    return Scaling(mean, scale)
+
+
+def _narrowed(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return `values` with every axis along which nothing changes of size 1."""
+    for axis in range(values.ndim):
+        first = values.take([0], axis=axis)
+        if (values == first).all():
+            values = first
+    return np.ascontiguousarray(values)

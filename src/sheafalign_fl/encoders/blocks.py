@@ -204,7 +204,7 @@ class ConvEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return embeddings of shape (B, dim)."""
         if isinstance(self.places, Tensor):
-            x = torch.cat([x, self.places.expand(len(x), *self.places.shape)], dim=1)
+            x = torch.cat([x, self.places.expand(x.shape[0], *self.places.shape)], dim=1)
         return self.head(self.layers(x))  # type: ignore[no-any-return]
 
 

@@ -109,6 +109,16 @@ _BY_AXES = {1: "vector", 2: "signal", 3: "image", 4: "video"}
 """Number of input axes -> what `auto` is where the data source recommends nothing."""
 
 
+def encoder_name(encoder: str, axes: int, preferred: str | None = None) -> str:
+    """Return what `encoder`, which may be auto, means for inputs of so many axes.
+
+    That is what the data source has `preferred`, or else goes by the axes; auto if nothing does.
+    """
+    if encoder != "auto":
+        return encoder
+    return preferred if preferred is not None else _BY_AXES.get(axes, "auto")
+
+
 def build_encoder(
     client: str, settings: ClientSettings, input_shape: Sequence[int], preferred: str | None = None
 ) -> nn.Module:
@@ -124,10 +134,12 @@ def build_encoder(
         fit, it uses batch norm (whose running statistics would be updated twice for each batch), or
         its output is not (B, dim).
     """
-    name, origin = settings.encoder, ""
-    if name == "auto" and preferred is not None:
-        name, origin = preferred, " (which the data source recommends)"
-    where = f"client '{client}': encoder '{name}'{origin}"
+    name, shown, origin = settings.encoder, settings.encoder, ""
+    if name == "auto":
+        name = encoder_name(name, len(input_shape), preferred)
+        if preferred is not None:
+            shown, origin = name, " (which the data source recommends)"
+    where = f"client '{client}': encoder '{shown}'{origin}"
     factory = _factory(where, name, tuple(input_shape))
     _check_size(where, name, factory, settings, tuple(input_shape))
     try:
@@ -151,12 +163,10 @@ def build_encoder(
 
 def _factory(where: str, name: str, input_shape: tuple[int, ...]) -> EncoderFactory:
     if name == "auto":
-        if len(input_shape) not in _BY_AXES:
-            raise ConfigError(
-                f"{where}: no built-in encoder takes inputs of shape {input_shape}; "
-                "give one of your own"
-            )
-        name = _BY_AXES[len(input_shape)]
+        raise ConfigError(
+            f"{where}: no built-in encoder takes inputs of shape {input_shape}; "
+            "give one of your own"
+        )
     info = ENCODERS.resolve(name, where)
     if info.shapes and not info.takes(len(input_shape)):
         shapes = " or ".join(info.shapes)

@@ -92,25 +92,33 @@ class Gate:
             await _refuse(send, 403, b"this is not yours to ask")
             return
         try:
-            body = await _read(scope, receive, allowance)
-        except _TooLargeError:
+            body = await read_body(scope, receive, allowance)
+        except TooLargeError:
             await _refuse(send, 413, b"the body is too large")
         except TimeoutError:
             await _refuse(send, 408, b"the body did not arrive")
         else:
-            await self._application(scope, _replay(body, receive), send)
+            await self._application(scope, replayed(body, receive), send)
 
 
-class _TooLargeError(Exception):
+class TooLargeError(Exception):
     """A body exceeds its sender's allowance."""
 
 
-async def _read(scope: Scope, receive: Receive, allowance: Allowance) -> bytes:
-    """Return the whole body of a request; Flower reads it whole as well."""
+async def read_body(scope: Scope, receive: Receive, allowance: Allowance) -> bytes:
+    """Return the whole body of a request; Flower reads it whole as well.
+
+    Raises
+    ------
+    TooLargeError
+        It is, or says that it will be, larger than the caller may send.
+    TimeoutError
+        It does not come on, or the caller has gone.
+    """
     headers = dict(scope["headers"])
     stated = headers.get(b"content-length", b"0")
     if not stated.isdigit() or int(stated) > allowance.body_bytes:
-        raise _TooLargeError
+        raise TooLargeError
     parts, size = [], 0
     while True:
         message = await asyncio.wait_for(receive(), allowance.pause_seconds)
@@ -119,20 +127,20 @@ async def _read(scope: Scope, receive: Receive, allowance: Allowance) -> bytes:
         part = message.get("body", b"")
         size += len(part)
         if size > allowance.body_bytes:
-            raise _TooLargeError
+            raise TooLargeError
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
+def replayed(body: bytes, receive: Receive) -> Receive:
     """Return a `receive` that gives `body` at once, and then what still comes."""
     rest = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def replayed() -> Message:
+    async def again() -> Message:
         return rest.pop() if rest else await receive()
 
-    return replayed
+    return again
 
 
 async def _refuse(send: Send, status: int, reason: bytes) -> None:

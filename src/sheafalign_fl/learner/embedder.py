@@ -30,6 +30,23 @@ from sheafalign_fl.sheaf.terms import weighted_terms
 _EMBED_CHUNK = 512
 
 
+def embedded(
+    encoder: nn.Module, inputs: Callable[[NDArray[np.intp]], Tensor], count: int, dim: int
+) -> NDArray[np.float32]:
+    """Return h, shape (count, dim): `encoder` in evaluation of `inputs`, some rows at a time.
+
+    How rows are divided follows from `count` alone, so the same events have the same bits whoever
+    embeds them: the number of rows that a layer gets decides the last of them.
+    """
+    h = np.zeros((count, dim), dtype=np.float32)
+    encoder.eval()
+    with torch.no_grad():
+        for rows in np.array_split(np.arange(count), max(1, -(-count // _EMBED_CHUNK))):
+            if len(rows):
+                h[rows] = encoder(inputs(rows)).float().cpu().numpy()
+    return h
+
+
 class Embedder:
     """The modules of one client."""
 
@@ -187,13 +204,14 @@ class Embedder:
         indices = self.events.indices[name]
         has = indices >= 0
         h = np.zeros((len(indices), self.settings.clients[self.name].dim), dtype=np.float32)
-        self.encoder.eval()
-        chunks = np.array_split(np.flatnonzero(has), max(1, -(-int(has.sum()) // _EMBED_CHUNK)))
-        with torch.no_grad(), self._generator("evaluate", name):
-            for chunk in chunks:
-                if len(chunk):
-                    h[chunk] = self.encoder(self._inputs(indices[chunk])).float().cpu().numpy()
+        h[has] = self.embeddings_at(name, np.flatnonzero(has))
         return h, has
+
+    def embeddings_at(self, name: ListName, positions: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return h of events of the agreed list `name`, all of which this client has."""
+        there, dim = self.events.indices[name][positions], self.settings.clients[self.name].dim
+        with self._generator("evaluate", name):
+            return embedded(self.encoder, lambda rows: self._inputs(there[rows]), len(there), dim)
 
     def restrict(self, neighbour: str, h: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return P_ij h for rows h, (N, d_i) -> (N, d_e); h itself for one that is no neighbour."""
@@ -214,6 +232,11 @@ class Embedder:
     def class_names(self, label: str | None) -> tuple[str, ...]:
         """Return the names of the label's classes; empty where there are none."""
         return tuple(self._data.classes.get(label, ())) if label is not None else ()
+
+    @property
+    def data(self) -> ModalityData:
+        """Events of this client, which never leave it."""
+        return self._data
 
     def sample(self) -> NDArray[np.float32]:
         """Return the input of this client's first event, for a picture of it."""

@@ -24,6 +24,7 @@ from sheafalign_fl.learner.feedback import ErrorFeedback
 from sheafalign_fl.learner.gate import Gate
 from sheafalign_fl.learner.initial import Initial
 from sheafalign_fl.learner.objective import Forward, MeanTerms, client_objective
+from sheafalign_fl.learner.received import LastReceived
 from sheafalign_fl.learner.replay import ReplayMemory, remembered, replayed
 from sheafalign_fl.protocol.agreement import ClientAgreement
 from sheafalign_fl.protocol.rows import Loss, pack_losses, unpack_losses
@@ -60,6 +61,9 @@ class Node(Embedder):
         self.restored: int | None = None
         """After so many exchanges its state was saved, if this client was restarted and has taken
         no step since."""
+        self.received = LastReceived(
+            self.schedule, settings.training.exchanges, agreement.neighbours
+        )
         self._memory: ReplayMemory | None = None
         if settings.training.replay:
             self._memory = ReplayMemory(remembered(settings, self.schedule))
@@ -151,6 +155,7 @@ class Node(Embedder):
                         del received[neighbour], there[neighbour]
                 self._descend(exchange, forward, there, seen)
         self._pending = None
+        self.received.keep(exchange, {n: torch.cat(parts) for n, parts in received.items()})
         if self._memory is not None and received:
             self._replay(exchange, received, self._memory)
         masks = self.shared_rows(exchange)
@@ -240,6 +245,7 @@ class Node(Embedder):
         tensors |= state.under("gate.", self.gate.state())
         if self._memory is not None:
             tensors |= state.under("replay.", self._memory.state())
+        tensors |= state.under("received.", self.received.state())
         tensors |= state.under("outbound.", state.outbound_tensors(self._outbound))
         return state.to_bytes(tensors)
 
@@ -273,4 +279,5 @@ class Node(Embedder):
         self.gate.load(state.below("gate.", tensors))
         if self._memory is not None:
             self._memory.load(state.below("replay.", tensors), self.device)
+        self.received.load(state.below("received.", tensors))
         self._outbound = state.outbound_of(state.below("outbound.", tensors))

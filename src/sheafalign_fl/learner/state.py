@@ -3,8 +3,9 @@
 Names: ``encoder.``, ``maps.NEIGHBOUR.`` (weights), ``optimiser.INDEX.``, ``done`` (exchanges),
 ``inputs`` (digest of the client's data), ``losses`` (the last answer), ``gate.`` (what receipts and
 watches have learnt), ``feedback.NEIGHBOUR``, ``outbound.EXCHANGE.NEIGHBOUR``,
-``replay.BATCH.NEIGHBOUR``, ``start`` (the run that it started from, and the neighbours that it knew
-there). A node's generators have no state to save.
+``received.EXCHANGE.NEIGHBOUR`` (of the last exchanges), ``replay.BATCH.NEIGHBOUR``, ``start`` (the
+run that it started from, and the neighbours that it knew there). A node's generators have no state
+to save.
 """
 
 import json

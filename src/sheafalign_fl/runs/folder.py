@@ -14,6 +14,7 @@
       checkpoints/000100/   after 100 exchanges: CLIENT.safetensors each, and relay.json once all
                             are there
       best.json             which checkpoint was best on validation events, where it is kept
+      shares/CLIENT/        what the client learnt, to be used (`shares.folder`)
       samples/CLIENT.png    one event as each client sees it
       projection.npz        comparison embeddings of one edge's test events
       summary.json          the result (runs.summary.Summary)

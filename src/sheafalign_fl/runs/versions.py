@@ -12,11 +12,15 @@ from sheafalign_fl.version import __version__
 
 def versions() -> dict[str, str | None]:
     """Return the versions a run's result may depend on, the platform, and the software's commit."""
+    return {**software(), "commit": commit()}
+
+
+def software() -> dict[str, str | None]:
+    """Return the versions and the platform alone, which takes no look at a repository."""
     found: dict[str, str | None] = {
         "sheafalign-fl": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "commit": commit(),
     }
     for package in ("flwr", "torch", "numpy", "ray", "scikit-learn"):
         try:

@@ -52,10 +52,29 @@ def arranged(x: NDArray[Any], layout: str, path: Path) -> NDArray[Any]:
             f"{path}: data.options.layout: {layout} has {len(layout)} axes, but an event of x has "
             f"{x.ndim - 1}: {_sizes(x.shape[1:])}"
         )
+    made, axes = turn(layout)
+    x = x[:, None] if made else x
+    return x.transpose(0, *(1 + axis for axis in axes))
+
+
+def turn(layout: str) -> tuple[bool, tuple[int, ...]]:
+    """Return how an event of `layout` becomes channels first.
+
+    That is whether an axis of one channel is put before its axes, and then their order.
+    """
     order = _order(layout)
-    if "C" in order and "C" not in layout:
-        x, layout = x[:, None], "C" + layout
-    return x.transpose(0, *(1 + layout.index(letter) for letter in order))
+    made = "C" in order and "C" not in layout
+    axes = "C" + layout if made else layout
+    return made, tuple(axes.index(letter) for letter in order)
+
+
+def raw_shape(shape: tuple[int, ...], layout: str) -> tuple[int, ...]:
+    """Return the shape of an event in `layout` that `arranged` gives the shape `shape`."""
+    if not layout:
+        return shape
+    made, axes = turn(layout)
+    sizes = dict(zip(axes, shape, strict=True))
+    return tuple(sizes[axis] for axis in sorted(sizes))[made:]
 
 
 def understood(shape: tuple[int, ...]) -> str:

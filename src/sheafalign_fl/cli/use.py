@@ -1,0 +1,235 @@
+"""`sheafalign share | embed | search | impute | classify`: what was learnt, used."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from sheafalign_fl.errors import UserError
+
+if TYPE_CHECKING:
+    from sheafalign_fl.shares.files import Events
+    from sheafalign_fl.shares.heads import Head
+    from sheafalign_fl.shares.model import Model
+
+RunPath = Annotated[
+    Path,
+    typer.Argument(
+        help="A run folder, a folder of shares, or one share.", metavar="RUN", show_default=False
+    ),
+]
+Files = Annotated[
+    list[str],
+    typer.Argument(
+        help="Events of a client: .npz with x (and event_id), .npy, .csv, .tsv, .parquet; in the "
+        "sensor's own units.",
+        metavar="CLIENT=FILE...",
+        show_default=False,
+    ),
+]
+File = Annotated[
+    str,
+    typer.Argument(
+        help="Events of a client, in the sensor's own units.",
+        metavar="CLIENT=FILE",
+        show_default=False,
+    ),
+]
+Out = Annotated[
+    Path,
+    typer.Option(help="Where to write: a file .npz, .csv or .parquet.", show_default=False),
+]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command(epilog="Example:  [bold]sheafalign share runs/street[/bold]")(share)
+    app.command(
+        epilog="Example:  [bold]sheafalign embed runs/street camera=new.npz --out h.npz[/bold]"
+    )(embed)
+    app.command(
+        epilog="Example:  [bold]sheafalign search runs/street camera=query.npz lidar=archive.npz "
+        "-k 5 --out found.csv[/bold]"
+    )(search)
+    app.command(
+        epilog="Example:  [bold]sheafalign impute runs/street lidar camera=new.npz radar=new.npz "
+        "--out lidar.npz[/bold]"
+    )(impute)
+    app.command(
+        epilog="Example:  [bold]sheafalign classify runs/street camera=new.npz --fit "
+        "camera=labelled.npz --fit lidar=labelled.npz --out classes.csv[/bold]"
+    )(classify)
+
+
+def share(
+    run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN", show_default=False)],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Where the data lies by now; default: where the run read it."),
+    ] = None,
+) -> None:
+    """Make the shares of a run that left none, where its data can be read."""
+    from sheafalign_fl.cli.commands import make_importable
+    from sheafalign_fl.engines.sharing import make_shares
+
+    make_importable(None)
+    for folder in make_shares(run, data):
+        typer.echo(f"share: {folder}")
+
+
+def embed(run: RunPath, events: File, out: Out) -> None:
+    """Embed raw events: h, and z for every neighbour."""
+    from sheafalign_fl.shares.files import check_output, write_results
+
+    check_output(out)
+    client, given = _one(events)
+    model = _model(run)
+    own = model[client]
+    h = own.embed(given.given(client))
+    z = {f"z_{other}": own.restrict(other, h) for other in own.neighbours}
+    about = {"client": client, "run": own.facts.run_id}
+    write_results(out, {"event_id": given.ids, "h": h, **z}, about)
+    others = ", ".join(own.neighbours) or "nobody"
+    typer.echo(f"{out}: {len(h)} events, h of {h.shape[1]} values, z for {others}")
+
+
+def search(
+    run: RunPath,
+    query: File,
+    gallery: File,
+    out: Out,
+    k: Annotated[int, typer.Option("-k", help="How many to find for each query.", min=1)] = 10,
+    measure: Annotated[str, typer.Option(help="cosine or dot.")] = "cosine",
+) -> None:
+    """Find the events of one client that are nearest to another's."""
+    import numpy as np
+
+    from sheafalign_fl.shares.files import check_output, write_results
+
+    check_output(out)
+    (source, asked), (target, among) = _one(query), _one(gallery)
+    model = _model(run)
+    found = model.search(
+        (source, asked.given(source, target)),
+        (target, among.given(target, source)),
+        k,
+        cast(Any, measure),  # checked there
+    )
+    queries, nearest = found.rows.shape
+    write_results(
+        out,
+        {
+            "query": np.repeat(asked.ids, nearest),
+            "rank": np.tile(np.arange(1, nearest + 1), queries),
+            "found": among.ids[found.rows.ravel()],
+            "score": found.scores.ravel(),
+        },
+    )
+    typer.echo(f"{out}: {nearest} of {among.count} events for each of {queries} queries")
+
+
+def impute(
+    run: RunPath,
+    client: Annotated[
+        str, typer.Argument(help="Who is missing.", metavar="CLIENT", show_default=False)
+    ],
+    events: Files,
+    out: Out,
+    method: Annotated[
+        str, typer.Option(help="ridge (closed form), dual (trained maps) or mean.")
+    ] = "ridge",
+) -> None:
+    """Stand in for a client that is missing: its h, and how far off that may be."""
+    from sheafalign_fl.shares.files import check_output, together, write_results
+
+    check_output(out)
+    given = together(_several(events))
+    model = _model(run)
+    present = {name: each.given(name, client) for name, each in given.items()}
+    found = model.impute(client, present, cast(Any, method))  # checked there
+    ids = next(iter(given.values())).ids
+    about = {"client": client, "run": model[client].facts.run_id, "method": method}
+    write_results(out, {"event_id": ids, "h": found.values, "error": found.error}, about)
+    typer.echo(
+        f"{out}: {len(ids)} events; mean square error {found.error.mean():.4g}, of the training "
+        f"mean {found.floor:.4g}; {found.unexplained:.1%} is left unexplained"
+    )
+
+
+def classify(
+    run: RunPath,
+    events: Files,
+    out: Out,
+    fit: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Labelled events of a client to fit a head on; may be given more than once.",
+            metavar="CLIENT=FILE",
+        ),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Which label, where files have several.")
+    ] = None,
+    head: Annotated[
+        Path | None, typer.Option(help="A head that was saved, instead of --fit.")
+    ] = None,
+    save: Annotated[Path | None, typer.Option(help="Folder to save the fitted head in.")] = None,
+) -> None:
+    """Answer from whichever sensors are given: classes with probabilities, or values."""
+    from sheafalign_fl.shares.files import check_output, together, write_results
+
+    check_output(out)
+    if (fit is None) == (head is None):
+        raise UserError("give --fit CLIENT=FILE with labelled events, or --head DIR, and one only")
+    if save is not None and fit is None:
+        raise UserError("--save keeps a head that --fit fits; leave it out")
+    given = together(_several(events))
+    model = _model(run)
+    fitted = _fitted(model, fit, label) if head is None else model.load_head(head)
+    found = fitted.predict({name: each.given(name) for name, each in given.items()})
+    ids = next(iter(given.values())).ids
+    columns = {"event_id": ids, "answer": found.labels}
+    if found.probabilities is not None:
+        columns |= {
+            f"p_{name}": found.probabilities[:, index] for index, name in enumerate(found.classes)
+        }
+    write_results(out, columns)
+    if save is not None:
+        fitted.save(save)
+    error = "" if found.error is None else f", to {', '.join(f'{e:.4g}' for e in found.error)}"
+    typer.echo(f"{out}: {len(ids)} events, answered from {', '.join(found.present)}{error}")
+
+
+def _fitted(model: "Model", fit: Sequence[str] | None, label: str | None) -> "Head":
+    from sheafalign_fl.shares.files import together
+
+    given = together(_several(fit or []))
+    labels = next(iter(given.values())).labels(label)
+    return model.fit_head(labels, {name: each.given(name) for name, each in given.items()})
+
+
+def _model(run: Path) -> "Model":
+    from sheafalign_fl.cli.commands import make_importable
+    from sheafalign_fl.shares.model import load_model
+
+    make_importable(None)
+    return load_model(run)
+
+
+def _one(text: str) -> "tuple[str, Events]":
+    return next(iter(_several([text]).items()))
+
+
+def _several(texts: Sequence[str]) -> "Mapping[str, Events]":
+    from sheafalign_fl.shares.files import read_events
+
+    found: dict[str, Events] = {}
+    for text in texts:
+        client, separator, path = text.partition("=")
+        if not (separator and client and path):
+            raise UserError(f"'{text}': write CLIENT=FILE, such as camera=new.npz")
+        if client in found:
+            raise UserError(f"'{client}' is given twice")
+        found[client] = read_events(Path(path))
+    return found

@@ -1,0 +1,138 @@
+"""A head on disk: a folder with `head.json` and `weights.safetensors`; no code, no event.
+
+::
+
+    HEAD_DIR/
+      head.json             which sensors it takes, in which order, and what it answers
+      weights.safetensors   the linear map, the mean of its features, and how sure it is
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from safetensors.numpy import load, save
+
+from sheafalign_fl.errors import DataError
+from sheafalign_fl.runs.summary import first_problem
+from sheafalign_fl.shares import calibration
+from sheafalign_fl.shares.facts import Texts
+from sheafalign_fl.shares.folder import WEIGHTS, replace_folder
+from sheafalign_fl.shares.heads import Head, Linear
+from sheafalign_fl.shares.model import Model
+from sheafalign_fl.version import __version__
+
+FORMAT: Literal[1] = 1
+FACTS = "head.json"
+Classes = Annotated[
+    tuple[str, ...] | tuple[int, ...],
+    BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
+]
+
+
+class HeadFacts(BaseModel):
+    """`head.json`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    format: Literal[1] = FORMAT
+    kind: Literal["classes", "values"]
+    run_id: str
+    clients: Texts
+    classes: Classes
+    flat: bool
+    weights: str
+    """SHA-256 of weights.safetensors."""
+
+
+def save_head(head: Head, folder: str | Path) -> None:
+    """Write a head into a folder, which is made or replaced.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    linear = head.linear
+    content = save(
+        {name: np.ascontiguousarray(getattr(linear, name)) for name in Linear.__annotations__}
+    )
+    facts = HeadFacts(
+        kind=head.kind,
+        run_id=head.run_id,
+        clients=head.clients,
+        classes=tuple(head.classes.tolist()),
+        flat=head.flat,
+        weights=hashlib.sha256(content).hexdigest(),
+    )
+    replace_folder(
+        Path(folder), {WEIGHTS: content, FACTS: facts.model_dump_json(indent=1).encode()}
+    )
+
+
+def load_head(folder: str | Path, model: Model) -> Head:
+    """Return the head that `save_head` wrote, on the shares of `model`.
+
+    Raises
+    ------
+    DataError
+        The folder is no head, is damaged, of a newer version or of another run; or a share that it
+        takes is not in the model.
+    """
+    where = Path(folder)
+    facts = _facts(where / FACTS)
+    try:
+        content = (where / WEIGHTS).read_bytes()
+    except OSError as error:
+        raise DataError(f"{where / WEIGHTS} cannot be read: {error.strerror}") from None
+    if hashlib.sha256(content).hexdigest() != facts.weights:
+        raise DataError(f"{where / WEIGHTS} is not the file that {FACTS} names; fit the head again")
+    if facts.run_id not in {share.run_id for share in model.facts.values()}:
+        raise DataError(f"the head {where} was fitted on embeddings of another run")
+    try:
+        arrays = load(content)
+        linear = Linear(**arrays)
+        _check_shapes(linear, sum(model[client].facts.dim for client in facts.clients), facts)
+    except DataError:
+        raise
+    except Exception as error:  # safetensors has errors of its own
+        raise DataError(f"the head {where} is damaged ({error})") from None
+    classes: Any = np.array(facts.classes)
+    return Head(model, facts.kind, facts.clients, classes, linear, flat=facts.flat)
+
+
+def _facts(path: Path) -> HeadFacts:
+    if not path.is_file():
+        raise DataError(f"{path.parent} is no head: it has no {FACTS}")
+    try:
+        found = json.loads(path.read_bytes())
+        written = found.get("format") if isinstance(found, Mapping) else None
+        if isinstance(written, int) and written > FORMAT:
+            raise DataError(
+                f"{path} is of head format {written}, and this version of sheafalign-fl "
+                f"({__version__}) reads up to {FORMAT}"
+            )
+        return HeadFacts.model_validate(found)
+    except ValidationError as error:
+        raise DataError(f"{path} is damaged ({first_problem(error)})") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} is damaged ({error})") from None
+
+
+def _check_shapes(linear: Linear, width: int, facts: HeadFacts) -> None:
+    outputs = len(facts.classes) if facts.kind == "classes" else linear.bias.shape[0]
+    sensors = len(facts.clients)
+    keys = 1 + max(key for key, _ in calibration.groups(sensors))
+    shapes = {
+        "weights": (width, outputs),
+        "bias": (outputs,),
+        "centre": (width,),
+        "certainty": (keys, outputs),
+    }
+    for name, shape in shapes.items():
+        array = getattr(linear, name)
+        if array.shape != shape or array.dtype != np.float64 or not np.isfinite(array).all():
+            raise ValueError(f"'{name}' is not {shape} finite numbers")

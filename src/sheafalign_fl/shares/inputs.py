@@ -1,0 +1,106 @@
+"""What a user hands to a share, checked before anything is computed of it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sheafalign_fl.data.normalisation import Scaling, scaled
+from sheafalign_fl.data.npz_file import raw_values
+from sheafalign_fl.data.own.axes import arranged
+from sheafalign_fl.errors import DataError
+from sheafalign_fl.shares.facts import ShareFacts
+
+_FAR = 4.0
+"""How many times beyond what training saw the size of a typical input may lie."""
+
+
+def encoder_input(
+    x: ArrayLike, facts: ShareFacts, scaling: Scaling | None, *, units: bool = True
+) -> NDArray[np.float32]:
+    """Return raw events as the encoder takes them, (N, *input_shape), scaled as in training.
+
+    Parameters
+    ----------
+    x
+        Raw values, (N, ...), in the units and the layout that training read.
+    units
+        Refuse values whose size says that they are in other units.
+
+    Raises
+    ------
+    DataError
+        They are no numbers, of another shape, not finite, none, or in other units.
+    """
+    where = f"client '{facts.client}'"
+    values = _numbers(np.asarray(x), where)
+    layout = facts.layout
+    if layout and values.ndim == 1 + len(layout):
+        values = arranged(values, layout, Path(where))
+    if values.shape[1:] != facts.input_shape:
+        raise DataError(f"{where}: {_wrong_shape(np.asarray(x).shape, facts)}")
+    if len(values) == 0:
+        raise DataError(f"{where}: x holds no events")
+    made = scaled(raw_values(values), scaling)
+    sizes = _sizes(made)
+    if not np.isfinite(sizes).all():
+        bad = ~np.isfinite(made).reshape(len(made), -1).all(axis=1)
+        first = int(np.argmax(bad if bad.any() else ~np.isfinite(sizes)))
+        raise DataError(
+            f"{where}: x holds NaN or infinity (first: row {first}); leave these events out"
+        )
+    if units:
+        _check_units(sizes, facts, where)
+    return made
+
+
+def embeddings_of(z: ArrayLike, dim: int, where: str) -> NDArray[np.float32]:
+    """Return given embeddings (N, dim); raise `DataError` unless they are N finite rows."""
+    values = _numbers(np.asarray(z), where)
+    if values.ndim != 2 or values.shape[1] != dim:
+        raise DataError(f"{where}: z has shape {values.shape}, not (N, {dim})")
+    if len(values) == 0:
+        raise DataError(f"{where}: z holds no events")
+    if not (finite := np.isfinite(values).all(axis=1)).all():
+        first = int(np.argmin(finite))
+        raise DataError(f"{where}: z holds NaN or infinity (first: row {first})")
+    return values.astype(np.float32)
+
+
+def _numbers(x: NDArray[Any], where: str) -> NDArray[Any]:
+    if x.dtype.kind not in "fiub":
+        raise DataError(f"{where}: dtype {x.dtype} is none of real numbers")
+    return x
+
+
+def _wrong_shape(shape: tuple[int, ...], facts: ShareFacts) -> str:
+    event = facts.input_shape
+    wanted = f"(N, {', '.join(map(str, event))})" + (
+        f", or with the axes of an event as {facts.layout}" if facts.layout else ""
+    )
+    hint = "; one event is x[None]" if shape == event else ""
+    return f"x has shape {shape}, but events of the modality '{facts.modality}' are {wanted}{hint}"
+
+
+def _sizes(made: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the root mean square of every event, shape (N,)."""
+    flat = made.reshape(len(made), -1)
+    with np.errstate(over="ignore"):
+        squares = np.einsum("nf,nf->n", flat, flat, dtype=np.float64)
+    sizes: NDArray[np.float64] = np.sqrt(squares / max(1, flat.shape[1]))
+    return sizes
+
+
+def _check_units(sizes: NDArray[np.float64], facts: ShareFacts, where: str) -> None:
+    """Refuse events that are typically much larger or smaller than any that training saw."""
+    least, largest = facts.input_range
+    size = float(np.median(sizes))
+    if least / _FAR <= size <= largest * _FAR:
+        return
+    unit = f" ({facts.units})" if facts.units else ""
+    raise DataError(
+        f"{where}: the values of x are of size {size:.3g} once scaled, where training saw "
+        f"{least:.3g} to {largest:.3g}; give raw values in the units that it read{unit}, or pass "
+        "check_units=False"
+    )

@@ -1,0 +1,215 @@
+"""From a client that has learnt to its share."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sheafalign_fl.config.schema import Settings
+from sheafalign_fl.data.registry import sources
+from sheafalign_fl.encoders.registry import encoder_name
+from sheafalign_fl.learner import state
+from sheafalign_fl.learner.node import Node
+from sheafalign_fl.learner.received import Arrived
+from sheafalign_fl.protocol.agreement import ListName
+from sheafalign_fl.runs.versions import software
+from sheafalign_fl.shares import folder as share_folder
+from sheafalign_fl.shares.facts import ImputationFacts, ShareFacts
+from sheafalign_fl.shares.moments import Moments
+
+_LEAST = 16
+"""Events that moments are computed of at least."""
+_WIDEST = 2048
+"""Most columns of comparison embeddings that moments are kept of (32 MB)."""
+_ROWS = 1024
+
+
+def write_share(
+    where: Path,
+    node: Node,
+    run_id: str,
+    received: Mapping[str, Arrived] | None = None,
+    measured: tuple[ListName, Mapping[str, NDArray[np.floating]]] | None = None,
+) -> ShareFacts:
+    """Write the share of `node` below the folder `where`, which is a run's or the client's own.
+
+    Parameters
+    ----------
+    received
+        Neighbour -> comparison embeddings of training events; default: those that came last.
+    measured
+        The list of the final evaluation, and neighbour -> the comparison embeddings that came for
+        it.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    came = arrived(node) if received is None else dict(received)
+    tensors = dict(node.weights())
+    scaling = node.data.scaling
+    if scaling is not None:
+        tensors["scaling.mean"] = torch.from_numpy(np.asarray(scaling.mean, np.float64))
+        tensors["scaling.scale"] = torch.from_numpy(np.asarray(scaling.scale, np.float64))
+    imputation, moments = _imputation(node, came, measured)
+    tensors |= moments
+    facts = _facts(node, run_id, imputation)
+    return share_folder.write(where / share_folder.SHARES / node.name, facts, tensors)
+
+
+def arrived(node: Node) -> dict[str, Arrived]:
+    """Return neighbour -> what it sent of training events last, without those that sent nothing."""
+    found = {
+        neighbour: node.received.of(neighbour, node.agreement.shared[neighbour]["train"])
+        for neighbour in node.agreement.neighbours
+    }
+    return {neighbour: came for neighbour, came in found.items() if came is not None}
+
+
+def _facts(node: Node, run_id: str, imputation: ImputationFacts | None) -> ShareFacts:
+    settings, data = node.settings, node.data
+    client = settings.clients[node.name]
+    return ShareFacts(
+        client=node.name,
+        modality=client.modality or node.name,
+        run=settings.name,
+        run_id=run_id,
+        source=settings.data.source,
+        units="" if client.features is not None else _units(settings, client.modality or node.name),
+        encoder=encoder_name(client.encoder, len(data.input_shape), data.encoder),
+        encoder_options=client.encoder_options,
+        input_shape=data.input_shape,
+        layout=data.layout,
+        scaled=data.scaling is not None,
+        input_range=_input_range(node),
+        dim=client.dim,
+        dtype=settings.training.dtype,
+        threads=settings.resources.threads,
+        classes={label: tuple(data.classes.get(label, ())) for label in data.labels},
+        neighbours=dict(node.agreement.neighbours),
+        maps=settings.maps,
+        temperature=settings.objective.learnable_temperature,
+        dual=_has_dual(settings),
+        imputation=imputation,
+        exchanges=settings.training.exchanges,
+        training_digest=node.weights_digest(),
+        versions=software(),
+        weights="",
+    )
+
+
+def _units(settings: Settings, modality: str) -> str:
+    """Return what a built-in source says of the values of a modality."""
+    info = sources().get(settings.data.source)
+    known = () if info is None else info.modalities
+    return next((item.meaning for item in known if item.name == modality), "")
+
+
+def _has_dual(settings: Settings) -> bool:
+    objective = settings.objective
+    trained = objective.reconstruction > 0 or objective.cross_reconstruction > 0
+    return settings.maps.family in ("orthogonal", "identity") or trained
+
+
+def _input_range(node: Node) -> tuple[float, float]:
+    rows = node.events.indices["train"]
+    rows = rows[rows >= 0]
+    sizes = [
+        np.sqrt(np.square(node.data.x[part].reshape(len(part), -1), dtype=np.float64).mean(axis=1))
+        for part in np.array_split(rows, max(1, -(-len(rows) // _ROWS)))
+        if len(part)
+    ]
+    if not sizes:
+        return 0.0, float(np.finfo(np.float32).max)
+    together = np.concatenate(sizes)
+    return float(together.min()), float(together.max())
+
+
+# ---- what imputation is solved from --------------------------------------------------------------
+
+
+def _imputation(
+    node: Node,
+    came: Mapping[str, Arrived],
+    measured: tuple[ListName, Mapping[str, NDArray[np.floating]]] | None,
+) -> tuple[ImputationFacts | None, dict[str, Tensor]]:
+    """Return what is said of the moments, and the moments; None and none where too little came."""
+    chosen = _complete(came, node.agreement.neighbours)
+    if not chosen:
+        return None, {}
+    fitted = _moments(node, "train", chosen)
+    tensors = _tensors("imputation.", fitted)
+    held_out = None if measured is None else _held_out(node, list(chosen), *measured)
+    if held_out is not None:
+        tensors |= _tensors("held_out.", held_out)
+    count = 0 if held_out is None else held_out.count
+    return ImputationFacts(neighbours=tuple(chosen), events=fitted.count, held_out=count), tensors
+
+
+def _complete(came: Mapping[str, Arrived], dims: Mapping[str, int]) -> dict[str, Arrived]:
+    """Return what came of the events that every one of the neighbours left over has sent.
+
+    Where these are too few, or the columns too many, the neighbour that sent least is left out.
+    """
+    left = dict(came)
+    while left:
+        common = _common([positions for positions, _ in left.values()])
+        width = sum(dims[neighbour] for neighbour in left)
+        if len(common) >= _LEAST and width <= _WIDEST:
+            return {
+                neighbour: (common, values[np.searchsorted(positions, common)])
+                for neighbour, (positions, values) in left.items()
+            }
+        del left[min(reversed(list(left)), key=lambda neighbour: len(left[neighbour][0]))]
+    return {}
+
+
+def _held_out(
+    node: Node,
+    neighbours: list[str],
+    name: ListName,
+    received: Mapping[str, NDArray[np.floating]],
+) -> Moments | None:
+    """Return the moments of the events of the final evaluation; None if a neighbour was absent."""
+    if not set(neighbours) <= set(received):
+        return None
+    came = {
+        neighbour: (
+            np.flatnonzero(node.agreement.shared[neighbour][name]).astype(np.intp),
+            received[neighbour].astype(np.float32),
+        )
+        for neighbour in neighbours
+    }
+    common = _common([positions for positions, _ in came.values()])
+    if len(common) < _LEAST:
+        return None
+    rows = {
+        neighbour: (common, values[np.searchsorted(positions, common)])
+        for neighbour, (positions, values) in came.items()
+    }
+    return _moments(node, name, rows)
+
+
+def _common(lists: list[NDArray[np.intp]]) -> NDArray[np.intp]:
+    common = lists[0]
+    for positions in lists[1:]:
+        common = np.intersect1d(common, positions, assume_unique=True)
+    return common
+
+
+def _moments(node: Node, name: ListName, came: Mapping[str, Arrived]) -> Moments:
+    """Return the moments of [z of each neighbour, h] over the same events of the list `name`."""
+    positions = next(iter(came.values()))[0]
+    h = node.embeddings_at(name, positions)
+    return Moments.of(np.concatenate([*(values for _, values in came.values()), h], axis=1))
+
+
+def _tensors(prefix: str, moments: Moments) -> dict[str, Tensor]:
+    arrays: dict[str, Any] = {"mean": moments.mean, "covariance": moments.covariance}
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
+    return state.under(prefix, tensors)

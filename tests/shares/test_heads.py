@@ -1,0 +1,197 @@
+"""Heads: answers from any sensors, how sure they are, and that a saved one is the same."""
+
+import json
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import sheafalign_fl as sf
+from sheafalign_fl.shares import calibration
+from sheafalign_fl.shares.heads import Head
+from sheafalign_fl.shares.model import Model
+from tests.shares.conftest import Recorded
+
+CLIENTS = ("camera", "imu", "thermometer")
+SUBSETS = [subset for size in (1, 2, 3) for subset in combinations(CLIENTS, size)]
+
+
+@pytest.fixture(scope="module")
+def model(recorded: Recorded) -> Model:
+    return sf.load_model(recorded.path)
+
+
+@pytest.fixture(scope="module")
+def head(recorded: Recorded, model: Model) -> Head:
+    labels = recorded.label[recorded.rows("train")]
+    return model.fit_head(labels, {name: recorded.raw(name, "train") for name in CLIENTS})
+
+
+def test_with_all_sensors_it_is_logistic_regression_on_their_embeddings(
+    recorded: Recorded, model: Model, head: Head
+) -> None:
+    def embedded(split: str) -> np.ndarray:
+        parts = [model[name].embed(recorded.raw(name, split)) for name in CLIENTS]
+        return np.concatenate(parts, axis=1).astype(np.float64)
+
+    direct = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
+    direct.fit(embedded("train"), recorded.label[recorded.rows("train")])
+    found = head.predict({name: recorded.raw(name, "test") for name in CLIENTS})
+    assert (found.labels == direct.predict(embedded("test"))).all()
+    scores = direct.decision_function(embedded("test"))
+    temperature = head.linear.certainty[7, 0]
+    assert found.probabilities is not None
+    assert np.allclose(found.probabilities, calibration.softmax(scores / temperature), atol=1e-6)
+
+
+@pytest.mark.parametrize("subset", SUBSETS)
+def test_any_sensors_answer_and_their_probabilities_mean_what_they_say(
+    recorded: Recorded, head: Head, subset: tuple[str, ...]
+) -> None:
+    found = head.predict({name: recorded.raw(name, "test") for name in subset})
+    label = recorded.label[recorded.rows("test")]
+    assert found.present == subset
+    assert found.probabilities is not None
+    assert np.allclose(found.probabilities.sum(axis=1), 1)
+    right = float((found.labels == label).mean())
+    assert right > 0.45
+    # Of 160 events a share of right answers has a deviation of 0.04 at most.
+    assert float(found.probabilities.max(axis=1).mean()) == pytest.approx(right, abs=0.12)
+
+
+def test_values_are_predicted_with_their_error(recorded: Recorded, model: Model) -> None:
+    train, test = recorded.rows("train"), recorded.rows("test")
+    value = recorded.x["thermometer"][:, 0] * 2.0
+    value = np.where(np.arange(len(value)) % 7 == 0, np.nan, value)
+    x = {name: recorded.raw(name, "train") for name in CLIENTS}
+    head = model.fit_head(value[train], x)
+    found = head.predict({"thermometer": recorded.raw("thermometer", "test")})
+    truth = recorded.x["thermometer"][test, 0] * 2.0
+    left = np.sqrt(np.square(found.labels - truth).mean())
+    assert found.probabilities is None
+    assert found.error is not None
+    assert left < 0.5 * truth.std()
+    assert float(found.error[0]) == pytest.approx(left, rel=0.3)
+    both = model.fit_head(np.stack([value, value], axis=1)[train], x)
+    assert both.predict({"imu": recorded.raw("imu", "test")}).labels.shape == (160, 2)
+
+
+def test_a_saved_head_is_the_same(
+    recorded: Recorded, model: Model, head: Head, tmp_path: Path
+) -> None:
+    head.save(tmp_path / "head")
+    assert sorted(path.name for path in (tmp_path / "head").iterdir()) == [
+        "head.json",
+        "weights.safetensors",
+    ]
+    x = {"imu": recorded.raw("imu", "test")}
+    again = model.load_head(tmp_path / "head").predict(x)
+    assert again.probabilities is not None
+    before = head.predict(x)
+    assert before.probabilities is not None
+    assert again.probabilities.tobytes() == before.probabilities.tobytes()
+    assert (again.labels == before.labels).all()
+
+
+def test_a_saved_head_that_was_changed_is_refused(model: Model, head: Head, tmp_path: Path) -> None:
+    folder = tmp_path / "head"
+    with pytest.raises(sf.DataError, match=r"is no head: it has no head\.json"):
+        model.load_head(folder)
+    head.save(folder)
+    facts = json.loads((folder / "head.json").read_bytes())
+    for changes, message in (
+        ({"format": 2}, "is of head format 2"),
+        ({"run_id": "0" * 32}, "embeddings of another run"),
+        ({"clients": ["camera", "imu"]}, "is damaged"),
+        ({"clients": ["camera", "imu", "radar"]}, "'radar' is not here"),
+        ({"weights": "0" * 64}, "fit the head again"),
+        ({"own": 1}, "is damaged"),
+    ):
+        (folder / "head.json").write_text(json.dumps(facts | changes))
+        with pytest.raises(sf.DataError, match=message):
+            model.load_head(folder)
+
+
+def test_text_labels_and_events_without_a_label(recorded: Recorded, model: Model) -> None:
+    x = {"camera": recorded.raw("camera", "train")}
+    names = np.array(["north", "east", "south", "west"])[recorded.label[recorded.rows("train")]]
+    found = model.fit_head(names, x).predict({"camera": recorded.raw("camera", "test")})
+    assert list(found.classes) == ["east", "north", "south", "west"]
+    some = np.where(np.arange(360) < 100, recorded.label[recorded.rows("train")], -1)
+    assert list(model.fit_head(some, x).classes) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.zeros(5, dtype=int), r"labels have shape \(5,\), but there are 360 events"),
+        (np.zeros(360, dtype=int), "all of class 0"),
+        (np.full(360, -1), "0 of 360 events are labelled"),
+        (np.full(360, np.nan), "0 of 360 events are labelled"),
+        (np.zeros((360, 2), dtype=int), "one for each event"),
+    ],
+)
+def test_labels_that_cannot_be_are_refused(
+    recorded: Recorded, model: Model, labels: np.ndarray, message: str
+) -> None:
+    with pytest.raises(sf.DataError, match=message):
+        model.fit_head(labels, {"camera": recorded.raw("camera", "train")})
+
+
+def test_sensors_that_cannot_answer_are_refused(
+    recorded: Recorded, model: Model, head: Head
+) -> None:
+    with pytest.raises(sf.DataError, match="none is given"):
+        head.predict({})
+    with pytest.raises(sf.DataError, match="not fitted on 'radar'"):
+        head.predict({"radar": np.ones((1, 6))})
+    two = {"imu": recorded.raw("imu", "test")[:2], "camera": recorded.raw("camera", "test")}
+    with pytest.raises(sf.DataError, match="events differ in number"):
+        head.predict(two)
+
+
+# ---- calibration ---------------------------------------------------------------------------------
+
+
+@given(seed=st.integers(0, 2**32 - 1), classes=st.integers(2, 5), scale=st.floats(0.1, 10))
+@settings(max_examples=40, deadline=None)
+def test_the_temperature_has_the_least_negative_log_likelihood(
+    seed: int, classes: int, scale: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    truth = rng.normal(size=(200, classes))
+    codes = np.array([rng.choice(classes, p=row) for row in calibration.softmax(truth)])
+    logits = scale * truth
+
+    def loss(logarithm: float) -> float:
+        p = calibration.softmax(logits / np.exp(logarithm))
+        return -float(np.log(p[np.arange(200), codes] + 1e-300).mean())
+
+    best = minimize_scalar(loss, bounds=(np.log(1e-2), np.log(1e2)), method="bounded")
+    assert loss(np.log(calibration.temperature(logits, codes))) <= best.fun + 1e-9
+
+
+@pytest.mark.parametrize("sensors", [1, 3, 6, 7, 9])
+def test_every_subset_has_a_calibration(sensors: int) -> None:
+    found = dict(calibration.groups(sensors))
+    for size in range(1, sensors + 1):
+        for subset in combinations(range(sensors), size):
+            group = found[calibration.group_of(subset, sensors)]
+            assert all(len(other) == size for other in group)
+            assert sensors > 6 or group == [subset]
+
+
+def test_folds_spread_every_class() -> None:
+    codes = np.repeat([0, 1, 2], [50, 7, 1])
+    fold = calibration.folds(codes)
+    assert [np.bincount(fold[codes == code], minlength=5).tolist() for code in (0, 1)] == [
+        [10] * 5,
+        [2, 2, 1, 1, 1],
+    ]
