@@ -118,7 +118,9 @@ def _away(absences: Sequence[Absence]) -> ClientApp:
                 if each.client == client and each.first <= exchange < each.until:
                     if each.stepped and exchange == each.first:
                         client_app(message, context)
-                    return Message(pack(Refusal(failed="away").fields()), reply_to=message)
+                    return Message(
+                        pack(Refusal(failed="away", exit_code=1).fields()), reply_to=message
+                    )
         return client_app(message, context)
 
     app._call = call
