@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from sheafalign_fl.config import Settings, parse_settings
@@ -13,6 +14,12 @@ from strategies import server_app
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
+
+hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("random", deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+"""The same examples in every run, so that a commit passes or fails once and for all; new ones are
+looked for with HYPOTHESIS_PROFILE=random."""
 
 MakeSettings = Callable[..., Settings]
 

@@ -10,6 +10,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 from flwr.proto.control_pb2 import ListRunsRequest, StartRunRequest, StopRunRequest
 from flwr.proto.fab_pb2 import Fab
@@ -18,6 +19,7 @@ from flwr.supercore.protobuf.translation import PROTOBUF_REQUEST_TYPES
 LIST = "/v1/control/list-runs"
 FLEET = "/v1/fleet/pull-messages"
 _TYPE = "content-type: application/protobuf\r\n"
+_AT_ONCE = 8
 _SECONDS = 10.0
 _MORE_SECONDS = 0.5
 """For a second answer on one connection, where the first has come."""
@@ -135,10 +137,12 @@ def main() -> None:
     groups = {
         "apis": apis, "spellings": spellings, "protocols": protocols, "node calls": node_calls,
     }  # fmt: skip
-    found = {
-        group: {name: answers(host, port, sent, context) for name, sent in requests()}
-        for group, requests in groups.items()
-    }
+    found: dict[str, dict[str, list[int]]] = {}
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # some are never answered, and waited for
+        for group, requests in groups.items():
+            names, sent = zip(*requests(), strict=True)
+            came = pool.map(lambda one: answers(host, port, one, context), sent)
+            found[group] = dict(zip(names, came, strict=True))
     print(json.dumps(found))
 
 

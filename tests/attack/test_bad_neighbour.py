@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from tests.federation.runs import PowerCut, cut_at
 from tests.federation.test_absence import absent_by_exchange, misbehaving
 
 MakeFolder = Callable[[Settings], RunFolder]
+Silence = Callable[[int, int], Mapping[str, str]]
 Lie = Callable[[np.ndarray, list[np.ndarray], np.random.Generator], np.ndarray]
 TOTAL, START = 40, 30
 """The fault lasts from exchange START to the end: the edges are aligned by then."""
@@ -93,21 +95,29 @@ def trained(folder: RunFolder) -> dict[int, set[tuple[str, str]]]:
     }
 
 
-def without_m1(settings: Settings, folder: RunFolder, start: int) -> Mapping[str, str]:
-    """Return the weights' digests where m1 is silent from `start` on: the oracle."""
+@pytest.fixture(scope="module")
+def without_m1(tmp_path_factory: pytest.TempPathFactory) -> Silence:
+    """Return the weights' digests of runs in which m1 is silent from `start` on: the oracle."""
 
-    def silent(message: Message, context: Context, exchange: int) -> None:
-        if exchange >= start - 1:
-            raise OSError("m1 says nothing")
+    @cache
+    def digests(start: int, exchanges: int) -> Mapping[str, str]:
+        def silent(message: Message, context: Context, exchange: int) -> None:
+            if exchange >= start - 1:
+                raise OSError("m1 says nothing")
 
-    run_inprocess(settings, folder, client_app=misbehaving("m1", silent))
-    return folder.load_summary().weights_digest
+        settings = settings_of(training={"exchanges": exchanges})
+        folder = RunFolder(tmp_path_factory.mktemp("silent") / "run")
+        folder.create(settings)
+        run_inprocess(settings, folder, client_app=misbehaving("m1", silent))
+        return folder.load_summary().weights_digest
+
+    return digests
 
 
 @pytest.mark.parametrize("start", [1, START])
 @pytest.mark.parametrize("name", ABSURD)
 def test_absurd_values_cost_the_edges_of_who_sends_them_alone(
-    name: str, start: int, run_folder: MakeFolder
+    name: str, start: int, run_folder: MakeFolder, without_m1: Silence
 ) -> None:
     settings = settings_of(training={"exchanges": start + 6})
     app = lying(ABSURD[name], start=start)
@@ -119,7 +129,7 @@ def test_absurd_values_cost_the_edges_of_who_sends_them_alone(
         everything = {(a, b) for a in settings.clients for b in settings.clients if a != b}
         assert edges == everything - victims
     assert set(map(tuple, absent_by_exchange(folder).values())) == {()}
-    silence = without_m1(settings, run_folder(settings), start)
+    silence = without_m1(start, start + 6)
     assert [summary.weights_digest[c] == silence[c] for c in ("m0", "m2")] == [True, True]
 
 
@@ -138,14 +148,14 @@ def check_that_m1_alone_is_named(
 
 @pytest.mark.parametrize("name", STRANGE)
 def test_strange_values_are_seen_against_the_past_and_left_out(
-    name: str, run_folder: MakeFolder
+    name: str, run_folder: MakeFolder, without_m1: Silence
 ) -> None:
     settings = settings_of()
     app = lying(STRANGE[name], start=START)
     run_inprocess(settings, folder := run_folder(settings), client_app=app)
     summary = folder.load_summary()
     check_that_m1_alone_is_named(summary, verdicts(folder), START)
-    silence = without_m1(settings, run_folder(settings), START)
+    silence = without_m1(START, TOTAL)
     assert [summary.weights_digest[c] == silence[c] for c in ("m0", "m2")] == [True, True]
 
 

@@ -19,7 +19,6 @@ from sheafalign_fl.runs.folder import RunFolder
 from tests.attack.deployment import ALLOWED, Client, deployed, policy_of, run_on_relay
 from tests.toy import source
 
-pytestmark = pytest.mark.usefixtures("no_reports")
 TINY = {"exchanges": 2, "batch_size": 16, "setup_deadline": 30.0}
 
 

@@ -35,7 +35,6 @@ from sheafalign_fl.protocol.verbs import EVALUATE_EMBED, EVALUATE_SCORE, EXCHANG
 from sheafalign_fl.runs.folder import RunFolder
 from tests.conftest import toy_settings
 
-pytestmark = pytest.mark.usefixtures("no_reports")
 Said = tuple[dict[str, Any], dict[str, bytes]]
 Lie = Callable[[dict[str, Any], dict[str, bytes]], Said]
 _MEBI = 2**20

@@ -352,6 +352,7 @@ def changed_by(world: World, **change: Any) -> set[str]:
     }
 
 
+@pytest.mark.slow
 def test_each_pair_shares_what_a_third_lacks() -> None:
     """The table in the package's docstring, by intervention: change one factor, see who notices."""
     world = build_world(

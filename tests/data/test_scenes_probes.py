@@ -110,6 +110,7 @@ def test_every_pair_has_its_line() -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair", SHARED, ids="-".join)
 def test_a_pair_shares_what_a_third_lacks(pair: tuple[str, str], probes: Probes) -> None:
     factor, third = SHARED[pair]

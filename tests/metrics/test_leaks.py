@@ -68,6 +68,7 @@ def shuffled(run_folder: MakeFolder) -> list[Quality]:
     return [measured(settings, run_folder(settings)) for settings in runs]
 
 
+@pytest.mark.slow
 def test_with_permuted_training_labels_every_accuracy_is_chance(run_folder: MakeFolder) -> None:
     settings = leak_settings(test=TESTED)
     true = accuracies(measured(settings, run_folder(settings)))

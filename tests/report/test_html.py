@@ -185,6 +185,7 @@ def test_text_from_data_is_escaped_everywhere(tmp_path: Path) -> None:
     assert not [a for _, a in page.elements if "onerror" in a or "onclick" in a]
 
 
+@pytest.mark.slow
 def test_a_hundred_clients_make_a_page_of_bearable_size(tmp_path: Path) -> None:
     chosen = settings(
         [f"sensor-{k}" for k in range(100)], training={"exchanges": 2, "batch_size": 64}

@@ -47,6 +47,7 @@ def test_a_folder_that_was_removed_is_named(tmp_path: Path) -> None:
     assert done.stderr == "error: the current folder does not exist any more; cd to one that does\n"
 
 
+@pytest.mark.slow
 def test_a_name_that_is_too_long_is_named(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("clients: [camera, lidar]\n")
     done = sheafalign("run", "mine.yaml", "--out", "a" * 300, cwd=tmp_path)

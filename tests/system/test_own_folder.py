@@ -45,6 +45,7 @@ def test_the_inprocess_engine_runs_its_own_apps(folder: Path) -> None:
     assert (folder / "run" / "summary.json").is_file()
 
 
+@pytest.mark.slow
 def test_what_is_only_in_the_users_package_is_found_there(folder: Path) -> None:
     (folder / "clients" / "__init__.py").write_text('"""Nothing is sold here."""\n')
     done = sheafalign(
@@ -54,6 +55,7 @@ def test_what_is_only_in_the_users_package_is_found_there(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_compare_runs_its_own_apps(folder: Path) -> None:
     done = sheafalign("compare", "mine.yaml", "--seeds", "0", "--quick", "--jobs", "1", cwd=folder)
     assert done.returncode == 0, done.stderr

@@ -60,6 +60,7 @@ def test_importing_the_package_loads_neither_torch_nor_flower() -> None:
     assert done.stdout.strip() == "set()"
 
 
+@pytest.mark.slow
 def test_a_run_without_extras_trains_and_says_that_there_is_no_report(tmp_path: Path) -> None:
     out = tmp_path / "run"
     (tmp_path / "toy.yaml").write_text(
