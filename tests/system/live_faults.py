@@ -330,7 +330,7 @@ def broken_line(stage: Stage) -> None:
 
 def full_disk(stage: Stage) -> None:
     """A node's disk fills up, and there is room again."""
-    _own_state(stage, "2m")
+    _own_state(stage, "16m")
     stage.run()
     ballast = _fill(stage.root(BAD) / stage.state().relative_to("/"))
     stage.go_on()
@@ -339,7 +339,7 @@ def full_disk(stage: Stage) -> None:
 
 def full_disk_without_room(stage: Stage) -> None:
     """A node's disk fills up for good."""
-    _own_state(stage, "2m")
+    _own_state(stage, "16m")
     stage.run()
     _fill(stage.root(BAD) / stage.state().relative_to("/"))
 
@@ -375,7 +375,7 @@ def full_disk_of_the_relay(stage: Stage) -> None:
     made.runs = "runs-on-a-small-disk"
     (made.folder / made.runs).mkdir()
     disk = str(made.folder / made.runs)
-    made.prefixes["relay"] = ["unshare", "-m", "sh", "-c", _FULL.format(size="6m"), disk]
+    made.prefixes["relay"] = ["unshare", "-m", "sh", "-c", _FULL.format(size="16m"), disk]
     made.relay()
     stage.later.callback(partial(_plain_relay, made))
     inside = stage.root("relay") / (made.folder / made.runs).relative_to("/")
