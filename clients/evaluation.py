@@ -103,13 +103,28 @@ def receive(
             "evaluate", exchange, source, own, EVALUATION_CODEC, int(shared[name].sum()), dim
         )
         try:
-            received[source] = frames.read(data, due, seal)
+            values = frames.read(data, due, seal)
         except ProtocolError as error:
             check: Check = "finite" if isinstance(error, NotFiniteError) else "frame"
             _log.warning("evaluation %d, from '%s': %s", exchange, source, error)
-            told = {"sender": source, "event": "refused", "check": check, "since": exchange}
-            verdicts.append(Verdict.model_validate({**told, "value": 0.0, "bound": 0.0}))
+            verdicts.append(_refused(source, check, exchange))
+            continue
+        if (refusal := node.gate.judge_held_out(source, values)) is None:
+            received[source] = values
+            continue
+        verdicts.append(
+            _refused(source, refusal.fault, exchange, value=refusal.value, bound=refusal.bound)
+        )
+        _log.warning("evaluation %d: %s", exchange, verdicts[-1].told())
     return received, verdicts
+
+
+def _refused(
+    source: str, check: Check, exchange: int, *, value: float = 0.0, bound: float = 0.0
+) -> Verdict:
+    return Verdict(
+        sender=source, event="refused", check=check, value=value, bound=bound, since=exchange
+    )
 
 
 def draw_sample(node: Node, folder: Path) -> None:

@@ -167,6 +167,9 @@ class OpenGate(Gate):
         """See nothing."""
         return set()
 
+    def sense(self, *_: object) -> None:
+        """See nothing."""
+
 
 @dataclass
 class Result:
@@ -240,6 +243,7 @@ def _watch_alone(
 ) -> None:
     """Show the gate one exchange without a step."""
     node.gate.open(exchange)
+    node.gate.sense(node.sensed(exchange))
     masks, positions = node.shared_rows(exchange), node.schedule.positions(exchange)
     shown = {n: z for n, z in got.items() if node.gate.admits(n, z, positions[masks[n]])}
     node.gate.look(

@@ -12,6 +12,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Error, Message, RecordDict
 
 from sheafalign_fl.data.base import ModalityData
 from sheafalign_fl.flower.records import RECORD, pack, unpack
+from sheafalign_fl.inflation import inflate
 from sheafalign_fl.protocol.frame import Frame
 from sheafalign_fl.seeding import numpy_generator
 
@@ -209,8 +210,8 @@ def _forms(value: bytes | str) -> list[tuple[Any, Callable[[bytes], bytes | str]
 
 def _inflated(raw: bytes) -> bytes:
     try:
-        return zlib.decompress(raw)
-    except zlib.error:
+        return inflate(raw, 2**24)
+    except ValueError:
         return b""
 
 

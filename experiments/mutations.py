@@ -23,21 +23,26 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
+from clients import evaluation as client_evaluation
 from clients import frames as client_frames
 from clients.client_app import app as client_app
 from experiments.mutants import CODECS, Rng, mutated_fields, mutated_frame, mutated_reply
 from sheafalign_fl.config import Settings, parse_settings
+from sheafalign_fl.data.base import SPLITS
+from sheafalign_fl.engines.check import check
 from sheafalign_fl.engines.inprocess import run_inprocess
-from sheafalign_fl.errors import ProtocolError, SheafAlignError
+from sheafalign_fl.errors import DataError, ProtocolError, SheafAlignError
 from sheafalign_fl.flower.records import unpack
 from sheafalign_fl.metrics.registry import measured_metrics
 from sheafalign_fl.protocol import verbs
+from sheafalign_fl.protocol.acceptance import accept
 from sheafalign_fl.protocol.agreement import ClientAgreement
 from sheafalign_fl.protocol.frame import Frame
 from sheafalign_fl.protocol.manifest import Manifest
 from sheafalign_fl.protocol.measuring import Measuring
 from sheafalign_fl.protocol.messages import (
     AgreementOrder,
+    Dismissal,
     ExchangeOrder,
     ExchangeReply,
     FinishOrder,
@@ -48,18 +53,18 @@ from sheafalign_fl.protocol.messages import (
     Refusal,
     ScoresReply,
 )
+from sheafalign_fl.protocol.negotiation import agree
 from sheafalign_fl.protocol.seal import SealedEdges
 from sheafalign_fl.runs.folder import RunFolder
 from strategies import server_app
 
 CLIENTS = ("m0", "m1", "m2")
-BEGUN = (verbs.EXCHANGE, verbs.EVALUATE_EMBED, verbs.EVALUATE_SCORE, verbs.FINISH)
-"""The questions of a run that has begun; without a handshake there is none."""
+HANDSHAKE = (verbs.DESCRIBE, verbs.AGREE)
 Fields = Mapping[str, Any]
 
 
 def federation(seed: int = 0) -> Settings:
-    """Return the settings of a small federation that measures everything."""
+    """Return the settings of a small federation that measures everything and spares a client."""
     return parse_settings(
         {
             "name": "mutated",
@@ -68,7 +73,7 @@ def federation(seed: int = 0) -> Settings:
             "data": {"source": "experiments.mutants:views"},
             "clients": {name: {"dim": 6, "encoder_options": {"hidden": 8}} for name in CLIENTS},
             "graph": {"topology": "complete", "dim": 4},
-            "training": {"exchanges": 6, "batch_size": 16},
+            "training": {"exchanges": 6, "batch_size": 16, "min_clients": 2},
             "evaluation": {"every": 2},
             "checkpoint": {"every": 2},
         }
@@ -89,7 +94,7 @@ class Tally:
         before = _traced(reset=True)[0]
         try:
             became = "as sent" if read() else "accepted, changed"
-        except ProtocolError:
+        except (ProtocolError, DataError):
             became = "refused"
         except Exception as error:  # what is counted here
             became = "foreign"
@@ -141,7 +146,9 @@ def mutate_frames(count: int, seed: int = 0, seconds: float = math.inf) -> Tally
         mutant = mutated_frame(rng, honest)
 
         def read(mutant: bytes = mutant, honest: bytes = honest, sealed: bool = sealed) -> bool:
-            client_frames.read(mutant, due, edges[sealed][1])  # noqa: B023  # called at once
+            got = client_frames.read(mutant, due, edges[sealed][1])  # noqa: B023  # called at once
+            if got.shape != (8, 20) or not np.isfinite(got).all():
+                raise AssertionError(f"accepted: {got.shape}, finite {np.isfinite(got).all()}")
             return mutant == honest
 
         tally.judge(read, "sealed, " if sealed else "")
@@ -173,6 +180,7 @@ def run(settings: Settings, call: Callable[[Message, Context], Message]) -> RunF
     with (
         tempfile.TemporaryDirectory() as place,
         patch.object(server_app, "draw_report", lambda _: None),
+        patch.object(client_evaluation, "draw_sample", lambda *_: None),
     ):
         folder = RunFolder(Path(place) / "run")
         folder.create(settings)
@@ -188,7 +196,10 @@ def run(settings: Settings, call: Callable[[Message, Context], Message]) -> RunF
 
 def readers() -> dict[tuple[str, bool], Callable[[Fields], object]]:
     """Return (verb, whether it is a reply) -> what reads its fields on receipt."""
-    peers = CLIENTS[1:]
+    peers, ours = CLIENTS[1:], federation()
+    checked = check(ours)
+    topology = checked.topology
+    others = [checked.manifests[client] for client in peers]
 
     def exchange(fields: Fields) -> None:
         told = ExchangeReply.read(fields)
@@ -198,9 +209,14 @@ def readers() -> dict[tuple[str, bool], Callable[[Fields], object]]:
 
     def manifest(fields: Fields) -> None:
         if (told := ManifestReply.read(fields).manifest) is not None:
-            Manifest.from_bytes(told)
+            agree([Manifest.from_bytes(told), *others], ours, topology)
 
-    wanted = measured_metrics(federation(), final=True)
+    def agreement(fields: Fields) -> None:
+        told, data = AgreementOrder.read(fields).agreement, checked.data[CLIENTS[0]]
+        own: dict[str, Any] = {split: data.ids_of(split) for split in SPLITS}
+        accept(ClientAgreement.from_bytes(told), CLIENTS[0], ours, own, set(data.labels))
+
+    wanted = measured_metrics(ours, final=True)
     kinds = {name: metric.row for name, metric in wanted.items()}
 
     def scores(fields: Fields) -> None:
@@ -211,9 +227,7 @@ def readers() -> dict[tuple[str, bool], Callable[[Fields], object]]:
     return {
         (verbs.DESCRIBE, False): Nothing.read,
         (verbs.DESCRIBE, True): manifest,
-        (verbs.AGREE, False): lambda f: ClientAgreement.from_bytes(
-            AgreementOrder.read(f).agreement
-        ),
+        (verbs.AGREE, False): agreement,
         (verbs.AGREE, True): Nothing.read,
         (verbs.EXCHANGE, False): lambda f: ExchangeOrder.read(f).check(CLIENTS[0], 6, 0),
         (verbs.EXCHANGE, True): exchange,
@@ -236,6 +250,7 @@ def mutate_records(count: int, seed: int = 0, seconds: float = math.inf) -> Tall
     said += [
         (Refusal.read, {"failed": "its disk is full", "exit_code": 1}),
         (Presence.read, {"boot": "0123456789abcdef"}),
+        (Dismissal.read, {"reason": "the graph is not connected"}),
     ]
     for number in _until(seconds, count):
         reader, honest = said[number % len(said)]
@@ -256,13 +271,16 @@ def mutate_records(count: int, seed: int = 0, seconds: float = math.inf) -> Tall
 # ---- federations ---------------------------------------------------------------------------------
 
 
-def lying(rng: Rng, share: float) -> Callable[[Message, Context], Message]:
-    """Return what answers for all clients, and for the first with mutants in a `share` of cases."""
+def lying(rng: Rng, share: float, *, at_once: bool) -> Callable[[Message, Context], Message]:
+    """Return what answers for all clients, and for the first with mutants in a `share` of cases.
+
+    It lies in the handshake only if `at_once`: one that is left out there says no more.
+    """
 
     def call(message: Message, context: Context) -> Message:
         reply = client_app(message, context)
-        begun = message.metadata.message_type in BEGUN
-        if not begun or context.node_config["client"] != CLIENTS[0] or rng.random() > share:
+        honest = message.metadata.message_type in HANDSHAKE and not at_once
+        if honest or context.node_config["client"] != CLIENTS[0] or rng.random() > share:
             return reply
         return mutated_reply(rng, reply, message)
 
@@ -282,7 +300,8 @@ def mutate_federations(count: int, seed: int = 0, seconds: float = math.inf) -> 
 def _survived(settings: Settings, rng: Rng) -> bool:
     """Run one federation; raise what is foreign to a run that goes on without one client."""
     try:
-        run(settings, lying(rng, share=float(rng.choice([0.1, 0.3, 1.0]))))
+        share, at_once = float(rng.choice([0.1, 0.3, 1.0])), bool(rng.random() < 0.4)
+        run(settings, lying(rng, share, at_once=at_once))
     except SheafAlignError as error:
         raise AssertionError(f"one client ended the run: {error}") from error
     return True

@@ -30,6 +30,10 @@ from strategies.recorder import Recorder, RoutedFrame
 _log = logging.getLogger("sheafalign.relay")
 
 
+_MOST_VALUE = 1e6
+"""Of what the evaluator is sent; honest embeddings are near 1, whatever the encoder."""
+
+
 class _Due(NamedTuple):
     """What is due of one frame, beside what is the same of all frames of a reply."""
 
@@ -182,7 +186,7 @@ class Evaluation:
             routed = _routed(
                 client, reply, measuring.exchange, self._due_evaluator(client, name, used)
             )
-            arrays = {key: routed_frame.frame.values() for key, routed_frame in routed.items()}
+            arrays = {key: _usable(routed_frame.frame) for key, routed_frame in routed.items()}
             return Scored(scores, verdicts, routed, arrays, self._read_labels(client, name, told))
 
         return read
@@ -332,6 +336,14 @@ class Evaluation:
             if theirs is not None:
                 labels = np.where(labels >= 0, labels, theirs)
         return labels
+
+
+def _usable(frame: Frame) -> NDArray[np.floating]:
+    """Return what a frame for the evaluator holds; raise `ProtocolError` if sums would overflow."""
+    values = frame.values()
+    if values.size and (largest := float(np.abs(values).max())) > _MOST_VALUE:
+        raise ProtocolError(f"embeddings with a value of {largest:.3g}")
+    return values
 
 
 def _routed(

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from flwr.serverapp import Grid
@@ -12,10 +13,10 @@ from sheafalign_fl.errors import HandshakeError, SheafAlignError
 from sheafalign_fl.protocol.agreement import Agreement
 from sheafalign_fl.protocol.manifest import Manifest
 from sheafalign_fl.protocol.messages import AgreementOrder, Dismissal, ManifestReply
-from sheafalign_fl.protocol.negotiation import agree
 from sheafalign_fl.protocol.topology import Topology
 from sheafalign_fl.protocol.verbs import AGREE, DESCRIBE, REFUSE
 from sheafalign_fl.runs.folder import RunFolder
+from strategies.attendance import Attendance, unusable
 from strategies.messenger import Messenger, Order, Outcome, Reply, nothing
 from strategies.recorder import Recorder
 
@@ -26,50 +27,70 @@ _UNHEARD = "?"
 """Stands for the process of a node that has not said yet which one it is."""
 
 
+@dataclass(frozen=True)
+class Federation:
+    """Who takes part, and what they agree to."""
+
+    nodes: Mapping[str, int]
+    manifests: Mapping[str, Manifest]
+    topology: Topology
+    """Of the clients that take part."""
+    agreement: Agreement
+    left_out: Mapping[str, str]
+    """Client that does not -> why."""
+
+
 def gather(
     grid: Grid,
     settings: Settings,
     topology: Topology,
     recorder: Recorder,
     registered: Mapping[str, int],
-) -> tuple[dict[str, int], dict[str, Manifest], Agreement]:
-    """Return client -> node id, client -> manifest, and what follows from the manifests.
+    left_out: Mapping[str, str],
+) -> Federation:
+    """Find the clients' nodes, hear what each is, and derive what all agree to.
 
     Parameters
     ----------
     registered
         Client -> node id, where the relay knows each client's key; empty where it knows none.
+    left_out
+        Client -> why an earlier session of the run has gone on without it: so does this one.
 
     Raises
     ------
     HandshakeError
-        Some client has no node within the deadline, or a client does not fit.
+        Some client has no node within the deadline, or a client does not fit, and the run needs it.
     DataError
         The clients' events or labels cannot serve the configuration.
     """
     asked: set[int] = set()
+    attendance = Attendance(settings, topology, registered, left_out)
     try:
-        return _gather(grid, settings, topology, recorder, registered, asked)
+        _gather(grid, settings, attendance, recorder, asked)
+        rest, agreement = attendance.close()
     except SheafAlignError as error:
         if settings.engine == "deployed":
-            refuse(grid, asked, str(error))
+            refuse(grid, dict.fromkeys(asked, str(error)))
         raise
+    if settings.engine == "deployed":
+        refuse(grid, attendance.dismissed)
+    nodes = {client: attendance.nodes[client] for client in rest.clients}
+    return Federation(nodes, attendance.manifests, rest, agreement, attendance.left_out)
 
 
 def _gather(
     grid: Grid,
     settings: Settings,
-    topology: Topology,
+    attendance: Attendance,
     recorder: Recorder,
-    registered: Mapping[str, int],
     asked: set[int],
-) -> tuple[dict[str, int], dict[str, Manifest], Agreement]:
-    """Do what `gather` says, and note in `asked` which nodes have been asked."""
+) -> None:
+    """Hear what each node is until all clients are found; note in `asked` who has been asked."""
     limit = time.monotonic() + settings.training.setup_deadline
-    nodes: dict[str, int] = {}
-    manifests: list[Manifest] = []
-    while set(nodes) != set(settings.clients):
-        ids = _wait_for_nodes(grid, asked, settings, nodes, limit)
+    while attendance.awaited:
+        if not (ids := _wait_for_nodes(grid, asked, settings, attendance, limit)):
+            return
         asked.update(ids)
         orders = {str(node): Order() for node in ids}
         # A deployed node that keeps silent may have lost the question on a bad line, and is asked
@@ -79,16 +100,8 @@ def _gather(
         left = max(_GATHER_SECONDS, limit - time.monotonic())
         outcome = messenger.ask(DESCRIBE, orders, "setup", left, _manifest, patient=False)
         asked -= {int(node) for node in outcome.unreachable}  # gone, or not quite there yet
-        _raise_failures(outcome)
-        for node in (
-            orders
-        ):  # not in the order of the replies, so that the first refusal is always the same
-            if (manifest := outcome.answers.get(node)) is None:
-                continue  # a spare node
-            manifests.append(manifest)
-            _check_key(manifests[-1].name, int(node), registered)
-            nodes.setdefault(manifests[-1].name, int(node))
-        names = {str(node): name for name, node in nodes.items()}
+        attendance.hear(outcome)
+        names = {str(node): name for name, node in attendance.nodes.items()}
         recorder.question(
             "setup",
             0,
@@ -96,19 +109,14 @@ def _gather(
             _renamed(outcome, names),
             {},
         )
-        if len({manifest.name for manifest in manifests}) < len(manifests):
-            break  # claimed twice: `agree` says so
-    agreement = agree(manifests, settings, topology)
-    nodes = {client: nodes[client] for client in settings.clients}
-    return nodes, {manifest.name: manifest for manifest in manifests}, agreement
 
 
-def refuse(grid: Grid, nodes: Collection[int], reason: str) -> None:
+def refuse(grid: Grid, reasons: Mapping[int, str]) -> None:
     """Tell nodes why there will be no run with them, and give them a moment to hear it."""
-    messenger = Messenger(grid, {str(node): node for node in nodes})
-    order = Order(Dismissal(reason=reason).fields())
-    orders = {str(node): order for node in nodes}
-    messenger.ask(REFUSE, orders, "setup", _REFUSAL_SECONDS, nothing)
+    messenger = Messenger(grid, {str(node): node for node in reasons})
+    orders = {str(n): Order(Dismissal(reason=r).fields()) for n, r in reasons.items()}
+    if orders:
+        messenger.ask(REFUSE, orders, "setup", _REFUSAL_SECONDS, nothing)
 
 
 def _manifest(node: str, reply: Reply) -> Manifest | None:
@@ -118,27 +126,21 @@ def _manifest(node: str, reply: Reply) -> Manifest | None:
     return None if told is None else Manifest.from_bytes(told)
 
 
-def _check_key(client: str, node: int, registered: Mapping[str, int]) -> None:
-    """Refuse a node that says it is a client whose key it does not have."""
-    if registered and registered.get(client) != node:
-        owner = next((name for name, known in registered.items() if known == node), None)
-        key = (
-            f"its key is that of client '{owner}'"
-            if owner
-            else "its key is nobody's that the relay knows"
-        )
-        raise HandshakeError(f"a node says that it is client '{client}' but {key}; it is refused")
-
-
 def tell(
     messenger: Messenger,
     settings: Settings,
-    topology: Topology,
-    agreement: Agreement,
+    federation: Federation,
     folder: RunFolder,
     recorder: Recorder,
-) -> None:
-    """Send every client its agreement; raise if one of them cannot work with it."""
+) -> dict[str, str]:
+    """Send every client its agreement; return client -> why it cannot work with it.
+
+    Raises
+    ------
+    HandshakeError
+        One cannot, and the run needs all.
+    """
+    topology, agreement = federation.topology, federation.agreement
     orders = {
         client: Order(
             AgreementOrder(
@@ -150,49 +152,46 @@ def tell(
         for client in topology.clients
     }
     outcome = messenger.ask(AGREE, orders, "setup", settings.training.setup_deadline, nothing)
-    _raise_failures(outcome)
+    unable = unusable(outcome, settings)
     recorder.question("setup", 0, orders, outcome, {})
+    return unable
 
 
 def _wait_for_nodes(
-    grid: Grid, asked: Collection[int], settings: Settings, nodes: Mapping[str, int], limit: float
+    grid: Grid, asked: Collection[int], settings: Settings, attendance: Attendance, limit: float
 ) -> list[int]:
-    """Wait until there are as many nodes not asked yet as clients are missing; return them."""
+    """Wait until there are as many nodes not asked yet as clients are missing; return them.
+
+    None, where there are enough clients to begin with and the others have not come in time.
+    """
     begun = time.monotonic()
     while True:
         fresh = [node for node in grid.get_node_ids() if node not in asked]
-        enough = len(fresh) >= len(settings.clients) - len(nodes)
+        enough = len(fresh) >= len(attendance.awaited)
         now = time.monotonic()
         if fresh and (enough or now - begun >= _GATHER_SECONDS or now >= limit):
             return fresh
         if now >= limit:
-            missing = [client for client in settings.clients if client not in nodes]
-            hint = (
-                "start them with `sheafalign node`"
-                if settings.engine == "deployed"
-                else (
-                    "give `flwr run . --federation-config "
-                    f"'num-supernodes={len(settings.clients)}'`"
-                )
-            )
-            raise HandshakeError(
-                f"the configuration has {len(settings.clients)} clients but only {len(nodes)} have "
-                f"come within {settings.training.setup_deadline:g} s; nobody runs "
-                f"{', '.join(missing)}: {hint}"
-            )
+            _check_enough_have_come(settings, attendance)
+            return []
         time.sleep(0.1)
 
 
-def _raise_failures(outcome: Outcome[Any]) -> None:
-    """Raise the first reason why a client cannot take part; one that is gone may come back."""
-    for client, reason in outcome.failed.items():
-        if client in outcome.unreachable:
-            continue
-        error = HandshakeError(reason)
-        error.exit_code = outcome.exit_codes.get(client, 1)
-        raise error
-    if outcome.late:
-        raise HandshakeError(f"no answer within the deadline from {', '.join(outcome.late)}")
+def _check_enough_have_come(settings: Settings, attendance: Attendance) -> None:
+    come = len(attendance.nodes)
+    if come >= (settings.training.min_clients or len(settings.clients)):
+        return
+    missing = [client for client in settings.clients if client not in attendance.nodes]
+    hint = (
+        "start them with `sheafalign node`"
+        if settings.engine == "deployed"
+        else f"give `flwr run . --federation-config 'num-supernodes={len(settings.clients)}'`"
+    )
+    raise HandshakeError(
+        f"the configuration has {len(settings.clients)} clients but only {come} have "
+        f"come within {settings.training.setup_deadline:g} s; nobody runs "
+        f"{', '.join(missing)}: {hint}"
+    )
 
 
 def _renamed(outcome: Outcome[Any], names: dict[str, str]) -> Outcome[Any]:

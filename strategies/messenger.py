@@ -131,6 +131,19 @@ class Messenger:
         again."""
         self._looked: dict[str, float] = {}
 
+    @property
+    def clients(self) -> tuple[str, ...]:
+        """All clients that are asked, in the order of the federation."""
+        return tuple(self._nodes)
+
+    def leave_out(self, client: str) -> None:
+        """Ask `client` nothing any more."""
+        del self._nodes[client]
+        self._boots.pop(client, None)
+        self._outstanding = {
+            message: sent for message, sent in self._outstanding.items() if sent.client != client
+        }
+
     def available(self) -> list[str]:
         """Return the clients that owe no answer, in the order of the federation."""
         busy = {sent.client for sent in self._outstanding.values()}

@@ -35,6 +35,7 @@ from sheafalign_fl.protocol.verdict import Verdict, WatchRow
 from sheafalign_fl.runs.folder import RunFolder
 from sheafalign_fl.runs.summary import summarise
 from strategies import handshake
+from strategies.attendance import remaining
 from strategies.evaluation import Evaluation
 from strategies.messenger import Messenger, Order, Outcome, Read, Reply
 from strategies.recorder import Recorder, RoutedFrame
@@ -110,17 +111,24 @@ class PeerToPeer:
             recorder.close()
 
     def _run(self, recorder: Recorder, start: int, resumed: int) -> None:
-        nodes, manifests, agreement = handshake.gather(
-            self.grid, self.settings, self.topology, recorder, self._registered
+        # What an earlier session had no weights of, this one cannot go on from.
+        earlier = dict(self.folder.status().get("left_out", {})) if start else {}
+        federation = handshake.gather(
+            self.grid, self.settings, self.topology, recorder, self._registered, earlier
         )
-        _log.info("all %d clients are here", len(nodes))
+        nodes, manifests = federation.nodes, federation.manifests
+        self.topology, agreement = federation.topology, federation.agreement
+        _log.info("%d of %d clients are here", len(nodes), len(self.settings.clients))
         self._recorder, self._agreement = recorder, agreement
         self._messenger = Messenger(
             self.grid, nodes, {client: manifests[client].boot for client in nodes}
         )
-        handshake.tell(
-            self._messenger, self.settings, self.topology, agreement, self.folder, recorder
-        )
+        unable = handshake.tell(self._messenger, self.settings, federation, self.folder, recorder)
+        for client, reason in federation.left_out.items():
+            if client not in earlier:
+                self._note(start, client, "failed", f"left out from the start: {reason}")
+        self.folder.set_status("running", left_out=dict(federation.left_out))
+        self._go_on_without(unable, start)
         self._schedule = BatchSchedule.of(
             self.settings.training, len(agreement.lists["train"]), self.settings.seed
         )
@@ -184,13 +192,19 @@ class PeerToPeer:
         outcome = self._messenger.ask(
             EXCHANGE, orders, str(start), patience, self._reader(None, order.embed)
         )
+        if start:
+            self._check_restored(outcome, start)
         self._note_absences(outcome, start, patience)
-        if outcome.exit_codes and start:
-            client = next(iter(outcome.exit_codes))
-            told = f"client '{client}' cannot go on from the checkpoint: {outcome.failed[client]}"
-            raise RunError(told)
         self._recorder.question("setup", start, orders, outcome, {})
         return _routed(outcome)
+
+    def _check_restored(self, outcome: Outcome[Heard], start: int) -> None:
+        """Leave out who has not its state of the checkpoint, or end a run that needs all."""
+        for client, reason in outcome.failed.items():
+            told = f"client '{client}' cannot go on from the checkpoint: {reason}"
+            if self.settings.training.min_clients is None:
+                raise RunError(told)
+            self._go_on_without({client: told}, start)
 
     def _order(
         self, client: str, exchange: int, routed: RoutedFrames, checkpoint: int | None
@@ -312,7 +326,7 @@ class PeerToPeer:
             and self._is_due(done, self.settings.evaluation.every, total)
         ):
             self._recorder.evaluation(done, self._evaluation.run(done, final=False))
-        if checkpoint_due and len(outcome.replies) == len(self.topology.clients):
+        if checkpoint_due and len(outcome.replies) == len(self._messenger.clients):
             self._recorder.checkpoint(done, self.settings.checkpoint.keep)
             return False
         return checkpoint_due
@@ -320,6 +334,14 @@ class PeerToPeer:
     @staticmethod
     def _is_due(done: int, every: int, total: int) -> bool:
         return done == total or (every > 0 and done % every == 0)
+
+    def _go_on_without(self, clients: Mapping[str, str], exchange: int) -> None:
+        """Ask some clients nothing any more (client -> why), if the others are enough."""
+        gone = {c: "left out" for c in self.topology.clients if c not in self._messenger.clients}
+        remaining(self.topology, gone | dict(clients), self.settings)
+        for client, reason in clients.items():
+            self._messenger.leave_out(client)
+            self._note(exchange, client, "failed", f"left out: {reason}")
 
     # ---- absences --------------------------------------------------------------------------------
 
@@ -329,7 +351,8 @@ class PeerToPeer:
         for client in outcome.late:
             self._note(exchange, client, "late", f"no answer within {deadline:g} s")
         for client, reason in outcome.failed.items():
-            self._note(exchange, client, "failed", reason)
+            if client in self._messenger.clients:  # else it has been left out, and noted
+                self._note(exchange, client, "failed", reason)
         for client in outcome.restarted:
             self._note(exchange, client, "failed", "its process was restarted")
         for client in [client for client in self._gone if client in outcome.replies]:

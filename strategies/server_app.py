@@ -14,6 +14,7 @@ from sheafalign_fl.config.admission import admit
 from sheafalign_fl.config.policy import under
 from sheafalign_fl.deploy.logs import JsonLines
 from sheafalign_fl.deploy.registry import given_policy, registered_nodes, runs_folder
+from sheafalign_fl.engines.inprocess import InProcessGrid
 from sheafalign_fl.errors import SheafAlignError, UserError
 from sheafalign_fl.files import user_folder
 from sheafalign_fl.flower.fetching import fetch_without_delay
@@ -46,7 +47,9 @@ def main(grid: Grid, context: Context) -> None:
     try:
         check_installed(["missing"] if "missing" in settings.evaluation.metrics else [])
         with under(policy), _logged(folder, context.run_id):
-            PeerToPeer(settings, grid, folder, registered_nodes()).run(resume=resume)
+            # In process each node was made for its client, as if it had the client's key.
+            known = grid.registered if isinstance(grid, InProcessGrid) else registered_nodes()
+            PeerToPeer(settings, grid, folder, known).run(resume=resume)
             draw_report(folder)
     except SheafAlignError as error:
         folder.set_status("failed", str(error), exit_code=error.exit_code)

@@ -6,6 +6,7 @@ and scores in another's name ended the run; ``top-16`` with dimension 0 asked fo
 
 import json
 import tracemalloc
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -20,8 +21,9 @@ from clients.client_app import app as client_app
 from experiments.mutants import bomb
 from experiments.mutations import mutate_federations, mutate_frames, mutate_records
 from sheafalign_fl.config import Settings
+from sheafalign_fl.engines.check import check
 from sheafalign_fl.engines.inprocess import run_inprocess
-from sheafalign_fl.errors import HandshakeError, ProtocolError
+from sheafalign_fl.errors import DataError, HandshakeError, ProtocolError
 from sheafalign_fl.flower.records import pack, raised, undelivered, unpack
 from sheafalign_fl.protocol.frame import Frame
 from sheafalign_fl.protocol.manifest import Manifest
@@ -32,7 +34,7 @@ from sheafalign_fl.protocol.messages import (
     plain,
 )
 from sheafalign_fl.protocol.verbs import EVALUATE_EMBED, EVALUATE_SCORE, EXCHANGE, FINISH
-from sheafalign_fl.runs.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder, read_rows
 from tests.conftest import toy_settings
 
 Said = tuple[dict[str, Any], dict[str, bytes]]
@@ -63,7 +65,7 @@ def test_mutated_records_are_refused_and_take_little_memory() -> None:
     tally = mutate_records(250)
     assert tally.foreign == {}
     assert tally.counts["refused"] > 150
-    assert 0 < tally.peak < 300 * _MEBI  # a manifest may inflate to 128 MiB
+    assert 0 < tally.peak < 100 * _MEBI  # an agreement may inflate to 64 MiB
 
 
 def test_federations_with_a_client_that_says_anything_go_on_without_it() -> None:
@@ -179,10 +181,14 @@ def test_a_lie_costs_its_teller_the_question(
     assert {("m0", "m2"), ("m2", "m0")} <= measured
 
 
+@pytest.mark.parametrize(
+    ("value", "check", "exchanges"),
+    [(np.nan, "finite", 3), (np.inf, "finite", 3), (3e38, "norm", 0), (1e18, "norm", 12)],
+)
 def test_a_frame_that_only_its_receiver_can_judge_costs_its_edge_in_an_evaluation(
-    run_folder: Callable[[Settings], RunFolder],
+    value: float, check: str, exchanges: int, run_folder: Callable[[Settings], RunFolder]
 ) -> None:
-    """The relay decodes nothing: the neighbour finds what is not finite, and names its sender."""
+    """The relay decodes nothing: the neighbour finds what cannot be, and names its sender."""
     app = ClientApp()
 
     def call(message: Message, context: Context) -> Message:
@@ -192,20 +198,48 @@ def test_a_frame_that_only_its_receiver_can_judge_costs_its_edge_in_an_evaluatio
             return reply
         _, frames = unpack(reply)
         frame = Frame.unpack(frames["m0"])
-        odd = np.full((frame.events, frame.dim), np.nan, dtype="<f4").tobytes()
+        odd = np.full((frame.events, frame.dim), value, dtype="<f4").tobytes()
         frames["m0"] = replace(frame, payload=odd).pack()
         return Message(pack({}, frames), reply_to=message)
 
     app._call = call
-    settings = toy_settings(training={"exchanges": 3})
+    metrics = ["retrieval", "consistency", "missing"]
+    settings = toy_settings(training={"exchanges": exchanges}, evaluation={"metrics": metrics})
     run_inprocess(settings, folder := run_folder(settings), client_app=app)
     summary = folder.load_summary()
     assert summary.absences == ()
+    assert "NaN" not in folder.summary.read_text(encoding="utf-8")
     measured = {(row.source, row.target) for row in summary.quality.retrieval}
     everybody = {(a, b) for a in settings.clients for b in settings.clients if a != b}
     assert everybody - measured == {("m0", "m1")}
-    log = (folder.path / "metrics.jsonl").read_text(encoding="utf-8")
-    assert '"sender":"m1"' in log.replace(" ", "")
+    told = [row for row in read_rows(folder.metrics) if row["kind"] == "watch"]
+    assert [(row["sender"], row["receiver"], row["check"]) for row in told] == [("m1", "m0", check)]
+
+
+def test_embeddings_for_the_evaluator_that_would_overflow_cost_their_sender_its_scores(
+    run_folder: Callable[[Settings], RunFolder],
+) -> None:
+    app = ClientApp()
+
+    def call(message: Message, context: Context) -> Message:
+        reply = client_app(message, context)
+        verb, client = message.metadata.message_type, context.node_config["client"]
+        if client != "m1" or verb != EVALUATE_SCORE:
+            return reply
+        fields, frames = unpack(reply)
+        frame = Frame.unpack(frames["test"])
+        odd = np.full((frame.events, frame.dim), 3e38, dtype="<f4").tobytes()
+        frames["test"] = replace(frame, payload=odd).pack()
+        return Message(pack(fields, frames), reply_to=message)
+
+    app._call = call
+    settings = toy_settings(training={"exchanges": 2}, evaluation={"metrics": ["missing"]})
+    run_inprocess(settings, folder := run_folder(settings), client_app=app)
+    summary = folder.load_summary()
+    assert [(row.client, row.reason) for row in summary.absences if row.event == "failed"] == [
+        ("m1", "embeddings with a value of 3e+38")
+    ]
+    assert "NaN" not in folder.summary.read_text(encoding="utf-8")
 
 
 # ---- the nouns -----------------------------------------------------------------------------------
@@ -248,7 +282,95 @@ def test_a_bomb_for_a_manifest_takes_no_more_than_a_manifest_may() -> None:
     tracemalloc.reset_peak()
     with pytest.raises(HandshakeError, match="no readable manifest"):
         Manifest.from_bytes(data)
-    assert tracemalloc.get_traced_memory()[1] < 300 * _MEBI
+    assert tracemalloc.get_traced_memory()[1] < 80 * _MEBI
+
+
+_HEX = {split: b"i".hex() for split in ("validation", "test")}
+_WIDE = b"U" + json.dumps(["x" * 256, *["y"] * 600_000]).encode()
+_MANY = b"U[" + b'"a",' * 2**21 + b'"b"]'
+LARGE: dict[str, bytes] = {
+    "empty lists": b"[" + b"[]," * (2**23) + b"[]]",
+    "nested objects": b'{"a":' * 2**20 + b"1" + b"}" * 2**20,
+    "many names": b"{" + b",".join(b'"%d":1' % n for n in range(2**20)) + b"}",
+    "one long id among many": json.dumps({"events": {"train": _WIDE.hex(), **_HEX}}).encode(),
+    "many short ids": json.dumps({"events": {"train": _MANY.hex(), **_HEX}}).encode(),
+}
+"""JSON of at most 32 MiB that would take from 200 MB to 2 GB as objects and arrays."""
+
+
+@pytest.mark.usefixtures("traced")
+@pytest.mark.parametrize("name", LARGE)
+def test_what_is_small_as_json_takes_no_more_as_a_manifest(name: str) -> None:
+    content = LARGE[name]
+    if content.startswith(b'{"events"'):
+        facts = json.loads(zlib.decompress(_manifests()[0].to_bytes()))
+        content = json.dumps(facts | json.loads(content)).encode()
+    assert len(content) < 2**25
+    data = zlib.compress(content, 1)
+    del content
+    before = tracemalloc.get_traced_memory()[0]
+    tracemalloc.reset_peak()
+    with pytest.raises(HandshakeError, match=r"more than|256 characters"):
+        Manifest.from_bytes(data)
+    assert tracemalloc.get_traced_memory()[1] - before < 128 * _MEBI
+
+
+def _manifests() -> list[Manifest]:
+    return list(check(toy_settings()).manifests.values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"input_shape": [3, "x"]}, "input_shape.1"),
+        ({"input_shape": [-1]}, "input_shape.0"),
+        ({"input_shape": [1] * 99}, "input_shape"),
+        ({"notes": [["x"]]}, "notes.0"),
+        ({"labels": [1]}, "labels.0"),
+        ({"classes": {"side": [1]}}, "classes.side.0"),
+        ({"classes": {"side": "ab"}}, "classes.side"),
+        ({"dim": True}, "dim"),
+        ({"dim": 0}, "dim"),
+        ({"parameters": -1}, "parameters"),
+        ({"parameters": 1e3}, "parameters"),
+        ({"protocol": 2**40}, "protocol"),
+        ({"span": 0}, "span"),
+        ({"nonce": "xyz"}, "nonce"),
+        ({"name": "x" * 100}, "name"),
+        ({"device": None}, "device"),
+    ],
+    ids=str,
+)
+def test_every_element_of_a_manifest_has_its_type(changes: dict[str, Any], reason: str) -> None:
+    facts = json.loads(zlib.decompress(_manifests()[0].to_bytes())) | changes
+    data = zlib.compress(json.dumps(facts).encode())
+    with pytest.raises(HandshakeError, match=f"no readable manifest: {reason}"):
+        Manifest.from_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("ids", "reason"),
+    [
+        ([3, 1, 2], "not sorted"),
+        ([1, 1, 2], "there twice"),
+        (["b", "a"], "not sorted"),
+    ],
+    ids=str,
+)
+def test_events_of_a_manifest_are_sorted_and_there_once(ids: list[Any], reason: str) -> None:
+    first = _manifests()[0]
+    events = {**dict.fromkeys(first.events, np.array(ids[:0])), "train": np.array(ids)}
+    with pytest.raises(HandshakeError, match=reason):
+        Manifest.from_bytes(replace(first, events=events).to_bytes())
+
+
+def test_more_events_than_a_manifest_holds_are_said_where_they_are() -> None:
+    many = np.arange(2**21 + 1, dtype=np.int64)
+    sent = replace(
+        _manifests()[0], events={"train": many, "validation": many[:0], "test": many[:0]}
+    )
+    with pytest.raises(DataError, match="client 'm0' cannot tell of its events: their ids take"):
+        sent.to_bytes()
 
 
 @pytest.mark.usefixtures("traced")

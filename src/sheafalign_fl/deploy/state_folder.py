@@ -93,7 +93,7 @@ def sign(folder: Path, here: Mark) -> None:
 
 def prune_runs(folder: Path, keep: int = KEPT_RUNS) -> int:
     """Remove the state of all but the newest `keep` runs; return of how many."""
-    runs = [path for path in folder.iterdir() if _RUN.fullmatch(path.name) and path.is_dir()]
+    runs = [path for path in listed(folder) if _RUN.fullmatch(path.name) and path.is_dir()]
     runs.sort(key=_last_change)
     old = runs[: max(0, len(runs) - keep)]
     for path in old:

@@ -39,6 +39,12 @@ class InProcessGrid(Grid):
     ) -> None:
         """Serve `contexts` (node id -> context), at most `workers` of them at the same time."""
         self._app, self._contexts = client_app, dict(contexts)
+        self.registered = {
+            str(context.node_config["client"]): node
+            for node, context in contexts.items()
+            if "client" in context.node_config
+        }
+        """Client -> its node, which can speak for no other."""
         self._threads = {
             node: ThreadPoolExecutor(1, thread_name_prefix=f"client-{node}") for node in contexts
         }

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sheafalign_fl.protocol.verdict import Check, Event, Verdict, pack_verdicts, read_verdicts
-from sheafalign_fl.watching.receipt import Receipt
+from sheafalign_fl.watching.inputs import InputWatch
+from sheafalign_fl.watching.receipt import Receipt, Refusal
 from sheafalign_fl.watching.watch import EdgeWatch
 
 _log = logging.getLogger("sheafalign.node")
@@ -26,6 +27,7 @@ class Gate:
         self._client = client
         self._receipts = {neighbour: Receipt() for neighbour in neighbours}
         self._watches = {neighbour: EdgeWatch() for neighbour in self._receipts}
+        self._inputs = InputWatch()
         self._exchange = 0
         self._said: dict[tuple[str, Check], int] = {}
         """(sender, check) -> exchange in which it was found last; what goes on is logged once."""
@@ -53,6 +55,13 @@ class Gate:
             return True
         self.refuse(neighbour, refusal.fault, refusal.value, refusal.bound)
         return False
+
+    def judge_held_out(self, peer: str, values: NDArray[np.floating]) -> Refusal | None:
+        """Return why what a peer sent of held-out events, shape (N, d_e), cannot be measured.
+
+        A peer that is no neighbour has no past here; it is judged as one in its first exchange.
+        """
+        return self._receipts.get(peer, Receipt()).check_held_out(values)
 
     def refuse(self, neighbour: str, check: Check, value: float = 0.0, bound: float = 0.0) -> None:
         """Note that the edge from `neighbour` is left out of this exchange."""
@@ -89,10 +98,18 @@ class Gate:
                 self.refuse(neighbour, look.refusal.fault, look.refusal.value, look.refusal.bound)
         return refused
 
+    def sense(self, inputs: NDArray[np.generic]) -> None:
+        """Show the watch this client's own inputs of an exchange, shape (B, ...)."""
+        if (change := self._inputs.look(inputs)) is not None:
+            since = max(0, self._exchange - change.looks + 1)
+            value, usual = (float(np.exp(log / 2)) for log in (change.value, change.expected))
+            self._note(self._client, "changed", "inputs", value, usual, since)
+
     @property
     def nearness(self) -> float:
-        """How near the nearest edge is to an alarm, which is at 1."""
-        return max((watch.nearness for watch in self._watches.values()), default=0.0)
+        """How near the nearest watch is to an alarm, which is at 1."""
+        watches = [watch.nearness for watch in self._watches.values()]
+        return max([self._inputs.nearness, *watches])
 
     def _note(
         self, sender: str, event: Event, check: Check, value: float, bound: float, since: int
@@ -114,6 +131,7 @@ class Gate:
         """Return all that was learnt and the last verdicts, as named tensors."""
         said = np.frombuffer(pack_verdicts(self.verdicts), dtype=np.uint8)
         tensors = {"said": torch.from_numpy(said.copy())}
+        tensors["inputs"] = torch.from_numpy(self._inputs.state())
         for neighbour, receipt in self._receipts.items():
             watch = torch.from_numpy(self._watches[neighbour].state())
             tensors[f"watch.{neighbour}"] = watch
@@ -126,6 +144,8 @@ class Gate:
         self.verdicts = []
         if "said" in tensors:
             self.verdicts = list(read_verdicts(tensors["said"].numpy().tobytes()))
+        if "inputs" in tensors:
+            self._inputs.load(tensors["inputs"].numpy())
         for neighbour, receipt in self._receipts.items():
             if (watch := tensors.get(f"watch.{neighbour}")) is None:
                 continue

@@ -76,6 +76,11 @@ class Node(Embedder):
         """Return neighbour -> mask over the exchange's events: both ends have it."""
         return self.events.shared(exchange)
 
+    def sensed(self, exchange: int) -> NDArray[np.generic]:
+        """Return this client's own inputs of the exchange's events, of those that it has."""
+        indices = self.events.indices["train"][self.schedule.positions(exchange)]
+        return self._data.x[indices[indices >= 0]]
+
     # ---- training --------------------------------------------------------------------------------
 
     def embed(self, exchange: int) -> Embeddings:
@@ -125,6 +130,7 @@ class Node(Embedder):
         is in `gate.verdicts`.
         """
         received = self._admitted(exchange, inbound)
+        self.gate.sense(self.sensed(exchange))
         for neighbour, check in (unreadable or {}).items():
             self.gate.refuse(neighbour, check)
         seen = MeanTerms()

@@ -76,18 +76,28 @@ def _wrong_peers(
     agreement: ClientAgreement, client: str, settings: Settings, pinned: Collection[str] | None
 ) -> Iterator[str]:
     """Yield what the settings' own graph and the client's own keys contradict."""
-    due = build_topology(settings).neighbours(client)
-    if list(agreement.neighbours.items()) != list(due.items()):
-        yield f"its neighbours are {dict(agreement.neighbours)}, but by the settings they are {due}"
-    non_neighbours = [peer for peer in agreement.shared if peer not in due]
+    due, told = build_topology(settings).neighbours(client), agreement.neighbours
+    present = {peer: dim for peer, dim in due.items() if peer in told}
+    if list(told.items()) != list(present.items()) or not present:
+        yield f"its neighbours are {dict(told)}, but by the settings they are {due}"
+    elif len(due) - len(present) > _most_left_out(settings):
+        absent = next(peer for peer in due if peer not in told)
+        yield f"it leaves out the neighbour '{absent}', which training.min_clients does not allow"
+    non_neighbours = [peer for peer in agreement.shared if peer not in told]
     one_space = compares_non_neighbours(settings)
     for peer in non_neighbours:
-        if not one_space or peer == client or peer not in settings.clients:
+        if not one_space or peer == client or peer in due or peer not in settings.clients:
             yield f"it shares events with '{peer}', which is no neighbour"
-    if missing := [peer for peer in due if peer not in agreement.shared]:
+    if missing := [peer for peer in told if peer not in agreement.shared]:
         yield f"it says nothing of the events shared with '{missing[0]}'"
-    if pinned is not None and (unknown := [peer for peer in due if peer not in pinned]):
+    if pinned is not None and (unknown := [peer for peer in told if peer not in pinned]):
         yield f"the neighbour '{unknown[0]}' is none of the peers whose keys this client has"
+
+
+def _most_left_out(settings: Settings) -> int:
+    """Return how many clients a run may begin without."""
+    least = settings.training.min_clients
+    return 0 if least is None else len(settings.clients) - least
 
 
 def _wrong_labels(

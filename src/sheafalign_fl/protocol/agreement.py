@@ -13,12 +13,13 @@ from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.errors import ProtocolError
 from sheafalign_fl.inflation import inflate
 from sheafalign_fl.metrics.registry import needs_labels
-from sheafalign_fl.protocol.ids import decode_ids, encode_ids, unpack_mask
-from sheafalign_fl.protocol.manifest import MOST_BYTES
+from sheafalign_fl.protocol.ids import counted, decode_lists, encode_ids, unpack_mask
 from sheafalign_fl.protocol.topology import Edge, Topology
 from sheafalign_fl.seeding import numpy_generator
 
 ListName = Literal["train", "validation", "test", "probe"]
+MOST_BYTES = 2**26
+"""Of an agreement, uncompressed: two million events with integer ids, and their masks."""
 MOST_COMPARED = 16
 """In a space that all clients share, pairs that are no neighbours are measured too, up to so many
 clients."""
@@ -78,8 +79,8 @@ class ClientAgreement:
         Its form is checked here, and what it says in `acceptance`.
         """
         try:
-            content = json.loads(inflate(data, MOST_BYTES))
-            lists = {name: decode_ids(bytes.fromhex(ids)) for name, ids in content["lists"].items()}
+            content = json.loads(counted(inflate(data, MOST_BYTES)))
+            lists = decode_lists(content["lists"])
             shared = {
                 peer: {name: unpack_mask(text, len(lists[name])) for name, text in masks.items()}
                 for peer, masks in content["shared"].items()

@@ -4,17 +4,48 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
+import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sheafalign_fl.data.base import SPLITS
-from sheafalign_fl.errors import HandshakeError
+from sheafalign_fl.errors import DataError, HandshakeError
 from sheafalign_fl.inflation import inflate
-from sheafalign_fl.protocol.ids import decode_ids, encode_ids
+from sheafalign_fl.protocol.ids import counted, decode_lists, encode_ids
+from sheafalign_fl.protocol.messages import Name, fault
 
-MOST_BYTES = 2**27
-"""Of a manifest or an agreement, uncompressed."""
+MOST_BYTES = 2**25
+"""Of a manifest, uncompressed: two million events with integer ids."""
+_Line = Annotated[str, Field(max_length=500)]
+_Positive = Annotated[int, Field(ge=1, lt=2**31)]
+_Lists = Mapping[Name, str]
+
+
+class _Facts(BaseModel):
+    """The form of a manifest on the wire: every element of its type and within its bounds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: Name
+    modality: Name
+    dim: _Positive
+    encoder: _Line
+    parameters: Annotated[int, Field(ge=0, lt=2**53)]
+    device: Name
+    input_shape: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(max_length=16)]
+    notes: Annotated[tuple[Annotated[str, Field(max_length=5000)], ...], Field(max_length=1000)]
+    labels: Annotated[tuple[_Line, ...], Field(max_length=1000)]
+    classes: Mapping[_Line, tuple[_Line, ...]]
+    version: Name
+    protocol: Annotated[int, Field(ge=0, lt=2**31)]
+    digest: Name
+    nonce: Annotated[str, Field(pattern=r"^([0-9a-f]{32})?$")] = ""
+    span: _Positive = 1
+    boot: Name = ""
+    events: _Lists
+    twins: _Lists = {}
 
 
 @dataclass(frozen=True)
@@ -46,7 +77,7 @@ class Manifest:
     """Identity of the client's process, if it is a deployed one that stays."""
 
     def to_bytes(self) -> bytes:
-        """Return the manifest as bytes for the wire."""
+        """Return the manifest as bytes for the wire; raise `DataError` if that takes too many."""
         facts = {
             name: getattr(self, name)
             for name in self.__dataclass_fields__
@@ -56,38 +87,51 @@ class Manifest:
             what: {name: encode_ids(ids).hex() for name, ids in getattr(self, what).items()}
             for what in ("events", "twins")
         }
-        return zlib.compress(
-            json.dumps({**facts, "classes": dict(self.classes), **lists}).encode(), 1
-        )
+        content = json.dumps({**facts, "classes": dict(self.classes), **lists}).encode()
+        if len(content) > MOST_BYTES:
+            raise DataError(
+                f"client '{self.name}' cannot tell of its events: their ids take {len(content)} "
+                f"bytes and may take {MOST_BYTES}; use integers as ids, or fewer events"
+            )
+        return zlib.compress(content, 1)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Manifest":
-        """Return the manifest that `data` holds; raise `HandshakeError` if it holds none."""
+        """Return the manifest that `data` holds; raise `HandshakeError` if it holds none.
+
+        Nothing in it is taken for what it is not: every element has its type, ids are sorted, and
+        no event is there twice.
+        """
         try:
-            facts = json.loads(inflate(data, MOST_BYTES))
-            for what in ("events", "twins"):
-                facts[what] = {
-                    name: decode_ids(bytes.fromhex(ids)) for name, ids in facts[what].items()
-                }
-            facts["classes"] = {name: tuple(classes) for name, classes in facts["classes"].items()}
-            for name in ("input_shape", "notes", "labels"):
-                facts[name] = tuple(facts[name])
-            manifest = cls(**facts)
-            manifest._check_form()
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            facts = _Facts.model_validate_json(counted(inflate(data, MOST_BYTES)))
+            told = {name: getattr(facts, name) for name in _Facts.model_fields}
+            manifest = cls(
+                **told | {"events": decode_lists(facts.events), "twins": decode_lists(facts.twins)}
+            )
+            manifest._check_events()
+        except ValidationError as error:
+            raise HandshakeError(f"a client sent no readable manifest: {fault(error)}") from None
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise HandshakeError(f"a client sent no readable manifest: {error}") from None
         return manifest
 
-    def _check_form(self) -> None:
-        """Raise `TypeError` or `KeyError` if a field is not of its type or a split is missing."""
-        for name in ("name", "modality", "encoder", "device", "version", "digest", "nonce", "boot"):
-            if not isinstance(getattr(self, name), str):
-                raise TypeError(f"{name} is no text")
-        for name in ("dim", "parameters", "protocol", "span"):
-            if not isinstance(getattr(self, name), int):
-                raise TypeError(f"{name} is no integer")
-        for split in SPLITS:
-            if self.events[split].ndim != 1:
-                raise TypeError(f"the ids of {split} are no plain list")
-        if self.twins and self.twins["event"].shape != self.twins["first"].shape:
-            raise TypeError("the equal events are not in pairs")
+    def _check_events(self) -> None:
+        """Raise `ValueError` if the lists of events are not as they have to be."""
+        if set(self.events) != set(SPLITS):
+            raise ValueError(f"events of {sorted(self.events)}, not of {sorted(SPLITS)}")
+        lists = [ids for ids in self.events.values() if len(ids)]
+        if len({ids.dtype.kind for ids in lists}) > 1:
+            raise ValueError("some event ids are text and some are integers")
+        if any(not (ids[1:] > ids[:-1]).all() for ids in lists):
+            raise ValueError("event ids that are not sorted, or are there twice")
+        if self.twins:
+            self._check_twins()
+
+    def _check_twins(self) -> None:
+        if set(self.twins) != {"event", "first"}:
+            raise ValueError("equal events that are not in pairs")
+        event, first = self.twins["event"], self.twins["first"]
+        if event.shape != first.shape:
+            raise ValueError("equal events that are not in pairs")
+        if not np.isin([event, first], self.events["train"]).all():
+            raise ValueError("equal events that are none of the training events")

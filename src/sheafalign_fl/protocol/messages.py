@@ -32,7 +32,7 @@ from sheafalign_fl.row import Row
 
 MOST_FIELDS = 4096
 """Of one message; only an evaluation with many labels has more than a few."""
-MOST_BYTES = 2**27
+MOST_BYTES = 2**26
 """Of one field; an agreement may be that large."""
 _MOST_JSON = 2**20
 _MOST_TEXT = 500

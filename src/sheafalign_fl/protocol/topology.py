@@ -1,6 +1,6 @@
 """The federation graph: clients, edges with their comparison-space dimension, neighbours."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
@@ -55,6 +55,13 @@ class Topology:
             raise TopologyError(
                 f"graph: it is not connected; no path leads from {lonely} to the others"
             )
+
+    def without(self, clients: Collection[str]) -> "Topology":
+        """Return the graph of the other clients; raise `TopologyError` if it falls apart."""
+        return Topology(
+            tuple(client for client in self.clients if client not in clients),
+            tuple(e for e in self.edges if e.source not in clients and e.target not in clients),
+        )
 
     @cached_property
     def graph(self) -> "nx.Graph[str]":

@@ -15,9 +15,11 @@ from sheafalign_fl.row import Row
 Check = Literal[
     "frame", "finite", "norm", "repetition", "constant", "unrelated", "loss", "gradient", "weights",
     "size", "spread", "profile", "alike", "disagreement", "rank",
+    "inputs",
 ]  # fmt: skip
 """What was checked. frame: it could not be read; finite, norm, repetition, constant: on receipt;
-loss, gradient, weights: of the step; the rest are the watch's statistics."""
+loss, gradient, weights: of the step; inputs: of what a client itself senses; the rest are the
+watch's statistics of an edge."""
 Event = Literal["refused", "changed", "not stepped"]
 _MOST = 4096
 """Verdicts of one reply: no client has more edges and checks than that."""
@@ -75,6 +77,8 @@ _WORDS: dict[Check, str] = {
     "alike": "{who} sends one embedding for all events since exchange {since}",
     "disagreement": "the edge with {who} disagrees by {value:.2f}, not about {bound:.2f}, since "
     "exchange {since}",
+    "inputs": "what {who} senses differs from its own past by {value:.2g} deviations, not about "
+    "{bound:.2g}, since exchange {since}",
     "rank": "{value:.1%} of other events are more like {who}'s than the true one, not about "
     "{bound:.1%}, since exchange {since}",
 }

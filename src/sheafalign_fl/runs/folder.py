@@ -9,13 +9,13 @@
       status.json           running, completed, interrupted or failed, and why
       run.log               what the relay logged, one JSON object a line; flower.log beside it, in
                             the flower engine
-      metrics.jsonl         one line per exchange, evaluation and absence (run.results)
+      metrics.jsonl         one line per exchange, evaluation and absence (protocol.rows)
       ledger.csv            one row per message (ledger)
       checkpoints/000100/   after 100 exchanges: CLIENT.safetensors each, and relay.json once all
                             are there
       samples/CLIENT.png    one event as each client sees it
       projection.npz        comparison embeddings of one edge's test events
-      summary.json          the result (run.results.Summary)
+      summary.json          the result (runs.summary.Summary)
       report.html
 """
 

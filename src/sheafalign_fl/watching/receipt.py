@@ -75,18 +75,13 @@ class Receipt:
         events
             Position of each row's event in the agreed list, shape (N,).
         """
-        if not np.isfinite(values).all():
-            wrong = int(np.count_nonzero(~np.isfinite(values)))
-            return Refusal("finite", float(wrong), 0.0)
+        if (wrong := not_finite(values)) is not None:
+            return wrong
         if not len(values):
             return None
-        largest = float(np.abs(values).max()) or 1.0
-        norms = largest * np.linalg.norm(values.astype(np.float64) / largest, axis=1)
         hashes = row_hashes(values)
         _, counts = np.unique(hashes, return_counts=True)
-        seen = np.array(
-            [_log(float(_median(norms))), _log(float(norms.max())), len(counts) / len(values)]
-        )
+        seen = np.array([*_norms(values), len(counts) / len(values)])
         refusal = (
             self._norm(seen, values.shape[1])
             or self._constant(seen, len(values))
@@ -95,6 +90,15 @@ class Receipt:
         if refusal is None:
             self._learn(seen, hashes, events, exchange)
         return refusal
+
+    def check_held_out(self, values: NDArray[np.floating]) -> Refusal | None:
+        """Return why embeddings of held-out events, shape (N, d_e), cannot be measured, or None.
+
+        They have to be finite and within the norms that training has taught; nothing is learnt.
+        """
+        if (wrong := not_finite(values)) is not None:
+            return wrong
+        return self._norm(np.array(_norms(values)), values.shape[1]) if len(values) else None
 
     def _norm(self, seen: NDArray[np.float64], dim: int) -> Refusal | None:
         if len(self._past) < FIRST:
@@ -162,6 +166,19 @@ class Receipt:
         self._hashes = state["hashes"].astype(np.int64).view(np.uint64)
         self._events = state["events"].astype(np.int64)
         self._exchanges = state["exchanges"].astype(np.int64)
+
+
+def not_finite(values: NDArray[np.floating]) -> Refusal | None:
+    """Refuse values that are no numbers or infinite."""
+    wrong = int(np.count_nonzero(~np.isfinite(values)))
+    return Refusal("finite", float(wrong), 0.0) if wrong else None
+
+
+def _norms(values: NDArray[np.floating]) -> tuple[float, float]:
+    """Return log of the median and of the largest row norm; both may exceed what a float32 can."""
+    largest = float(np.abs(values).max()) or 1.0
+    norms = largest * np.linalg.norm(values.astype(np.float64) / largest, axis=1)
+    return _log(float(_median(norms))), _log(float(norms.max()))
 
 
 def _median(values: NDArray[np.float64]) -> NDArray[np.float64]:
