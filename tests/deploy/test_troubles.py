@@ -19,7 +19,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clients.client_app import app as client_app
-from sheafalign_fl import files
 from sheafalign_fl.config import Settings
 from sheafalign_fl.config.policy import STRICT
 from sheafalign_fl.deploy import resident
@@ -109,7 +108,7 @@ def test_a_node_whose_disk_is_full_answers_on_and_writes_when_there_is_room(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         fsync(descriptor)
 
-    monkeypatch.setattr(files.os, "fsync", sync)
+    monkeypatch.setattr(os, "fsync", sync)
     monkeypatch.setattr(resident, "HEARTBEAT_SECONDS", 0.02)
     beats = threading.Semaphore(0)
     monkeypatch.setattr(FleetConnection, "heartbeat", lambda _: beats.release())
@@ -159,7 +158,7 @@ def test_a_client_whose_disk_is_full_is_left_out_with_the_reason_and_comes_back(
         return client_app(message, context)
 
     app._call = call
-    monkeypatch.setattr(files.os, "fsync", sync)
+    monkeypatch.setattr(os, "fsync", sync)
     settings = toy_settings(training={"exchanges": 8}, checkpoint={"every": 1})
     run_inprocess(settings, folder := run_folder(settings), client_app=app)
     summary = folder.load_summary()

@@ -118,7 +118,9 @@ def _away(absences: Sequence[Absence]) -> ClientApp:
                 if each.client == client and each.first <= exchange < each.until:
                     if each.stepped and exchange == each.first:
                         client_app(message, context)
-                    return Message(pack(Refusal(failed="away").fields()), reply_to=message)
+                    return Message(
+                        pack(Refusal(failed="away", exit_code=1).fields()), reply_to=message
+                    )
         return client_app(message, context)
 
     app._call = call
@@ -328,7 +330,7 @@ def broken_line(stage: Stage) -> None:
 
 def full_disk(stage: Stage) -> None:
     """A node's disk fills up, and there is room again."""
-    _own_state(stage, "2m")
+    _own_state(stage, "16m")
     stage.run()
     ballast = _fill(stage.root(BAD) / stage.state().relative_to("/"))
     stage.go_on()
@@ -337,7 +339,7 @@ def full_disk(stage: Stage) -> None:
 
 def full_disk_without_room(stage: Stage) -> None:
     """A node's disk fills up for good."""
-    _own_state(stage, "2m")
+    _own_state(stage, "16m")
     stage.run()
     _fill(stage.root(BAD) / stage.state().relative_to("/"))
 
@@ -373,7 +375,7 @@ def full_disk_of_the_relay(stage: Stage) -> None:
     made.runs = "runs-on-a-small-disk"
     (made.folder / made.runs).mkdir()
     disk = str(made.folder / made.runs)
-    made.prefixes["relay"] = ["unshare", "-m", "sh", "-c", _FULL.format(size="6m"), disk]
+    made.prefixes["relay"] = ["unshare", "-m", "sh", "-c", _FULL.format(size="16m"), disk]
     made.relay()
     stage.later.callback(partial(_plain_relay, made))
     inside = stage.root("relay") / (made.folder / made.runs).relative_to("/")

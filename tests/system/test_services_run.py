@@ -57,7 +57,7 @@ def test_the_units_run_as_rendered_and_end_well(tmp_path: Path) -> None:
             log = state / client / "node.log"
             until(lambda log=log: log.is_file() and "connected to" in log.read_text(),  # type: ignore[misc]
                   client, systemd)  # fmt: skip
-        content = {
+        content: dict[str, object] = {
             "name": "services", "data": {"source": "folder", "options": {"path": "nowhere"}},
             "clients": {client: {"dim": 8} for client in CLIENTS}, "graph": {"dim": 4},
             "training": {"exchanges": 2, "batch_size": 16, "setup_deadline": 100},
