@@ -126,6 +126,8 @@ def _exchange(message: Message, context: Context) -> Message:
         state = RunFolder(node_context.folder_of(context)).load_client(order.restore, node.name)
         node.load_state(state)
         node.restored = None
+    if order.step is None and (following := order.embed or order.checkpoint):
+        _check_current(node, following - 1)
     losses: list[Loss] = []
     stale = node.settings.training.stale
     embeddings = _embed(node, order.embed if stale else None, watch)
@@ -153,6 +155,29 @@ def _embed(node: Node, exchange: int | None, watch: StopWatch) -> dict[str, NDAr
         return dict(node.embed(exchange))
 
 
+def _check_current(node: Node, done: int) -> None:
+    """Refuse to work on with weights of long ago, unless the run's clients go on without waiting.
+
+    Raises
+    ------
+    RunError
+        The node was restarted with a state of fewer than `done` exchanges, and there is no deadline
+        by which the others would have gone on without it.
+    """
+    if node.restored is None or node.restored >= done:
+        return
+    told = (
+        f"client '{node.name}' was restarted with its state after {node.restored} exchanges, but "
+        f"{done} are done"
+    )
+    if node.settings.training.deadline is None:
+        raise RunError(
+            f"{told}; resume the run from its last checkpoint, and set checkpoint.every: 1 to lose "
+            "nothing"
+        )
+    _log.warning("%s; it goes on from there", told)
+
+
 def _step(
     node: Node,
     exchange: int,
@@ -163,16 +188,7 @@ def _step(
     """Take the step of `exchange`, unless it is in the weights already: the relay asks again."""
     if node.done > exchange:
         return node.last
-    if (
-        node.restored is not None
-        and node.restored < exchange
-        and node.settings.training.deadline is None
-    ):
-        raise RunError(
-            f"client '{node.name}' was restarted with its state after {node.restored} exchanges, "
-            f"but {exchange} are done; resume the run from its last checkpoint, and set "
-            "checkpoint.every: 1 to lose nothing"
-        )
+    _check_current(node, exchange)
     with watch("encode"):
         received, unreadable = receive(inbound, node, exchange, seal)
     with watch("compute"):
@@ -209,6 +225,7 @@ def _measuring(fields: Mapping[str, Scalar], node: Node) -> Measuring:
     """Return what evaluation a message asks for; raise `ProtocolError` unless it is due."""
     measuring = Measuring.read(fields)
     measuring.check(node.settings, node.done)
+    _check_current(node, measuring.exchange)
     return measuring
 
 
@@ -220,6 +237,7 @@ def _finish(message: Message, context: Context) -> Message:
     order, digest = FinishOrder.read(fields), node_context.digest_of(context)
     if digest is None:  # else the answer was lost
         node = node_context.node_of(context)
+        _check_current(node, node.settings.training.exchanges)
         if order.sample:
             evaluation.draw_sample(node, node_context.folder_of(context))
         digest = node.weights_digest()

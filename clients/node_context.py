@@ -355,9 +355,7 @@ def _remember(
 
 def _record(context: Context) -> ConfigRecord:
     if (record := _told(context)) is None:
-        raise ProtocolError(
-            "this client has not been told the agreement; it must come before anything else"
-        )
+        raise ProtocolError(_untold(context))
     if record["phase"] == "over":
         raise ProtocolError("the run is over for this client")
     if record["configuration"] != configuration_of(context):
@@ -365,6 +363,17 @@ def _record(context: Context) -> ConfigRecord:
             f"the configuration that client '{client_of(context)}' agreed to is another one"
         )
     return record
+
+
+def _untold(context: Context) -> str:
+    """Return what is wrong where a client is asked for work of a run that it never heard of."""
+    if _state_dir(context) is None:
+        return "this client has not been told the agreement; it must come before anything else"
+    return (
+        "its state is lost: the node's state folder knows nothing of this run, which has begun; "
+        "stop the run, start the node with the folder that it had, and go on with run --resume, "
+        "or start a new run"
+    )
 
 
 def _told(context: Context) -> ConfigRecord | None:

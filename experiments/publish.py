@@ -11,8 +11,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from sheafalign_fl.benchmark import load_benchmark
 from sheafalign_fl.benchmark.markdown import replace_tables
+from sheafalign_fl.benchmark.results import load_benchmark
 from sheafalign_fl.errors import UserError
 from sheafalign_fl.files import write_atomically
 

@@ -413,7 +413,10 @@ class PeerToPeer:
             resumed=resumed,
         )
         self.folder.save_summary(summary)
-        self.folder.set_status("completed")
+        for gone in summary.departures:
+            _log.warning("the run is complete without client %s", gone.told())
+        without = "; ".join(gone.told() for gone in summary.departures)
+        self.folder.set_status("completed", without and f"without {without}")
 
 
 def _routed(outcome: Outcome[Heard]) -> RoutedFrames:

@@ -24,6 +24,11 @@ looked for with HYPOTHESIS_PROFILE=random."""
 MakeSettings = Callable[..., Settings]
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes by their argument: a file's may hold the time, and workers agree on names."""
+    return argname if isinstance(val, bytes) else None
+
+
 def toy_settings(**sections: Any) -> Settings:
     """Return small settings on the toy source; keyword arguments replace or extend sections."""
     content: dict[str, Any] = {

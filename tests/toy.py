@@ -1,5 +1,6 @@
 """A toy data source and toy encoders, named by dotted path in the tests' configurations."""
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -168,6 +169,29 @@ class Dawdling(nn.Module):
                 time.sleep(self.seconds)
         embedded: torch.Tensor = self.layer(x)
         return embedded
+
+
+class Spoiling(nn.Module):
+    """An encoder that spoils what it sends: from its `nth` forward pass in training on.
+
+    A pass is counted in its weights' file, so that a copy of the node goes on where it was.
+    """
+
+    def __init__(
+        self, input_shape: Sequence[int], dim: int, *, nth: int, factor: float = math.nan
+    ) -> None:
+        super().__init__()
+        self.layer = nn.Linear(input_shape[0], dim)
+        self.nth, self.factor = nth, factor
+        self.register_buffer("passes", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return a linear map of the input, times `factor` in the end."""
+        passes = self.get_buffer("passes")
+        if torch.is_grad_enabled():
+            passes += 1
+        embedded: torch.Tensor = self.layer(x)
+        return embedded * self.factor if int(passes) >= self.nth else embedded
 
 
 class Exploding(nn.Module):

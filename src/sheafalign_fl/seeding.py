@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-import torch
 
 
 def derive(seed: int, purpose: str, *keys: int | str) -> int:
@@ -41,6 +40,8 @@ def torch_seeded(seed: int, purpose: str, *keys: int | str) -> Iterator[None]:
     Modules (initialisation, dropout) draw from the global generator, so it has to be borrowed for
     their sake. The CUDA generator is seeded too where CUDA is in use.
     """
+    import torch  # here, because data, configuration and results need no torch
+
     in_use = (
         torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     )

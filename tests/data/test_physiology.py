@@ -10,6 +10,7 @@ import pytest
 from sheafalign_fl.data import physiology
 from sheafalign_fl.data.registry import load_modality
 from sheafalign_fl.errors import ConfigError, DataError
+from tests.system.command import sheafalign
 
 SECONDS = 200
 SHOWN = {12_000: 1, 14_500: 1, 100_000: 2, 150_700: 2}
@@ -132,3 +133,25 @@ def test_the_real_recordings_load() -> None:
     assert all(set(part.split.tolist()) == {0, 1, 2} for part in data)
     assert all(np.array_equal(part.event_ids, data[0].event_ids) for part in data)
     assert set(data[0].labels["stimulus"].tolist()) == {0, 1, 2}
+
+
+def trained(out: Path, *settings: str) -> None:
+    """Run the example's configuration for two exchanges, as a reader would."""
+    words = [word for text in ("training.exchanges=2", *settings) for word in ("--set", text)]
+    done = sheafalign(
+        "run", "examples/physiology.yaml", "--engine", "inprocess", "--out", str(out), *words
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (out / "summary.json").is_file()
+
+
+@pytest.mark.slow
+def test_the_example_s_configuration_runs_on_a_folder_of_one_s_own(files: Path) -> None:
+    trained(files / "run", f"data.options.path={files}", "data.options.block=20",
+            "training.batch_size=16")  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(installed()), reason=installed())
+def test_the_example_s_configuration_runs_on_the_real_recordings(tmp_path: Path) -> None:
+    trained(tmp_path / "run")

@@ -130,6 +130,13 @@ def test_what_others_can_read_and_what_expires_is_found(tmp_path: Path) -> None:
     assert f"{soon - timedelta(hours=1):%Y-%m-%d}" in about(found, "relay.crt").found
 
 
+def test_what_a_mac_leaves_beside_certificates_is_none(keys: Path, tmp_path: Path) -> None:
+    (client(keys) / "._relay.crt").write_bytes(b"\x00\x05\x16\x07")
+    (client(keys) / "relay.crt").with_name("broken.crt").write_bytes(b"no certificate")
+    found = examine(Patient(tmp_path / "state", None, client(keys)))
+    assert [each.about for each in found if "no certificate" in each.found] == ["broken.crt"]
+
+
 def test_versions_are_held_against_what_the_package_declares(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from sheafalign_fl.deploy.render import render
 from sheafalign_fl.flower.address import Address
 
 ANALYZE = shutil.which("systemd-analyze")
+COMPOSE = shutil.which("docker-compose")
 MOST_EXPOSURE = 3.0
 needs_systemd = pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed here")
 
@@ -101,6 +102,34 @@ class Compose(Strict):
 
     services: Annotated[dict[Name, Service], Field(min_length=1)]
     volumes: dict[Name, dict[str, str]]
+
+
+@pytest.mark.skipif(COMPOSE is None, reason="docker-compose is not installed here")
+def test_docker_compose_reads_the_compose_file_as_it_is_meant(rendered: Path) -> None:
+    assert COMPOSE is not None
+    words = [COMPOSE, "-f", str(rendered / "compose.yaml"), "config"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    read, written = (
+        yaml.safe_load(text) for text in (done.stdout, (rendered / "compose.yaml").read_text())
+    )
+    assert set(read["services"]) == set(written["services"]) == {
+        "relay", "node-camera", "node-lidar",
+    }  # fmt: skip
+    for name, service in read["services"].items():
+        own = written["services"][name]
+        assert {key: service[key] for key in ("command", "image", "cap_drop", "restart")} == {
+            key: own[key] for key in ("command", "image", "cap_drop", "restart")
+        }
+        assert service["read_only"] is True
+        kept = [mount for mount in service["volumes"] if mount.endswith(":rw")]
+        assert all(str(rendered) not in mount or "/runs:" in mount for mount in kept)
+        assert list(service.get("depends_on", {})) == own.get("depends_on", [])
+    assert set(read["volumes"]) == set(written["volumes"])
+    broken = rendered / "broken.yaml"
+    broken.write_text((rendered / "compose.yaml").read_text().replace("cap_drop", "cap_dorp"))
+    done = subprocess.run([COMPOSE, "-f", str(broken), "config"], capture_output=True, check=False)
+    assert done.returncode != 0  # it does look
 
 
 def test_the_compose_file_has_the_structure_of_the_specification(rendered: Path) -> None:

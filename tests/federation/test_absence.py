@@ -1,19 +1,25 @@
 """A client fails, is late, or sends nonsense: the others go on, it is noted, and it comes back."""
 
+import io
 import json
+import shutil
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from flwr.app import Context, Message
+from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
+from rich.console import Console
 
+from clients import node_context
 from clients.client_app import app as client_app
 from sheafalign_fl.config import Settings
 from sheafalign_fl.engines.inprocess import run_inprocess
 from sheafalign_fl.errors import RunError, SheafAlignError
 from sheafalign_fl.flower.records import pack, unpack
 from sheafalign_fl.protocol.verbs import EXCHANGE
+from sheafalign_fl.report import print_summary
 from sheafalign_fl.runs.folder import RunFolder, read_rows
 from sheafalign_fl.runs.ledger import read_ledger
 from tests.conftest import toy_settings
@@ -103,6 +109,112 @@ def test_a_failing_client_is_left_out_and_comes_back(
     assert {row.exchange for row in rows if {row.source, row.destination} == {"m0", "m2"}} == set(
         range(8)
     )
+
+
+def restarting(
+    client: str, exchange: int, folder: Path, spoil: Callable[[Path], object]
+) -> ClientApp:
+    """Return the ClientApp with one client as deployed, whose process is restarted at `exchange`.
+
+    Meanwhile something becomes of its folder of state.
+    """
+    app = ClientApp()
+    now: dict[str, Context] = {}
+
+    def started(context: Context) -> Context:
+        own = {**context.node_config, "state-dir": str(folder)}
+        return Context(context.run_id, context.node_id, own, RecordDict(), context.run_config)
+
+    def call(message: Message, context: Context) -> Message:
+        if context.node_config["client"] != client:
+            return client_app(message, context)
+        fields, _ = unpack(message)
+        if message.metadata.message_type == EXCHANGE and fields.get("step") == exchange:
+            node_context.leave(now.pop(client))
+            spoil(folder)
+        return client_app(message, now.setdefault(client, started(context)))
+
+    app._call = call
+    return app
+
+
+@pytest.mark.draws_report
+def test_a_run_ends_without_a_client_whose_state_was_lost_and_says_so(
+    run_folder: Callable[[Settings], RunFolder], tmp_path: Path
+) -> None:
+    settings = toy_settings(training={"exchanges": 8})
+    app = restarting("m1", 4, tmp_path / "state", shutil.rmtree)
+    run_inprocess(settings, folder := run_folder(settings), client_app=app)
+    summary = folder.load_summary()
+    assert [(gone.client, gone.since) for gone in summary.departures] == [("m1", 4)]
+    assert summary.departures[0].reason.startswith("its state is lost")
+    assert set(summary.weights_digest) == {"m0", "m2"}
+    told = "without 'm1', gone since exchange 4: its state is lost"
+    assert (folder.status()["state"], told in folder.status()["reason"]) == ("completed", True)
+    assert "complete " + told.replace("without", "without client") in (
+        folder.path / "run.log"
+    ).read_text(encoding="utf-8")
+    page = folder.report.read_text(encoding="utf-8")
+    assert "completed without m1" in page
+    assert "its state is lost" in page.split("Completed without", 1)[-1].split("Absences")[0]
+    print_summary(summary, Console(file=(printed := io.StringIO()), width=80))
+    assert "Completed without" in printed.getvalue()
+
+    def fail(message: Message, context: Context, exchange: int) -> None:
+        if exchange >= 4:
+            raise OSError("gone")
+
+    # What the others learnt is what they learn without it, whatever the reason.
+    run_inprocess(settings, other := run_folder(settings), client_app=misbehaving("m1", fail))
+    digests = other.load_summary().weights_digest
+    assert summary.weights_digest == {client: digests[client] for client in ("m0", "m2")}
+
+
+def keep_two(folder: Path) -> None:
+    """Remove the state of all but the first two exchanges."""
+    for checkpoint in folder.glob("*/checkpoints/*"):
+        if int(checkpoint.name) > 2:
+            shutil.rmtree(checkpoint)
+
+
+@pytest.mark.parametrize("deadline", [None, 60.0])
+def test_a_client_with_a_state_of_long_ago_works_on_only_with_a_deadline(
+    deadline: float | None, run_folder: Callable[[Settings], RunFolder], tmp_path: Path
+) -> None:
+    settings = toy_settings(
+        training={"exchanges": 8, "deadline": deadline}, checkpoint={"every": 1, "keep": 5}
+    )
+    app = restarting("m1", 4, tmp_path / "state", keep_two)
+    run_inprocess(settings, folder := run_folder(settings), client_app=app)
+    gone = folder.load_summary().departures
+    if deadline is None:
+        assert [(each.client, each.since) for each in gone] == [("m1", 4)]
+        assert "restarted with its state after 2 exchanges, but" in gone[0].reason
+        with_m1 = {
+            row.exchange
+            for row in read_ledger(folder.ledger)
+            if row.source == "m1" and row.destination == "m0" and row.purpose == "train"
+        }
+        assert max(with_m1) == 4
+        assert not (folder.path / "checkpoints" / "000008" / "relay.json").exists()
+    else:
+        assert gone == ()
+        assert absences(folder) == []
+
+
+def test_a_client_that_came_back_is_no_departure(
+    run_folder: Callable[[Settings], RunFolder],
+) -> None:
+    settings = toy_settings(training={"exchanges": 6})
+
+    def fail(message: Message, context: Context, exchange: int) -> None:
+        if exchange in (1, 5):  # the last exchange asks for no embeddings, so it is never named
+            raise OSError("for a moment")
+
+    run_inprocess(settings, folder := run_folder(settings), client_app=misbehaving("m1", fail))
+    assert folder.load_summary().absences
+    assert folder.load_summary().departures == ()
+    assert folder.status()["reason"] == ""
 
 
 def _delivered(relay: int, message: int) -> bool:

@@ -5,15 +5,17 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 import sheafalign_fl as sf
 from sheafalign_fl.config import Settings
+from sheafalign_fl.config.digest import LATER
 from sheafalign_fl.config.schema import ObjectiveSettings, TrainingSettings
 from sheafalign_fl.engines.launch import resume
 from sheafalign_fl.errors import DataError, RunError
@@ -23,7 +25,10 @@ from sheafalign_fl.runs.ledger import read_ledger
 from sheafalign_fl.runs.reading import read_run
 from tests.conftest import toy_settings
 
-OLD = Path(__file__).parents[1] / "data_files" / "run_7bb4eeb"
+FILES = Path(__file__).parents[1] / "data_files"
+OLD = FILES / "run_7bb4eeb"
+FIRST_SETTINGS = FILES / "settings_7bb4eeb.json"
+"""Dotted name -> default of every setting of commit 7bb4eeb."""
 
 
 @pytest.fixture
@@ -70,6 +75,30 @@ def test_a_configuration_of_before_keeps_its_digest(old: RunFolder) -> None:
     assert old.settings().digest() == said(old)["config_digest"]
 
 
+def defaults(model: type[BaseModel], within: str = "") -> Iterator[tuple[str, object]]:
+    """Yield the dotted name and the default of every setting, those of sections among them."""
+    for name, field in model.model_fields.items():
+        kinds = [field.annotation, *get_args(field.annotation)]
+        sections = [
+            kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)
+        ]
+        if sections:
+            yield from defaults(sections[0], f"{within}{name}.")
+        else:
+            default = None if field.is_required() else field.get_default(call_default_factory=True)
+            yield f"{within}{name}", json.loads(json.dumps(default))
+
+
+def test_settings_that_the_first_version_did_not_have_are_listed_as_later() -> None:
+    """Fails where a new setting is forgotten, one is taken away, or a default is changed."""
+    first = json.loads(FIRST_SETTINGS.read_text(encoding="utf-8"))
+    now = dict(defaults(Settings))
+    assert {name: now[name] for name in first} == first
+    machines_own = {"data.path"}  # the digest has none of it, then and now
+    assert now.keys() - first.keys() == LATER | machines_own
+    assert not LATER & machines_own
+
+
 @pytest.mark.parametrize("model", [ObjectiveSettings, TrainingSettings])
 def test_what_was_added_since_counts_where_it_is_set(
     model: type[ObjectiveSettings | TrainingSettings], old: RunFolder
@@ -78,7 +107,7 @@ def test_what_was_added_since_counts_where_it_is_set(
     written = yaml.safe_load(old.config.read_text(encoding="utf-8"))
     other: dict[str, Any] = {
         "false_negatives": "mask", "terms": {"tests.toy:own_term": 0.5}, "replay": 2,
-        "replay_batches": 3, "clip": 1.0,
+        "replay_batches": 3, "clip": 1.0, "min_clients": 2,
     }  # fmt: skip
     digests = [old.settings().digest()]
     for name in set(model.model_fields) - set(written[section]):

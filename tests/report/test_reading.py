@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sheafalign_fl.errors import DataError
+from sheafalign_fl.errors import DataError, UserError
+from sheafalign_fl.runs.folder import RunFolder
 from sheafalign_fl.runs.reading import read_run
 from tests.report.run_folders import write_run
 
@@ -113,6 +114,26 @@ def test_a_damaged_file_is_one_clear_line(
         read_run(tmp_path / "r")
     assert name.rsplit("/", maxsplit=1)[-1] in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("command", [read_run, lambda path: RunFolder(path).settings()])
+def test_a_configuration_of_a_newer_version_is_not_called_damaged(
+    tmp_path: Path, command: Callable[[Path], object]
+) -> None:
+    write_run(tmp_path / "r")
+    config = tmp_path / "r" / "config.yaml"
+    config.write_text(config.read_text(encoding="utf-8") + "foresight: 2\n", encoding="utf-8")
+    (tmp_path / "r" / "versions.json").write_text('{"sheafalign-fl": "999.1.0"}')
+    with pytest.raises(DataError, match=r"written by sheafalign-fl 999\.1\.0, and this is") as told:
+        command(tmp_path / "r")
+    assert "foresight" in str(told.value)
+    assert "damaged" not in str(told.value)
+    for written in ('{"sheafalign-fl": "0.0.1"}', '{"sheafalign-fl": "soon"}', "{}", "[]", "{"):
+        (tmp_path / "r" / "versions.json").write_text(written)
+        with pytest.raises(UserError) as told_else:
+            command(tmp_path / "r")
+        assert "foresight" in str(told_else.value)
+        assert "written by" not in str(told_else.value)
 
 
 def test_what_is_no_run_folder_is_refused(tmp_path: Path) -> None:

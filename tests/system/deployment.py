@@ -23,9 +23,13 @@ ALLOWED = (
     "tests.toy:canary_encoder",
     "--allow",
     "tests.toy:dropout_encoder",
+    "--allow",
+    "tests.toy:Dawdling",
+    "--allow",
+    "tests.toy:Spoiling",
 )
 """What the nodes' owner lets a configuration name."""
-SECONDS = 150.0
+SECONDS = float(os.environ.get("SHEAFALIGN_TEST_PATIENCE", "150"))
 """Patience with everything; nothing here is a measurement."""
 
 
@@ -41,6 +45,10 @@ class Deployment:
         self.port = free_port()
         self.address = str(Address(host, self.port))
         self.processes: dict[str, Process] = {}
+        self.prefixes: dict[str, list[str]] = {}
+        """Process -> words before its command."""
+        self.runs = "."
+        """Where the relay keeps its runs."""
         self.database: Path | None = None
         folder.mkdir(parents=True, exist_ok=True)
         if secure:
@@ -61,7 +69,7 @@ class Deployment:
 
     def start(self, name: str, *words: str) -> Process:
         """Start a command; what it prints goes to NAME.out."""
-        return self.start_with([], name, *words)
+        return self.start_with(self.prefixes.get(name, []), name, *words)
 
     def start_with(self, prefix: Sequence[str], name: str, *words: str) -> Process:
         """Start a command with `prefix` before it."""
@@ -94,48 +102,30 @@ class Deployment:
             "--state",
             "relay-state",
             "--runs",
-            ".",
+            self.runs,
             *more,
         )
         self.until(lambda: "is ready" in self.printed("relay"), "relay")
 
     def node(self, client: str, *more: str) -> None:
         """Start the node of `client` and wait until it is connected."""
-        (self.folder / f"{client}.out").unlink(missing_ok=True)
-        words = [
-            "node",
-            client,
-            "--relay",
-            self.address,
-            *self.trust,
-            "--state",
-            f"state/{client}",
-            *ALLOWED,
-            *more,
-        ]
-        self.start(client, *words)
-        self.until(lambda: "connected to" in self.printed(client), client)
+        self._start_node(client, *more)
+        self._connected(client)
 
-    def nodes(self) -> None:
+    def nodes(self, *more: str) -> None:
         """Start all nodes."""
         for client in self.clients:
-            words = [
-                "node",
-                client,
-                "--relay",
-                self.address,
-                *self.trust,
-                "--state",
-                f"state/{client}",
-                *ALLOWED,
-            ]
-            (self.folder / f"{client}.out").unlink(missing_ok=True)
-            self.start(client, *words)
+            self._start_node(client, *more)
         for client in self.clients:
-            self.until(
-                lambda client=client: "connected to" in self.printed(client),  # type: ignore[misc]
-                client,
-            )
+            self._connected(client)
+
+    def _start_node(self, client: str, *more: str) -> None:
+        (self.folder / f"{client}.out").unlink(missing_ok=True)
+        words = ["node", client, "--relay", self.address, *self.trust, "--state", f"state/{client}"]
+        self.start(client, *words, *ALLOWED, *more)
+
+    def _connected(self, client: str) -> None:
+        self.until(lambda: "connected to" in self.printed(client), client)
 
     def run(self, content: dict[str, object], name: str = "run", *more: str) -> RunFolder:
         """Start a run; its command is the process `name`."""

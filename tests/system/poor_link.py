@@ -12,13 +12,15 @@ _PIECE = 4096
 class PoorLink:
     """Forwards connections to a port of this machine, slowly, and cuts them after so many bytes."""
 
-    def __init__(self, target: int, *, delay: float, rate: float, cut_after: int) -> None:
-        """Listen on a free port; `delay` in seconds, `rate` in bytes per second.
+    def __init__(
+        self, target: int, *, delay: float, rate: float, cut_after: int, port: int = 0
+    ) -> None:
+        """Listen on `port`, or a free one; `delay` in seconds, `rate` in bytes per second.
 
         Both are for each piece and direction.
         """
         self._target, self._delay, self._rate, self._cut_after = target, delay, rate, cut_after
-        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listening.getsockname()[1]
         self.cuts = 0
         self._open: list[socket.socket] = []

@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 
+from sheafalign_fl.cli import app
 from sheafalign_fl.config import parse_settings
 from sheafalign_fl.config.methods import merge
+from sheafalign_fl.config.policy import Policy
 from sheafalign_fl.data.registry import source_info
 from tests.system.command import ROOT, environment
 
-PAGES = (
+FIRST = (
     "README.md",
     "docs/quickstart.md",
     "docs/configuration.md",
@@ -28,12 +31,16 @@ PAGES = (
     "docs/figures.md",
     "docs/deployment.md",
     "docs/benchmark.md",
-    "docs/metrics.md",
-    "docs/extending.md",
-    "docs/recordings.md",
-    "docs/install.md",
 )
-"""Pages with commands, in the order in which a reader runs them."""
+"""Pages that a reader reads in this order: what one makes another may use."""
+PAGES = (
+    *FIRST,
+    *sorted({f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} - {*FIRST}),
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "ARCHITECTURE.md",
+)
+"""All pages whose commands are run."""
 SHORTER = {
     "experiments/quickstart.yaml": [
         "--set",
@@ -61,6 +68,7 @@ SHORTER = {
     "experiments/own_data/own_source.yaml": ["--set", "training.exchanges=20"],
 }
 RUN_ELSEWHERE = {
+    "make lint": ".ci/run",
     "make demo": ".ci/run",
     "make test": ".ci/run",
     "make data": ".ci/run",
@@ -71,6 +79,7 @@ RUN_ELSEWHERE = {
     "sheafalign run experiments/deploy.yaml": "tests/system/test_deployment.py",
     "sheafalign status": "tests/system/test_deployment.py",
 }
+NOT_RUN = {"pre-commit install": "it changes the hooks of the checkout that runs the tests"}
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -91,7 +100,7 @@ def test_every_command_in_the_documentation_works(tmp_path: Path) -> None:
     own_cache = {**environment(), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     done = 0
     for words in commands():
-        if any(" ".join(words).startswith(elsewhere) for elsewhere in RUN_ELSEWHERE):
+        if " ".join(words).startswith((*RUN_ELSEWHERE, *NOT_RUN)):
             continue
         more = next((extra for path, extra in SHORTER.items() if path in words), [])
         program = str(Path(sys.executable).parent / words[0])
@@ -117,6 +126,74 @@ def test_every_piece_of_python_in_the_documentation_works(page: str, tmp_path: P
             check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{code}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+
+
+def test_every_block_is_of_a_kind_that_is_tried() -> None:
+    for page in PAGES:
+        fences = re.findall(r"^ *```(.*)$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+        assert set(fences[::2]) <= {"sh", "python", "yaml", *DRAWINGS.get(page, ())}, page
+        assert set(fences[1::2]) <= {""}, page
+
+
+DRAWINGS = {"ARCHITECTURE.md": {""}}
+"""Page -> kinds of blocks that hold nothing to try."""
+
+
+def running_text(page: str) -> list[str]:
+    """Return all that stands in backticks within the sentences and tables of a page."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    prose = re.sub(r"^ *```.*?^ *```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose)]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_in_running_text_exist_with_their_options(page: str) -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    for code in running_text(page):
+        program, *words = code.split()
+        if program == "sheafalign":
+            assert _unknown_words(words) == [], f"{page}: {code}"
+        elif code.startswith("python -m experiments."):
+            path = ROOT / f"{words[1].replace('.', '/')}.py"
+            assert path.is_file(), f"{page}: {code}"
+            source = path.read_text(encoding="utf-8")
+            assert [w for w in words if w.startswith("--") and w not in source] == [], code
+        elif program == "make" and len(words) == 1:
+            assert words[0] in targets, f"{page}: {code}"
+
+
+def _unknown_words(words: list[str]) -> list[str]:
+    """Return which subcommands and options of `sheafalign` there are not."""
+    command = typer.main.get_command(app)
+    place = 0
+    while place < len(words) and hasattr(command, "commands"):
+        if words[place].startswith("-"):
+            break
+        if (inner := command.commands.get(words[place])) is None:
+            return [words[place]]
+        command, place = inner, place + 1
+    known = {name for parameter in command.params for name in parameter.opts}
+    return [word for word in words[place:] if word.startswith("-") and word not in known]
+
+
+@pytest.mark.parametrize(
+    ("line", "unknown"),
+    [
+        ("data check FOLDER --set a=1", []),
+        ("date check FOLDER", ["date"]),
+        ("data chekc", ["chekc"]),
+        ("run CONFIG --seed 3 --quiet", ["--seed"]),
+        ("--version", []),
+    ],
+)
+def test_words_that_are_no_commands_are_seen(line: str, unknown: list[str]) -> None:
+    assert _unknown_words(line.split()) == unknown
+
+
+def test_every_page_is_reached_from_the_sites_menu() -> None:
+    menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    named = re.findall(r": ([a-z-]+\.md)$", menu, re.MULTILINE)
+    assert sorted(named) == sorted(path.name for path in (ROOT / "docs").glob("*.md"))
 
 
 def test_the_readme_is_short() -> None:
@@ -179,10 +256,14 @@ def test_the_program_that_measures_preparation_works() -> None:
 @pytest.mark.slow
 def test_the_program_that_measures_speed_works() -> None:
     found = rows_of(
-        "experiments.speed", "--exchanges", "2", "--engines", "inprocess", "--clients", "3,6"
+        *("experiments.speed", "--exchanges", "3", "--rounds", "2"),
+        *("--engines", "inprocess", "--clients", "3,6"),
     )
-    assert [row["clients"] for row in found] == [3, 6]
-    assert all(row["inprocess_ratio"] > 0 for row in found)
+    assert [(row["clients"], row["rounds"]) for row in found] == [(3, 2), (6, 2)]
+    for row in found:
+        assert 0 < row["inprocess_ratio_least"] <= row["inprocess_ratio"]
+        assert row["inprocess_ratio"] <= row["inprocess_ratio_most"]
+        assert "inprocess_cpu_ratio" in row
 
 
 def test_commands_that_are_run_elsewhere_are() -> None:
@@ -218,12 +299,22 @@ def _begins(line: list[str], words: list[str]) -> bool:
     return any(line[start : start + len(words)] == words for start in (0, 1))
 
 
-def test_the_configurations_in_the_documentation_are_valid() -> None:
+def test_every_page_with_a_configuration_is_known_to_the_next_test() -> None:
+    tried = {"configuration", "metrics", "deployment", "own-data"}
+    assert {page for page in PAGES if blocks(page, "yaml")} == {f"docs/{p}.md" for p in tried}
+
+
+def test_the_configurations_in_the_documentation_are_valid(tmp_path: Path) -> None:
     first, *fragments = [yaml.safe_load(text) for text in blocks("docs/configuration.md", "yaml")]
     whole = parse_settings(first)
     for fragment in fragments:
         assert parse_settings(merge(first, fragment)) != whole
     assert list(whole.clients) == ["camera", "lidar", "beam"]
+    for text in blocks("docs/metrics.md", "yaml"):
+        assert parse_settings(merge(first, yaml.safe_load(text))) != whole
+    for text in blocks("docs/deployment.md", "yaml"):
+        (tmp_path / "policy.yaml").write_text(text, encoding="utf-8")
+        assert Policy.load(tmp_path / "policy.yaml") != Policy()
     for text in blocks("docs/own-data.md", "yaml"):
         settings = parse_settings(yaml.safe_load(text))
         known = {option.name for option in source_info(settings.data.source).options}

@@ -53,6 +53,7 @@ def test_a_name_that_is_too_long_is_named(tmp_path: Path) -> None:
     done = sheafalign("run", "mine.yaml", "--out", "a" * 300, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("error: file name too long: aaa")
+    assert "give a shorter name" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
@@ -61,5 +62,9 @@ def test_limits_are_told_with_a_mend_and_mistakes_of_ours_are_not() -> None:
     assert "no space left on device: runs/a/ledger.csv" in str(full)
     assert "--resume" in str(full)
     assert "ulimit -n" in str(machine.explained(OSError(errno.EMFILE, "")))
+    for number in machine._CURES:
+        told = machine.explained(OSError(number, "", "x" * 200))
+        assert told is not None
+        assert str(told).startswith(os.strerror(number).lower() + ": x")
     assert machine.explained(FileNotFoundError(errno.ENOENT, "", "x")) is None
     assert machine.explained(BrokenPipeError(errno.EPIPE, "")) is None

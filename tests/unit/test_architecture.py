@@ -1,6 +1,7 @@
 """The rules of ARCHITECTURE.md, read off the code; relative and delayed imports count too."""
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,24 +27,22 @@ ALLOWED = {
 
 library <- clients, strategies <- experiments.
 """
-FLOORS = (
-    {
-        *("version", "errors", "seeding", "files", "extras", "inflation", "threads"),
-        *("numbers", "row", "listing"),
-    },
-    {"config"},
-    {"codecs", "encoders", "sheaf", "data", "metrics", "watching"},
-    {"protocol"},
-    {"learner"},
-    {"runs"},
-    {"report"},
-    {"flower"},
-    {"engines"},
-    {"deploy"},
-    {"benchmark"},
-    {"cli", "api"},
+PICTURE = re.search(
+    r"## The library: rooms and floors.*?```\n(.*?)```",
+    (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8"),
+    re.DOTALL,
 )
-"""The rooms of the library from the ground up; a room knows itself and the floors below it."""
+
+
+def _floors() -> tuple[frozenset[str], ...]:
+    """Return the names on each line of the picture, up to the gap before what they are for."""
+    lines = PICTURE[1].splitlines() if PICTURE is not None else []
+    names = (re.split(r" {2,}", line.strip())[0] for line in reversed(lines))
+    return tuple(frozenset(re.split(r"[ ,]+", name.replace("/", ""))) for name in names)
+
+
+FLOORS = _floors()
+"""The rooms of the library from the ground up, as ARCHITECTURE.md draws them."""
 FILES = {package: sorted((folder / package).rglob("*.py")) for package, folder in FOLDERS.items()}
 
 
@@ -121,7 +120,8 @@ def library_modules() -> dict[str, Path]:
 
 def test_every_room_of_the_library_has_a_floor() -> None:
     rooms = {room_of(name) for name in library_modules()} - {""}
-    assert rooms <= set().union(*FLOORS)
+    assert rooms == set().union(*FLOORS)
+    assert len(rooms) == sum(map(len, FLOORS))
 
 
 def test_no_arrow_runs_back_up() -> None:
@@ -135,6 +135,44 @@ def test_no_arrow_runs_back_up() -> None:
         if not (found == "sheafalign_fl" and floor_of(name) < len(FLOORS))
     ]
     assert wrong == []
+
+
+def test_folders_on_one_floor_do_not_know_each_other() -> None:
+    modules = library_modules()
+    folders = {room_of(name) for name, path in modules.items() if path.name == "__init__.py"}
+    wrong = [
+        f"{name} imports {found}"
+        for name, path in modules.items()
+        for found in sorted(imports_of(path, ROOT / "src") & modules.keys())
+        if floor_of(found) == floor_of(name) and room_of(found) != room_of(name)
+        if {room_of(found), room_of(name)} <= folders - {""}
+    ]
+    assert wrong == []
+
+
+NAMED_ONE_BY_ONE = (
+    *("protocol", "learner", "runs", "report", "flower", "engines", "deploy", "benchmark", "cli"),
+    *("clients", "strategies"),
+)
+"""Rooms whose files the map of the code names, each in the row of its room."""
+
+
+@pytest.mark.parametrize("room", NAMED_ONE_BY_ONE)
+def test_the_map_names_every_file_of_a_room_and_no_other(room: str) -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    row = re.search(rf"^\| `{room}/`[^|]*\|(.*)\|$", text, re.MULTILINE)
+    assert row is not None
+    named = set(re.findall(r"`([a-z_]+)`", row[1])) - {"sheafalign"}
+    folder = ROOT / room if room in FOLDERS else ROOT / "src/sheafalign_fl" / room
+    assert named == {path.stem for path in folder.glob("*.py")} - {"__init__", "__main__"}
+
+
+def test_every_path_that_the_map_names_is_there() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    paths = set(re.findall(r"(?<![\w/.])(?:[a-z_0-9]+/)+[a-z_0-9]+\.(?:py|md)", text))
+    rooms = (ROOT, ROOT / "src/sheafalign_fl")
+    assert len(paths) > 30
+    assert [path for path in paths if not any((room / path).is_file() for room in rooms)] == []
 
 
 def test_flower_is_imported_by_rooms_that_run_federations_alone() -> None:

@@ -89,6 +89,7 @@ SHARED: Content = {
     "training.replay_batches": 3,
     "training.warmup": 0.2,
     "training.clip": 0.5,
+    "training.min_clients": 2,
     "training.error_feedback": True,
     "evaluation.split": "validation",
     "training.deadline": 5.0,

@@ -12,18 +12,77 @@ FOLDER = Path(__file__).resolve().parents[2] / "src" / "sheafalign_fl" / "flower
 PUBLIC = {"flwr", "flwr.app", "flwr.clientapp", "flwr.serverapp"}
 
 
-def private_names() -> list[str]:
-    """Return ``module:name`` of everything that is imported from private modules of Flower."""
+def by_name(tree: ast.AST) -> dict[str, str]:
+    """Return variable -> module of Flower's, for ``x = importlib.import_module("flwr...")``."""
+    found = {}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Assign([ast.Name(variable)], ast.Call(_, [ast.Constant(str(module))])):
+                if module.startswith("flwr."):
+                    found[variable] = module
+    return found
+
+
+def names_in(tree: ast.AST) -> set[str]:
+    """Return ``module:name`` of all that a file imports of Flower, or uses of its modules."""
+    modules = by_name(tree)
     found = set()
-    for path in FOLDER.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "flwr":
-                found |= {f"{node.module}:{alias.name}" for alias in node.names}
+    for node in ast.walk(tree):
+        match node:
+            case ast.ImportFrom(str(module), aliases) if module.split(".")[0] == "flwr":
+                found |= {f"{module}:{alias.name}" for alias in aliases}
+            case ast.Attribute(ast.Name(variable), name) if variable in modules:
+                found.add(f"{modules[variable]}:{name}")
+    return found
+
+
+def trees() -> list[ast.AST]:
+    return [ast.parse(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.rglob("*.py"))]
+
+
+def private_names() -> list[str]:
+    """Return ``module:name`` of all that is used of private modules of Flower."""
+    found = set().union(*map(names_in, trees()))
     return sorted(name for name in found if name.partition(":")[0] not in PUBLIC)
 
 
+def replaced_names() -> list[str]:
+    """Return ``module:name`` of what is replaced in modules of Flower by something of ours."""
+    return sorted(
+        f"{by_name(tree)[target.value.id]}:{target.attr}"
+        for tree in trees()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Attribute)
+        and isinstance(target.value, ast.Name)
+        and target.value.id in by_name(tree)
+    )
+
+
 def test_there_are_some() -> None:
-    assert "flwr.supernode.fleet_http_client:FleetHttpClient" in private_names()
+    assert {
+        "flwr.supernode.fleet_http_client:FleetHttpClient",
+        "flwr.superlink.cli.flower_superlink:SuperLinkLifespan",
+    } <= set(private_names())
+    assert replaced_names() == [
+        "flwr.superlink.cli.flower_superlink:_get_superexec_command",
+        "flwr.superlink.runtime.run_serverapp:run_",
+    ]
+
+
+@pytest.mark.parametrize("name", replaced_names())
+def test_what_is_replaced_is_called_where_it_was(name: str) -> None:
+    """Elsewhere a replacement would change nothing, and what was submitted would be run."""
+    module, _, attribute = name.partition(":")
+    found = importlib.import_module(module)
+    assert callable(getattr(found, attribute))
+    calls = {
+        node.func.id
+        for node in ast.walk(ast.parse(inspect.getsource(found)))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    assert attribute in calls
 
 
 @pytest.mark.parametrize("name", private_names())

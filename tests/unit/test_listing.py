@@ -1,7 +1,8 @@
 """What other programs leave in folders is neither read, nor counted, nor in the way."""
 
+import ast
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,17 @@ from sheafalign_fl.runs.folder import RunFolder
 from tests.data.mmfi_files import write_mmfi
 from tests.data.utd_mhad_files import write_utd_mhad
 
+ROOT = Path(__file__).resolve().parents[2]
+LISTING = {"listdir", "scandir", "glob", "iglob", "rglob", "iterdir", "walk", "fwalk"}
+"""Functions and methods that list folders."""
+NOT_THROUGH_LISTED = {
+    "src/sheafalign_fl/listing.py": "is where folders are listed, and litter is looked for",
+    "src/sheafalign_fl/data/registry.py": "stamps thousands of files by scandir, by is_foreign too",
+    "src/sheafalign_fl/deploy/doctor.py:_private": "hidden files can be read by others as well",
+    "src/sheafalign_fl/runs/folder.py:complete_checkpoint": "removes whatever is there",
+    "experiments/structure.py": "counts files of a checkout of ours",
+}
+"""File, or function of it, that lists a folder by itself -> why."""
 LITTER = ("._{}", ".{}.swp", ".DS_Store", "Thumbs.db", "desktop.ini")
 FOLDERS = (".ipynb_checkpoints", "__MACOSX", "@eaDir", ".git")
 
@@ -50,6 +62,39 @@ MAKERS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "mmfi": (lambda root: write_mmfi(root, modalities=("rgb", "csi"), frames=10), "csi"),
     "utd-mhad": (lambda root: write_utd_mhad(root, modalities=("inertial",)), "inertial"),
 }
+
+
+def listings(tree: ast.AST, function: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the function and the call of all that lists a folder, whoever's module it is of."""
+    for node in ast.iter_child_nodes(tree):
+        inner = node.name if isinstance(node, ast.FunctionDef) else function
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            if called.rpartition(".")[2] in LISTING and called != "ast.walk":
+                yield inner, called
+        yield from listings(node, inner)
+
+
+def test_this_file_sees_every_kind_of_listing() -> None:
+    source = """
+from glob import iglob
+def one(folder):
+    return [path for path in sorted(folder.glob("*"))], os.walk(folder), ast.walk(folder)
+class Two:
+    def three(self): return {name for name in iglob(self.folder)}
+"""
+    found = list(listings(ast.parse(source)))
+    assert found == [("one", "folder.glob"), ("one", "os.walk"), ("three", "iglob")]
+
+
+def test_whatever_lists_a_folder_lists_it_without_litter() -> None:
+    found = set()
+    for package in ("src", "clients", "strategies", "experiments"):
+        for path in (ROOT / package).rglob("*.py"):
+            name = str(path.relative_to(ROOT))
+            for function, _ in listings(ast.parse(path.read_text(encoding="utf-8"))):
+                found.add(name if name in NOT_THROUGH_LISTED else f"{name}:{function}")
+    assert found == set(NOT_THROUGH_LISTED)
 
 
 @pytest.mark.parametrize("source", MAKERS)

@@ -39,8 +39,7 @@ from sheafalign_fl.report.page import (
     table,
     verdict,
 )
-from sheafalign_fl.report.sections import draw
-from sheafalign_fl.report.style import figure_style
+from sheafalign_fl.report.style import draw, figure_style
 from sheafalign_fl.report.tables import print_table
 
 _CLASSES = dict(zip(MARKS.values(), ("holds", "fails", "open"), strict=True))

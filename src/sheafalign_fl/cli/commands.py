@@ -1,6 +1,5 @@
 """The command line: `sheafalign run | compare | check | report | encoders | data`, and `deploy`."""
 
-import errno
 import json
 import logging
 import signal
@@ -122,11 +121,6 @@ def run(
 ) -> None:
     """Run a federation, on this machine or on a relay, from handshake to report."""
     from sheafalign_fl.config import load_settings, parse_settings
-    from sheafalign_fl.data.preparation import watched
-    from sheafalign_fl.engines import launch
-    from sheafalign_fl.report import print_summary
-    from sheafalign_fl.runs.folder import RunFolder
-    from sheafalign_fl.runs.progress import follow
 
     console = Console(stderr=True, quiet=quiet)
     deployment = deploy.deployment(relay, keys, insecure=insecure)
@@ -141,7 +135,9 @@ def run(
             )
         if engine is not None:
             _check_engine(engine)
-        settings, path = RunFolder(known).settings(), known
+        from sheafalign_fl.runs.folder import RunFolder
+
+        settings = RunFolder(known).settings()
     else:
         changes = [*_changes(overrides, data), *([f"engine={engine}"] if engine else [])]
         given = _given(config)
@@ -150,8 +146,14 @@ def run(
             if deployment is not None
             else load_settings(given, changes)
         )
-        path = out or launch.default_folder(settings)
     parse_settings(settings.model_dump())
+    # Once the settings are in order: these load torch and flwr.
+    from sheafalign_fl.data.preparation import watched
+    from sheafalign_fl.engines import launch
+    from sheafalign_fl.report import print_summary
+    from sheafalign_fl.runs.progress import follow
+
+    path = known or out or launch.default_folder(settings)
     _make_importable(config)
     path.exists()  # a name that no folder can have is told here, not by the bar's thread
     try:
@@ -182,13 +184,16 @@ def run(
 )
 def check(config: ConfigPath, overrides: Overrides = None, data: DataPath = None) -> None:
     """Check a configuration and its data without running anything, and show what would run."""
-    from sheafalign_fl.cli.listings import print_checked
     from sheafalign_fl.config import load_settings
+
+    settings = load_settings(config, _changes(overrides, data))
+    # Once the settings are in order: these load torch.
+    from sheafalign_fl.cli.listings import print_checked
     from sheafalign_fl.engines.check import check as check_settings
 
     _make_importable(config)
     with _reading_shown():
-        checked = check_settings(load_settings(config, _changes(overrides, data)))
+        checked = check_settings(settings)
     print_checked(checked, Console())
 
 
@@ -221,14 +226,17 @@ def compare(
     ] = None,
 ) -> None:
     """Compare methods over data sets and seeds; one report, one sentence per claim of the paper."""
-    from sheafalign_fl.benchmark import load_benchmark, run_benchmark
     from sheafalign_fl.benchmark.plan import load_plan
-    from sheafalign_fl.benchmark.report import print_benchmark
     from sheafalign_fl.runs.progress import sweep_progress
+
+    plans = [load_plan(config, _changes(overrides, data), quick=quick) for config in configs]
+    # Once the plans are in order: these load torch, flwr and matplotlib.
+    from sheafalign_fl.benchmark.launch import run_benchmark
+    from sheafalign_fl.benchmark.report import print_benchmark
+    from sheafalign_fl.benchmark.results import load_benchmark
 
     for config in configs:
         _make_importable(config)
-    plans = [load_plan(config, _changes(overrides, data), quick=quick) for config in configs]
     console = Console(stderr=True)
     try:
         with sweep_progress(console) as progress:
@@ -317,10 +325,11 @@ def data_check(
     from sheafalign_fl.cli.listings import print_inspection
     from sheafalign_fl.config import parse_assignments
     from sheafalign_fl.data.inspection import inspect
-    from sheafalign_fl.engines.suggestion import suggest
 
     with _reading_shown():
         inspection = inspect(path, parse_assignments(overrides or []), source, seed)
+        from sheafalign_fl.engines.suggestion import suggest  # torch
+
         suggestion = suggest(inspection)
     print_inspection(inspection, suggestion, Console())
     if not inspection.usable or suggestion.problems:
@@ -476,27 +485,9 @@ def _exit(command: Callable[[], object]) -> None:
         typer.echo(f"error: {missing}", err=True)
         raise SystemExit(missing.exit_code) from None
     except OSError as error:
-        limit = machine.explained(error)
-        told = _of_disk(error) or (limit and str(limit))
-        if told is None:
+        if (limit := machine.explained(error)) is None:
             raise
-        typer.echo(f"error: {told}", err=True)
-        raise SystemExit(UserError.exit_code) from None
+        typer.echo(f"error: {limit}", err=True)
+        raise SystemExit(limit.exit_code) from None
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None
-
-
-def _of_disk(error: OSError) -> str | None:
-    """Return what to say of a disk that takes no more or may not be used; None of other errors."""
-    cures = {
-        errno.ENOSPC: "make room on it",
-        errno.EDQUOT: "make room, or raise this user's quota",
-        errno.EROFS: "it is mounted read-only; give another folder",
-        errno.EACCES: "it has to belong to the user that runs this",
-        errno.EPERM: "it has to belong to the user that runs this",
-    }
-    cure = cures.get(error.errno or 0)
-    if cure is None:
-        return None
-    where = f"{error.filename} " if error.filename else "the disk "
-    return f"{where}cannot be used: {error.strerror}; {cure} (`sheafalign doctor` looks at both)"

@@ -256,13 +256,13 @@ def deploy_render(
 
 def deployment(relay: str | None, keys: Path | None, *, insecure: bool) -> "Deployment | None":
     """Return where to run by `--relay`, `--keys` and `--insecure`; None: on this machine."""
-    from sheafalign_fl.deploy.keys import expiry_warning, load_operator_keys
-    from sheafalign_fl.engines.deployed import Deployment
-
     if relay is None:
         if keys is not None or insecure:
             raise UserError("--keys and --insecure are for --relay HOST:PORT")
         return None
+    from sheafalign_fl.deploy.keys import expiry_warning, load_operator_keys
+    from sheafalign_fl.engines.deployed import Deployment
+
     address = str(Address.parse(relay))
     _choose(keys, insecure=insecure)
     operator = None if keys is None else load_operator_keys(keys)

@@ -1,5 +1,7 @@
 """What `sheafalign check`, `sheafalign encoders` and `sheafalign data` print."""
 
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 from rich.text import Text
 
@@ -8,15 +10,16 @@ from sheafalign_fl.data.description import SourceInfo
 from sheafalign_fl.data.inspection import Inspection, label_counts
 from sheafalign_fl.data.own.axes import understood
 from sheafalign_fl.data.registry import source_info, sources
-from sheafalign_fl.encoders.table import DIM, encoder_costs
-from sheafalign_fl.engines.check import Checked
-from sheafalign_fl.engines.suggestion import Suggestion
 from sheafalign_fl.numbers import count_of, exact, human_bytes, percent
 from sheafalign_fl.report.content import MOST_ROWS, Cells, Table
 from sheafalign_fl.report.tables import print_table
 
+if TYPE_CHECKING:  # torch, which a list of data sources does without
+    from sheafalign_fl.engines.check import Checked
+    from sheafalign_fl.engines.suggestion import Suggestion
 
-def print_checked(checked: Checked, console: Console) -> None:
+
+def print_checked(checked: "Checked", console: Console) -> None:
     """Print an experiment that could run: its clients, its graph, and what training would cost."""
     settings, topology = checked.settings, checked.topology
     clients = tuple(
@@ -66,6 +69,8 @@ def print_checked(checked: Checked, console: Console) -> None:
 
 def print_encoders(batch: int, console: Console) -> None:
     """Print the built-in encoders and what `batch` events cost on this machine, measured now."""
+    from sheafalign_fl.encoders.table import DIM, encoder_costs
+
     rows = tuple(
         (
             cost.info.name,
@@ -87,7 +92,7 @@ def print_encoders(batch: int, console: Console) -> None:
     print_table(Table("Encoders", columns, rows, text_columns=4, note=note), console)
 
 
-def print_inspection(inspection: Inspection, suggestion: Suggestion, console: Console) -> None:
+def print_inspection(inspection: Inspection, suggestion: "Suggestion", console: Console) -> None:
     """Print what a folder of recordings holds, what is wrong, and a configuration for it."""
     total = inspection.events
     console.print(Text(f"read as {inspection.source}: {count_of(total, 'event')}\n"))

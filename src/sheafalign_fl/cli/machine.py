@@ -7,15 +7,24 @@ import sys
 
 from sheafalign_fl.errors import UserError
 
-_OURS_TO_BEAR = {
-    errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM,
-    errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE, errno.ELOOP, errno.EFBIG,
-}  # fmt: skip
-_MENDS = {
+_ROOM = "make room, then go on with --resume"
+_RIGHTS = "it has to belong to the user that runs this"
+_LOOK = " (`sheafalign doctor` looks at room and rights)"
+_CURES = {
+    errno.ENOSPC: _ROOM + _LOOK,
+    errno.EDQUOT: f"{_ROOM}, or raise this user's quota{_LOOK}",
+    errno.EROFS: "it is mounted read-only; give another folder" + _LOOK,
+    errno.EACCES: _RIGHTS + _LOOK,
+    errno.EPERM: _RIGHTS + _LOOK,
     errno.EMFILE: "raise the limit, with ulimit -n 4096",
-    errno.ENOSPC: "free some, then go on with --resume",
-    errno.EDQUOT: "free some, then go on with --resume",
+    errno.ENFILE: "end other programs, or raise the limit, with sysctl fs.file-max",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ELOOP: "a symbolic link leads back to itself; remove it",
+    errno.EFBIG: "raise the limit, with ulimit -f unlimited, or give a folder on another disk",
+    errno.EIO: "the disk or the line to it fails: see the system's log, or give another folder",
+    errno.ESTALE: "mount the network's disk again",
 }
+"""What can be done about an error that is the machine's: nothing in this program would mend it."""
 
 
 def fit_the_terminal() -> None:
@@ -34,9 +43,8 @@ def check_folder() -> None:
 
 def explained(error: OSError) -> UserError | None:
     """Return what to say of a limit or right of the machine; None for what may be our mistake."""
-    if error.errno not in _OURS_TO_BEAR:
+    if error.errno not in _CURES:
         return None
     name = str(error.filename or "")
     where = f": {name if len(name) < 100 else name[:97] + '...'}" if name else ""
-    mend = f"; {_MENDS[error.errno]}" if error.errno in _MENDS else ""
-    return UserError(f"{os.strerror(error.errno).lower()}{where}{mend}")
+    return UserError(f"{os.strerror(error.errno).lower()}{where}; {_CURES[error.errno]}")

@@ -16,10 +16,10 @@ from sheafalign_fl.config.schema import (
     GraphSettings,
     MapSettings,
     ObjectiveSettings,
-    Options,
     Settings,
     TrainingSettings,
 )
+from sheafalign_fl.config.values import Options
 
 __all__ = [
     "METRICS",

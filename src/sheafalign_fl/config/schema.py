@@ -3,86 +3,29 @@
 All models are frozen, refuse unknown keys, and are strict: ``"3"`` is not an integer.
 """
 
-import hashlib
-import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from sheafalign_fl.config.mending import in_quotes
+from sheafalign_fl.config.digest import digest_of
 from sheafalign_fl.config.methods import MethodName, apply_method
 from sheafalign_fl.config.registry import Extension
+from sheafalign_fl.config.values import (
+    Fraction,
+    Int,
+    Options,
+    PositiveInt,
+    Weight,
+    as_tuple,
+    check_names,
+    is_client_name,
+)
 
 LEAST_TEMPERATURE = 0.01
 """Of a learnt tau, as in CLIP (arXiv 2103.00020): a smaller one makes training unstable."""
 
 
-def _whole(value: object) -> object:
-    """Let 1e5 of code and 100.0 of JSON be whole numbers, as JSON Schema has it."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-Int = Annotated[int, BeforeValidator(_whole)]
-PositiveInt = Annotated[Int, Field(ge=1)]
 _TOPOLOGIES = ("complete", "ring", "star", "path", "random", "small-world", "edges")
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-
-
-def is_client_name(text: str) -> bool:
-    """Return whether `text` can name a client.
-
-    It has to name a file and a field of a message, and be a text of at most 99 bytes.
-    """
-    if (
-        not text.isprintable()
-        or text in {"relay", "evaluator", ".", ".."}
-        or any(char in text for char in "/\\>")
-    ):
-        return False
-    return 0 < len(text.encode(errors="replace")) < 100
-
-
-def _plain(value: dict[str, Any]) -> dict[str, Any]:
-    """Refuse options that do not survive JSON (dates, sets, NaN, keys that are no text).
-
-    Every client gets them as JSON.
-    """
-    try:
-        same = bool(json.loads(json.dumps(value, allow_nan=False)) == value)
-    except (TypeError, ValueError):
-        same = False
-    if not same:
-        raise ValueError(
-            "options must be plain text, numbers, true, false, null, "
-            "lists and mappings with text keys"
-        )
-    return value
-
-
-Options = Annotated[dict[str, Any], AfterValidator(_plain)]
-
-
-def _tuple(value: object) -> object:
-    """Let YAML lists stand for tuples, which frozen settings need."""
-    return tuple(_tuple(item) for item in value) if isinstance(value, list) else value
-
-
-def _check_names(names: list[Any]) -> None:
-    """Raise `ValueError`, as pydantic wants it, for the first of `names` that is no text."""
-    if unnamed := [name for name in names if not isinstance(name, str)]:
-        raise ValueError(
-            f"a client's name is text, which {unnamed[0]!r} is not; write the modality's name, or "
-            f"{in_quotes(unnamed[0])}"
-        )
 
 
 class _Settings(BaseModel):
@@ -151,7 +94,7 @@ class ClientSettings(_Settings):
 class EdgeSettings(_Settings):
     """An edge of an explicit edge list."""
 
-    between: Annotated[tuple[str, str], BeforeValidator(_tuple)]
+    between: Annotated[tuple[str, str], BeforeValidator(as_tuple)]
     dim: PositiveInt | None = None
     """d_e of this edge; default: `graph.dim`."""
 
@@ -170,7 +113,7 @@ class GraphSettings(_Settings):
     """random: of each edge; small-world: of rewiring each edge."""
     neighbours: PositiveInt = 4
     """small-world: neighbours of each client before rewiring (even)."""
-    edges: Annotated[tuple[EdgeSettings, ...], BeforeValidator(_tuple)] = ()
+    edges: Annotated[tuple[EdgeSettings, ...], BeforeValidator(as_tuple)] = ()
     """edges: the list, each ``{between: [a, b], dim: 32}``."""
 
     @model_validator(mode="after")
@@ -310,7 +253,7 @@ class EvaluationSettings(_Settings):
 
     metrics: Annotated[
         tuple[Annotated[str, Extension("metric", METRICS, on_relay=True)], ...],
-        BeforeValidator(_tuple),
+        BeforeValidator(as_tuple),
     ] = METRICS
     label: str | None = None
     """The label that transfer, probe, missing and mAP use; default: the source's first."""
@@ -428,7 +371,7 @@ class Settings(_Settings):
     def _expand_clients(cls, value: object) -> object:
         """Let ``camera:`` stand for ``camera: {}``, a list of names for clients with defaults."""
         if isinstance(value, list):
-            _check_names(value)
+            check_names(value)
             if len(set(value)) != len(value):
                 raise ValueError("a client is named twice")
             return {name: {} for name in value}
@@ -462,35 +405,5 @@ class Settings(_Settings):
         return expanded
 
     def digest(self) -> str:
-        """Return the SHA-256 (64 hex digits) of all settings on which the clients have to agree.
-
-        Left out is what only concerns a machine: engine, resources, checkpoints, devices, data
-        paths, and the names of the experiment and of the method, whose settings are all there. A
-        setting that was added later (`_LATER`) counts where it is not at its default, so that a
-        configuration of before keeps its digest.
-        """
-        shared = self.model_dump(
-            mode="json", exclude={"name", "engine", "method", "resources", "checkpoint"}
-        )
-        for client in shared["clients"].values():
-            del client["device"]
-            if client.pop("features") is not None:  # where the file lies is the machine's affair
-                client["features"] = True
-        del shared["data"]["path"]
-        _leave_out_later(shared["objective"], ObjectiveSettings(), _LATER["objective"])
-        _leave_out_later(shared["training"], TrainingSettings(), _LATER["training"])
-        return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
-
-
-_LATER = {
-    "objective": ("false_negatives", "variance", "covariance", "label_smoothing", "terms"),
-    "training": ("replay", "replay_from", "replay_batches", "warmup", "clip", "min_clients"),
-}
-"""Section -> its settings that the first digests did not know; see docs/compatibility.md."""
-
-
-def _leave_out_later(shared: dict[str, object], default: _Settings, later: tuple[str, ...]) -> None:
-    """Delete from the settings `shared` those of `later` that are at their default."""
-    for name, value in default.model_dump(mode="json", include=set(later)).items():
-        if shared[name] == value:
-            del shared[name]
+        """Return the digest of all settings on which the clients have to agree."""
+        return digest_of(self)

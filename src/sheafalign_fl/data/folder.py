@@ -42,6 +42,7 @@ from sheafalign_fl.data.own.axes import (
 from sheafalign_fl.data.own.division import splits_of
 from sheafalign_fl.data.own.labels import labels_of
 from sheafalign_fl.data.own.samples import Samples, samples_of
+from sheafalign_fl.data.own.unread import MEND, beside, shown
 from sheafalign_fl.data.tables.recordings import Recording
 from sheafalign_fl.data.windows import cut, stack
 from sheafalign_fl.errors import ConfigError, DataError
@@ -163,7 +164,13 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
     rows = _windows(samples, unit, split, path, options)
     last = rows[:, -1]
     split = split[last]
-    notes = (*left_out, *samples.notes, *_layout_note(x.shape[1:], modality), *_stand_in_note(x))
+    notes = (
+        *_beside_note(path, modality),
+        *left_out,
+        *samples.notes,
+        *_layout_note(x.shape[1:], modality),
+        *_stand_in_note(x),
+    )
     x, lost = _scaled(x, samples.row[np.unique(rows[split == 0])], options)
     return ModalityData(
         stack(x, samples.row[rows], _JOIN.get(x.ndim, "frames"))
@@ -198,8 +205,16 @@ def _recording(folder: Path, modality: str) -> Recording:
         raise DataError(f"a modality is a file of {folder}, which {modality!a} cannot name")
     if modality not in present(folder) and not file_of(folder, modality).is_file():
         there = ", ".join(present(folder)) or "no .npz file, nor a table or a folder of files"
-        raise DataError(f"{folder} has no {modality}.npz; it has {there}")
+        others = beside(folder, modality, path)
+        mend = f"; {shown(others)} is not read: {MEND}" if others else ""
+        raise DataError(f"{folder} has no {modality}.npz; it has {there}{mend}")
     return recording_of(folder, modality)
+
+
+def _beside_note(path: Path, modality: str) -> tuple[str, ...]:
+    """Say which recordings of the same name were passed over; one is read for a modality."""
+    others = beside(path.parent, modality, path)
+    return (f"read from {path.name}; not read: {shown(others)}",) if others else ()
 
 
 def _check_modalities(path: Path, modality: str, options: Mapping[str, Any]) -> None:

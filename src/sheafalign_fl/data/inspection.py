@@ -14,6 +14,7 @@ from sheafalign_fl.data.clocks import Clock
 from sheafalign_fl.data.oddities import oddities
 from sheafalign_fl.data.own.arrays import present
 from sheafalign_fl.data.own.proposals import Proposal, propose
+from sheafalign_fl.data.own.unread import MEND, shown, unread
 from sheafalign_fl.data.registry import complete_options, load_modality, source_info
 from sheafalign_fl.errors import DataError, UserError
 from sheafalign_fl.listing import listed
@@ -133,7 +134,7 @@ def inspect(
         problems,
         tuple(_pair(one, other, modalities) for one, other in combinations(modalities, 2)),
         proposal.clocks,
-        proposal.notes,
+        (*proposal.notes, *_unread(place, source, names)),
         tuple(oddities(modalities)),
         seed,
     )
@@ -159,11 +160,19 @@ def _recognised(folder: Path) -> tuple[str, list[str]]:
     for source in (*(name for name in _PRESENT if name != "folder"), "folder"):
         if names := _PRESENT[source](folder):
             return source, names
+    left = unread(folder, ())
     raise DataError(
         f"{folder}: is no data set that is known here; looked for MODALITY.npz, .csv, .tsv, "
         ".parquet, .wav, folders of .npy or sounds, the tables of DeepSense 6G "
         "(scenario31/scenario31.csv), E01/S01/A01 of MM-Fi, and a1_s1_t1_inertial.mat of UTD-MHAD"
+        + (f"; {shown(left)} is not read: {MEND}" if left else "")
     )
+
+
+def _unread(folder: Path, source: str, names: list[str]) -> tuple[str, ...]:
+    """Say which recordings in a folder of the user's own no modality is read from."""
+    found = unread(folder, names) if source == "folder" else []
+    return (f"not read: {shown(found)}; {MEND}",) if found else ()
 
 
 def _modalities(folder: Path, source: str) -> list[str]:

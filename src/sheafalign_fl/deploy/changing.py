@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
-from sheafalign_fl.config.schema import is_client_name
+from sheafalign_fl.config.values import is_client_name
 from sheafalign_fl.deploy.certificates import AUTHORITY_DAYS, CLIENT_DAYS, Authority, client_name
 from sheafalign_fl.deploy.issuing import write_client, write_file, write_operator
 from sheafalign_fl.deploy.keys import load_certificate, read_private

@@ -17,6 +17,7 @@ from sheafalign_fl.deploy.keys import SOON_DAYS
 from sheafalign_fl.errors import UserError
 from sheafalign_fl.flower.address import Address
 from sheafalign_fl.flower.trust import MOST_AHEAD, MOST_BEHIND, Seen, look
+from sheafalign_fl.listing import listed
 
 OK, WARNING, FAILURE = "ok", "warning", "failure"
 _LEAST_BYTES = 200_000_000
@@ -124,7 +125,7 @@ def _more(paths: list[Path]) -> str:
 
 def _certificates(folder: Path) -> Iterator[Finding]:
     """Look at the dates of every certificate in a folder of keys."""
-    for path in sorted(folder.rglob("*.crt")):
+    for path in listed(folder, "**/*.crt"):
         if "revoked" in path.parts:
             continue
         about, now = str(path.relative_to(folder)), datetime.now(UTC)

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from sheafalign_fl.config.schema import is_client_name
+from sheafalign_fl.config.values import is_client_name
 from sheafalign_fl.deploy.certificates import (
     AUTHORITY_DAYS,
     CLIENT_DAYS,

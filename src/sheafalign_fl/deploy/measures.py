@@ -12,6 +12,7 @@ from sheafalign_fl.errors import SheafAlignError
 from sheafalign_fl.files import Tail
 from sheafalign_fl.flower.meter import TrafficMeter
 from sheafalign_fl.flower.node_keys import LinkState, online
+from sheafalign_fl.listing import listed
 from sheafalign_fl.runs.folder import RunFolder
 from sheafalign_fl.runs.ledger import rows_in
 
@@ -104,7 +105,7 @@ class RelayCounts:
             yield from _of_runs(runs)
 
     def _refreshed(self) -> Iterator[tuple[str, "_RunCounts"]]:
-        for config in sorted(self._runs.glob("*/config.yaml")):
+        for config in listed(self._runs, "*/config.yaml"):
             name = config.parent.name
             if time.time() - _changed(config.parent) > _LATELY_SECONDS:
                 self._read.pop(name, None)
@@ -188,4 +189,4 @@ def _of_runs(runs: dict[str, _RunCounts]) -> Iterable[Measure]:
 
 def _changed(folder: Path) -> float:
     """Return when something in a run folder last changed."""
-    return max(path.stat().st_mtime for path in (folder, *folder.glob("*.*")))
+    return max(path.stat().st_mtime for path in (folder, *listed(folder, "*.*")))

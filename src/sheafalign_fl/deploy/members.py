@@ -16,6 +16,7 @@ from sheafalign_fl.deploy.registry import save_registered
 from sheafalign_fl.errors import UserError
 from sheafalign_fl.flower.gate import CERTIFICATE
 from sheafalign_fl.flower.node_keys import LinkState, forget, register
+from sheafalign_fl.listing import listed
 
 _log = logging.getLogger("sheafalign.relay")
 Stamps = Mapping[str, tuple[int, int]]
@@ -106,7 +107,7 @@ def is_local(scope: Scope) -> bool:
 def _stamps(folder: Path) -> Stamps:
     """Return what changes when a file of the folder does."""
     stamps = {}
-    for path in sorted(folder.rglob("*")):
+    for path in listed(folder, "**/*"):
         status = path.stat()
         stamps[str(path)] = (status.st_mtime_ns, status.st_size)
     return stamps

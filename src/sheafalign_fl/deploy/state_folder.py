@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sheafalign_fl.errors import UserError
 from sheafalign_fl.files import write_atomically
+from sheafalign_fl.listing import listed
 
 MARK = "owner.json"
 KEPT_RUNS = 20
@@ -92,7 +93,7 @@ def sign(folder: Path, here: Mark) -> None:
 
 def prune_runs(folder: Path, keep: int = KEPT_RUNS) -> int:
     """Remove the state of all but the newest `keep` runs; return of how many."""
-    runs = [path for path in folder.iterdir() if _RUN.fullmatch(path.name) and path.is_dir()]
+    runs = [path for path in listed(folder) if _RUN.fullmatch(path.name) and path.is_dir()]
     runs.sort(key=_last_change)
     old = runs[: max(0, len(runs) - keep)]
     for path in old:
@@ -103,7 +104,7 @@ def prune_runs(folder: Path, keep: int = KEPT_RUNS) -> int:
 
 
 def _last_change(folder: Path) -> int:
-    return max(path.stat().st_mtime_ns for path in (folder, *folder.rglob("*")))
+    return max(path.stat().st_mtime_ns for path in (folder, *listed(folder, "**/*")))
 
 
 def _read(path: Path) -> Mark | None:

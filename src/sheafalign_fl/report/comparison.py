@@ -23,7 +23,8 @@ from sheafalign_fl.report import comparison_plots
 from sheafalign_fl.report.content import Cells, Table, training_payload
 from sheafalign_fl.report.page import Html, details, facts, paragraph, section, table
 from sheafalign_fl.report.page import header as page_header
-from sheafalign_fl.report.sections import draw, reproduce_facts
+from sheafalign_fl.report.record import reproduce_facts
+from sheafalign_fl.report.style import draw
 from sheafalign_fl.runs.reading import Run
 
 _ENOUGH_SEEDS = 3
@@ -237,7 +238,7 @@ def _runs(groups: Groups) -> list[Html | None]:
         (
             name,
             str(run.path),
-            "completed" if run.summary is not None else f"interrupted at exchange {run.done}",
+            run.state,
             str(run.settings.seed),
             str(len(run.summary.absences) if run.summary is not None else len(run.absences)),
             str(run.done),

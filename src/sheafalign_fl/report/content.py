@@ -13,6 +13,7 @@ from sheafalign_fl.protocol.rows import (
     AbsenceRow,
     EdgeBytes,
 )
+from sheafalign_fl.runs.departures import Departure
 from sheafalign_fl.runs.faults import FaultFacts
 from sheafalign_fl.runs.summary import ClientFacts, EdgeFacts
 
@@ -145,6 +146,17 @@ def absence_table(absences: Sequence[AbsenceRow], most: int = 2 * MOST_ROWS) -> 
     )
     shown = (*rows[:half], GAP, *rows[-half:])
     return Table("Absences", columns, shown, text_columns=4, note=note, wide=frozenset({3}))
+
+
+def departure_table(departures: Sequence[Departure]) -> Table | None:
+    """Return which clients the run ended without, since when and why."""
+    if not departures:
+        return None
+    rows = tuple((gone.client, str(gone.since), gone.reason) for gone in departures)
+    columns = ("client", "gone since exchange", "what was heard last")
+    note = "Their final weights are not known; the others trained on without their edges."
+    title = "Completed without"
+    return Table(title, columns, rows, text_columns=3, note=note, wide=frozenset({2}))
 
 
 def fault_table(faults: Sequence[FaultFacts]) -> Table | None:

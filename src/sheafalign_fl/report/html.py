@@ -32,7 +32,7 @@ def write_report(run_dirs: Sequence[Path], destination: Path) -> None:
     Parameters
     ----------
     run_dirs
-        Run folders (`run.folder` says what is in them). A run that was interrupted has no
+        Run folders (`runs.folder` says what is in them). A run that was interrupted has no
         summary.json; the report says so and shows what there is.
     destination
         The HTML file to write.

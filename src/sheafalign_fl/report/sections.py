@@ -1,74 +1,46 @@
 """The sections of one run's report: what is shown, and the sentence that explains it."""
 
-from collections.abc import Callable, Sequence
-
-from matplotlib.figure import Figure
-
-from sheafalign_fl.metrics.quality import Quality
-from sheafalign_fl.metrics.registry import known_metric
-from sheafalign_fl.numbers import (
-    NONE,
-    count_of,
-    duration,
-    exact,
-    human_bytes,
-)
+from sheafalign_fl.numbers import count_of
 from sheafalign_fl.report import graph_plot, plots
 from sheafalign_fl.report.content import (
     MOST_ROWS,
     Table,
-    absence_table,
     client_table,
-    direction,
     edge_table,
-    fault_table,
     graph_table,
     purpose_table,
-    training_payload,
 )
-from sheafalign_fl.report.metric_tables import metric_table
 from sheafalign_fl.report.page import (
     Html,
     badge,
     cards,
     code,
-    columns,
     details,
-    facts,
-    figure,
-    listing,
-    named,
     paragraph,
     samples,
     section,
-    source,
     table,
-    together,
 )
 from sheafalign_fl.report.page import header as page_header
-from sheafalign_fl.report.style import to_svg
+from sheafalign_fl.report.quality import MOST_FOLDED, key_figures, quality_section
+from sheafalign_fl.report.record import facts_section, reproduce_section
+from sheafalign_fl.report.style import draw
 from sheafalign_fl.runs.reading import Run
-from sheafalign_fl.sheaf.terms import weights_in_words
 
-_MOST_FOLDED = 400
 _MOST_SAMPLES = 12
 
 
 def header(run: Run) -> Html:
     """Return title, state and key figures."""
     complete = run.summary is not None
-    mark = (
-        badge("completed")
-        if complete
-        else badge(f"interrupted at exchange {run.done}", "interrupted")
-    )
+    mark = badge(run.state, "" if run.state == "completed" else "interrupted")
     clients = run.settings.clients
     lead = (
         f"{count_of(len(clients), 'client')} on a {run.settings.graph.topology} graph, aligned in "
         f"{count_of(run.done, 'exchange')} of {run.settings.training.batch_size} events; seed "
         f"{run.settings.seed}."
     )
-    parts = [*([] if complete else [_interrupted(run)]), cards(_key_figures(run))]
+    parts = [*([] if complete else [_interrupted(run)]), cards(key_figures(run))]
     return page_header("SheafAlign-FL run report", run.name, lead, parts, mark=mark)
 
 
@@ -76,77 +48,17 @@ def sections(run: Run) -> list[tuple[str, str, Html]]:
     """Return (anchor, title, HTML) of every section that has something to show."""
     builders = (
         ("learning", "Learning", _learning),
-        ("quality", "Quality", _quality),
+        ("quality", "Quality", quality_section),
         ("communication", "Communication", _communication),
         ("federation", "Federation", _federation),
         ("data", "What the sensors see", _samples),
-        ("facts", "Facts to know", _facts),
-        ("reproduce", "Reproduce", _reproduce),
+        ("facts", "Facts to know", facts_section),
+        ("reproduce", "Reproduce", reproduce_section),
     )
     found = (
         (anchor, title, section(anchor, title, *build(run))) for anchor, title, build in builders
     )
     return [(anchor, title, content) for anchor, title, content in found if content is not None]
-
-
-def reproduce_facts(run: Run) -> list[tuple[str, Html | str]]:
-    """Return what names this run exactly."""
-    weights = " + ".join(
-        f"{weight:g} × {words}" for words, weight in weights_in_words(run.settings.objective)
-    )
-    training = run.settings.training
-    versions = (
-        run.summary.versions
-        if run.summary
-        else {k: v for k, v in run.versions.items() if k != "commit"}
-    )
-    commit = run.summary.commit if run.summary else run.versions.get("commit")
-    return [
-        ("seed", str(run.settings.seed)),
-        ("engine", run.summary.engine if run.summary else run.settings.engine),
-        ("started", run.summary.started if run.summary else NONE),
-        ("objective", f"{weights}; temperature {run.settings.objective.temperature:g}"),
-        ("maps", f"{run.settings.maps.family}, initially {run.settings.maps.initial}"),
-        (
-            "optimiser",
-            f"{training.optimiser}, learning rate {training.learning_rate:g}, {training.dtype}",
-        ),
-        ("codec", run.settings.codec),
-        (
-            "configuration digest",
-            code(run.summary.config_digest if run.summary else run.settings.digest()),
-        ),
-        ("commit", code(commit or "unknown")),
-        (
-            "versions",
-            ", ".join(f"{name} {version}" for name, version in versions.items() if version),
-        ),
-    ]
-
-
-def draw(name: str, drawn: Figure | None, title: str, caption: str) -> Html | None:
-    """Return a figure for the page, None where there was nothing to draw."""
-    return None if drawn is None else figure(to_svg(drawn, name), title, caption)
-
-
-_PICTURES: dict[str, Callable[[Run, Quality], Html | None]] = {
-    "retrieval": lambda run, quality: draw(
-        "matrix",
-        plots.recall_matrix(quality.retrieval, list(run.settings.clients)),
-        "Retrieval by direction",
-        "R@10 from each client (row) to each neighbour (column). Good: dark everywhere. A pale row "
-        "or column is a client that the others cannot understand; empty squares are no edges.",
-    ),
-    "missing": lambda run, quality: draw(
-        "missing",
-        plots.missing_curve(quality.missing, quality.probe),
-        "When sensors fail",
-        "Accuracy of one classifier over all clients' embeddings while some clients are missing, "
-        "mean over the possible choices. Good: the blue line, where neighbours stand in for the "
-        "missing, stays flat and above both fills.",
-    ),
-}
-"""Metric -> what is drawn of it beside its table."""
 
 
 def _interrupted(run: Run) -> Html:
@@ -158,26 +70,6 @@ def _interrupted(run: Run) -> Html:
         code(f"sheafalign run --resume {run.path}"),
         kind="notice",
     )
-
-
-def _key_figures(run: Run) -> list[tuple[str, str, str]]:
-    quality, items = run.quality, []
-    if quality is not None:
-        for name in quality.measured():
-            rows = quality.rows(name)
-            shown = known_metric(name, rows).cards(rows, quality.split)
-            items += [(card.title, card.value, card.remark) for card in shown]
-    payload = training_payload(run.bytes)
-    items.append(
-        (
-            "Training payload",
-            human_bytes(payload),
-            f"{exact(payload)} bytes of embeddings, all edges",
-        )
-    )
-    remark = f"{count_of(run.done, 'exchange')}"
-    items.append(("Wall time", duration(run.seconds), remark))
-    return items
 
 
 def _learning(run: Run) -> list[Html | None]:
@@ -202,66 +94,10 @@ def _learning(run: Run) -> list[Html | None]:
     ]
 
 
-def _quality(run: Run) -> list[Html | None]:
-    quality = run.quality
-    if quality is None:
-        return [paragraph("Nothing was measured before the run ended.")]
-    metrics = {name: known_metric(name, quality.rows(name)) for name in quality.measured()}
-    wide = [name for name, metric in metrics.items() if not metric.narrow]
-    drawn = [name for name in metrics if name not in wide and name in _PICTURES]
-    plain = [name for name in metrics if name not in (*wide, *drawn)]
-    return [
-        paragraph(
-            f"Measured on {quality.split} events, which no client has trained on; values in "
-            "percent unless said otherwise."
-        ),
-        *(part for name in wide[:1] for part in _stacked(run, quality, name)),
-        _projection(run),
-        *(part for name in wide[1:] for part in _stacked(run, quality, name)),
-        *(columns(*reversed(_stacked(run, quality, name))) for name in drawn),
-        *(
-            columns(*(_quality_table(quality, name) for name in plain[start : start + 2]))
-            for start in range(0, len(plain), 2)
-        ),
-    ]
-
-
-def _stacked(run: Run, quality: Quality, name: str) -> list[Html | None]:
-    """Return a metric's table, and what is drawn of it."""
-    return [_quality_table(quality, name), _picture(run, quality, name)]
-
-
-def _picture(run: Run, quality: Quality, name: str) -> Html | None:
-    return _PICTURES[name](run, quality) if name in _PICTURES else None
-
-
-def _quality_table(quality: Quality, name: str) -> Html:
-    short, whole = metric_table(quality, name), metric_table(quality, name, _MOST_FOLDED)
-    shown = table(short, known_metric(name, quality.rows(name)).explanation)
-    if whole.rows == short.rows:
-        return shown
-    return together([shown, details(f"All {len(whole.rows)} rows", table(whole))])
-
-
-def _projection(run: Run) -> Html | None:
-    if run.projection is None:
-        return None
-    name = direction(run.projection.source, run.projection.target).replace("→", "–")
-    return draw(
-        "projection",
-        plots.projection_plot(run.projection),
-        f"The comparison space of {name}",
-        "Test events as both ends of one edge place them, flattened to two dimensions. Good: the "
-        "two clients cover the same ground, lines are short, and events of one label lie together "
-        "whichever sensor saw them. Two dimensions show only the stated part of the variance, so "
-        "the tables above decide.",
-    )
-
-
 def _communication(run: Run) -> list[Html | None]:
     clients = list(run.settings.clients)
     edges = edge_table(run.bytes, clients)
-    whole = edge_table(run.bytes, clients, most=_MOST_FOLDED)
+    whole = edge_table(run.bytes, clients, most=MOST_FOLDED)
     return [
         paragraph(
             "Counted message by message in the ledger, never computed from a formula. The headline "
@@ -301,14 +137,14 @@ def _federation(run: Run) -> list[Html | None]:
                 Table(
                     content.title,
                     content.columns,
-                    content.rows[:_MOST_FOLDED],
+                    content.rows[:MOST_FOLDED],
                     (),
                     content.text_columns,
                 )
             )
             name = f"{content.title}: {count_of(len(content.rows), 'row')}"
-            if len(content.rows) > _MOST_FOLDED:
-                name += f", the first {_MOST_FOLDED} here and all in summary.json"
+            if len(content.rows) > MOST_FOLDED:
+                name += f", the first {MOST_FOLDED} here and all in summary.json"
             parts.append(details(name, shown) if len(content.rows) > MOST_ROWS else shown)
     return parts
 
@@ -329,83 +165,4 @@ def _samples(run: Run) -> list[Html | None]:
             "One event as each client's own sensor sees it; no client ever sees another's." + more
         ),
         samples(shown),
-    ]
-
-
-def _facts(run: Run) -> list[Html | None]:
-    absences = run.summary.absences if run.summary else run.absences
-    away, faulty = absence_table(absences), fault_table(run.faults)
-    items: list[Html | str] = []
-    if faulty is None:
-        items.append("No client saw an edge change or refused what a neighbour sent.")
-    if (partial := sum(bool(point.absent) for point in run.exchanges)) > 0:
-        items.append(
-            f"In {exact(partial)} of {exact(len(run.exchanges))} exchanges at least one client was "
-            "absent."
-        )
-    elif away is None:
-        items.append("No absences: every client took part in every recorded exchange.")
-    if run.summary is not None and run.summary.resumed:
-        items.append(
-            f"The run was resumed {count_of(run.summary.resumed, 'time')}; its result is that of "
-            "one run."
-        )
-    items.append(_ledger_fact(run))
-    for client in run.summary.clients if run.summary else ():
-        items += [named(client.name, note) for note in client.notes]
-    return [
-        listing(items),
-        table(
-            away,
-            "Clients that failed, were late or came back. The others went on without their edges; "
-            "a stale answer came too late and was thrown away.",
-        )
-        if away is not None
-        else None,
-        table(
-            faulty,
-            "Who is suspected, as far as the clients' watches can tell: a sensor's fault shows on "
-            "its edges, an edge's on that edge alone. Embeddings that were refused left their edge "
-            "out of that exchange; all other edges were trained.",
-        )
-        if faulty is not None
-        else None,
-        paragraph(
-            "One seed is no claim: compare at least three with ",
-            code("sheafalign report RUN RUN RUN"),
-            ".",
-        ),
-    ]
-
-
-def _ledger_fact(run: Run) -> str:
-    if run.summary is None or not run.ledger_rows:
-        return f"The ledger holds {exact(run.ledger_rows)} rows, one for each message."
-    same = {_key(row): row for row in run.summary.bytes} == {_key(row): row for row in run.traffic}
-    verdict = (
-        "add up to exactly the totals of the summary"
-        if same
-        else "DO NOT add up to the totals of the summary"
-    )
-    return f"The ledger's {exact(run.ledger_rows)} rows, one for each message, {verdict}."
-
-
-def _key(row: object) -> tuple[object, ...]:
-    return tuple(getattr(row, name) for name in ("source", "target", "purpose"))
-
-
-def _reproduce(run: Run) -> Sequence[Html | None]:
-    digests = run.summary.weights_digest if run.summary else {}
-    rows = tuple((name, digest) for name, digest in digests.items())
-    weights = Table("Final weights", ("client", "SHA-256"), rows, text_columns=2)
-    return [
-        facts(reproduce_facts(run)),
-        paragraph(
-            "With the configuration below in config.yaml, the same seed gives the same weights:"
-        ),
-        source("sheafalign run config.yaml"),
-        details("The resolved configuration, config.yaml", source(run.config_text)),
-        details("Digests of the final weights: equal runs have equal digests", table(weights))
-        if rows
-        else None,
     ]

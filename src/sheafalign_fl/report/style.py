@@ -10,6 +10,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sheafalign_fl.report.page import Html, figure
+
 # Okabe and Ito's colours, which stay apart for colour-blind readers.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = (
     "#0072b2",
@@ -104,3 +106,8 @@ def to_svg(figure: Figure, name: str) -> str:
         if width
         else text
     )
+
+
+def draw(name: str, drawn: Figure | None, title: str, caption: str) -> Html | None:
+    """Return a figure for the page, None where there was nothing to draw."""
+    return None if drawn is None else figure(to_svg(drawn, name), title, caption)

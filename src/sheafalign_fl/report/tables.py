@@ -14,6 +14,7 @@ from sheafalign_fl.report.content import (
     GAP,
     Table,
     absence_table,
+    departure_table,
     edge_table,
     fault_table,
     purpose_table,
@@ -52,8 +53,9 @@ def print_summary(summary: Summary, console: Console) -> None:
         console.print("Absences: none; every client took part in every exchange.\n")
     else:
         print_table(absences, console)
-    if (faults := fault_table(summary.faults)) is not None:
-        print_table(faults, console)
+    for found in (departure_table(summary.departures), fault_table(summary.faults)):
+        if found is not None:
+            print_table(found, console)
 
 
 def print_table(table: Table, console: Console) -> None:

@@ -9,13 +9,13 @@
       status.json           running, completed, interrupted or failed, and why
       run.log               what the relay logged, one JSON object a line; flower.log beside it, in
                             the flower engine
-      metrics.jsonl         one line per exchange, evaluation and absence (run.results)
+      metrics.jsonl         one line per exchange, evaluation and absence (protocol.rows)
       ledger.csv            one row per message (ledger)
       checkpoints/000100/   after 100 exchanges: CLIENT.safetensors each, and relay.json once all
                             are there
       samples/CLIENT.png    one event as each client sees it
       projection.npz        comparison embeddings of one edge's test events
-      summary.json          the result (run.results.Summary)
+      summary.json          the result (runs.summary.Summary)
       report.html
 """
 
@@ -32,12 +32,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from sheafalign_fl.config import Settings, load_settings, to_yaml
-from sheafalign_fl.errors import RunError, UserError
+from sheafalign_fl.errors import ConfigError, DataError, RunError, UserError
 from sheafalign_fl.files import write_atomically
 from sheafalign_fl.listing import is_free, listed
 from sheafalign_fl.runs.ledger import truncate_ledger
 from sheafalign_fl.runs.summary import Summary, read_summary
-from sheafalign_fl.runs.versions import versions
+from sheafalign_fl.runs.versions import newer, versions
 from sheafalign_fl.version import __version__
 
 CHECKPOINT_FORMAT = 1
@@ -109,10 +109,33 @@ class RunFolder:
         return self._identity.read_text(encoding="ascii") if self._identity.is_file() else "none"
 
     def settings(self) -> Settings:
-        """Return the resolved settings of the run; raise `UserError` if this is no run folder."""
+        """Return the resolved settings of the run.
+
+        Raises
+        ------
+        UserError
+            This is no run folder, or its settings cannot be read: `DataError` if that is because a
+            newer version of the software wrote them.
+        """
         if not self.config.is_file():
             raise UserError(f"{self.path} is no run folder: it has no config.yaml")
-        return load_settings(self.config)
+        try:
+            return load_settings(self.config)
+        except ConfigError as error:
+            if not newer(written := self._version()):
+                raise
+            raise DataError(
+                f"{self.path} was written by sheafalign-fl {written}, and this is {__version__}, "
+                f"which does not understand its configuration ({error}); use that version"
+            ) from None
+
+    def _version(self) -> str:
+        """Return which version of the software made the folder; nothing if it does not say."""
+        try:
+            found = json.loads((self.path / "versions.json").read_bytes())
+            return str(found["sheafalign-fl"])
+        except (OSError, ValueError, LookupError, TypeError):
+            return ""
 
     def set_status(self, state: str, reason: str = "", **facts: Any) -> None:
         """Say how the run stands; facts said before, such as how often it was resumed, are kept."""

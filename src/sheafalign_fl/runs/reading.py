@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from sheafalign_fl.config import Settings, load_settings
+from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import ConfigError, DataError
 from sheafalign_fl.listing import listed
 from sheafalign_fl.metrics.quality import Quality
@@ -79,6 +79,14 @@ class Run:
     def name(self) -> str:
         """The run's name."""
         return self.settings.name
+
+    @property
+    def state(self) -> str:
+        """How the run ended, in words."""
+        if self.summary is None:
+            return f"interrupted at exchange {self.done}"
+        gone = ", ".join(departure.client for departure in self.summary.departures)
+        return f"completed without {gone}" if gone else "completed"
 
     @property
     def done(self) -> int:
@@ -153,7 +161,7 @@ def read_run(path: Path) -> Run:
     if not folder.config.is_file():
         raise DataError(f"{path} is no run folder: it has no config.yaml")
     try:
-        settings = load_settings(folder.config)
+        settings = folder.settings()
     except ConfigError as error:
         raise DataError(f"damaged run folder: {error}") from None
     exchanges, evaluations, absences, watched = _read_metrics(folder.metrics)

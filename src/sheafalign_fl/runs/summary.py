@@ -21,6 +21,7 @@ from sheafalign_fl.protocol.rows import AbsenceRow, EdgeBytes
 from sheafalign_fl.protocol.topology import Topology
 from sheafalign_fl.protocol.verdict import WatchRow
 from sheafalign_fl.row import Row
+from sheafalign_fl.runs.departures import Departure, find_departures
 from sheafalign_fl.runs.faults import FaultFacts, find_faults
 from sheafalign_fl.runs.versions import versions
 from sheafalign_fl.version import __version__
@@ -78,6 +79,8 @@ class Summary(Row):
     absences: tuple[AbsenceRow, ...]
     faults: tuple[FaultFacts, ...] = ()
     """Which sensors or edges were at fault, as far as the clients' watches can tell."""
+    departures: tuple[Departure, ...] = ()
+    """Clients that the run ended without."""
     weights_digest: dict[str, str]
     """Client -> SHA-256 of its final weights: equal runs have equal digests."""
 
@@ -165,6 +168,7 @@ def summarise(
         bytes=tuple(edges),
         absences=tuple(absences),
         faults=find_faults(watched, [(edge.source, edge.target) for edge in topology.edges]),
+        departures=find_departures(tuple(settings.clients), digests.keys(), absences),
         weights_digest=dict(digests),
     )
 

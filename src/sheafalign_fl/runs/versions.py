@@ -5,6 +5,8 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from packaging.version import InvalidVersion, Version
+
 from sheafalign_fl.version import __version__
 
 
@@ -22,6 +24,14 @@ def versions() -> dict[str, str | None]:
         except PackageNotFoundError:
             found[package] = None
     return found
+
+
+def newer(found: object) -> bool:
+    """Return whether `found`, such as ``0.2.0``, is a later version of this software than this."""
+    try:
+        return Version(str(found)) > Version(__version__)
+    except InvalidVersion:
+        return False
 
 
 def commit() -> str | None:

@@ -55,16 +55,17 @@ def file_of(folder: Path, modality: str) -> Path:
     whether its file ends in .npz or .NPZ.
     """
     path = folder / f"{modality}.npz"
-    return path if path.is_file() else _files(folder).get(_one_form(modality), path)
+    return path if path.is_file() else _files(folder).get(one_form(modality), path)
 
 
 def _files(folder: Path) -> dict[str, Path]:
     """Return the `.npz` files of a folder by name; links that lead nowhere are none."""
     found = (path for path in listed(folder) if path.suffix.lower() == ".npz" and path.is_file())
-    return {_one_form(path.stem): path for path in found}
+    return {one_form(path.stem): path for path in found}
 
 
-def _one_form(name: str) -> str:
+def one_form(name: str) -> str:
+    """Return a modality's name in the one way of coding its accents that names are compared in."""
     return unicodedata.normalize("NFC", name)
 
 

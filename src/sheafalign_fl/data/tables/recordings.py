@@ -109,12 +109,12 @@ def _found(folder: Path) -> dict[str, _Found]:
     modalities: dict[str, _Found] = {}
     for path in listed(folder):
         if path.is_dir():
-            files = _event_files(path)
+            files = files_of_events(path)
             if files:
                 _add(modalities, path.name, _Found("events", files, path))
-        elif stem := _stem(path, table_files.ENDINGS):
+        elif stem := stem_of(path, table_files.ENDINGS):
             _add(modalities, stem, _Found("table", (path,), folder))
-        elif stem := _stem(path, event_files.SOUNDS):
+        elif stem := stem_of(path, event_files.SOUNDS):
             _add(modalities, stem, _Found("sound", (path,), folder))
     return modalities or _sessions(folder)
 
@@ -122,24 +122,26 @@ def _found(folder: Path) -> dict[str, _Found]:
 def _sessions(folder: Path) -> dict[str, _Found]:
     files: dict[str, list[Path]] = {}
     for path in listed(folder, "*/*"):
-        if path.is_file() and (stem := _stem(path, table_files.ENDINGS)):
+        if path.is_file() and (stem := stem_of(path, table_files.ENDINGS)):
             files.setdefault(stem, []).append(path)
     return {stem: _Found("sessions", tuple(paths), folder) for stem, paths in files.items()}
 
 
-def _event_files(folder: Path) -> tuple[Path, ...]:
+def files_of_events(folder: Path) -> tuple[Path, ...]:
+    """Return the files of a folder that holds one for each event, or one level below; else ()."""
     for pattern in ("*", "*/*"):
         found = tuple(
             path
             for path in listed(folder, pattern)
-            if path.is_file() and _stem(path, event_files.ENDINGS)
+            if path.is_file() and stem_of(path, event_files.ENDINGS)
         )
         if found:
             return found
     return ()
 
 
-def _stem(path: Path, endings: Iterable[str]) -> str:
+def stem_of(path: Path, endings: Iterable[str]) -> str:
+    """Return a file's name without its ending where it has one of `endings`, else nothing."""
     name = path.name.lower()
     ending = max((each for each in endings if name.endswith(each)), key=len, default="")
     return path.name[: -len(ending)] if ending else ""
@@ -181,7 +183,7 @@ def _of_tables(paths: dict[str | None, Path]) -> Recording:
     notes = [*dict.fromkeys(note for table in tables for note in table.notes)]
     path = tables[0].path
     if len(tables) > 1:  # beside the folders of its sessions, though nothing is there
-        path = path.parents[1] / _stem(path, table_files.ENDINGS)
+        path = path.parents[1] / stem_of(path, table_files.ENDINGS)
     return Recording(path, arrays, (_understood(roles, values, texts), *notes))
 
 
