@@ -31,8 +31,7 @@ benchmark-quick: $(STAMP) $(DATA)
 
 # The documentation as a site in build/site; a link within it that leads nowhere is an error.
 docs: $(STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
-		"mkdocs>=1.6,<2" "mkdocs-material>=9.5" "mkdocstrings[python]>=0.27"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 demo: $(STAMP)

@@ -12,8 +12,8 @@ from flwr.serverapp import Grid, ServerApp
 from sheafalign_fl.config import Settings, decode
 from sheafalign_fl.config.admission import admit
 from sheafalign_fl.config.policy import under
+from sheafalign_fl.deploy.briefing import given_policy, registered_nodes, runs_folder
 from sheafalign_fl.deploy.logs import JsonLines
-from sheafalign_fl.deploy.registry import given_policy, registered_nodes, runs_folder
 from sheafalign_fl.engines.inprocess import InProcessGrid
 from sheafalign_fl.errors import SheafAlignError, UserError
 from sheafalign_fl.files import user_folder

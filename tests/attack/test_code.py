@@ -11,7 +11,7 @@ import pytest
 
 from sheafalign_fl.config import Settings, parse_settings
 from sheafalign_fl.config.policy import Limits, Policy
-from sheafalign_fl.deploy.registry import RUNS
+from sheafalign_fl.deploy.briefing import RUNS
 from sheafalign_fl.errors import ConfigError, ProtocolError, SheafAlignError, UserError
 from sheafalign_fl.protocol.frame import Frame
 from sheafalign_fl.protocol.verbs import DESCRIBE

@@ -10,9 +10,9 @@ from pathlib import Path
 from cryptography import x509
 from starlette.types import Scope
 
+from sheafalign_fl.deploy.briefing import save_registered
 from sheafalign_fl.deploy.certificates import operator_name
 from sheafalign_fl.deploy.keys import RelayKeys, load_public_key, load_relay_keys, load_revoked
-from sheafalign_fl.deploy.registry import save_registered
 from sheafalign_fl.errors import UserError
 from sheafalign_fl.flower.gate import CERTIFICATE
 from sheafalign_fl.flower.node_keys import LinkState, forget, register

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sheafalign_fl.config.policy import STRICT, Policy
+from sheafalign_fl.deploy.briefing import POLICY, RUNS, VARIABLE
 from sheafalign_fl.deploy.keys import RelayKeys
 from sheafalign_fl.deploy.logs import rotated
 from sheafalign_fl.deploy.members import is_local
-from sheafalign_fl.deploy.registry import POLICY, RUNS, VARIABLE
 from sheafalign_fl.engines.guardian import MARK, guarded
 from sheafalign_fl.errors import UserError
 from sheafalign_fl.files import private_folder

@@ -9,13 +9,13 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from sheafalign_fl.deploy.briefing import runs_folder
 from sheafalign_fl.deploy.keys import RelayKeys, load_relay_keys
 from sheafalign_fl.deploy.logs import log_to
 from sheafalign_fl.deploy.measures import RelayCounts
 from sheafalign_fl.deploy.members import Members, is_local
 from sheafalign_fl.deploy.monitoring import monitored, monitoring_address
 from sheafalign_fl.deploy.peers_on_offer import PeersOnOffer, asks_for_peers
-from sheafalign_fl.deploy.registry import runs_folder
 from sheafalign_fl.deploy.run_files import RunFiles, names_run_file, run_folder
 from sheafalign_fl.files import keep_private
 from sheafalign_fl.flower.gate import Doors, Gate
