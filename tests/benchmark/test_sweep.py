@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from clients import evaluation as client_evaluation
 from sheafalign_fl.benchmark import sweep
-from sheafalign_fl.benchmark.launch import run_benchmark
 from sheafalign_fl.benchmark.plan import Plan
 from sheafalign_fl.benchmark.results import Benchmark, load_benchmark
+from sheafalign_fl.benchmark.running import run_benchmark
 from sheafalign_fl.benchmark.sweep import Sweep
 from sheafalign_fl.cli import commands as cli
 from sheafalign_fl.engines import launch

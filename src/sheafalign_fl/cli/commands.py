@@ -258,9 +258,9 @@ def compare(
 
     plans = [load_plan(config, _changes(overrides, data), quick=quick) for config in configs]
     # Once the plans are in order: these load torch, flwr and matplotlib.
-    from sheafalign_fl.benchmark.launch import run_benchmark
     from sheafalign_fl.benchmark.report import print_benchmark
     from sheafalign_fl.benchmark.results import load_benchmark
+    from sheafalign_fl.benchmark.running import run_benchmark
 
     for config in configs:
         make_importable(config)

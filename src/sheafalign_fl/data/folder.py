@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 
 from sheafalign_fl.data.base import SPLITS, ModalityData, check_fractions
 from sheafalign_fl.data.description import Option, SourceInfo
-from sheafalign_fl.data.frames import BAD_POLICIES
 from sheafalign_fl.data.normalisation import Scaling, scaled
 from sheafalign_fl.data.own.arrays import file_of, numbers, present, recording_of, stand_in
 from sheafalign_fl.data.own.axes import (
@@ -43,6 +42,7 @@ from sheafalign_fl.data.own.division import splits_of
 from sheafalign_fl.data.own.labels import labels_of
 from sheafalign_fl.data.own.samples import Samples, samples_of
 from sheafalign_fl.data.own.unread import MEND, beside, shown
+from sheafalign_fl.data.sensor_frames import BAD_POLICIES
 from sheafalign_fl.data.tables.recordings import Recording
 from sheafalign_fl.data.windows import cut, stack, stacked_scaling
 from sheafalign_fl.errors import ConfigError, DataError

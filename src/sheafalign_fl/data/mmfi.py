@@ -18,10 +18,16 @@ import numpy as np
 
 from sheafalign_fl.data.base import ModalityData
 from sheafalign_fl.data.description import Labels, Modality, Option, SourceInfo
-from sheafalign_fl.data.frames import OPTIONS, Frames, Sensor, check_options, load_frames
 from sheafalign_fl.data.readers.bodies import BinaryPoints, Keypoints
 from sheafalign_fl.data.readers.links import ChannelState
 from sheafalign_fl.data.readers.pictures import DepthPicture
+from sheafalign_fl.data.sensor_frames import (
+    OPTIONS,
+    Sensor,
+    SensorFrames,
+    check_options,
+    load_sensor_frames,
+)
 from sheafalign_fl.errors import DataError
 from sheafalign_fl.listing import listed
 
@@ -145,7 +151,7 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
     if modality == "csi" and options["phase"]:
         sensor = replace(sensor, reader=ChannelState(phase=True))
     window, stride = int(options["window"]), int(options["stride"])
-    return load_frames(frames, sensor, modality, seed, options, window=window, stride=stride)
+    return load_sensor_frames(frames, sensor, modality, seed, options, window=window, stride=stride)
 
 
 def present(folder: Path) -> list[str]:
@@ -178,7 +184,7 @@ def _named(recording: Path) -> tuple[int, int, int]:
     return (number - 1) // _SUBJECTS_OF_A_PLACE + 1, number, int(activity[1:])
 
 
-def _frames(folder: Path, modality: str) -> Frames:
+def _frames(folder: Path, modality: str) -> SensorFrames:
     if not folder.is_dir():
         raise DataError(f"data.options.path: there is no folder {folder}")
     ending, names, _ = _SENSORS[modality]
@@ -198,7 +204,7 @@ def _frames(folder: Path, modality: str) -> Frames:
         )
     place_, subject_, activity_, frame = np.array(list(found), dtype=np.int64).T
     recording_ = (place_ * 100 + subject_) * 100 + activity_
-    return Frames(
+    return SensorFrames(
         files=[(path,) for path in found.values()],
         where=[str(path.parent.relative_to(folder)) for path in found.values()],
         event_ids=recording_ * _MOST_FRAMES + frame,

@@ -12,8 +12,14 @@ import numpy as np
 
 from sheafalign_fl.data.base import ModalityData
 from sheafalign_fl.data.description import Labels, Modality, SourceInfo
-from sheafalign_fl.data.frames import OPTIONS, Frames, Sensor, check_options, load_frames
 from sheafalign_fl.data.readers.bodies import DepthRecording, InertialRecording, SkeletonRecording
+from sheafalign_fl.data.sensor_frames import (
+    OPTIONS,
+    Sensor,
+    SensorFrames,
+    check_options,
+    load_sensor_frames,
+)
 from sheafalign_fl.errors import DataError
 from sheafalign_fl.listing import listed
 
@@ -65,7 +71,9 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
     """
     check_options(options, INFO.name)
     frames = _frames(Path(str(options["path"])), modality)
-    return load_frames(frames, _SENSORS[modality], modality, seed, options, window=1, stride=1)
+    return load_sensor_frames(
+        frames, _SENSORS[modality], modality, seed, options, window=1, stride=1
+    )
 
 
 def present(folder: Path) -> list[str]:
@@ -73,7 +81,7 @@ def present(folder: Path) -> list[str]:
     return [name for name in _SENSORS if listed(folder, f"**/a*_s*_t*_{name}.mat")]
 
 
-def _frames(folder: Path, modality: str) -> Frames:
+def _frames(folder: Path, modality: str) -> SensorFrames:
     if not folder.is_dir():
         raise DataError(f"data.options.path: there is no folder {folder}")
     found: dict[tuple[int, int, int], Path] = {}
@@ -94,7 +102,7 @@ def _frames(folder: Path, modality: str) -> Frames:
     action, subject, trial = np.array(list(found), dtype=np.int64).T
     ids = action * 100 + subject * 10 + trial
     absent = RECORDINGS - len(found)
-    return Frames(
+    return SensorFrames(
         files=[(path,) for path in found.values()],
         where=[f"action {a}, subject {s}, trial {t}" for a, s, t in found],
         event_ids=ids,

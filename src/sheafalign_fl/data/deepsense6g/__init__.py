@@ -31,8 +31,14 @@ from sheafalign_fl.data.deepsense6g.sensors import SENSORS
 from sheafalign_fl.data.deepsense6g.tables import Table, find_tables
 from sheafalign_fl.data.deepsense6g.windowed import check_rows, common_length, windowed_frames
 from sheafalign_fl.data.description import Modality, Option, SourceInfo
-from sheafalign_fl.data.frames import OPTIONS, Frames, Sensor, check_options, load_frames
 from sheafalign_fl.data.readers.clouds import AngleScan, scan_span
+from sheafalign_fl.data.sensor_frames import (
+    OPTIONS,
+    Sensor,
+    SensorFrames,
+    check_options,
+    load_sensor_frames,
+)
 from sheafalign_fl.errors import ConfigError, DataError
 
 _SCANS_LOOKED_AT = 64
@@ -130,7 +136,7 @@ def _has(table: Table, modality: str, role: str) -> bool:
 
 
 def _loaded(
-    parts: Sequence[Frames],
+    parts: Sequence[SensorFrames],
     gathered: Sequence[Gathered | None],
     sensor: Sensor,
     modality: str,
@@ -152,6 +158,6 @@ def _loaded(
             "all; choose with data.options.scenarios"
         )
     read = (lambda files: rows_of(known, files)) if known else None
-    return load_frames(
+    return load_sensor_frames(
         frames, sensor, modality, seed, options, window=cut[0], stride=cut[1], read=read
     )

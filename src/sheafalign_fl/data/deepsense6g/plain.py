@@ -18,7 +18,7 @@ from sheafalign_fl.data.deepsense6g.rows import (
     usual,
 )
 from sheafalign_fl.data.deepsense6g.tables import Table
-from sheafalign_fl.data.frames import Frames
+from sheafalign_fl.data.sensor_frames import SensorFrames
 from sheafalign_fl.errors import DataError
 
 _ROWS_OF_A_BLOCK = 100
@@ -31,7 +31,7 @@ def plain_frames(
     gathered: Gathered | None,
     modality: str,
     options: dict[str, Any],
-) -> Frames:
+) -> SensorFrames:
     """Return the frames of `table`, one a row; the power's are those of `gathered` where given.
 
     Raises
@@ -61,7 +61,7 @@ def plain_frames(
     keep, files, absent = files_of(table, named, modality, given)
     recording = group if given is None else np.char.add(group, given.astype(np.str_))
     labels, notes = labels_of(table, group, index, int(options["horizon"]))
-    return Frames(
+    return SensorFrames(
         files=files,
         where=[table.where(row) for row in keep.tolist()],
         event_ids=(table.number * IDS_OF_A_TABLE + index)[keep],

@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 from sheafalign_fl.data.base import UNLABELLED
 from sheafalign_fl.data.deepsense6g.labels import LABELS
 from sheafalign_fl.data.deepsense6g.tables import Table
-from sheafalign_fl.data.frames import Frames
 from sheafalign_fl.data.preparation import Files
+from sheafalign_fl.data.sensor_frames import SensorFrames
 from sheafalign_fl.errors import ConfigError, DataError
 
 IDS_OF_A_TABLE = 10_000_000
 """An event's id is this many times its scenario's number, and the number of its row."""
 
 
-def joined(parts: Sequence[Frames]) -> Frames:
+def joined(parts: Sequence[SensorFrames]) -> SensorFrames:
     """Return the frames of all tables, one after the other."""
     names = [label.name for label in LABELS if any(label.name in part.labels for part in parts)]
     given = [part.split for part in parts if part.split is not None]
-    return Frames(
+    return SensorFrames(
         files=[files for part in parts for files in part.files],
         where=[where for part in parts for where in part.where],
         event_ids=np.concatenate([part.event_ids for part in parts]),
@@ -37,7 +37,7 @@ def joined(parts: Sequence[Frames]) -> Frames:
     )
 
 
-def _label(part: Frames, name: str) -> NDArray[np.int64]:
+def _label(part: SensorFrames, name: str) -> NDArray[np.int64]:
     return part.labels.get(name, np.full(len(part.files), UNLABELLED, dtype=np.int64))
 
 

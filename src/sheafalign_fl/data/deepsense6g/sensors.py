@@ -1,11 +1,11 @@
 """The modalities of DeepSense 6G: which columns each is read from, and how files become arrays."""
 
 from sheafalign_fl.data.deepsense6g.labels import BEAMS
-from sheafalign_fl.data.frames import Sensor
 from sheafalign_fl.data.readers.clouds import AngleScan, CloudPoints, RangeImage
 from sheafalign_fl.data.readers.links import BeamPower, Position
 from sheafalign_fl.data.readers.pictures import CameraPicture
 from sheafalign_fl.data.readers.radar import RadarMaps
+from sheafalign_fl.data.sensor_frames import Sensor
 
 SENSORS: dict[str, tuple[tuple[str, ...], Sensor]] = {
     "camera": (

@@ -17,7 +17,7 @@ from sheafalign_fl.data.deepsense6g.rows import (
     usual,
 )
 from sheafalign_fl.data.deepsense6g.tables import Table, linked
-from sheafalign_fl.data.frames import Frames
+from sheafalign_fl.data.sensor_frames import SensorFrames
 from sheafalign_fl.errors import ConfigError, DataError
 
 
@@ -31,7 +31,7 @@ def check_rows(window: int, stride: int) -> None:
         raise ConfigError(f"data.options.window: must be 1 or more, not {window}")
 
 
-def common_length(parts: Sequence[Frames], modality: str, options: dict[str, Any]) -> int:
+def common_length(parts: Sequence[SensorFrames], modality: str, options: dict[str, Any]) -> int:
     """Return how many frames each row gives; they must be the same in all tables."""
     length, *others = sorted({len(np.unique(part.position)) for part in parts})
     if others:
@@ -44,7 +44,7 @@ def common_length(parts: Sequence[Frames], modality: str, options: dict[str, Any
 
 def windowed_frames(
     table: Table, roles: Sequence[str], modality: str, options: dict[str, Any]
-) -> Frames:
+) -> SensorFrames:
     """Return the last `window` frames of every row; every row is a recording of its own."""
     chosen = _steps(table, roles, modality, int(options["window"]))
     sequence = linked(names_of_frames(table))
@@ -56,7 +56,7 @@ def windowed_frames(
     keep, files, absent = files_of(table, named, modality, given)
     steps, width = len(chosen), len(chosen[0])
     at = np.repeat(keep, steps)
-    return Frames(
+    return SensorFrames(
         files=[row[k * width : (k + 1) * width] for row in files for k in range(steps)],
         where=[table.where(row) for row in at.tolist()],
         event_ids=table.number * IDS_OF_A_TABLE + at + 1,

@@ -55,7 +55,7 @@ class Sensor:
 
 
 @dataclass(frozen=True)
-class Frames:
+class SensorFrames:
     """All frames of one modality, before a file is read. N frames.
 
     Attributes
@@ -105,8 +105,8 @@ def check_options(options: Mapping[str, Any], source: str) -> None:
     check_fractions(float(options["test"]), float(options["validation"]))
 
 
-def load_frames(
-    frames: Frames,
+def load_sensor_frames(
+    frames: SensorFrames,
     sensor: Sensor,
     modality: str,
     seed: int,
@@ -165,7 +165,7 @@ def load_frames(
     )
 
 
-def _splits(frames: Frames, seed: int, options: Mapping[str, Any]) -> NDArray[np.uint8]:
+def _splits(frames: SensorFrames, seed: int, options: Mapping[str, Any]) -> NDArray[np.uint8]:
     if frames.split is not None:
         return frames.split
     groups = np.unique(np.asarray(frames.group if frames.groups is None else frames.groups))
