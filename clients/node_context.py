@@ -401,9 +401,9 @@ def _untold(context: Context) -> str:
     if _state_dir(context) is None:
         return "this client has not been told the agreement; it must come before anything else"
     return (
-        "its state is lost: the node's state folder knows nothing of this run, which has begun; "
-        "stop the run, start the node with the folder that it had, and go on with run --resume, "
-        "or start a new run"
+        "its state is lost, or it refused the agreement: the node's state folder knows nothing of "
+        "this run, which has begun; stop the run, start the node with the folder that it had, and "
+        "go on with run --resume, or start a new run"
     )
 
 

@@ -157,7 +157,7 @@ def test_a_lie_that_a_client_can_see_is_refused_before_anything_is_made(
     told = client.refusal(AGREE, order(change(honest(content()))))
     assert reason in told
     assert not (tmp_path / "state").exists()
-    assert "agreement; it must come before" in client.refusal(EXCHANGE, {"embed": 0})
+    assert "it refused the agreement" in client.refusal(EXCHANGE, {"embed": 0})
     client.ask(AGREE, order(honest(content())))  # the truth is still welcome
     assert client.ask(EXCHANGE, {"embed": 0})[1].keys() == {"m1", "m2"}
 

@@ -1,5 +1,6 @@
 """`sheafalign doctor` against machines with one thing wrong each, and a relay's real TLS port."""
 
+import shutil
 import ssl
 import threading
 import time
@@ -131,9 +132,10 @@ def test_what_others_can_read_and_what_expires_is_found(tmp_path: Path) -> None:
 
 
 def test_what_a_mac_leaves_beside_certificates_is_none(keys: Path, tmp_path: Path) -> None:
-    (client(keys) / "._relay.crt").write_bytes(b"\x00\x05\x16\x07")
-    (client(keys) / "relay.crt").with_name("broken.crt").write_bytes(b"no certificate")
-    found = examine(Patient(tmp_path / "state", None, client(keys)))
+    own = shutil.copytree(client(keys), tmp_path / "own")
+    (own / "._relay.crt").write_bytes(b"\x00\x05\x16\x07")
+    (own / "broken.crt").write_bytes(b"no certificate")
+    found = examine(Patient(tmp_path / "state", None, own))
     assert [each.about for each in found if "no certificate" in each.found] == ["broken.crt"]
 
 

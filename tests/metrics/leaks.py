@@ -249,5 +249,5 @@ def fitting_on_test_events() -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("clients.node_context.accept", lambda *arguments: None)
-        patch.setattr("strategies.handshake.agree", lambda *arguments: leaky(agree(*arguments)))
+        patch.setattr("strategies.attendance.agree", lambda *arguments: leaky(agree(*arguments)))
         yield

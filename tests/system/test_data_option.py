@@ -51,7 +51,7 @@ def test_what_does_not_go_with_data_is_said(folder: Path) -> None:
     words = ["--set", "data.source=scenes", "--set", "clients=[camera, lidar]"]
     line = str(invoke("run", "sub/mine.yaml", "--data", "here", *words))
     assert "the source 'scenes' reads no folder of yours" in line
-    assert "leave out --set, --data and --out" in str(
+    assert "leave out --data, --out and --init-from" in str(
         invoke("run", "--resume", "run", "--data", "here")
     )
 

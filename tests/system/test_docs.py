@@ -303,7 +303,7 @@ def _begins(line: list[str], words: list[str]) -> bool:
 
 
 def test_every_page_with_a_configuration_is_known_to_the_next_test() -> None:
-    tried = {"configuration", "metrics", "deployment", "own-data"}
+    tried = {"configuration", "metrics", "deployment", "own-data", "go-on"}
     assert {page for page in PAGES if blocks(page, "yaml")} == {f"docs/{p}.md" for p in tried}
 
 
@@ -313,7 +313,7 @@ def test_the_configurations_in_the_documentation_are_valid(tmp_path: Path) -> No
     for fragment in fragments:
         assert parse_settings(merge(first, fragment)) != whole
     assert list(whole.clients) == ["camera", "lidar", "beam"]
-    for text in blocks("docs/metrics.md", "yaml"):
+    for text in blocks("docs/metrics.md", "yaml") + blocks("docs/go-on.md", "yaml"):
         assert parse_settings(merge(first, yaml.safe_load(text))) != whole
     for text in blocks("docs/deployment.md", "yaml"):
         (tmp_path / "policy.yaml").write_text(text, encoding="utf-8")

@@ -116,7 +116,7 @@ def encoder_name(encoder: str, axes: int, preferred: str | None = None) -> str:
     """
     if encoder != "auto":
         return encoder
-    return preferred if preferred is not None else _BY_AXES.get(axes, "auto")
+    return preferred if preferred not in (None, "auto") else _BY_AXES.get(axes, "auto")
 
 
 def build_encoder(
