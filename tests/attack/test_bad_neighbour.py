@@ -223,6 +223,7 @@ def test_with_one_edge_the_sender_is_named_and_the_run_goes_on(run_folder: MakeF
     assert trained(folder)[5] == {("m1", "m0")}
 
 
+@pytest.mark.slow
 def test_a_resumed_run_judges_as_the_whole_one(
     run_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

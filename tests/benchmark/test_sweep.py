@@ -133,6 +133,7 @@ def test_what_is_finished_is_not_run_again(plan: Plan, finished: tuple[Path, Ben
     assert len(folders(out)) == 4
 
 
+@pytest.mark.slow
 def test_another_seed_or_setting_is_another_cell(plan: Plan, tmp_path: Path) -> None:
     run_here(plan, [0], tmp_path / "out")
     watcher = Watcher()
@@ -143,6 +144,7 @@ def test_another_seed_or_setting_is_another_cell(plan: Plan, tmp_path: Path) -> 
     assert watcher.phases[-1] == ("cells", 2, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [1, 3])
 def test_an_interrupted_sweep_goes_on(
     cut: int, plan: Plan, finished: tuple[Path, Benchmark], tmp_path: Path

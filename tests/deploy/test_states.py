@@ -19,7 +19,7 @@ from tests.conftest import toy_settings
 
 THREE: dict[str, Any] = {"m0": {"dim": 10}, "m1": {"dim": 12}, "m2": {"dim": 14}}
 
-pytestmark = pytest.mark.usefixtures("no_reports")
+pytestmark = [pytest.mark.usefixtures("no_reports"), pytest.mark.slow]
 
 
 class _OwnFolders(ClientApp):

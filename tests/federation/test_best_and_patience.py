@@ -17,6 +17,8 @@ from sheafalign_fl.runs.reading import read_run
 from tests.conftest import toy_settings
 from tests.federation.runs import SMALL, PowerCut, cut_at, cut_before_the_final_evaluation
 
+pytestmark = pytest.mark.slow
+
 MakeFolder = Callable[[Settings], RunFolder]
 TOO_FAST = {"exchanges": 24, "learning_rate": 0.3}
 """So large that the best exchange is an early one."""

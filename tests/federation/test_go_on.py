@@ -18,6 +18,8 @@ from tests.conftest import toy_settings
 from tests.federation.oracle import joint_training, largest_difference
 from tests.federation.runs import SMALL, final_weights, training_payload
 
+pytestmark = pytest.mark.slow
+
 MakeFolder = Callable[[Settings], RunFolder]
 EXACT: dict[str, Any] = {
     "graph": {"topology": "complete", "dim": 5},

@@ -19,6 +19,8 @@ from tests.conftest import toy_settings
 from tests.federation.oracle import joint_training, largest_difference
 from tests.federation.runs import SMALL, PowerCut, cut_before_the_final_evaluation, final_weights
 
+pytestmark = pytest.mark.slow
+
 MISSING = {"m0": 0.3, "m1": 0.0, "m2": 0.2}
 OPTIONS: dict[str, dict[str, Any]] = {
     "default": {},

@@ -27,6 +27,8 @@ from tests.conftest import toy_settings
 from tests.federation.oracle import joint_training, largest_difference, simulated_protocol
 from tests.federation.runs import SMALL, final_weights, training_payload
 
+pytestmark = pytest.mark.slow
+
 COARSE_STEP = 0.125
 
 

@@ -41,6 +41,7 @@ def weights_of(settings: Settings, folder: RunFolder, **options_: Any) -> dict[s
     return final_weights(settings, folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", [0.0, 0.4], ids=["all events", "missing events"])
 @pytest.mark.parametrize("training", TRAININGS.values(), ids=TRAININGS)
 def test_replay_is_what_one_process_with_the_same_constants_does(

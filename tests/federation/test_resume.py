@@ -18,6 +18,8 @@ from sheafalign_fl.runs.ledger import read_ledger
 from tests.conftest import toy_settings
 from tests.federation.runs import SMALL, PowerCut, cut_at, cut_before_the_final_evaluation
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("optimiser", ["adam", "sgd"])
 @pytest.mark.parametrize(("cut", "kept"), [(1, 0), (5, 4), (8, 8), (9, 8)])

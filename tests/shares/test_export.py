@@ -21,6 +21,7 @@ from tests.shares.conftest import Recorded
 from tests.system.command import sheafalign
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("client", ["camera", "thermometer"])
 def test_onnx_gives_the_shares_embeddings_of_raw_events(
     recorded: Recorded, client: str, tmp_path: Path

@@ -237,6 +237,7 @@ def test_the_command_prints_one_line_and_exits_with_2(arguments: list[str], mess
     assert "Traceback" not in done.stderr + done.stdout
 
 
+@pytest.mark.slow
 def test_the_list_of_encoders_names_each_with_its_input_and_times() -> None:
     done = sheafalign("encoders", "--batch", "2")
     assert done.returncode == 0, done.stderr
@@ -248,6 +249,7 @@ def test_the_list_of_encoders_names_each_with_its_input_and_times() -> None:
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_not_empty_is_never_written_into(tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("mine", encoding="utf-8")
     done = sheafalign(

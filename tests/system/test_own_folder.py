@@ -39,6 +39,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_inprocess_engine_runs_its_own_apps(folder: Path) -> None:
     done = sheafalign("run", "mine.yaml", "--engine", "inprocess", "--out", "run", "-q", cwd=folder)
     assert done.returncode == 0, done.stderr

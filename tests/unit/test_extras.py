@@ -42,6 +42,7 @@ def command(hidden: set[str], *words: str) -> "subprocess.CompletedProcess[str]"
     )
 
 
+@pytest.mark.slow
 def test_a_sensors_machine_loads_nothing_that_an_extra_brings() -> None:
     code = """
         import clients.client_app, sheafalign_fl.deploy.resident
@@ -77,6 +78,7 @@ def test_a_run_without_extras_trains_and_says_that_there_is_no_report(tmp_path: 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("hidden", "words", "line"),
     [

@@ -195,8 +195,8 @@ def share_app(service: ShareService, token: str | None) -> ASGIApp:
     """Return the application; `token` is what callers show as ``Authorization: Bearer TOKEN``."""
     share = service.share
     app = FastAPI(
-        title=f"SheafAlign-FL: {share.client}",
-        description=f"What client '{share.client}' learnt in run '{share.facts.run}'.",
+        title="SheafAlign-FL: one client's share",
+        description="What one client learnt; `/share` says which, and in which run.",
         version=__version__, docs_url=None, redoc_url=None,
     )  # fmt: skip
 
