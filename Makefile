@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DATA := $(VENV)/.data
 
-.PHONY: docs demo test test-slow coverage lint types check clean setup data
+.PHONY: docs demo test test-slow test-field coverage lint types check clean setup data
 .PHONY: benchmark benchmark-long benchmark-quick
 
 # Fashion-MNIST (Debian's package, unpacked into the environment) and UCI Multiple Features (data
@@ -45,7 +45,11 @@ coverage:
 	$(MAKE) test COVER="--cov --cov-report=term:skip-covered"
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "slow and not field"
+
+# Full disks, lost states, services under systemd: minutes, and best on a machine that does nothing else.
+test-field: $(STAMP)
+	$(BIN)/python -m pytest -q -m field
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -8,7 +8,7 @@ import pytest
 from tests.system.deployment import Deployment
 from tests.system.live_faults import FAULTS, check, strike, theatre
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.field]
 HERE = ("node: disk full for a while", "node: state lost")
 
 

@@ -18,6 +18,7 @@ from tests.toy import source
 CLIENTS = ["m0", "m1"]
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.field,
     pytest.mark.skipif(unable() is not None, reason=str(unable())),
 ]
 
