@@ -73,7 +73,12 @@ def federation(seed: int = 0) -> Settings:
             "data": {"source": "experiments.mutants:views"},
             "clients": {name: {"dim": 6, "encoder_options": {"hidden": 8}} for name in CLIENTS},
             "graph": {"topology": "complete", "dim": 4},
-            "training": {"exchanges": 6, "batch_size": 16, "min_clients": 2, "setup_deadline": 5.0},
+            "training": {
+                "exchanges": 6,
+                "batch_size": 16,
+                "min_clients": 2,
+                "setup_deadline": 60.0,
+            },
             "evaluation": {"every": 2},
             "checkpoint": {"every": 2},
         }

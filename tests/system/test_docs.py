@@ -51,6 +51,9 @@ SHORTER = {
         "training.exchanges=4",
     ],
     "experiments/watch.yaml": ["--set", "training.exchanges=4"],
+    "experiments.mutations": [
+        *("--frames", "50", "--records", "50", "--federations", "1", "--seconds", "20"),
+    ],
     "deepsense6g": ["--light", "--events", "500"],
     "experiments/paper/deepsense.yaml": [
         "--set",
