@@ -7,7 +7,6 @@ in units of the largest output or of 1.
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.filesize import decimal
@@ -16,7 +15,7 @@ from sheafalign_fl.encoders.registry import ENCODERS, EncoderInfo
 from sheafalign_fl.report.content import Table
 from sheafalign_fl.report.tables import rich_table
 from sheafalign_fl.seeding import torch_seeded
-from sheafalign_fl.shares.export import convert
+from sheafalign_fl.shares.export import convert, difference
 from sheafalign_fl.shares.graph import Graph
 
 DIM = 128
@@ -40,8 +39,7 @@ def measured(info: EncoderInfo) -> tuple[str, str, str, str]:
             x = torch.randn(count, *info.example)
             with torch.no_grad():
                 expected = encoder(x).numpy()
-            size = max(1.0, float(np.abs(expected).max()))
-            worst = max(worst, float(np.abs(run(x.numpy())[0] - expected).max()) / size)
+            worst = max(worst, difference(run(x.numpy())[0], expected))
         return info.name, str(info.example), decimal(file.stat().st_size), f"{worst:.1e}"
 
 

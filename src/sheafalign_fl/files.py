@@ -1,6 +1,7 @@
 """Files and folders: written whole or not at all, locked, and where a user's own ones are."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from sheafalign_fl.errors import UserError
+from sheafalign_fl.listing import remove_free
 
 _APP = "sheafalign"
 _OLD_HOME = ".sheafalign"
@@ -33,6 +35,30 @@ def write_atomically(path: Path, content: bytes, *, public: bool = False) -> Non
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def new_folder(folder: Path, *, public: bool = False) -> Iterator[Path]:
+    """Give a folder to fill that becomes `folder` at the end of the block, whole or not at all.
+
+    Nobody else can enter it, unless it is `public`. `folder` has to be free (`listing.is_free`).
+
+    Raises
+    ------
+    OSError
+        It cannot be made; or `folder` is not free by then.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        yield made
+        if public:
+            made.chmod(0o755)
+        remove_free(folder)
+        made.rename(folder)
+    except BaseException:
+        shutil.rmtree(made, ignore_errors=True)
         raise
 
 

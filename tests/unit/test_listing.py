@@ -27,7 +27,6 @@ NOT_THROUGH_LISTED = {
     "src/sheafalign_fl/data/registry.py": "stamps thousands of files by scandir, by is_foreign too",
     "src/sheafalign_fl/deploy/doctor.py:_private": "hidden files can be read by others as well",
     "src/sheafalign_fl/runs/folder.py:complete_checkpoint": "removes whatever is there",
-    "src/sheafalign_fl/shares/export.py:export": "writes only where there is nothing at all",
     "experiments/structure.py": "counts files of a checkout of ours",
 }
 """File, or function of it, that lists a folder by itself -> why."""

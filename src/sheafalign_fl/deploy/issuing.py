@@ -4,8 +4,6 @@ import base64
 import json
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -29,7 +27,8 @@ from sheafalign_fl.deploy.certificates import (
     address_of,
 )
 from sheafalign_fl.errors import UserError
-from sheafalign_fl.listing import is_free, remove_free
+from sheafalign_fl.files import new_folder
+from sheafalign_fl.listing import is_free
 
 _HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
 _LONGEST_HOST = 253
@@ -65,17 +64,9 @@ def init_keys(
     folder = folder.resolve()
     if not is_free(folder):
         raise UserError(f"{folder} exists already; keys are never overwritten, give another folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # Nobody else can read it.
-    made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
+    with new_folder(folder) as made:
         write_file(made / ".gitignore", b"*\n", private=False)
         _make(made, clients, hosts, days)
-        remove_free(folder)
-        made.rename(folder)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        raise
 
 
 def _check_names(clients: Sequence[str], hosts: Sequence[str]) -> None:

@@ -10,8 +10,6 @@ What is written has been run again and compared with the share itself.
 """
 
 import logging
-import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +24,8 @@ from torch import Tensor
 
 from sheafalign_fl.errors import DataError, UserError
 from sheafalign_fl.extras import require
+from sheafalign_fl.files import new_folder
+from sheafalign_fl.listing import is_free
 from sheafalign_fl.seeding import numpy_generator
 from sheafalign_fl.shares.explanation import explain
 from sheafalign_fl.shares.facts import ShareFacts
@@ -76,26 +76,17 @@ def export(share: Share, form: Form, destination: Path) -> Exported:
     MissingExtraError
         ONNX needs packages that are not installed here.
     """
-    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+    if not is_free(destination):
         raise UserError(f"{destination} is there already; give another --out")
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=destination.parent, prefix=f".{destination.name}."))
-    try:
+    with new_folder(destination, public=True) as made:
         file = made / f"{share.client}{_SUFFIX[form]}"
         graph = Graph.of(share)
         run = convert(graph, form, file, _stamp(share.facts))
-        difference = _compared(share, graph, run)
-        text = explain(share.facts, file.name, graph, difference)
+        worst = _compared(share, graph, run)
+        text = explain(share.facts, file.name, graph, worst)
         (made / "README.md").write_text(text, encoding="utf-8")
-        if destination.exists():
-            destination.rmdir()
-        made.chmod(0o755)
-        made.rename(destination)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        raise
     written = destination / file.name
-    return Exported(written, written.stat().st_size, difference)
+    return Exported(written, written.stat().st_size, worst)
 
 
 def convert(graph: Graph, form: Form, file: Path, stamp: Mapping[str, str] | None = None) -> Runner:
@@ -172,14 +163,18 @@ def _compared(share: Share, graph: Graph, run: Runner) -> float:
         maps = {} if share.facts.shared_space else share.maps
         expected = [h, *(np.asarray(share.restrict(neighbour, h)) for neighbour in maps)]
         for own, made in zip(expected, run(x), strict=True):
-            size = max(1.0, float(np.abs(own).max()))
-            worst = max(worst, float(np.abs(made - own).max()) / size)
+            worst = max(worst, difference(made, own))
     if not worst <= TOLERANCE:
         raise DataError(
             f"the exported graph of client '{share.client}' differs from the share by {worst:.3g}, "
             f"which is more than {TOLERANCE:g}; nothing was written"
         )
     return worst
+
+
+def difference(made: NDArray[np.floating], own: NDArray[np.floating]) -> float:
+    """Return the largest difference from `own`, in units of its largest value or of 1."""
+    return float(np.abs(made - own).max()) / max(1.0, float(np.abs(own).max()))
 
 
 def _events(share: Share, graph: Graph, count: int) -> NDArray[np.floating]:
