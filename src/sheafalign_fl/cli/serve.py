@@ -92,18 +92,14 @@ def _token(file: Path | None) -> str | None:
 
 def _check_open(host: str, token: str | None, certificate: Path | None, key: Path | None) -> None:
     """Refuse what would let others in, or let others read along."""
-    from sheafalign_fl.deploy.members import is_local
+    from sheafalign_fl.deploy.members import is_own_host
 
     if (certificate is None) != (key is None):
         raise UserError("give --certificate and --key together")
     for path in (certificate, key):
         if path is not None and not path.is_file():
             raise UserError(f"there is no file {path}")
-    try:
-        local = host == "localhost" or is_local({"client": (host, 0)})
-    except ValueError:
-        local = False
-    if not local and (token is None or certificate is None):
+    if (token is None or certificate is None) and not is_own_host(host):
         raise UserError(
             f"--host {host} can be reached from other machines: give a token (--token-file or "
             f"${TOKEN}) and a certificate (--certificate, --key), or listen on 127.0.0.1"

@@ -104,6 +104,17 @@ def is_local(scope: Scope) -> bool:
     return bool(address is not None and (mapped or address).is_loopback)
 
 
+def is_own_host(host: str) -> bool:
+    """Return whether what listens on `host` is reached from this machine alone.
+
+    Of names only localhost is known to be so.
+    """
+    try:
+        return host == "localhost" or is_local({"client": (host, 0)})
+    except ValueError:
+        return False
+
+
 def _stamps(folder: Path) -> Stamps:
     """Return what changes when a file of the folder does."""
     stamps = {}

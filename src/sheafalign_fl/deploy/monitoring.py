@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import AF_INET, AF_INET6
 
-from sheafalign_fl.deploy.members import is_local
+from sheafalign_fl.deploy.members import is_own_host
 from sheafalign_fl.errors import UserError
 from sheafalign_fl.extras import require
 from sheafalign_fl.flower.address import Address
@@ -60,11 +60,7 @@ def monitoring_address(text: str) -> Address:
         It is no address, or one that other machines reach, or prometheus-client is missing.
     """
     address = Address.parse(text, "--metrics")
-    try:
-        local = address.host == "localhost" or is_local({"client": (address.host, 0)})
-    except ValueError:
-        local = False
-    if not local:
+    if not is_own_host(address.host):
         raise UserError(
             f"--metrics {text}: it answers without asking who calls, so on this machine alone; "
             "give 127.0.0.1:PORT, and let a monitoring agent on this machine pass it on"

@@ -17,7 +17,7 @@ from sheafalign_fl.config.policy import STRICT, Policy
 from sheafalign_fl.deploy.briefing import POLICY, RUNS, VARIABLE
 from sheafalign_fl.deploy.keys import RelayKeys
 from sheafalign_fl.deploy.logs import rotated
-from sheafalign_fl.deploy.members import is_local
+from sheafalign_fl.deploy.members import is_own_host
 from sheafalign_fl.engines.guardian import MARK, guarded
 from sheafalign_fl.errors import UserError
 from sheafalign_fl.files import private_folder
@@ -107,11 +107,7 @@ def relay(settings: RelaySettings) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _check_loopback(host: str) -> None:
-    try:
-        local = host == "localhost" or is_local({"client": (host, 0)})
-    except ValueError:
-        local = False
-    if not local:
+    if not is_own_host(host):
         raise UserError(
             f"--insecure is for trials on one machine, and {host} can be reached from others; make "
             "keys with `sheafalign keys init` and give --keys DIR"
