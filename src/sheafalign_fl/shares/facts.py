@@ -22,7 +22,9 @@ Shape = Annotated[tuple[Size, ...], BeforeValidator(_tuple)]
 Range = Annotated[tuple[float, float], BeforeValidator(_tuple)]
 
 
-class _Strict(BaseModel):
+class Facts(BaseModel):
+    """A file of facts beside weights: `format` is raised when earlier versions would misread it."""
+
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
@@ -32,7 +34,7 @@ class _Strict(BaseModel):
     )
 
 
-class ImputationFacts(_Strict):
+class ImputationFacts(Facts):
     """What the closed-form imputation of this client's embedding was computed from."""
 
     neighbours: Texts
@@ -43,7 +45,7 @@ class ImputationFacts(_Strict):
     """Events of the final evaluation that its error is measured on; 0: it is estimated."""
 
 
-class ShareFacts(_Strict):
+class ShareFacts(Facts):
     """One client's share without its weights."""
 
     format: Literal[1] = FORMAT

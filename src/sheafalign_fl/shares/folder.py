@@ -16,6 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 from torch import Tensor
@@ -25,9 +26,10 @@ from sheafalign_fl.files import write_atomically
 from sheafalign_fl.learner import state
 from sheafalign_fl.listing import listed
 from sheafalign_fl.runs.summary import first_problem
-from sheafalign_fl.shares.facts import FORMAT, ShareFacts
+from sheafalign_fl.shares.facts import FORMAT, Facts, ShareFacts
 from sheafalign_fl.version import __version__
 
+F = TypeVar("F", bound=Facts)
 FACTS, WEIGHTS, SHARES = "share.json", "weights.safetensors", "shares"
 
 
@@ -80,15 +82,11 @@ def read(folder: Path) -> tuple[ShareFacts, dict[str, Tensor]]:
         It is no share, is damaged or was changed, or a newer version of the software wrote it.
     """
     facts = read_facts(folder)
-    try:
-        content = (folder / WEIGHTS).read_bytes()
-    except OSError as error:
-        raise DataError(f"{folder / WEIGHTS} cannot be read: {error.strerror}") from None
-    if hashlib.sha256(content).hexdigest() != facts.weights:
-        raise DataError(
-            f"{folder / WEIGHTS} is not the file that {FACTS} names: it is damaged or another "
-            "share's; copy the share again, or make it anew with `sheafalign share RUN`"
-        )
+    content = read_weights(
+        folder, FACTS, facts.weights,
+        ": it is damaged or another share's; copy the share again, or make it anew with "
+        "`sheafalign share RUN`",
+    )  # fmt: skip
     try:
         return facts, state.from_bytes(content)
     except Exception as error:  # safetensors has errors of its own
@@ -98,25 +96,51 @@ def read(folder: Path) -> tuple[ShareFacts, dict[str, Tensor]]:
 def read_facts(folder: Path) -> ShareFacts:
     """Return `share.json` alone; raise `DataError` as `read` does."""
     path = folder / FACTS
+    facts = read_json(path, ShareFacts, "share", FORMAT)
+    if facts.digest != facts.own_digest():
+        raise DataError(f"{path} was changed since it was written: its digest does not fit")
+    return facts
+
+
+def read_json(path: Path, model: type[F], what: str, newest: int) -> F:
+    """Return the facts in the file `path` of a folder that is a share, a head, ... (`what`).
+
+    Raises
+    ------
+    DataError
+        The file is not there or damaged, or of a format above `newest`.
+    """
     if not path.is_file():
-        raise DataError(f"{folder} is no share: it has no {FACTS}")
+        raise DataError(f"{path.parent} is no {what}: it has no {path.name}")
     try:
         found = json.loads(path.read_bytes())
         written = found.get("format") if isinstance(found, dict) else None
-        if isinstance(written, int) and written > FORMAT:
+        if isinstance(written, int) and written > newest:
             raise DataError(
-                f"{path} is of share format {written}, and this version of sheafalign-fl "
-                f"({__version__}) reads up to {FORMAT}; use the version that wrote it or a newer "
+                f"{path} is of {what} format {written}, and this version of sheafalign-fl "
+                f"({__version__}) reads up to {newest}; use the version that wrote it or a newer "
                 "one"
             )
-        facts = ShareFacts.model_validate(found)
+        return model.model_validate(found)
     except ValidationError as error:
         raise DataError(f"{path} is damaged ({first_problem(error)})") from None
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is damaged ({error})") from None
-    if facts.digest != facts.own_digest():
-        raise DataError(f"{path} was changed since it was written: its digest does not fit")
-    return facts
+
+
+def read_weights(folder: Path, named_in: str, digest: str, mend: str) -> bytes:
+    """Return the folder's weights; raise `DataError` unless their SHA-256 is `digest`.
+
+    `mend` says what can be done about it, `named_in` where the digest is written.
+    """
+    path = folder / WEIGHTS
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise DataError(f"{path} is not the file that {named_in} names{mend}")
+    return content
 
 
 def has_share(where: Path, client: str, training_digest: str) -> bool:

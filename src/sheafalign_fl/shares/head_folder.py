@@ -8,23 +8,19 @@
 """
 
 import hashlib
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BeforeValidator
 from safetensors.numpy import load, save
 
 from sheafalign_fl.errors import DataError
-from sheafalign_fl.runs.summary import first_problem
 from sheafalign_fl.shares import calibration
-from sheafalign_fl.shares.facts import Texts
-from sheafalign_fl.shares.folder import WEIGHTS, replace_folder
+from sheafalign_fl.shares.facts import Facts, Texts
+from sheafalign_fl.shares.folder import WEIGHTS, read_json, read_weights, replace_folder
 from sheafalign_fl.shares.heads import Head, Linear
 from sheafalign_fl.shares.model import Model
-from sheafalign_fl.version import __version__
 
 FORMAT: Literal[1] = 1
 FACTS = "head.json"
@@ -34,10 +30,9 @@ Classes = Annotated[
 ]
 
 
-class HeadFacts(BaseModel):
+class HeadFacts(Facts):
     """`head.json`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     format: Literal[1] = FORMAT
     kind: Literal["classes", "values"]
     run_id: str
@@ -83,13 +78,8 @@ def load_head(folder: str | Path, model: Model) -> Head:
         takes is not in the model.
     """
     where = Path(folder)
-    facts = _facts(where / FACTS)
-    try:
-        content = (where / WEIGHTS).read_bytes()
-    except OSError as error:
-        raise DataError(f"{where / WEIGHTS} cannot be read: {error.strerror}") from None
-    if hashlib.sha256(content).hexdigest() != facts.weights:
-        raise DataError(f"{where / WEIGHTS} is not the file that {FACTS} names; fit the head again")
+    facts = read_json(where / FACTS, HeadFacts, "head", FORMAT)
+    content = read_weights(where, FACTS, facts.weights, "; fit the head again")
     if facts.run_id not in {share.run_id for share in model.facts.values()}:
         raise DataError(f"the head {where} was fitted on embeddings of another run")
     try:
@@ -102,24 +92,6 @@ def load_head(folder: str | Path, model: Model) -> Head:
         raise DataError(f"the head {where} is damaged ({error})") from None
     classes: Any = np.array(facts.classes)
     return Head(model, facts.kind, facts.clients, classes, linear, flat=facts.flat)
-
-
-def _facts(path: Path) -> HeadFacts:
-    if not path.is_file():
-        raise DataError(f"{path.parent} is no head: it has no {FACTS}")
-    try:
-        found = json.loads(path.read_bytes())
-        written = found.get("format") if isinstance(found, Mapping) else None
-        if isinstance(written, int) and written > FORMAT:
-            raise DataError(
-                f"{path} is of head format {written}, and this version of sheafalign-fl "
-                f"({__version__}) reads up to {FORMAT}"
-            )
-        return HeadFacts.model_validate(found)
-    except ValidationError as error:
-        raise DataError(f"{path} is damaged ({first_problem(error)})") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} is damaged ({error})") from None
 
 
 def _check_shapes(linear: Linear, width: int, facts: HeadFacts) -> None:
