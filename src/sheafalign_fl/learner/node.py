@@ -155,7 +155,7 @@ class Node(Embedder):
                         del received[neighbour], there[neighbour]
                 self._descend(exchange, forward, there, seen)
         self._pending = None
-        self.received.keep(exchange, {n: torch.cat(parts) for n, parts in received.items()})
+        self.received.keep(exchange, received)
         if self._memory is not None and received:
             self._replay(exchange, received, self._memory)
         masks = self.shared_rows(exchange)

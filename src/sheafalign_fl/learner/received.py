@@ -5,7 +5,7 @@ more than a neighbour does. Only the last exchanges count, since what came befor
 weights that are gone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -35,11 +35,15 @@ class LastReceived:
         self._schedule = schedule
         self._kept: dict[int, dict[str, Tensor]] = {}
 
-    def keep(self, exchange: int, received: Mapping[str, Tensor]) -> None:
-        """Keep neighbour -> z_ji, shape (shared events, d_e), of one exchange, if it is recent."""
+    def keep(self, exchange: int, received: Mapping[str, Sequence[Tensor]]) -> None:
+        """Keep neighbour -> z_ji of one exchange, if it is recent.
+
+        They are given by batch, each of shape (shared events, d_e).
+        """
         if exchange >= self._first and received:
             self._kept[exchange] = {
-                neighbour: z.detach().float().cpu() for neighbour, z in received.items()
+                neighbour: torch.cat(list(parts)).detach().float().cpu()
+                for neighbour, parts in received.items()
             }
         for old in [kept for kept in self._kept if kept < self._first]:
             del self._kept[old]
