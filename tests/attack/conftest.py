@@ -1,9 +1,5 @@
-"""Runs of this folder draw no report, unless a test is marked with `draws_report`."""
+"""Runs of this folder draw no report either, unless a test is marked with `draws_report`."""
 
-import pytest
+from tests.federation.conftest import no_reports_by_default
 
-
-@pytest.fixture(autouse=True)
-def _no_reports(request: pytest.FixtureRequest) -> None:
-    if "draws_report" not in request.keywords:
-        request.getfixturevalue("no_reports")
+__all__ = ["no_reports_by_default"]

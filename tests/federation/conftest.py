@@ -4,6 +4,6 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def _no_reports(request: pytest.FixtureRequest) -> None:
+def no_reports_by_default(request: pytest.FixtureRequest) -> None:
     if "draws_report" not in request.keywords:
         request.getfixturevalue("no_reports")
