@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
 
 from sheafalign_fl.errors import DataError
 from sheafalign_fl.metrics import linear_probe
+from sheafalign_fl.metrics.classifier import fit_classifier
 from tests.metrics import oracle
 from tests.metrics.toy_classes import clusters
 
@@ -64,6 +66,26 @@ def test_is_deterministic_and_quiet_where_it_cannot_converge() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert linear_probe("i", z, labels, z, labels) == linear_probe("i", z, labels, z, labels)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 5), st.booleans())
+def test_a_fit_that_was_cut_off_says_so_and_others_are_at_the_optimum(
+    seed: int, classes: int, standardised: bool
+) -> None:
+    z, labels = clusters(seed, 120, 6, classes, 1.0)
+    whole, cut = (
+        fit_classifier(z, labels, "a test", standardised=standardised, iterations=most)
+        for most in (2000, 1)
+    )
+    assert whole.converged
+    assert not cut.converged
+    # The loss is strictly convex in the weights: any solver that gets there finds the same ones.
+    scaled = (z - whole.mean) / whole.scale
+    other = LogisticRegression(solver="newton-cg", tol=1e-8).fit(scaled, labels)
+    expected = other.coef_ - other.coef_[:1] if classes > 2 else other.coef_
+    found = whole.weights.T - whole.weights.T[:1] if classes > 2 else whole.weights.T[1:]
+    np.testing.assert_allclose(found, expected, atol=0.05 * np.abs(expected).max())
 
 
 def test_a_constant_embedding_is_at_the_floor() -> None:
