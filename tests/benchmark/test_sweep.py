@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from typer.testing import CliRunner
 
 from clients import evaluation as client_evaluation
-from sheafalign_fl.benchmark import sweep
+from sheafalign_fl.benchmark import jobs, sweep
 from sheafalign_fl.benchmark.plan import Plan
 from sheafalign_fl.benchmark.results import Benchmark, load_benchmark
 from sheafalign_fl.benchmark.running import run_benchmark
@@ -160,7 +160,7 @@ def test_an_interrupted_sweep_goes_on(
             return super().submit(function, *arguments)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(PowerCut):
-        patch.setattr(sweep, "ProcessPoolExecutor", CutPool)
+        patch.setattr(jobs, "ProcessPoolExecutor", CutPool)
         Sweep([plan], SEEDS, tmp_path, 1, Watcher()).run()
     assert not (tmp_path / "benchmark.json").exists()
     assert [RunFolder(folder).status()["state"] for folder in folders(tmp_path)].count(
@@ -198,7 +198,7 @@ def test_ctrl_c_leaves_a_sweep_that_goes_on(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(sweep, "ProcessPoolExecutor", InterruptedPool)
+        patch.setattr(jobs, "ProcessPoolExecutor", InterruptedPool)
         Sweep([plan], [0], tmp_path, 1, Watcher()).run()
     assert Process.ended
     assert len(run_here(plan, [0], tmp_path).cells) == 2

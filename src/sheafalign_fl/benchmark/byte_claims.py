@@ -20,6 +20,8 @@ from sheafalign_fl.numbers import human_bytes, percent
 
 BASELINES = ("imagebind", "clip-pairs")
 """What the paper compares bytes with."""
+LEAN = "lean"
+"""The variant that is made for few bytes."""
 _FEWER = 20
 
 
@@ -70,49 +72,77 @@ def _why(paper: Entry, other: Entry, ratio: float) -> str:
     return f"{text}."
 
 
-def bytes_to_quality_claim(data: str, there: Sequence[Entry], name: str, *, whole: bool) -> Finding:
-    """Check a twentieth of the bytes until R@10 is at 95 % of the baseline's final value.
+def bytes_to_quality_claims(data: str, there: Sequence[Entry], *, whole: bool) -> list[Finding]:
+    """Check a twentieth of each baseline's bytes, and fewer bytes than those of its lean variant.
 
-    Both values are those on validation events. Of a baseline that does not get to its own target
+    Bytes are those until R@10 is at 95 % of the opponent's final value.
+    """
+    found = []
+    for name in BASELINES:
+        claim = f"a twentieth of {name}'s bytes to its quality"
+        found.append(_bytes_to_quality(claim, data, there, named(there, name), _FEWER, whole=whole))
+    for other in there:
+        if other.kind == "single-space" and other.base and other.variant == LEAN:
+            claim = f"fewer bytes than {other.base} to its quality, both lean"
+            found.append(_bytes_to_quality(claim, data, there, other, 1, whole=whole))
+    return found
+
+
+def _bytes_to_quality(
+    claim: str,
+    data: str,
+    there: Sequence[Entry],
+    other: Entry | None,
+    fewer: float,
+    *,
+    whole: bool,
+) -> Finding:
+    """Check `fewer` times fewer bytes until R@10 is at 95 % of the opponent's final value.
+
+    Both values are those on validation events. Of an opponent that does not get to its own target
     with a seed all bytes are counted, which is less than it would need.
     """
-    claim = f"a twentieth of {name}'s bytes to its quality"
-    lean, other = lean_sheaf(there), named(there, name)
+    lean = lean_sheaf(there)
     target = None if other is None else target_of(other)
     curves = lean is not None and any(cell.curve for cell in lean.cells)
     if lean is None or other is None or target is None or not curves:
-        text = f"Not both a lean sheaf and {name} were measured on the way."
+        text = "Not both a lean sheaf and the other method were measured on the way."
         return Finding(claim, data, text, "not measured")
     ours, theirs = bytes_to(lean, target), bytes_to(other, target)
     wanted = (
-        f"R@10 of {percent(target)} % ({100 * FRACTION:.0f} % of {name}'s final value, on "
+        f"R@10 of {percent(target)} % ({100 * FRACTION:.0f} % of {other.name}'s final value, on "
         "validation events)"
     )
-    reached = f"with {ours.count} of {ours.seeds} seeds; {name} with {theirs.count} of"
     if ours.spread is None or ours.count < ours.seeds:
-        text = f"{lean.name} reaches {wanted} {reached} {theirs.seeds}."
+        text = (
+            f"{lean.name} reaches {wanted} with {ours.count} of {ours.seeds} seeds; {other.name} "
+            f"with {theirs.count} of {theirs.seeds}."
+        )
         return Finding(claim, data, text, "does not hold")
     values = per_seed(lean, other, lambda cell: _spent(cell, target), whole=whole)
     if not values:
-        text = f"No seed is there of both {lean.name} and {name}."
+        text = f"No seed is there of both {lean.name} and {other.name}."
         return Finding(claim, data, text, "not measured")
-    ratios = Paired.of([log10(b / a) - log10(_FEWER) for a, b in values])
-    middle = _FEWER * 10**ratios.mean
-    framing = (lean.message_bytes / lean.payload_bytes) / (
-        other.message_bytes / other.payload_bytes
-    )
+    ratios = Paired.of([log10(b / a) - log10(fewer) for a, b in values])
+    middle = fewer * 10**ratios.mean
+    framing = lean.framing / other.framing
     sentence = (
-        f"{lean.name} reaches {wanted} after {ours.spread.bytes}, {name} "
+        f"{lean.name} reaches {wanted} after {ours.spread.bytes}, {other.name} "
         f"{_after(theirs)}: {_times(middle)} times as much (with all framing "
         f"{_times(middle / framing)}), geometric mean of the seeds."
     )
-    evidence = Evidence(ratios, ratios.above(), ratios.below(), ratios.count, _FEWER)
+    above, below = ratios.above(), ratios.below()
+    if ratios.deviation == 0:
+        # Exactly a twentieth is one; exactly as many bytes are no fewer.
+        met = ratios.mean > 0 or (ratios.mean == 0 and fewer > 1)
+        above, below = (0.0, 1.0) if met else (1.0, 0.0)
+    evidence = Evidence(ratios, above, below, ratios.count, fewer)
     return Finding(claim, data, sentence, evidence=evidence, methods=(lean.method, other.method))
 
 
 def lean_sheaf(there: Sequence[Entry]) -> Entry | None:
     """Return the variant of comparison spaces that is made for few bytes."""
-    leans = (entry for entry in there if (entry.kind, entry.variant) == ("sheaf", "lean"))
+    leans = (entry for entry in there if (entry.kind, entry.variant) == ("sheaf", LEAN))
     return next(leans, None)
 
 

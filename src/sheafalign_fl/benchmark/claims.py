@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from sheafalign_fl.benchmark.byte_claims import BASELINES, bytes_to_quality_claim, half_the_bytes
+from sheafalign_fl.benchmark.byte_claims import BASELINES, bytes_to_quality_claims, half_the_bytes
 from sheafalign_fl.benchmark.results import Benchmark
 from sheafalign_fl.benchmark.statistics import ENOUGH_SEEDS, LEVEL, Paired
 from sheafalign_fl.benchmark.summaries import (
@@ -34,7 +34,8 @@ RULE = (
     f"{ENOUGH_SEEDS} seeds. p is two-sided and corrected for the number of tests (Holm), so that "
     f"all verdicts together are right with a probability of {1 - LEVEL:.0%}; intervals are of one "
     "difference alone. Half the bytes is counted, so there is no chance in it. Bytes to quality: "
-    "the ratio of bytes is tested against 20 on a logarithmic scale; a baseline that did not get "
+    "the ratio of bytes is tested on a logarithmic scale against 20, or against 1 where both "
+    "methods are lean; an opponent that did not get "
     "there is counted with all that it sent, and the claim falls with one seed in which lean did "
     "not."
 )
@@ -61,7 +62,7 @@ def claims(benchmark: Benchmark) -> list[Claim]:
         for claim, names in QUALITY.items():
             found += [_quality(claim, name, sheaf, single, whole=whole) for name in names]
         found += [half_the_bytes(data, there, name) for name in BASELINES]
-        found += [bytes_to_quality_claim(data, there, name, whole=whole) for name in BASELINES]
+        found += bytes_to_quality_claims(data, there, whole=whole)
     return settled(found, benchmark.looks)
 
 

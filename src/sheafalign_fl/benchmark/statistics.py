@@ -99,10 +99,13 @@ def seeds_to_settle(found: Paired, level: float) -> int | None:
     """
     if found.count < 2 or found.mean == 0:
         return None
-    for count in range(max(ENOUGH_SEEDS, found.count), MOST_SEEDS + 1):
-        if abs(found.mean) > _quantile(level, count) * found.deviation / sqrt(count):
-            return count
-    return None
+    import numpy as np
+    from scipy.stats import t
+
+    counts = np.arange(max(ENOUGH_SEEDS, found.count), MOST_SEEDS + 1)
+    half = t.isf(level / 2, counts - 1) * found.deviation / np.sqrt(counts)
+    enough = counts[abs(found.mean) > half]
+    return int(enough[0]) if len(enough) else None
 
 
 def _tail(mean: float, found: Paired) -> float:

@@ -6,7 +6,7 @@ from math import isnan, sqrt
 
 from sheafalign_fl.benchmark.results import Benchmark, Cell, Kind
 from sheafalign_fl.benchmark.statistics import ENOUGH_SEEDS
-from sheafalign_fl.numbers import human_bytes, percent
+from sheafalign_fl.numbers import human_bytes, mean, percent
 
 Score = Callable[[Cell], float | None]
 
@@ -109,6 +109,11 @@ class Entry:
         return self.cells[0].base
 
     @property
+    def is_part(self) -> bool:
+        """Whether it has one factor of a variant alone; `decomposition` shows those."""
+        return bool(self.base) and ": " in self.variant
+
+    @property
     def own_edges(self) -> Pairs | None:
         """The pairs that it trains where more were measured, as of a star; None elsewhere."""
         pairs = self.cells[0].pairs
@@ -129,6 +134,18 @@ class Entry:
     def relay_bytes(self) -> float:
         """What crosses the network by way of the relay in training, mean over seeds."""
         return sum(cell.relay_bytes for cell in self.cells) / len(self.cells)
+
+    @property
+    def framing(self) -> float:
+        """Message bytes for one byte of payload; 1 where nothing is sent."""
+        return self.message_bytes / self.payload_bytes if self.payload_bytes else 1.0
+
+    @property
+    def evaluation_bytes(self) -> tuple[float | None, float | None, float | None]:
+        """Payload, messages and relay of all evaluations, means over seeds; None of before."""
+        payload = mean(cell.evaluation_payload_bytes for cell in self.cells)
+        messages = mean(cell.evaluation_message_bytes for cell in self.cells)
+        return payload, messages, mean(cell.evaluation_relay_bytes for cell in self.cells)
 
     @property
     def exchanges(self) -> int:
@@ -182,6 +199,11 @@ def entries(benchmark: Benchmark, data: str) -> list[Entry]:
         if cell.data == data:
             groups.setdefault((cell.method, cell.variant), []).append(cell)
     return [Entry(data, *name, cells[0].kind, tuple(cells)) for name, cells in groups.items()]
+
+
+def whole_entries(benchmark: Benchmark, data: str) -> list[Entry]:
+    """Return the entries on `data` without those that have one factor of a variant alone."""
+    return [entry for entry in entries(benchmark, data) if not entry.is_part]
 
 
 def named(found: Sequence[Entry], method: str, variant: str = "") -> Entry | None:
