@@ -1,6 +1,7 @@
 """What a report that compares runs says of their results: quality, and bytes of all kinds."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from sheafalign_fl.metrics.base import FederationMetric, Rows, Score
 from sheafalign_fl.metrics.registry import METRICS, known_metric
@@ -34,9 +35,8 @@ def results(groups: Groups) -> list[Html | None]:
             own = (_on_own_edges(runs, metric, score) for metric, score in compared)
             rows.append((f"{name}, own edges", "", *own, ""))
     headings = ("method", "runs", *(score.name for _, score in compared), "payload")
-    shown = _without_empty(
-        Table("Test results, %", headings, tuple(rows), note=_conditions(groups))
-    )
+    content = Table("Test results, %", headings, tuple(rows), note=_conditions(groups))
+    shown = _without_empty(content)
     return [
         table(
             shown,
@@ -184,4 +184,4 @@ def _without_empty(content: Table) -> Table:
         if any(row[index] != NONE for row in content.rows)
     ]
     rows = tuple(tuple(row[index] for index in kept) for row in content.rows)
-    return Table(content.title, tuple(content.columns[index] for index in kept), rows)
+    return replace(content, columns=tuple(content.columns[index] for index in kept), rows=rows)
