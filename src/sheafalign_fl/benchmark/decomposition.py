@@ -63,14 +63,14 @@ def _table(data: str, variant: str, there: Sequence[Entry]) -> Table | None:
     columns = (
         "method",
         "changed",
-        f"bytes to R@10 of {percent(target)} %",
-        "times fewer",
-        "R@10, test",
+        f"to {percent(target)} %",
+        "fewer",
+        "R@10",
         "points",
     )
     note = (
         f"Training payload until validation R@10 is {100 * FRACTION:.0f} % of the lowest final "
-        f"value of {' and '.join(base.name for base in bases)}. Times fewer and points: against "
+        f"value of {' and '.join(base.name for base in bases)}. Times fewer bytes, and points of R@10 on test events: against "
         "the method's own row, and the method's row against the first; geometric mean and mean "
         "over the seeds, with the 95 % interval of the difference."
     )

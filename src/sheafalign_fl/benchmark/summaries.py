@@ -91,6 +91,8 @@ class Entry:
     @property
     def name(self) -> str:
         """The name in tables and figures: with the variant, unless the method is named after it."""
+        if self.is_part:
+            return f"{self.base}, {self.variant}"
         if self.base or self.variant in ("", self.method):
             return self.method
         return f"{self.method} ({self.variant})"
