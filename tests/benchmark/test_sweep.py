@@ -572,6 +572,12 @@ def test_compare_runs_files_and_says_where_the_report_is(
         ("lean", 0, 1),
         ("lean", 2, 1),
     ]
+    further = [*command, "--only", "lean", "--set", "graph.dim=6", "--seeds", "0,2,5"]
+    with no_processes():
+        cut = CliRunner().invoke(cli.app, [*further, "--until-settled", "--minutes", "0"])
+    assert cut.exit_code == 0, cut.output
+    assert "the minutes are over; the same command goes on with 1 run\n" in cut.output
+    assert len(load_benchmark(out / "benchmark.json").cells) == 2
 
 
 @pytest.mark.parametrize(

@@ -70,9 +70,10 @@ def _table(data: str, variant: str, there: Sequence[Entry]) -> Table | None:
     )
     note = (
         f"Training payload until validation R@10 is {100 * FRACTION:.0f} % of the lowest final "
-        f"value of {' and '.join(base.name for base in bases)}. Times fewer bytes, and points of R@10 on test events: against "
-        "the method's own row, and the method's row against the first; geometric mean and mean "
-        "over the seeds, with the 95 % interval of the difference."
+        f"value of {' and '.join(base.name for base in bases)}. Fewer: how many times fewer bytes; "
+        "points: of R@10 on test events. Both against the method's own row, and the method's row "
+        "against the first; geometric mean and mean over the seeds, with the 95 % interval of the "
+        "difference."
     )
     return Table(f"{data}: what {variant} gains", columns, tuple(rows), text_columns=2, note=note)
 
