@@ -307,9 +307,11 @@ def test_data_that_is_not_there_makes_no_folder(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_worker_that_dies_is_a_reason_too(tmp_path: Path) -> None:
     dying = {"clients": {"m0": {"encoder": "tests.benchmark.test_sweep:die"}}}
-    with pytest.raises(RunError, match="cells: toy dying seed 0 failed: BrokenProcessPool"):
+    methods = {"dying": dying, "never begun": {"graph": {"dim": 3}}}
+    words = r"cells: toy dying seed 0 failed: BrokenProcessPool: .* \(and 1 more\)"
+    with pytest.raises(RunError, match=words):
         Sweep(
-            [toy_plan(tmp_path, **FAST, methods={"dying": dying})],
+            [toy_plan(tmp_path, **FAST, methods=methods)],
             [0],
             tmp_path / "out",
             1,

@@ -4,6 +4,7 @@ import multiprocessing
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -72,7 +73,7 @@ def run_in_processes(
             while len(waiting) < count and not budget.spent():
                 if (job := next(coming, None)) is None:
                     break
-                future = pool.submit(_run_one, to_yaml(job.settings), str(job.folder))
+                future = _submitted(pool, job)
                 names[future] = job.name
                 waiting.add(future)
             if not waiting:
@@ -89,6 +90,16 @@ def run_in_processes(
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     return {job.name: failures[job.name] for job in jobs if job.name in failures}
+
+
+def _submitted(pool: ProcessPoolExecutor, job: Job) -> "Future[str]":
+    """Return the run's future, which has failed already where a worker that died broke the pool."""
+    try:
+        return pool.submit(_run_one, to_yaml(job.settings), str(job.folder))
+    except BrokenProcessPool as error:
+        failed: Future[str] = Future()
+        failed.set_exception(error)
+        return failed
 
 
 def _problem(future: "Future[str]") -> str:
