@@ -74,6 +74,7 @@ def page(made: Benchmark, path: Path) -> Page:
 def test_the_report_shows_figures_claims_tuning_and_runs(tmp_path: Path) -> None:
     found = page(full(), tmp_path / "benchmark.html")
     assert {"claims", "data-0", "data-1", "tuning", "runs"} <= found.anchors
+    assert "1; each has its part of the 5 % that verdicts may be wrong" in found.text
     for words in ("*70.0 ± 15.8", "clip-pairs", "does not hold", "what is best", "61.0 s", "*30.0"):
         assert words in found.text, words
     assert len([name for name, _ in found.elements if name == "svg"]) >= 5

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from sheafalign_fl.benchmark.results import Benchmark
-from sheafalign_fl.benchmark.statistics import ENOUGH_SEEDS
+from sheafalign_fl.benchmark.statistics import ENOUGH_SEEDS, LEVEL
 from sheafalign_fl.benchmark.summaries import data_sets, entries
 from sheafalign_fl.benchmark.tables import on_border, title_of
 from sheafalign_fl.numbers import count_of, duration
@@ -20,6 +20,10 @@ def facts_of(benchmark: Benchmark) -> list[tuple[str, str]]:
         ),
         ("runs", count_of(len(benchmark.cells), "cell")),
         ("seeds", ", ".join(map(str, seeds))),
+        (
+            "looks",
+            f"{benchmark.looks}; each has its part of the {100 * LEVEL:.0f} % that verdicts may be wrong",
+        ),
         ("wall time", duration(benchmark.seconds)),
         ("tuning", f"maximises {benchmark.criterion}"),
     ]
