@@ -22,7 +22,8 @@ def facts_of(benchmark: Benchmark) -> list[tuple[str, str]]:
         ("seeds", ", ".join(map(str, seeds))),
         (
             "looks",
-            f"{benchmark.looks}; each has its part of the {100 * LEVEL:.0f} % that verdicts may be wrong",
+            f"{benchmark.looks}; each has its part of the {100 * LEVEL:.0f} % that verdicts may be "
+            "wrong",
         ),
         ("wall time", duration(benchmark.seconds)),
         ("tuning", f"maximises {benchmark.criterion}"),
