@@ -33,11 +33,10 @@ RULE = (
     f"they are below zero or zero with every seed, and is open else, or with fewer than "
     f"{ENOUGH_SEEDS} seeds. p is two-sided and corrected for the number of tests (Holm), so that "
     f"all verdicts together are right with a probability of {100 * (1 - LEVEL):.0f} %; intervals "
-    "are of one difference alone. Half the bytes is counted, so there is no chance in it. Bytes to quality: "
-    "the ratio of bytes is tested on a logarithmic scale against 20, or against 1 where both "
-    "methods are lean; an opponent that did not get "
-    "there is counted with all that it sent, and the claim falls with one seed in which lean did "
-    "not."
+    "are of one difference alone. Half the bytes is counted, so there is no chance in it. Bytes to "
+    "quality: the ratio of bytes is tested on a logarithmic scale against 20, or against 1 where "
+    "both methods are lean; an opponent that did not get there is counted with all that it sent, "
+    "and the claim falls with one seed in which lean did not."
 )
 QUALITY: dict[str, tuple[str, ...]] = {
     "retrieval": ("R@1", "R@10"),
