@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from sheafalign_fl.errors import DataError, RunError
 from sheafalign_fl.metrics import missing_modalities
-from sheafalign_fl.metrics.missing import Missing, _subset_of_rank, _subsets
+from sheafalign_fl.metrics.missing import Missing
+from sheafalign_fl.metrics.subsets import subset_of_rank, subsets
 from tests.metrics import oracle
 from tests.metrics.toy_classes import clusters
 
@@ -149,21 +150,21 @@ def test_most_limits_the_number_of_missing_clients() -> None:
 
 @pytest.mark.parametrize(("size", "count"), [(5, 0), (5, 2), (6, 6), (7, 3)])
 def test_subsets_are_found_by_their_rank(size: int, count: int) -> None:
-    ranked = [_subset_of_rank(size, count, rank) for rank in range(comb(size, count))]
+    ranked = [subset_of_rank(size, count, rank) for rank in range(comb(size, count))]
     assert ranked == list(itertools.combinations(range(size), count))
 
 
 @pytest.mark.parametrize("size", [12, 16, 30, 100])
 def test_a_selection_of_subsets_is_even(size: int) -> None:
     for count in range(size):
-        subsets = list(_subsets(size, count))
+        chosen = list(subsets(size, count))
         assert (
-            len(set(subsets))
-            == len(subsets)
+            len(set(chosen))
+            == len(chosen)
             == min(comb(size, count), 64 if size <= 16 else 1024 // size)
         )
-        assert all(len(set(subset)) == count for subset in subsets)
-    halves = list(_subsets(size, size // 2))
+        assert all(len(set(subset)) == count for subset in chosen)
+    halves = list(subsets(size, size // 2))
     shares = np.bincount(np.concatenate(halves), minlength=size) / len(halves)
     assert np.abs(shares - 0.5).max() <= 0.11
 

@@ -16,9 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from sheafalign_fl.errors import DataError
 from sheafalign_fl.metrics.classifier import LinearClassifier, fit_classifier
+from sheafalign_fl.metrics.moments import Affine, Moments, ridge
 from sheafalign_fl.shares import calibration
 from sheafalign_fl.shares.model import Model
-from sheafalign_fl.shares.moments import Affine, Moments, ridge
 
 Kind = Literal["classes", "values"]
 Matrix = NDArray[np.float64]
