@@ -56,7 +56,7 @@ def unknown(kind: Kind, count: int, width: int = 1) -> NDArray[Any]:
 def can_be_fitted(labels: NDArray[Any]) -> bool:
     """Return whether the known ones differ, so that something can be told from them."""
     there = labels[known(labels)]
-    return len(there) >= 2 and bool((there != there[:1]).any())
+    return bool((there != there[:1]).any())
 
 
 def to_wire(labels: NDArray[Any]) -> bytes:
