@@ -84,11 +84,21 @@ def fit_reader(values: Matrix, labels: NDArray[Any], what: str) -> Reader:
         moments = Moments.of(np.concatenate([(values - mean) / scale, targets], axis=1))
         fitted = ridge(moments, values.shape[1]).map
         weights, bias = fitted.weights, fitted.bias
+        linear = LinearClassifier(mean, scale, weights, bias, np.arange(1))
     else:
-        each = [_one_label(values, labels[:, k], what) for k in range(labels.shape[1])]
-        weights = np.stack([w for w, _ in each], axis=1)
-        bias = np.array([b for _, b in each])
-    return Reader(kind, LinearClassifier(mean, scale, weights, bias, np.arange(len(bias))))
+        linear = fit_several(values, labels, what)
+    return Reader(kind, linear)
+
+
+def fit_several(values: Matrix, labels: NDArray[np.integer], what: str) -> LinearClassifier:
+    """Return a logistic regression for each of several labels an event, (M, L): logits (N, L)."""
+    mean, scale = values.mean(axis=0), values.std(axis=0)
+    each = [_one_label(values, labels[:, k], what) for k in range(labels.shape[1])]
+    weights = np.stack([w for w, _ in each], axis=1)
+    bias = np.array([b for _, b in each])
+    return LinearClassifier(
+        mean, np.where(scale > 0, scale, 1.0), weights, bias, np.arange(len(bias))
+    )
 
 
 def _one_label(values: Matrix, has: NDArray[np.integer], what: str) -> tuple[Matrix, float]:

@@ -16,6 +16,7 @@ from pydantic import BeforeValidator
 from safetensors.numpy import load, save
 
 from sheafalign_fl.errors import DataError
+from sheafalign_fl.labels import Kind
 from sheafalign_fl.shares import calibration
 from sheafalign_fl.shares.facts import Facts, Texts
 from sheafalign_fl.shares.folder import WEIGHTS, read_json, read_weights, replace_folder
@@ -34,7 +35,7 @@ class HeadFacts(Facts):
     """`head.json`."""
 
     format: Literal[1] = FORMAT
-    kind: Literal["classes", "values"]
+    kind: Kind
     run_id: str
     clients: Texts
     classes: Classes
@@ -95,7 +96,7 @@ def load_head(folder: str | Path, model: Model) -> Head:
 
 
 def _check_shapes(linear: Linear, width: int, facts: HeadFacts) -> None:
-    outputs = len(facts.classes) if facts.kind == "classes" else linear.bias.shape[0]
+    outputs = len(facts.classes) if facts.kind != "values" else linear.bias.shape[0]
     sensors = len(facts.clients)
     keys = 1 + max(key for key, _ in calibration.groups(sensors))
     shapes = {

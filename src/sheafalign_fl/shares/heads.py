@@ -1,4 +1,6 @@
-"""Answers from whichever sensors are there: classes with calibrated probabilities, or values.
+"""Answers from whichever sensors are there: calibrated probabilities of classes, or values.
+
+Of several labels an event every label has a probability of its own.
 
 One linear head on the embeddings h of all of its sensors. Where a sensor is missing its h is
 imputed from those that are present (`shares.imputation`), or, where that cannot be, is the mean of
@@ -9,18 +11,20 @@ temperatures (or errors) are found for each subset, on events that were left out
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sheafalign_fl.errors import DataError
+from sheafalign_fl.labels import Kind
+from sheafalign_fl.labels import known as known_labels
+from sheafalign_fl.metrics.answers import fit_several
 from sheafalign_fl.metrics.classifier import LinearClassifier, fit_classifier
 from sheafalign_fl.metrics.moments import Affine, Moments, ridge
 from sheafalign_fl.shares import calibration
 from sheafalign_fl.shares.model import Model
 
-Kind = Literal["classes", "values"]
 Matrix = NDArray[np.float64]
 Answer = Callable[[Matrix], Matrix]
 """Features (N, D) -> scores or values (N, K)."""
@@ -33,11 +37,13 @@ class Prediction:
     Attributes
     ----------
     labels
-        Shape (N,): the likeliest class; of values, shape (N,) or (N, K), the values.
+        Shape (N,): the likeliest class; of values, shape (N,) or (N, K), the values; of several
+        labels an event, shape (N, K), 1 where it has the label.
     probabilities
-        Shape (N, K), of `classes`; None for values.
+        Shape (N, K), of `classes`; of several labels an event they do not add up to 1. None for
+        values.
     classes
-        Shape (K,).
+        Shape (K,); of several labels an event, the numbers of their columns.
     error
         Root mean square error of each value, shape (K,), on events that were left out of the fit;
         None for classes.
@@ -63,8 +69,8 @@ class Linear:
     centre
         Shape (D,): mean of the events of the fit, for sensors that nobody stands in for.
     certainty
-        Shape (keys, K): by group of subsets the temperature (the same in each column), or the root
-        mean square errors.
+        Shape (keys, K): by group of subsets the temperatures (of classes the same in each column),
+        or the root mean square errors.
     """
 
     weights: Matrix
@@ -84,7 +90,7 @@ class Head:
     Attributes
     ----------
     kind
-        classes or values.
+        classes, multi (several labels an event) or values.
     clients
         The sensors that it was fitted on.
     classes
@@ -141,6 +147,10 @@ class Head:
         if self.kind == "values":
             values = answer[:, 0] if self.flat else answer
             return Prediction(values, None, self.classes, certainty, names)
+        if self.kind == "multi":
+            labels = (answer > 0).astype(np.int64)
+            probabilities = calibration.sigmoid(answer / certainty)
+            return Prediction(labels, probabilities, self.classes, None, names)
         probabilities = calibration.softmax(answer / certainty)
         likeliest = self.classes[np.argmax(answer, axis=1)]
         return Prediction(likeliest, probabilities, self.classes, None, names)
@@ -213,24 +223,25 @@ def fit_head(
     Parameters
     ----------
     labels
-        Classes, shape (N,), integers or text; or values, shape (N,) or (N, K), floating-point.
-        Events of class -1, or with a value that is NaN, are left out.
+        Classes, shape (N,), integers or text; several labels an event, shape (N, K), 0 and 1; or
+        values, shape (N,) or (N, K), floating-point. Events with a -1 or a NaN are left out.
     events
         Client -> raw events, shape (N, ...), row k of all the event of label k.
     kind
-        classes or values; default: values if the labels are floating-point.
+        classes, multi or values; default: values if the labels are floating-point, multi if they
+        are a matrix of integers.
 
     Raises
     ------
     DataError
         Labels and events do not fit together, or are too few.
     MissingExtraError
-        scikit-learn is not installed (classes only).
+        scikit-learn is not installed (all but values).
     """
     if not events:
         raise DataError("a head needs at least one sensor; none is given")
     given = np.asarray(labels)
-    kind = kind or ("values" if given.dtype.kind == "f" else "classes")
+    kind = kind or _kind_of(given)
     features = Features(model, tuple(events))
     h = features.embed(events)
     count = len(next(iter(h.values())))
@@ -239,7 +250,7 @@ def fit_head(
     if int(known.sum()) < 4:
         raise DataError(f"{int(known.sum())} of {count} events are labelled; a head needs 4")
     h = {client: values[known] for client, values in h.items()}
-    fitter = _Classes(given[known]) if kind == "classes" else _Values(given[known])
+    fitter = _FITTERS[kind](given[known])
     whole = np.concatenate([h[client].astype(np.float64) for client in events], axis=1)
     centre = whole.mean(axis=0)
     fitted = fitter.fit(whole)
@@ -277,6 +288,34 @@ class _Classes:
         return Affine(weights, bias)
 
 
+class _Several:
+    """A logistic regression, and a temperature, for each label."""
+
+    def __init__(self, labels: NDArray[Any]) -> None:
+        self.labels = labels.astype(np.int64)
+        self.classes: NDArray[Any] = np.arange(labels.shape[1])
+
+    def folds(self) -> NDArray[np.int64]:
+        return calibration.folds(np.zeros(len(self.labels), dtype=np.int64))
+
+    def fit(self, x: Matrix, rows: NDArray[np.bool_] | None = None) -> Affine:
+        """Return the logit of every label as an affine map."""
+        chosen = slice(None) if rows is None else rows
+        linear = fit_several(x[chosen], self.labels[chosen], "a head")
+        scaled = linear.weights / linear.scale[:, None]
+        return Affine(scaled, linear.bias - linear.mean @ scaled)
+
+    def certainty(self, answers: Matrix, rows: NDArray[np.intp]) -> Matrix:
+        """Return the temperature of each label that fits answers (M, K) to events `rows`."""
+        codes = self.labels[rows]
+        return np.array(
+            [
+                calibration.temperature(np.stack([np.zeros(len(rows)), answer], axis=1), code)
+                for answer, code in zip(answers.T, codes.T, strict=True)
+            ]
+        )
+
+
 class _Values:
     """Ridge regression, and root mean square errors."""
 
@@ -303,11 +342,18 @@ class _Values:
         return errors
 
 
+_FITTERS: Mapping[Kind, type[_Classes | _Several | _Values]] = {
+    "classes": _Classes,
+    "multi": _Several,
+    "values": _Values,
+}
+
+
 def _certainty(
     features: Features,
     h: Mapping[str, NDArray[np.float32]],
     centre: Matrix,
-    fitter: _Classes | _Values,
+    fitter: _Classes | _Several | _Values,
     whole: Matrix,
 ) -> Matrix:
     """Return by group of subsets how sure answers are, on events left out of five fits."""
@@ -328,18 +374,29 @@ def _certainty(
     return table
 
 
+def _kind_of(labels: NDArray[Any]) -> Kind:
+    """Return what labels are: floating-point ones are values, here in a matrix too."""
+    if labels.dtype.kind == "f":
+        return "values"
+    return "multi" if labels.ndim == 2 else "classes"
+
+
 def _check_labels(labels: NDArray[Any], count: int, kind: str) -> None:
     if labels.ndim == 0 or len(labels) != count:
         raise DataError(f"labels have shape {labels.shape}, but there are {count} events")
-    wanted = {"classes": ("iubU", 1), "values": ("fiub", 2)}
+    wanted = {
+        "classes": ("iubU", (1,), "integers or text, one for each event"),
+        "multi": ("iub", (2,), "0 and 1, a column for each label"),
+        "values": ("fiub", (1, 2), "numbers"),
+    }
     if kind not in wanted:
-        raise DataError(f"kind '{kind}': it must be classes or values")
-    dtypes, axes = wanted[kind]
-    if labels.dtype.kind not in dtypes or labels.ndim > axes:
-        what = "integers or text" if kind == "classes" else "numbers"
+        raise DataError(f"kind '{kind}': it must be {', '.join(wanted)}")
+    dtypes, axes, what = wanted[kind]
+    odd = kind == "multi" and not np.isin(labels, (-1, 0, 1)).all()
+    if labels.dtype.kind not in dtypes or labels.ndim not in axes or 0 in labels.shape or odd:
         raise DataError(
             f"labels have dtype {labels.dtype} and shape {labels.shape}; for {kind} they must be "
-            f"{what}" + (", one for each event" if axes == 1 else "")
+            f"{what}"
         )
 
 
@@ -348,5 +405,5 @@ def _known(labels: NDArray[Any], kind: str) -> NDArray[np.bool_]:
         finite: NDArray[np.bool_] = np.isfinite(labels).reshape(len(labels), -1).all(axis=1)
         return finite
     if labels.dtype.kind == "i":
-        return np.asarray(labels >= 0)
+        return known_labels(labels)
     return np.ones(len(labels), dtype=np.bool_)
