@@ -247,7 +247,7 @@ def test_values_are_scored_by_r2_and_mean_absolute_error() -> None:
     train_h, _, test_h, _ = given = case(14, 3)
     rng = np.random.default_rng(14)
     weights = {name: rng.normal(size=h.shape[1]) for name, h in train_h.items()}
-    truth = [sum(h[name] @ weights[name] for name in h) for h in (train_h, test_h)]
+    truth = [np.sum([h[name] @ weights[name] for name in h], axis=0) for h in (train_h, test_h)]
     truth[0][::7], truth[1][::5] = np.nan, np.nan
     sent = sent_along(14, given, list(itertools.combinations(train_h, 2)))
     rows = missing_modalities(

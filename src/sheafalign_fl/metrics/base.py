@@ -133,6 +133,8 @@ class Column:
     """Format of the mean over rows."""
     chance: Callable[[Any], float] | None = None
     """What guessing gives in one row."""
+    optional: bool = False
+    """Left out where no row has it."""
 
 
 @dataclass(frozen=True)

@@ -111,15 +111,15 @@ class MissingMetric(FederationMetric):
     columns = (
         Column("missing", "missing", "count"),
         Column("subsets", "subsets", "count"),
-        Column("ridge %", "ridge"),
-        Column("worst %", "worst_ridge"),
+        Column("ridge %", "ridge", optional=True),
+        Column("worst %", "worst_ridge", optional=True),
         Column("paper %", "imputed"),
         Column("worst, paper %", "worst_imputed"),
         Column("mean-fill %", "mean_fill"),
         Column("zero-fill %", "zero_fill"),
-        Column("unexplained %", "unexplained"),
-        Column("paper, unexplained %", "unexplained_imputed"),
-        Column("MAE", "mae", "number"),
+        Column("unexplained %", "unexplained", optional=True),
+        Column("paper, unexplained %", "unexplained_imputed", optional=True),
+        Column("MAE", "mae", "number", optional=True),
     )
     ranked_by = "imputed"
     scores = (

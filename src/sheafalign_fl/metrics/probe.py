@@ -56,12 +56,12 @@ class ProbeMetric(ClientMetric):
     )
     row = Probe
     columns = (
-        Column("accuracy %", "accuracy"),
-        Column("majority %", "majority"),
-        Column("F1 %", "f1"),
-        Column("R² %", "r2"),
-        Column("MAE", "mae", "number"),
-        Column("MAE of the mean", "mae_of_mean", "number"),
+        Column("accuracy %", "accuracy", optional=True),
+        Column("majority %", "majority", optional=True),
+        Column("F1 %", "f1", optional=True),
+        Column("R² %", "r2", optional=True),
+        Column("MAE", "mae", "number", optional=True),
+        Column("MAE of the mean", "mae_of_mean", "number", optional=True),
     )
     scores = (
         Score("linear probe", mean_of("accuracy"), chance=mean_of("majority")),

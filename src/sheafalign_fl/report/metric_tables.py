@@ -41,11 +41,11 @@ def metric_table(quality: Quality, name: str, most: int = MOST_ROWS) -> Table:
 
 
 def shown_columns(metric: Metric, rows: Rows) -> tuple[Column, ...]:
-    """Return the columns of a metric that say something of one of these rows at least."""
+    """Return the columns of a metric, without optional ones that say nothing of these rows."""
     return tuple(
         column
         for column in metric.columns
-        if any(getattr(row, column.field, None) is not None for row in rows)
+        if not column.optional or any(getattr(row, column.field, None) is not None for row in rows)
     )
 
 
