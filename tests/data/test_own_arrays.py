@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import sheafalign_fl as sf
 from sheafalign_fl.data.features import with_features
 from sheafalign_fl.data.own.axes import arranged, suspected, understood
 from sheafalign_fl.data.registry import load_modality
@@ -211,6 +212,15 @@ def test_the_kind_of_a_label_follows_from_its_array_or_is_declared(tmp_path: Pat
     declared = load(tmp_path, labels={"kind": "values"}).labels["kind"]
     assert kind_of(declared) == "values"
     np.testing.assert_array_equal(declared, IDS % 4)
+
+
+def test_saved_arrays_keep_values_and_several_labels(tmp_path: Path) -> None:
+    labels = {"heat": 0.5 + IDS, "tags": np.eye(3, dtype=int)[IDS % 3]}
+    x = np.random.default_rng(0).normal(size=(120, 4))
+    data = sf.save_arrays(tmp_path, {"a": x, "b": 2 * x}, labels=labels)
+    found = load_modality("folder", "b", 0, {"path": data["path"], **data["options"]}, "b")
+    for name, expected in labels.items():
+        np.testing.assert_array_equal(found.labels[name], expected)
 
 
 def test_whole_numbers_in_floating_point_are_asked_about(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from sheafalign_fl.metrics.fused import (
     check_fused,
     shared_sources,
 )
-from sheafalign_fl.metrics.standing_in import StandIn
+from sheafalign_fl.metrics.standing_in import MOST_SOURCES, StandIn
 from sheafalign_fl.metrics.vectors import embeddings
 from sheafalign_fl.numbers import mean, percent, percent_sign
 from sheafalign_fl.row import Bounds, Row
@@ -83,7 +83,7 @@ class MissingNearby(Missing):
             (WORST_R2, 1.0),
         ),
         **dict.fromkeys(("unexplained", "unexplained_imputed"), (0.0, MOST_UNEXPLAINED)),
-        "missing": (0, 2**16),
+        "missing": (0, MOST_SOURCES),
         "subsets": (1, 64),
         "mae": (0.0, float("inf")),
     }
