@@ -10,30 +10,42 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
 
+from clients.client_app import app
 from clients.node_context import node_of
+from sheafalign_fl.config import Settings
+from sheafalign_fl.engines.inprocess import InProcessGrid
+from sheafalign_fl.flower.records import act_as, unpack
 from sheafalign_fl.learner.node import Node
 from sheafalign_fl.metrics.missing import MissingMetric
 from sheafalign_fl.protocol.frame import Frame
 from sheafalign_fl.protocol.messages import Scalar
-from sheafalign_fl.protocol.verbs import EVALUATE_SCORE
+from sheafalign_fl.protocol.verbs import EVALUATE_SCORE, EVALUATOR
+from sheafalign_fl.runs.folder import RunFolder
+from strategies.peer_to_peer import PeerToPeer
 from tests.attack.lying_relay import CLIENTS, Answer, LyingRelay, sealed_settings
 from tests.metrics import oracle
 
 FACTS = ("ridge", "worst_ridge", "unexplained", "imputed", "mean_fill", "zero_fill")
 
 
-@pytest.fixture(params=[{}, {"method": "clip-pairs"}], ids=["sheaf", "one space"])
-def relay(request: pytest.FixtureRequest, tmp_path: Path) -> LyingRelay:
-    """Return a relay whose clients have agreed to a sealed run on a complete graph."""
-    settings = sealed_settings(
+def settings_of(**sections: Any) -> Settings:
+    """Return settings of a sealed run on a complete graph that measures `missing`."""
+    return sealed_settings(
         clients={name: {"dim": 8} for name in CLIENTS},
         graph={"topology": "complete", "dim": 8},
         training={"exchanges": 16, "batch_size": 32},
         evaluation={"every": 16, "metrics": ["retrieval", "missing"], "events": 60},
-        **request.param,
+        **sections,
     )
-    made = LyingRelay(settings, tmp_path)
+
+
+@pytest.fixture(params=[{}, {"method": "clip-pairs"}], ids=["sheaf", "one space"])
+def relay(request: pytest.FixtureRequest, tmp_path: Path) -> LyingRelay:
+    """Return a relay whose clients have agreed to such a run."""
+    made = LyingRelay(settings_of(**request.param), tmp_path)
     made.handshake()
     return made
 
@@ -58,6 +70,38 @@ def test_only_scores_leave_and_they_are_those_of_one_place(relay: LyingRelay) ->
                 assert row[fact] == (None if value is None else pytest.approx(value, abs=tolerance))
     assert_no_embedding(answers, nodes)
     assert_gathered(told)
+
+
+def test_an_honest_relay_keeps_the_mean_of_what_clients_say(tmp_path: Path) -> None:
+    made = LyingRelay(settings_of(), tmp_path / "nodes")
+    folder, said, spying = RunFolder(tmp_path / "run"), [], ClientApp()
+
+    def call(message: Message, context: Context) -> Message:
+        reply = app(message, context)
+        if message.metadata.message_type == EVALUATE_SCORE:
+            said.append(json.loads(str(unpack(reply)[0]["scores"])).get("missing"))
+        return reply
+
+    spying._call = call
+    folder.create(made.settings)
+    contexts = {context.node_id: context for context in made.contexts.values()}
+    act_as(next(iter(contexts.values())).run_id, 1)
+    grid = InProcessGrid(spying, contexts, 1)
+    try:
+        PeerToPeer(made.settings, grid, folder, grid.registered).run()
+    finally:
+        grid.close()
+    summary = folder.load_summary()
+    told = [rows for rows in said if rows]
+    assert [row.missing for row in summary.quality.missing] == [0, 1, 2]
+    assert len(told) == len(CLIENTS)
+    for row, each in zip(summary.quality.missing, zip(*told, strict=True), strict=True):
+        assert row.clients == len(CLIENTS)
+        for fact in ("ridge", "imputed", "mean_fill"):
+            assert getattr(row, fact) == pytest.approx(np.mean([one[fact] for one in each]))
+    evaluated = [edge for edge in summary.bytes if edge.purpose == "evaluate"]
+    assert evaluated
+    assert not any(edge.target == EVALUATOR for edge in evaluated)
 
 
 def expected_rows(nodes: dict[str, Node], own: str) -> list[dict[str, float]]:

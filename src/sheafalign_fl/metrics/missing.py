@@ -72,6 +72,11 @@ class Missing(Row):
     """Edges were sealed: it is the mean over so many clients, each with a probe on its own h and on
     what its neighbours sent. None: the fused probe on all h."""
 
+    @property
+    def best_known(self) -> float:
+        """By ridge, or the paper's way where there is no other."""
+        return self.imputed if self.ridge is None else self.ridge
+
 
 class MissingNearby(Missing):
     """What one client measures of itself and of its neighbours."""
@@ -166,14 +171,12 @@ class MissingMetric(FederationMetric):
         if len(rows) < 2:
             return []
         whole, one = rows[:2]
-        by_ridge = one.ridge is not None
-        found, all_there = (row.ridge if by_ridge else row.imputed for row in (one, whole))
-        how = "ridge" if by_ridge else "the paper's way"
+        how = "the paper's way" if one.ridge is None else "ridge"
         return [
             Card(
                 "One client missing",
-                percent_sign(found),
-                f"imputed by {how}; {percent(all_there)} % with all, "
+                percent_sign(one.best_known),
+                f"imputed by {how}; {percent(whole.best_known)} % with all, "
                 f"{percent(one.mean_fill)} % with mean-fill",
             )
         ]
