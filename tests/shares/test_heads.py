@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 import sheafalign_fl as sf
 from sheafalign_fl.shares import calibration
+from sheafalign_fl.shares.head_folder import find_head, kept_head
 from sheafalign_fl.shares.heads import Head
 from sheafalign_fl.shares.model import Model
 from tests.shares.conftest import Recorded
@@ -193,6 +194,19 @@ def test_several_labels_an_event_have_a_probability_each(
     before = head.predict(given_).probabilities
     assert before is not None
     assert np.array_equal(again.probabilities, before)
+
+
+def test_a_head_is_found_by_its_folder_or_by_the_name_it_is_kept_under(tmp_path: Path) -> None:
+    assert kept_head(tmp_path, "street-1") == tmp_path / "heads" / "street-1"
+    for name in ("", "..", "a/b", ".hidden", "a" * 100):
+        with pytest.raises(sf.DataError, match="cannot name a head"):
+            kept_head(tmp_path, name)
+    kept = tmp_path / "heads" / "street"
+    kept.mkdir(parents=True)
+    assert find_head(tmp_path, Path("street")) == kept
+    assert find_head(tmp_path, Path("..")) == Path("..")
+    assert find_head(tmp_path, Path("other")) == Path("other")
+    assert find_head(tmp_path, tmp_path / "street") == tmp_path / "street"
 
 
 # ---- calibration ---------------------------------------------------------------------------------
