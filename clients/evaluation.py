@@ -6,7 +6,6 @@ needs beyond that (h, and each h imputed from a neighbour) goes to the evaluator
 metric was agreed on. Which metrics there are is the affair of `sheafalign_fl.metrics` alone.
 """
 
-import io
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,9 +16,8 @@ from numpy.typing import NDArray
 
 from clients import frames
 from clients.nearby import nearby, told_moments
+from clients.pictures import save_projection
 from sheafalign_fl.errors import NotFiniteError, ProtocolError
-from sheafalign_fl.extras import has
-from sheafalign_fl.files import write_atomically
 from sheafalign_fl.labels import Kind, can_be_fitted, kind_of, known, to_wire, unknown
 from sheafalign_fl.learner.node import Node
 from sheafalign_fl.metrics.base import (
@@ -40,11 +38,9 @@ from sheafalign_fl.protocol.messages import ScoresReply
 from sheafalign_fl.protocol.seal import SealedEdges
 from sheafalign_fl.protocol.verbs import EVALUATOR
 from sheafalign_fl.protocol.verdict import Check, Verdict
-from sheafalign_fl.seeding import numpy_generator
 from sheafalign_fl.shares.making import write_share
 
 _log = logging.getLogger("sheafalign.node")
-PROJECTED_EVENTS = 300
 
 
 def embed(node: Node, measuring: Measuring, seal: SealedEdges | None = None) -> dict[str, bytes]:
@@ -85,7 +81,7 @@ def score(
     results = {key: scorer.rows(metric) for key, metric in wanted.items()}
     together = any(isinstance(metric, FederationMetric) for metric in wanted.values())
     if (drawn := measuring.drawn_edge(node.settings, node.name)) in scorer.received:
-        scorer.save_projection(str(drawn), folder / "projection.npz")
+        scorer.draw(str(drawn), folder)
     if measuring.final:
         leave_share(node, folder, run, (name, received))
     if node.settings.security.sealed or not together:
@@ -148,34 +144,6 @@ def leave_share(
         write_share(folder, node, run, measured=measured)
     except OSError as error:
         _log.warning("the share of client '%s' cannot be written: %s", node.name, error)
-
-
-def draw_sample(node: Node, folder: Path) -> None:
-    """Save a picture of one of the client's events on its own disk, where matplotlib is there."""
-    if not has("matplotlib"):  # a sensor's machine need not draw
-        return
-    from sheafalign_fl.data.pictures import event_picture
-
-    client = node.settings.clients[node.name]
-    figure = event_picture(client.modality or node.name, node.sample(), node.recommended_encoder)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    write_atomically(folder / "samples" / f"{node.name}.png", buffer.getvalue())
-
-
-def sample_of_classes(labels: NDArray[np.int64], most: int, seed: int) -> NDArray[np.intp]:
-    """Return the rows of at most `most` events, sorted: of every class as many as of the others.
-
-    Events are drawn from the seed, in turns of one event of each class that has some left; events
-    without a label are a class of their own.
-    """
-    order = numpy_generator(seed, "projection").permutation(len(labels))
-    shuffled = labels[order]
-    turn = np.empty(len(labels), dtype=np.int64)
-    for label in np.unique(labels):
-        members = shuffled == label
-        turn[members] = np.arange(int(members.sum()))
-    return np.sort(order[np.argsort(turn, kind="stable")[:most]]).astype(np.intp)
 
 
 class _Scorer:
@@ -328,23 +296,19 @@ class _Scorer:
             for key in both
         }
 
-    def save_projection(self, neighbour: str, path: Path) -> None:
-        shared, label = self._shared(neighbour), self.edge_labels.get(neighbour)
+    def draw(self, neighbour: str, folder: Path) -> None:
+        """Keep what a picture of the edge to `neighbour` is drawn from, on this client's disk."""
+        label = self.edge_labels.get(neighbour)
         if label is not None and self._kind(label) != "classes":
             label = None
-        labels = self._tested(label)[shared]
-        shown = sample_of_classes(labels, PROJECTED_EVENTS, self.node.settings.seed)
-        buffer = io.BytesIO()
-        np.savez(
-            buffer,
-            z_i=self._own(neighbour)[shown],
-            z_j=self.received[neighbour][shown],
-            labels=labels[shown],
-            source=np.array(self.node.name),
-            target=np.array(neighbour),
-            classes=np.array(self.node.class_names(label), dtype=np.str_),
+        save_projection(
+            self.node,
+            (neighbour, label),
+            self._own(neighbour),
+            self.received[neighbour],
+            self._tested(label)[self._shared(neighbour)],
+            folder,
         )
-        write_atomically(path, buffer.getvalue())
 
     def _tested(self, label: str | None) -> NDArray[Any]:
         """Return the label of every event of the tested list, unknown where there is none."""
