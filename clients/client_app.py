@@ -13,6 +13,7 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
 from clients import evaluation, frames, node_context, refusals
+from clients.pictures import draw_sample
 from sheafalign_fl.config.policy import under
 from sheafalign_fl.errors import NotFiniteError, ProtocolError, RunError, SheafAlignError
 from sheafalign_fl.flower.records import pack, unpack
@@ -242,7 +243,7 @@ def _finish(message: Message, context: Context) -> Message:
         node = node_context.node_of(context)
         _check_current(node, node.settings.training.exchanges)
         if order.sample:
-            evaluation.draw_sample(node, node_context.folder_of(context))
+            draw_sample(node, node_context.folder_of(context))
         digest = node.weights_digest()
         folder = node_context.folder_of(context)
         if not has_share(folder, node.name, digest):  # it was absent from the evaluation

@@ -6,7 +6,6 @@ needs beyond that (h, and each h imputed from a neighbour) goes to the evaluator
 metric was agreed on. Which metrics there are is the affair of `sheafalign_fl.metrics` alone.
 """
 
-import io
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients import frames
+from clients.nearby import nearby, told_moments
+from clients.pictures import save_projection
 from sheafalign_fl.errors import NotFiniteError, ProtocolError
-from sheafalign_fl.extras import has
-from sheafalign_fl.files import write_atomically
+from sheafalign_fl.labels import Kind, can_be_fitted, kind_of, known, to_wire, unknown
 from sheafalign_fl.learner.node import Node
 from sheafalign_fl.metrics.base import (
     ClientMetric,
@@ -30,18 +30,17 @@ from sheafalign_fl.metrics.base import (
     mean_over_labels,
 )
 from sheafalign_fl.metrics.registry import measured_metrics
+from sheafalign_fl.metrics.standing_in import sources_of
 from sheafalign_fl.protocol.agreement import LEAST_SEALED, ListName
 from sheafalign_fl.protocol.frame import Frame
-from sheafalign_fl.protocol.measuring import EVALUATION_CODEC, Measuring
+from sheafalign_fl.protocol.measuring import EVALUATION_CODEC, MOMENTS, Measuring
 from sheafalign_fl.protocol.messages import ScoresReply
 from sheafalign_fl.protocol.seal import SealedEdges
 from sheafalign_fl.protocol.verbs import EVALUATOR
 from sheafalign_fl.protocol.verdict import Check, Verdict
-from sheafalign_fl.seeding import numpy_generator
 from sheafalign_fl.shares.making import write_share
 
 _log = logging.getLogger("sheafalign.node")
-PROJECTED_EVENTS = 300
 
 
 def embed(node: Node, measuring: Measuring, seal: SealedEdges | None = None) -> dict[str, bytes]:
@@ -80,11 +79,12 @@ def score(
     scorer = _Scorer(node, name, received)
     wanted = measured_metrics(node.settings, final=measuring.final)
     results = {key: scorer.rows(metric) for key, metric in wanted.items()}
+    together = any(isinstance(metric, FederationMetric) for metric in wanted.values())
     if (drawn := measuring.drawn_edge(node.settings, node.name)) in scorer.received:
-        scorer.save_projection(str(drawn), folder / "projection.npz")
+        scorer.draw(str(drawn), folder)
     if measuring.final:
         leave_share(node, folder, run, (name, received))
-    if not any(isinstance(metric, FederationMetric) for metric in wanted.values()):
+    if node.settings.security.sealed or not together:
         return ScoresReply.of(results, verdicts, {}), {}
     answer = ScoresReply.of(results, verdicts, scorer.labels_for_evaluator())
     return answer, scorer.for_evaluator(measuring.exchange)
@@ -146,34 +146,6 @@ def leave_share(
         _log.warning("the share of client '%s' cannot be written: %s", node.name, error)
 
 
-def draw_sample(node: Node, folder: Path) -> None:
-    """Save a picture of one of the client's events on its own disk, where matplotlib is there."""
-    if not has("matplotlib"):  # a sensor's machine need not draw
-        return
-    from sheafalign_fl.data.pictures import event_picture
-
-    client = node.settings.clients[node.name]
-    figure = event_picture(client.modality or node.name, node.sample(), node.recommended_encoder)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    write_atomically(folder / "samples" / f"{node.name}.png", buffer.getvalue())
-
-
-def sample_of_classes(labels: NDArray[np.int64], most: int, seed: int) -> NDArray[np.intp]:
-    """Return the rows of at most `most` events, sorted: of every class as many as of the others.
-
-    Events are drawn from the seed, in turns of one event of each class that has some left; events
-    without a label are a class of their own.
-    """
-    order = numpy_generator(seed, "projection").permutation(len(labels))
-    shuffled = labels[order]
-    turn = np.empty(len(labels), dtype=np.int64)
-    for label in np.unique(labels):
-        members = shuffled == label
-        turn[members] = np.arange(int(members.sum()))
-    return np.sort(order[np.argsort(turn, kind="stable")[:most]]).astype(np.intp)
-
-
 class _Scorer:
     """Everything that the metrics of one evaluation share."""
 
@@ -199,6 +171,8 @@ class _Scorer:
                 return self._pairs(metric)
             case ClientMetric():
                 return self._own_rows(metric)
+            case FederationMetric() if self.node.settings.security.sealed:
+                return self._nearby_rows(metric)
         return []
 
     def _pairs(self, metric: PairMetric) -> list[dict[str, Any]]:
@@ -216,6 +190,8 @@ class _Scorer:
     def _pair(self, metric: PairMetric, neighbour: str) -> Pair | None:
         """Return what `metric` measures; None if it needs labels that there are not."""
         label, shared = self.edge_labels.get(neighbour), self._shared(neighbour)
+        if label is not None and self._kind(label) not in metric.label_kinds:
+            label = None
         labels = self._tested(label)[shared]
         if metric.needs_labels and not self._enough(labels):
             return None
@@ -228,14 +204,16 @@ class _Scorer:
             neighbour,
             self._own(neighbour),
             self.received[neighbour],
-            labels if self._enough(labels) else np.full_like(labels, -1),
+            labels if self._enough(labels) else unknown(kind_of(labels), len(labels)),
             self.node.restrict(neighbour, self.probe_h[fitted]),
             fit_labels[fitted],
         )
 
     def _own_rows(self, metric: ClientMetric) -> list[dict[str, Any]]:
         """Return one row, the mean over this client's labels; none where there are too few."""
-        labels: tuple[str | None, ...] = self.labels if metric.needs_labels else (None,)
+        labels: tuple[str | None, ...] = (
+            self._labels_for(metric) if metric.needs_labels else (None,)
+        )
         if int(self.has.sum()) < self.least:
             return []
         measured = [
@@ -249,6 +227,28 @@ class _Scorer:
         whose = {"client": self.node.name, "events": int(self.has.sum())}
         return [whose | mean_over_labels(measured)]
 
+    def _nearby_rows(self, metric: FederationMetric) -> list[dict[str, Any]]:
+        """Return what can be measured here of a metric of all, the mean over this client's labels.
+
+        Nothing but these numbers leaves.
+        """
+        measured = [
+            metric.measure_nearby(held)
+            for label in self._labels_for(metric)
+            if (held := nearby(self.node, self.name, self.h, self.received, label)) is not None
+            and self._enough(held.labels)
+            and self._enough(held.fit_labels)
+            and can_be_fitted(held.fit_labels)
+        ]
+        return [mean_over_labels(several) for several in zip(*measured, strict=True)]
+
+    def _labels_for(self, metric: Metric) -> tuple[str, ...]:
+        """Return this client's labels that the metric can use."""
+        return tuple(x for x in self.labels if self._kind(x) in metric.label_kinds)
+
+    def _kind(self, label: str) -> Kind:
+        return kind_of(self.node.data.labels[label])
+
     def _own_events(self, metric: ClientMetric, label: str | None) -> Own:
         fit_labels = self.node.labels(label, "probe")
         fitted = self._fitted(metric, fit_labels)
@@ -260,18 +260,19 @@ class _Scorer:
             fit_labels[fitted],
         )
 
-    def _fitted(self, metric: Metric, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def _fitted(self, metric: Metric, labels: NDArray[Any]) -> NDArray[np.bool_]:
         """Return the mask of the training events that `metric` fits something on."""
         if not metric.needs_fit:
             return np.zeros_like(self.probe_has)
-        return labels >= 0 if metric.needs_labels else self.probe_has
+        return known(labels) & self.probe_has if metric.needs_labels else self.probe_has
 
     def for_evaluator(self, exchange: int) -> dict[str, bytes]:
-        """Return h of the fitting and the tested events, and h imputed from each neighbour.
+        """Return what the fused probe needs: h of the fitting and of the tested events.
 
-        They are for the fused probe.
+        And what imputes h of the tested ones: each neighbour's z, lifted and as it came, and the
+        moments that a ridge regression is solved from.
         """
-        contents: dict[str, NDArray[np.float32]] = {
+        contents: dict[str, NDArray[np.floating]] = {
             "probe": self.probe_h[self.probe_has],
             self.name: self.h[self.has],
         }
@@ -279,6 +280,9 @@ class _Scorer:
             f"from.{source}": self.node.lift(source, values)
             for source, values in self.received.items()
         }
+        sources = sources_of(self.node.agreement.neighbours)
+        contents |= {f"z.{i}": z for i, z in self.received.items() if i in sources}
+        contents[MOMENTS] = told_moments(self.node).packed()
         return {
             key: _frame(self.node, EVALUATOR, exchange, values) for key, values in contents.items()
         }
@@ -287,39 +291,37 @@ class _Scorer:
         """Return the labels of the fitting and the tested events, for the fused probe."""
         both: tuple[ListName, ...] = ("probe", self.name)
         return {
-            f"{key}.{label}": self.node.labels(label, key).astype("<i4").tobytes()
+            f"{key}.{label}": to_wire(self.node.labels(label, key))
             for label in self.labels
             for key in both
         }
 
-    def save_projection(self, neighbour: str, path: Path) -> None:
-        shared, label = self._shared(neighbour), self.edge_labels.get(neighbour)
-        labels = self._tested(label)[shared]
-        shown = sample_of_classes(labels, PROJECTED_EVENTS, self.node.settings.seed)
-        buffer = io.BytesIO()
-        np.savez(
-            buffer,
-            z_i=self._own(neighbour)[shown],
-            z_j=self.received[neighbour][shown],
-            labels=labels[shown],
-            source=np.array(self.node.name),
-            target=np.array(neighbour),
-            classes=np.array(self.node.class_names(label), dtype=np.str_),
+    def draw(self, neighbour: str, folder: Path) -> None:
+        """Keep what a picture of the edge to `neighbour` is drawn from, on this client's disk."""
+        label = self.edge_labels.get(neighbour)
+        if label is not None and self._kind(label) != "classes":
+            label = None
+        save_projection(
+            self.node,
+            (neighbour, label),
+            self._own(neighbour),
+            self.received[neighbour],
+            self._tested(label)[self._shared(neighbour)],
+            folder,
         )
-        write_atomically(path, buffer.getvalue())
 
-    def _tested(self, label: str | None) -> NDArray[np.int64]:
-        """Return the label of every event of the tested list, -1 where there is none."""
+    def _tested(self, label: str | None) -> NDArray[Any]:
+        """Return the label of every event of the tested list, unknown where there is none."""
         return self.node.labels(label, self.name)
 
     def _can_fit(self, label: str | None) -> bool:
-        """Return whether this client's training events are labelled with two classes at least."""
+        """Return whether this client's training events have labels that differ."""
         labels = self.node.labels(label, "probe")
-        return self._enough(labels) and len(np.unique(labels[labels >= 0])) >= 2
+        return self._enough(labels) and can_be_fitted(labels)
 
-    def _enough(self, labels: NDArray[np.int64]) -> bool:
+    def _enough(self, labels: NDArray[Any]) -> bool:
         """Return whether so many events are labelled that a score may be of them."""
-        return int((labels >= 0).sum()) >= self.least
+        return int(known(labels).sum()) >= self.least
 
     def _shared(self, neighbour: str) -> NDArray[np.bool_]:
         return self.node.agreement.shared[neighbour][self.name]

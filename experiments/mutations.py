@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from clients import evaluation as client_evaluation
+from clients import client_app as client_module
 from clients import frames as client_frames
 from clients.client_app import app as client_app
 from experiments.mutants import CODECS, Rng, mutated_fields, mutated_frame, mutated_reply
@@ -185,7 +185,7 @@ def run(settings: Settings, call: Callable[[Message, Context], Message]) -> RunF
     with (
         tempfile.TemporaryDirectory() as place,
         patch.object(server_app, "draw_report", lambda _: None),
-        patch.object(client_evaluation, "draw_sample", lambda *_: None),
+        patch.object(client_module, "draw_sample", lambda *_: None),
     ):
         folder = RunFolder(Path(place) / "run")
         folder.create(settings)

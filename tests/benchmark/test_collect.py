@@ -80,7 +80,7 @@ def test_means_are_those_of_the_summary(
     assert cell.majority == pytest.approx(fmean(row["majority"] for row in quality["transfer"]))
     assert cell.probe == pytest.approx(fmean(row["accuracy"] for row in quality["probe"]))
     assert cell.consistency == pytest.approx(fmean(row["value"] for row in quality["consistency"]))
-    names = ("missing", "imputed", "mean_fill", "zero_fill")
+    names = ("missing", "imputed", "mean_fill", "zero_fill", "ridge", "unexplained")
     assert [point.model_dump() for point in cell.missing] == [
         {name: row[name] for name in names} for row in quality["missing"]
     ]

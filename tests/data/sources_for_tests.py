@@ -49,5 +49,5 @@ def splits_below_zero(modality: str, seed: int) -> Any:
 
 
 def labels_that_are_no_classes(modality: str, seed: int) -> Any:
-    labels: Any = {"a": np.full(4, 0.5)}
+    labels: Any = {"a": np.full((4, 2), 0.5)}
     return ModalityData(KEPT.astype(np.float32), np.arange(4), np.zeros(4, dtype=np.uint8), labels)

@@ -138,7 +138,7 @@ def test_shared_arrays_cannot_be_written_to(tmp_path: Path) -> None:
         ),
         (
             {"x": np.zeros((4, 2)), "event_id": np.arange(4), "label": np.zeros(4)},
-            "label has dtype",
+            "say what it is: data.options.labels: classes, or values",
         ),
         (
             {"x": np.zeros((4, 2)), "event_id": np.arange(4), "label": np.zeros(3, dtype=int)},
@@ -151,7 +151,7 @@ def test_shared_arrays_cannot_be_written_to(tmp_path: Path) -> None:
         ),
         (
             {"x": np.zeros((2, 2)), "event_id": np.arange(2), "label": np.array([["a"], ["b"]])},
-            "label has shape (2, 1)",
+            "label has dtype <U1; use 0 and 1",
         ),
         (
             {"x": np.zeros((2, 2)), "event_id": np.arange(2), "label": np.array([1, 2**40])},

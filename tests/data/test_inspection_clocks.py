@@ -51,7 +51,7 @@ def test_no_labels_and_fewer_events_than_a_batch_end_in_a_configuration_that_run
     assert content["training"]["batch_size"] == 32
     assert content["seed"] == 3
     assert "note: batch_size: 32, as two sensors share few training events" in output
-    assert "note: no labels, so transfer, probe, missing are not measured" in output
+    assert "note: no client has labels, so transfer, probe, missing are not measured" in output
 
 
 def test_one_modality_is_wrong(tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+import sheafalign_fl as sf
 from sheafalign_fl.data.features import with_features
 from sheafalign_fl.data.own.axes import arranged, suspected, understood
 from sheafalign_fl.data.registry import load_modality
 from sheafalign_fl.errors import ConfigError, DataError
+from sheafalign_fl.labels import kind_of
 
 IDS = np.arange(120)
 
@@ -191,6 +193,64 @@ def test_how_axes_are_read_can_be_said() -> None:
 
 
 # ---- labels ------------------------------------------------------------------------------------
+
+
+def test_the_kind_of_a_label_follows_from_its_array_or_is_declared(tmp_path: Path) -> None:
+    heat = np.where(IDS % 5 == 0, np.nan, 20.5 + IDS)
+    tags = np.stack([IDS % 2, IDS % 3 == 0], axis=1)
+    tags[7] = -1
+    save(tmp_path, label_heat=heat, label_tags=tags, label_kind=IDS % 4)
+    found = load(tmp_path).labels
+    assert {name: kind_of(values) for name, values in found.items()} == {
+        "heat": "values",
+        "tags": "multi",
+        "kind": "classes",
+    }
+    np.testing.assert_array_equal(found["heat"], heat)
+    np.testing.assert_array_equal(found["tags"], tags)
+    assert found["kind"].dtype == found["tags"].dtype == np.int64
+    declared = load(tmp_path, labels={"kind": "values"}).labels["kind"]
+    assert kind_of(declared) == "values"
+    np.testing.assert_array_equal(declared, IDS % 4)
+
+
+def test_saved_arrays_keep_values_and_several_labels(tmp_path: Path) -> None:
+    labels = {"heat": 0.5 + IDS, "tags": np.eye(3, dtype=int)[IDS % 3]}
+    x = np.random.default_rng(0).normal(size=(120, 4))
+    data = sf.save_arrays(tmp_path, {"a": x, "b": 2 * x}, labels=labels)
+    found = load_modality("folder", "b", 0, {"path": data["path"], **data["options"]}, "b")
+    for name, expected in labels.items():
+        np.testing.assert_array_equal(found.labels[name], expected)
+
+
+def test_whole_numbers_in_floating_point_are_asked_about(tmp_path: Path) -> None:
+    label = np.where(IDS % 5 == 0, np.nan, IDS % 3)
+    save(tmp_path, label=label)
+    with pytest.raises(DataError, match=r"whole numbers of 3 values; say what it is: data\.opt"):
+        load(tmp_path)
+    classes = load(tmp_path, labels="classes").labels["label"]
+    np.testing.assert_array_equal(classes, np.where(IDS % 5 == 0, -1, IDS % 3))
+    np.testing.assert_array_equal(load(tmp_path, labels="values").labels["label"], label)
+
+
+@pytest.mark.parametrize(
+    ("label", "kind", "message"),
+    [
+        (np.full(120, np.inf), "values", "infinite"),
+        (np.full((120, 2), 2), "auto", "each column is a label that an event has"),
+        (np.zeros((120, 2)), "values", "must have one axis"),
+        (np.zeros(120, dtype=int), "multi", "a matrix with a row for each of the 120 events"),
+        (np.full(120, 0.5), "classes", "no classes; use whole ones"),
+        (np.zeros(120, dtype=int), "colours", "must be auto, classes, values, multi"),
+        (np.array(["a", "b"] * 60), "values", "values must be numbers"),
+    ],
+)
+def test_labels_that_are_not_what_they_are_said_to_be(
+    tmp_path: Path, label: np.ndarray, kind: str, message: str
+) -> None:
+    save(tmp_path, label=label)
+    with pytest.raises((DataError, ConfigError), match=message):
+        load(tmp_path, labels=kind)
 
 
 def test_labels_of_minus_one_and_one_are_asked_about(tmp_path: Path) -> None:

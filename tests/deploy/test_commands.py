@@ -81,11 +81,6 @@ def refused(*words: str) -> str:
         (["run", CONFIG, "--keys", "{keys}"], "are for --relay"),
         (["run", CONFIG, "--out", "{tmp}/r"], "security.sealed needs clients with keys"),
         (["run", CONFIG, "--relay", "127.0.0.1:1", "--keys", "{tmp}"], "has no operator's keys"),
-        (
-            ["run", CONFIG, "--relay", "127.0.0.1:1", "--keys", "{keys}",
-             "--set", "evaluation.metrics=[missing]"],
-            "the metric 'missing' sends embeddings",
-        ),
         (["status"], "give a run folder"),
         (["status", "{tmp}"], "is no run folder"),
         (

@@ -45,7 +45,7 @@ def test_a_run_without_labels_measures_what_needs_none_and_says_so(
     assert len(quality.retrieval) == 2
     assert len(quality.consistency) == 1
     assert (quality.transfer, quality.probe, quality.missing) == ((), (), ())
-    assert f"not measured: {left_out}" in caplog.text
+    assert f"no client has labels, so {left_out} are not measured" in caplog.text
     assert f"No client has labels, so {left_out} are not measured" in printed(
         print_summary, summary
     )

@@ -107,7 +107,7 @@ def accuracies(quality: Quality) -> dict[str, float]:
     found = {
         "prototypes": [row.prototype_accuracy for row in quality.transfer],
         "transfer probe": [row.probe_accuracy for row in quality.transfer],
-        "probe": [row.accuracy for row in quality.probe],
+        "probe": [row.accuracy or 0.0 for row in quality.probe],
         "missing: none": [row.imputed for row in quality.missing if row.missing == 0],
         "missing: imputed": [row.imputed for row in quality.missing if row.missing > 0],
         "missing: mean-fill": [row.mean_fill for row in quality.missing if row.missing > 0],

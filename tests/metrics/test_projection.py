@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.evaluation import sample_of_classes
+from clients.pictures import sample_of_classes
 
 
 @given(st.lists(st.integers(-1, 5), max_size=80), st.integers(1, 60), st.integers(0, 100))

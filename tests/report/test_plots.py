@@ -186,6 +186,16 @@ def test_missing_curve_and_matrix() -> None:
     drawn = plots.missing_curve(measured.missing, measured.probe)
     assert drawn is not None
     assert len(drawn.axes[0].lines) == 4
+    ridged = [
+        row.model_copy(update={"ridge": row.imputed + 0.05, "worst_ridge": row.imputed - 0.05})
+        for row in measured.missing
+    ]
+    drawn = plots.missing_curve(ridged, measured.probe)
+    assert drawn is not None
+    lines = {line.get_label(): np.asarray(line.get_ydata()) for line in drawn.axes[0].lines}
+    np.testing.assert_allclose(
+        lines["imputed from neighbours"] - lines["the paper's way"], np.full(len(ridged), 5.0)
+    )
     matrix = plots.recall_matrix(measured.retrieval, names(5))
     assert matrix is not None
     assert len(matrix.axes[0].texts) == 20

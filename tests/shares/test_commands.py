@@ -92,8 +92,29 @@ def test_events_are_matched_by_id(recorded: Recorded, files: Path) -> None:
     assert set(table) == {"event_id", "answer", "p_0", "p_1", "p_2", "p_3"}
     right = np.mean(np.array(table["answer"]) == recorded.label[half])
     assert right > 0.6
-    run(*words, "--head", "head", "--out", "again.parquet")
-    assert pyarrow.parquet.read_table(files / "again.parquet").to_pydict() == table
+    run(*words, *fit, "--keep", "street", "--out", "kept.parquet")
+    for head, name in (("head", "again"), ("street", "kept-again")):
+        run(*words, "--head", head, "--out", f"{name}.parquet")
+        assert pyarrow.parquet.read_table(files / f"{name}.parquet").to_pydict() == table
+    assert (recorded.path / "heads" / "street" / "head.json").is_file()
+
+
+def test_several_labels_and_values_have_columns_of_their_own(
+    recorded: Recorded, files: Path
+) -> None:
+    x, rows = recorded.raw("camera", "train"), recorded.rows("train")
+    several = np.stack([recorded.label[rows] % 2, recorded.label[rows] // 2], axis=1)
+    np.savez(files / "l.npz", x=x, label_tags=several, label_heat=several @ [1.5, 0.2])
+    words = ("classify", recorded.path, "camera=l.npz", "--fit", "camera=l.npz", "--label")
+    run(*words, "tags", "--out", "tags.npz")
+    with np.load(files / "tags.npz") as found:
+        assert set(found) == {"event_id", "answer", "p_0", "p_1"}
+        assert found["answer"].shape == several.shape
+        assert np.array_equal(found["answer"][:, 1], found["p_1"] > 0.5)
+        assert (found["answer"] == several).mean() > 0.8
+    told = run(*words, "heat", "--out", "heat.csv")
+    assert "answered from camera, to 0." in told
+    assert (files / "heat.csv").read_text().splitlines()[0] == "event_id,answer"
 
 
 def test_tables_and_bare_arrays_are_read(recorded: Recorded, files: Path) -> None:

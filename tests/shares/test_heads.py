@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 import sheafalign_fl as sf
 from sheafalign_fl.shares import calibration
+from sheafalign_fl.shares.head_folder import find_head, kept_head
 from sheafalign_fl.shares.heads import Head
 from sheafalign_fl.shares.model import Model
 from tests.shares.conftest import Recorded
@@ -135,7 +136,8 @@ def test_text_labels_and_events_without_a_label(recorded: Recorded, model: Model
         (np.zeros(360, dtype=int), "all of class 0"),
         (np.full(360, -1), "0 of 360 events are labelled"),
         (np.full(360, np.nan), "0 of 360 events are labelled"),
-        (np.zeros((360, 2), dtype=int), "one for each event"),
+        (np.full((360, 2), 3), "0 and 1, a column for each label"),
+        (np.zeros((360, 0), dtype=int), "a column for each label"),
     ],
 )
 def test_labels_that_cannot_be_are_refused(
@@ -155,6 +157,56 @@ def test_sensors_that_cannot_answer_are_refused(
     two = {"imu": recorded.raw("imu", "test")[:2], "camera": recorded.raw("camera", "test")}
     with pytest.raises(sf.DataError, match="events differ in number"):
         head.predict(two)
+
+
+def test_several_labels_an_event_have_a_probability_each(
+    recorded: Recorded, model: Model, tmp_path: Path
+) -> None:
+    def tags(split: str) -> np.ndarray:
+        codes = recorded.label[recorded.rows(split)]
+        return np.stack([codes % 2, codes // 2, np.ones_like(codes)], axis=1)
+
+    fit = tags("train")
+    fit[:20, 0] = -1
+    head = model.fit_head(fit, {name: recorded.raw(name, "train") for name in CLIENTS})
+    assert head.kind == "multi"
+    given_ = {name: recorded.raw(name, "test") for name in CLIENTS}
+    x = np.concatenate([model[name].embed(given_[name]) for name in CLIENTS], axis=1)
+    raw = {name: recorded.raw(name, "train") for name in CLIENTS}
+    whole = np.concatenate([model[name].embed(raw[name]) for name in CLIENTS], axis=1)
+    known = fit[:, 0] >= 0
+    for present in (CLIENTS, ("imu",)):
+        found = head.predict({name: given_[name] for name in present})
+        assert found.probabilities is not None
+        assert ((found.probabilities > 0.5) == (found.labels == 1)).all()
+        assert (found.labels[:, 2] == 1).all()
+        confident = np.abs(found.probabilities - found.labels)[:, :2].mean()
+        wrong = (found.labels != tags("test"))[:, :2].mean()
+        assert confident == pytest.approx(wrong, abs=0.08)
+    for column in (0, 1):
+        direct = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
+        direct.fit(whole[known].astype(float), fit[known, column])
+        expected = direct.predict(x.astype(float))
+        assert (head.predict(given_).labels[:, column] == expected).mean() > 0.99
+    head.save(tmp_path / "head")
+    again = model.load_head(tmp_path / "head").predict(given_)
+    assert again.probabilities is not None
+    before = head.predict(given_).probabilities
+    assert before is not None
+    assert np.array_equal(again.probabilities, before)
+
+
+def test_a_head_is_found_by_its_folder_or_by_the_name_it_is_kept_under(tmp_path: Path) -> None:
+    assert kept_head(tmp_path, "street-1") == tmp_path / "heads" / "street-1"
+    for name in ("", "..", "a/b", ".hidden", "a" * 100):
+        with pytest.raises(sf.DataError, match="cannot name a head"):
+            kept_head(tmp_path, name)
+    kept = tmp_path / "heads" / "street"
+    kept.mkdir(parents=True)
+    assert find_head(tmp_path, Path("street")) == kept
+    assert find_head(tmp_path, Path("..")) == Path("..")
+    assert find_head(tmp_path, Path("other")) == Path("other")
+    assert find_head(tmp_path, tmp_path / "street") == tmp_path / "street"
 
 
 # ---- calibration ---------------------------------------------------------------------------------

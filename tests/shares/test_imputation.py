@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sklearn.linear_model import Ridge as DirectRidge
 
 import sheafalign_fl as sf
+from sheafalign_fl.metrics.moments import Affine, Moments, ridge
 from sheafalign_fl.shares.imputation import Imputed
-from sheafalign_fl.shares.moments import Affine, Moments, ridge
 from tests.shares.conftest import Recorded
 
 OTHERS = ("imu", "thermometer")

@@ -37,6 +37,9 @@ class MissingPoint(_Row):
     imputed: float
     mean_fill: float
     zero_fill: float
+    ridge: float | None = None
+    """By the closed form that is the same for every method; None in earlier results."""
+    unexplained: float | None = None
 
 
 class PairFigures(_Row):

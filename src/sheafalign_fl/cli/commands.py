@@ -174,7 +174,7 @@ def run(
         changes += [] if init_from is None else [_start_of(init_from, relay)]
         given = _given(config)
         settings = (
-            deploy.deployed_settings(given, changes, insecure=insecure, console=console)
+            deploy.deployed_settings(given, changes, insecure=insecure)
             if deployment is not None
             else load_settings(given, changes)
         )

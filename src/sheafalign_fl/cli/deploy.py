@@ -271,16 +271,13 @@ def deployment(relay: str | None, keys: Path | None, *, insecure: bool) -> "Depl
     return Deployment(address, operator)
 
 
-def deployed_settings(
-    config: Path, overrides: list[str], *, insecure: bool, console: Console
-) -> "Settings":
+def deployed_settings(config: Path, overrides: list[str], *, insecure: bool) -> "Settings":
     """Return the settings of a deployed run.
 
     What the file leaves open is chosen so that nothing is lost or seen.
     """
     from sheafalign_fl.config import parse_settings
     from sheafalign_fl.config.load import read_content
-    from sheafalign_fl.config.schema import METRICS, OPEN_METRICS
 
     content = read_content(config, overrides)
     content["engine"] = "deployed"
@@ -289,13 +286,6 @@ def deployed_settings(
             content[section] = content.get(section) or {}
     content["security"].setdefault("sealed", not insecure)
     content["checkpoint"].setdefault("every", 1)
-    if content["security"]["sealed"] is True and "metrics" not in content["evaluation"]:
-        kept = [metric for metric in METRICS if metric not in OPEN_METRICS]
-        content["evaluation"]["metrics"] = kept
-        console.print(
-            f"edges are sealed, so the metric '{', '.join(OPEN_METRICS)}', which the relay "
-            "computes from embeddings, is left out"
-        )
     return parse_settings(content, str(config))
 
 

@@ -50,11 +50,8 @@ def print_checked(checked: "Checked", console: Console) -> None:
     print_table(
         _first(Table("Edges", ("edge", "d_e", "train", "validation", "test"), edges)), console
     )
-    measured = checked.agreement.measured(settings.evaluation.metrics)
-    if left_out := [name for name in settings.evaluation.metrics if name not in measured]:
-        console.print(
-            Text(f"note: no client has labels, so {', '.join(left_out)} are not measured")
-        )
+    if left_out := checked.agreement.why_not_measured(settings.evaluation.metrics):
+        console.print(Text(f"note: {left_out}"))
     if settings.init_from is not None:
         for manifest in checked.manifests.values():
             start = f"starts from {manifest.start}" if manifest.start else "starts anew"

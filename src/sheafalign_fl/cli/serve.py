@@ -36,7 +36,10 @@ def serve(
     certificate: Annotated[Path | None, typer.Option(help="TLS certificate (PEM).")] = None,
     key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
     head: Annotated[
-        Path | None, typer.Option(help="A head of this client, as `classify --save` writes it.")
+        Path | None, typer.Option(
+            help="A head of this client: its folder, as `classify --save` writes it, or the name "
+            "that `classify --keep` kept it under."
+        ),
     ] = None,
     gallery: Annotated[
         Path | None, typer.Option(help="Events of this client to search in.")
@@ -69,11 +72,12 @@ def _service(
 ) -> "ShareService":
     from sheafalign_fl.deploy.share_service import Limits, ShareService
     from sheafalign_fl.shares.files import read_events
+    from sheafalign_fl.shares.head_folder import find_head
     from sheafalign_fl.shares.model import Model, load_model
 
     model = Model({client: load_model(run)[client]})
     events = None if gallery is None else read_events(gallery).given(client)
-    fitted = None if head is None else model.load_head(head)
+    fitted = None if head is None else model.load_head(find_head(run, head))
     return ShareService(model[client], Limits(body_bytes), fitted, events)
 
 

@@ -172,21 +172,30 @@ def classify(
         str | None, typer.Option(help="Which label, where files have several.")
     ] = None,
     head: Annotated[
-        Path | None, typer.Option(help="A head that was saved, instead of --fit.")
+        Path | None,
+        typer.Option(help="A head, instead of --fit: its folder, or the name it is kept under."),
     ] = None,
     save: Annotated[Path | None, typer.Option(help="Folder to save the fitted head in.")] = None,
+    keep: Annotated[
+        str | None, typer.Option(help="Name to keep the fitted head under, beside the shares.")
+    ] = None,
 ) -> None:
-    """Answer from whichever sensors are given: classes with probabilities, or values."""
+    """Answer from whichever sensors are given: classes or labels with probabilities, or values."""
     from sheafalign_fl.shares.files import check_output, together, write_results
+    from sheafalign_fl.shares.head_folder import find_head, kept_head
 
     check_output(out)
     if (fit is None) == (head is None):
         raise UserError("give --fit CLIENT=FILE with labelled events, or --head DIR, and one only")
-    if save is not None and fit is None:
-        raise UserError("--save keeps a head that --fit fits; leave it out")
+    if (save is not None or keep is not None) and fit is None:
+        raise UserError("--save and --keep keep a head that --fit fits; leave it out")
+    folders = [] if save is None else [save]
+    if keep is not None:
+        folders.append(kept_head(run, keep))
     given = together(_several(events))
     model = _model(run)
-    fitted = _fitted(model, fit, label) if head is None else model.load_head(head)
+    saved = None if head is None else find_head(run, head)
+    fitted = _fitted(model, fit, label) if saved is None else model.load_head(saved)
     found = fitted.predict({name: each.given(name) for name, each in given.items()})
     ids = next(iter(given.values())).ids
     columns = {"event_id": ids, "answer": found.labels}
@@ -195,8 +204,8 @@ def classify(
             f"p_{name}": found.probabilities[:, index] for index, name in enumerate(found.classes)
         }
     write_results(out, columns)
-    if save is not None:
-        fitted.save(save)
+    for folder in folders:
+        fitted.save(folder)
     error = "" if found.error is None else f", to {', '.join(f'{e:.4g}' for e in found.error)}"
     typer.echo(f"{out}: {len(ids)} events, answered from {', '.join(found.present)}{error}")
 

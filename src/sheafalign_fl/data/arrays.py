@@ -28,7 +28,8 @@ def save_arrays(
     modalities
         Name -> inputs of shape (N, ...), row k of all of them the same event.
     labels
-        Classes of shape (N,), or several labels by name.
+        Classes, shape (N,), integers or text; values, shape (N,), floating-point; several labels
+        an event, shape (N, L), 0 and 1; or any of these by name. Unknown: -1, '' or NaN.
     split
         ``train``, ``validation`` or ``test`` for every event, shape (N,); default: drawn from the
         seed.

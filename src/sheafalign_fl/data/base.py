@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from sheafalign_fl.data.normalisation import Scaling
 from sheafalign_fl.errors import ConfigError, DataError
+from sheafalign_fl.labels import UNLABELLED
 from sheafalign_fl.seeding import numpy_generator
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-UNLABELLED = -1
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class ModalityData:
     split
         Shape (N,), uint8, indices into `SPLITS`.
     labels
-        Label name -> int64 array of shape (N,); `UNLABELLED` (-1) where unknown. Used by evaluation
-        only.
+        Label name -> classes, int64 (N,); values, float64 (N,); or several labels an event, int64
+        (N, L), 0 and 1. `UNLABELLED` (-1) or NaN where unknown. Used by evaluation only.
     classes
         Label name -> the names of its classes, for reports. May be empty.
     notes
@@ -53,7 +53,7 @@ class ModalityData:
     x: NDArray[np.float32]
     event_ids: NDArray[Any]
     split: NDArray[np.uint8]
-    labels: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    labels: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     encoder: str | None = None
@@ -137,15 +137,7 @@ def check_modality(data: ModalityData, where: str) -> ModalityData:
             f"{where}: split must give one of {', '.join(SPLITS)} for each of the {count} events"
         )
     for name, values in data.labels.items():
-        if values.shape != (count,):
-            raise DataError(
-                f"{where}: label '{name}' has shape {values.shape} but x has {count} events"
-            )
-        if values.dtype.kind not in "iu":
-            raise DataError(
-                f"{where}: label '{name}' has dtype {values.dtype}; it must be integers, "
-                "-1 where unknown"
-            )
+        _check_label(name, values, count, where)
     bad = ~np.isfinite(data.x).reshape(count, -1).all(axis=1)
     if bad.any():
         raise DataError(
@@ -153,6 +145,25 @@ def check_modality(data: ModalityData, where: str) -> ModalityData:
             f"{data.event_ids[np.argmax(bad)]}); clean or drop these events"
         )
     return data
+
+
+def _check_label(name: str, values: NDArray[Any], count: int, where: str) -> None:
+    if values.ndim not in (1, 2) or len(values) != count or 0 in values.shape:
+        raise DataError(
+            f"{where}: label '{name}' has shape {values.shape} but x has {count} events"
+        )
+    if values.dtype.kind == "f" and values.ndim == 1:
+        if np.isinf(values).any():
+            raise DataError(f"{where}: label '{name}' is infinite; NaN stands for unknown")
+    elif values.dtype.kind not in "iu":
+        raise DataError(
+            f"{where}: label '{name}' has dtype {values.dtype}; it must be integers, -1 where "
+            "unknown, or one floating-point value an event"
+        )
+    elif values.ndim == 2 and not np.isin(values, (UNLABELLED, 0, 1)).all():
+        raise DataError(
+            f"{where}: label '{name}' is a matrix, which must hold 0 and 1, -1 where unknown"
+        )
 
 
 def _check_form(x: NDArray[Any], where: str) -> None:

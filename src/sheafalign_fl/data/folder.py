@@ -136,6 +136,13 @@ INFO = SourceInfo(
         Option(
             "minus_one", "str", "ask", "what -1 is among labels of -1 and 1: ask, unknown or class"
         ),
+        Option(
+            "labels",
+            "str or mapping",
+            "auto",
+            "what labels are: classes, values (numbers) or multi (several an event), for all or "
+            "{NAME: KIND}; auto: by their arrays",
+        ),
     ),
     labels=(),
 )
@@ -158,7 +165,7 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
     x, finite = numbers(arrays["x"], path)
     x = arranged(x, layout_of(modality, options["layout"]), path)
     samples = samples_of(arrays, modality, len(x), path, options)
-    labels, classes = labels_of(arrays, len(x), path, str(options["minus_one"]))
+    labels, classes = labels_of(arrays, len(x), path, str(options["minus_one"]), options["labels"])
     samples, left_out = _without_bad(samples, finite, path, options)
     split, unit, short = splits_of(arrays, samples, seed, path, options)
     rows = _windows(samples, unit, split, path, options)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sheafalign_fl.data import deepsense6g, mmfi, utd_mhad
-from sheafalign_fl.data.base import SPLITS, UNLABELLED, ModalityData
+from sheafalign_fl.data.base import SPLITS, ModalityData
 from sheafalign_fl.data.clocks import Clock
 from sheafalign_fl.data.oddities import oddities
 from sheafalign_fl.data.own.arrays import present
@@ -17,6 +17,7 @@ from sheafalign_fl.data.own.proposals import Proposal, propose
 from sheafalign_fl.data.own.unread import MEND, shown, unread
 from sheafalign_fl.data.registry import complete_options, load_modality, source_info
 from sheafalign_fl.errors import DataError, UserError
+from sheafalign_fl.labels import kind_of, known
 from sheafalign_fl.listing import listed
 
 
@@ -141,15 +142,28 @@ def inspect(
 
 
 def label_counts(data: ModalityData, label: str) -> dict[str, int]:
-    """Return class -> number of events, by the classes' numbers, then how many are not labelled."""
-    values = data.labels[label]
-    names = data.classes.get(label, ())
-    codes, counts = np.unique(values[values != UNLABELLED], return_counts=True)
+    """Return class -> number of events, by the classes' numbers, then how many are not labelled.
+
+    Of several labels an event: label -> events that have it; of values: their range.
+    """
+    values, names = data.labels[label], data.classes.get(label, ())
+    there = known(values)
+    unknown = int((~there).sum())
+    if kind_of(values) == "values":
+        low, high = (
+            f"{end(values[there]):.4g}" if there.any() else "?" for end in (np.min, np.max)
+        )
+        return {f"values {low} to {high}": int(there.sum())} | (
+            {"not labelled": unknown} if unknown else {}
+        )
+    if kind_of(values) == "multi":
+        codes, counts = np.arange(values.shape[1]), values[there].sum(axis=0)
+    else:
+        codes, counts = np.unique(values[there], return_counts=True)
     result = {
         names[code] if code < len(names) else str(code): int(count)
         for code, count in zip(codes.tolist(), counts.tolist(), strict=True)
     }
-    unknown = int((values == UNLABELLED).sum())
     return result | ({"not labelled": unknown} if unknown else {})
 
 

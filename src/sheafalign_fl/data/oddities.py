@@ -7,8 +7,9 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from sheafalign_fl.data.base import SPLITS, UNLABELLED, ModalityData
+from sheafalign_fl.data.base import SPLITS, ModalityData
 from sheafalign_fl.data.own.axes import channel_axis
+from sheafalign_fl.labels import can_be_fitted, kind_of, known, width_of
 
 
 def oddities(modalities: Mapping[str, ModalityData]) -> list[str]:
@@ -81,10 +82,9 @@ def _is_constant(code: NDArray[np.intp]) -> bool:
 def _labels(data: ModalityData) -> list[str]:
     found = []
     for label, values in data.labels.items():
-        known = values[values != UNLABELLED]
-        if not len(known):
+        if not known(values).any():
             found.append(f"{label}: no event is labelled")
-        elif len(np.unique(known)) == 1:
+        elif not can_be_fitted(values):
             found.append(f"{label}: all labelled events are of one class, so nothing is told apart")
     return found
 
@@ -102,8 +102,12 @@ def _disagreements(one: ModalityData, other: ModalityData) -> list[str]:
             found.append(f"{label}: is text in one and numbers in the other")
             continue
         first, second = one.labels[label][here], other.labels[label][there]
-        both = (first != UNLABELLED) & (second != UNLABELLED)
-        differ = both & (first != second)
+        if kind_of(first) != kind_of(second) or width_of(first) != width_of(second):
+            found.append(f"{label}: is {kind_of(first)} in one and {kind_of(second)} in the other")
+            continue
+        both = known(first) & known(second)
+        unequal = first != second
+        differ = both & (unequal if unequal.ndim == 1 else unequal.any(axis=1))
         if differ.any():
             found.append(
                 f"{label}: {int(differ.sum())} of {int(both.sum())} events are labelled "

@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sheafalign_fl.data.base import SPLITS, UNLABELLED, ModalityData, assign_splits, check_fractions
+from sheafalign_fl.data.base import SPLITS, ModalityData, assign_splits, check_fractions
 from sheafalign_fl.data.description import Labels, Modality, Option, SourceInfo
 from sheafalign_fl.data.normalisation import Scaling, scaled
 from sheafalign_fl.data.readers.base import BadFileError, read_npy
 from sheafalign_fl.errors import ConfigError, DataError
+from sheafalign_fl.labels import UNLABELLED
 
 RATE = 1000
 _FILES = {"ecg": "ECG", "eda": "EDA", "respiration": "Respiration"}

@@ -169,7 +169,10 @@ def _shared(data: ModalityData) -> ModalityData:
             data.event_ids, np.int64 if data.event_ids.dtype.kind in "iu" else data.event_ids.dtype
         ),
         split=_frozen(data.split, np.uint8),
-        labels={name: _frozen(values, np.int64) for name, values in data.labels.items()},
+        labels={
+            name: _frozen(values, np.float64 if values.dtype.kind == "f" else np.int64)
+            for name, values in data.labels.items()
+        },
     )
 
 

@@ -5,9 +5,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sheafalign_fl.data.base import UNLABELLED
 from sheafalign_fl.data.normalisation import Scaling
 from sheafalign_fl.errors import ConfigError
+from sheafalign_fl.labels import UNLABELLED
 
 Array = NDArray[Any]
 _Float = TypeVar("_Float", bound=np.floating)

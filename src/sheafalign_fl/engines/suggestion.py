@@ -61,9 +61,8 @@ def suggest(inspection: Inspection) -> Suggestion:
             problems.append(str(error))
         else:
             asked = checked.settings.evaluation.metrics
-            measured = checked.agreement.measured(asked)
-            if left_out := [name for name in asked if name not in measured]:
-                notes.append(f"no labels, so {', '.join(left_out)} are not measured")
+            if left_out := checked.agreement.why_not_measured(asked):
+                notes.append(left_out)
     return Suggestion(content, tuple(notes), tuple(problems))
 
 

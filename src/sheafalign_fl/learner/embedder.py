@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -225,8 +226,8 @@ class Embedder:
             return z.astype(np.float32)
         return self._apply(self.maps[neighbour].eval().lift, z)
 
-    def labels(self, label: str | None, name: ListName) -> NDArray[np.int64]:
-        """Return the labels of the agreed list `name`, shape (N,); -1 where one is missing."""
+    def labels(self, label: str | None, name: ListName) -> NDArray[Any]:
+        """Return the labels of the agreed list `name`; unknown where one is missing."""
         return self.events.labels(label, name)
 
     def class_names(self, label: str | None) -> tuple[str, ...]:

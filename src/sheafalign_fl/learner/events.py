@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sheafalign_fl.data.base import ModalityData
 from sheafalign_fl.errors import ProtocolError
+from sheafalign_fl.labels import kind_of, unknown, width_of
 from sheafalign_fl.learner.schedule import BatchSchedule
 from sheafalign_fl.protocol.agreement import ClientAgreement, ListName
 
@@ -107,13 +108,13 @@ class ClientEvents:
             )
         return np.split(values, np.cumsum(counts)[:-1])
 
-    def labels(self, label: str | None, name: ListName) -> NDArray[np.int64]:
-        """Return the labels of the agreed list `name`, shape (N,); -1 where one is missing."""
+    def labels(self, label: str | None, name: ListName) -> NDArray[Any]:
+        """Return the labels of the agreed list `name`; unknown where one is missing."""
         indices = self.indices[name]
-        values = np.full(len(indices), -1, dtype=np.int64)
-        if label is not None and label in self._data.labels:
-            has = indices >= 0
-            values[has] = self._data.labels[label][indices[has]]
+        if label is None or (own := self._data.labels.get(label)) is None:
+            return unknown("classes", len(indices))
+        values, has = unknown(kind_of(own), len(indices), width_of(own)), indices >= 0
+        values[has] = own[indices[has]]
         return values
 
 

@@ -14,6 +14,7 @@ from sheafalign_fl.data.base import SPLITS, ModalityData, check_modality, drop_e
 from sheafalign_fl.data.features import with_features
 from sheafalign_fl.data.oddities import equal_rows
 from sheafalign_fl.data.registry import load_modality
+from sheafalign_fl.labels import kind_of, width_of
 from sheafalign_fl.learner.factories import new_encoder, resolve_device
 from sheafalign_fl.protocol.manifest import Manifest
 from sheafalign_fl.protocol.verbs import PROTOCOL_VERSION
@@ -79,7 +80,18 @@ def describe(
         nonce=nonce,
         boot=boot,
         start=start,
+        kinds={label: kind for label, values in data.labels.items() if (kind := _kind(values))},
     )
+
+
+def _kind(labels: NDArray[Any]) -> str:
+    """Return what a label is, where it is not one class an event."""
+    match kind_of(labels):
+        case "multi":
+            return f"multi:{width_of(labels)}"
+        case "values":
+            return "values"
+    return ""
 
 
 def _twins(data: ModalityData) -> dict[str, NDArray[Any]]:

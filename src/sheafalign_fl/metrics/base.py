@@ -14,17 +14,21 @@ A metric of your own is a subclass without arguments, named by a dotted path::
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sheafalign_fl.labels import Kind
+from sheafalign_fl.metrics.standing_in import StandIn
 from sheafalign_fl.numbers import count_of, mean, percent_sign
 from sheafalign_fl.row import Row
 
 Array = NDArray[np.floating]
-Labels = NDArray[np.int64]
+Labels = NDArray[Any]
+"""Classes, several labels an event, or values (`sheafalign_fl.labels`); only classes, unless a
+metric says that it takes others."""
 Number = float | int | None
 Numbers = Mapping[str, Number]
 Rows = Sequence[Any]
@@ -87,6 +91,29 @@ class Together:
     """(i, j) -> Q_ji z_ij, shape (N, d_j), for every directed edge."""
     shared_space: bool
     """A constant sheaf: any client's h may stand for another's."""
+    standing_in: Mapping[str, StandIn] = field(default_factory=dict)
+    """j -> how h_j follows from the z that its neighbours sent, fitted on what was received in
+    training; without those that had received too little."""
+
+
+@dataclass(frozen=True)
+class Nearby:
+    """What one client has without asking: its own h, and z_ji of its neighbours j.
+
+    Of events that all of them have. `fit_parts` are what was received last in training.
+    """
+
+    client: str
+    parts: Mapping[str, Array]
+    """The client -> h, shape (N, d_i); neighbour -> z, shape (N, d_e)."""
+    labels: Labels
+    fit_parts: Mapping[str, Array]
+    fit_labels: Labels
+    imputed: Mapping[tuple[str, str], Array]
+    """(j, i) -> Q_ij z_ji and (i, j) -> z_ij: the paper's way to any part, shape (N, d)."""
+    shared_space: bool
+    standing_in: Mapping[str, StandIn]
+    """Part -> how it follows from the others."""
 
 
 # ---- how it is shown -----------------------------------------------------------------------------
@@ -107,6 +134,8 @@ class Column:
     """Format of the mean over rows."""
     chance: Callable[[Any], float] | None = None
     """What guessing gives in one row."""
+    optional: bool = False
+    """Left out where no row has it."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +197,12 @@ class Metric(ABC):
     periodic: ClassVar[bool] = False
     """Cheap enough to be measured between exchanges too."""
     leaves_client: ClassVar[bool] = False
-    """It needs embeddings outside the clients, so no run has it whose edges are sealed."""
+    """It needs embeddings outside the clients, so no run has it whose edges are sealed, unless
+    there is a `nearby_row`."""
+    nearby_row: ClassVar[type[Row] | None] = None
+    """What a client says that measures it nearby, where edges are sealed; None: it cannot."""
+    label_kinds: ClassVar[frozenset[Kind]] = frozenset({"classes"})
+    """The kinds of labels that it can use."""
 
     @property
     def rank(self) -> Callable[[Any], float]:
@@ -220,6 +254,14 @@ class FederationMetric(Metric):
     def measure(self, held: Together) -> Sequence[Numbers]:
         """Return the numbers of every row, in order."""
 
+    def measure_nearby(self, held: Nearby) -> Sequence[Numbers]:
+        """Return what one client can measure of it, as rows of `nearby_row`."""
+        raise NotImplementedError
+
+    def gathered(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[Numbers]:
+        """Return the rows of the federation out of what clients measured nearby."""
+        raise NotImplementedError
+
 
 def mean_over_labels(measured: Sequence[Numbers]) -> dict[str, Number]:
     """Return the numbers of one label as they are.
@@ -229,10 +271,11 @@ def mean_over_labels(measured: Sequence[Numbers]) -> dict[str, Number]:
     first = dict(measured[0])
     if len(measured) > 1:
         for name, value in first.items():
+            values = [row[name] for row in measured]
             if isinstance(value, bool):
-                first[name] = all(row[name] for row in measured)
-            elif isinstance(value, float):
-                first[name] = sum(float(row[name] or 0.0) for row in measured) / len(measured)
+                first[name] = all(values)
+            elif any(isinstance(each, float) for each in values):
+                first[name] = mean(values)
     return first
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from sheafalign_fl.config.registry import Registry
 from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.errors import ConfigError
+from sheafalign_fl.labels import Kind
 from sheafalign_fl.metrics.base import (
     ClientMetric,
     Column,
@@ -85,7 +86,11 @@ def measured_metrics(settings: Settings, *, final: bool) -> dict[str, Metric]:
     """
     found = {name: METRICS.resolve(name, _WHERE) for name in settings.evaluation.metrics}
     if settings.security.sealed and (
-        leaving := [name for name, metric in found.items() if metric.leaves_client]
+        leaving := [
+            name
+            for name, metric in found.items()
+            if metric.leaves_client and metric.nearby_row is None
+        ]
     ):
         raise ConfigError(
             f"security.sealed: the metric '{leaving[0]}' sends embeddings of held-out events to "
@@ -98,3 +103,8 @@ def measured_metrics(settings: Settings, *, final: bool) -> dict[str, Metric]:
 def needs_labels(name: str) -> bool:
     """Return whether the metric that settings call `name` is nothing without labels."""
     return METRICS.resolve(name, _WHERE).needs_labels
+
+
+def label_kinds(name: str) -> frozenset[Kind]:
+    """Return the kinds of labels that the metric that settings call `name` can use."""
+    return METRICS.resolve(name, _WHERE).label_kinds

@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.errors import ProtocolError
 from sheafalign_fl.inflation import inflate
-from sheafalign_fl.metrics.registry import needs_labels
+from sheafalign_fl.labels import Kind, told
+from sheafalign_fl.metrics.registry import label_kinds, needs_labels
 from sheafalign_fl.protocol.ids import counted, decode_lists, encode_ids, unpack_mask
 from sheafalign_fl.protocol.topology import Edge, Topology
 from sheafalign_fl.seeding import numpy_generator
@@ -119,6 +120,8 @@ class Agreement:
     codes: NDArray[np.int64] | None = None
     """As in `ClientAgreement`."""
     span: int = 1
+    kinds: Mapping[str, tuple[Kind, int]] = field(default_factory=dict)
+    """Label -> what it is and how many an event has, where it is not one class."""
 
     @property
     def label(self) -> str | None:
@@ -129,9 +132,33 @@ class Agreement:
         """Return the labels that the evaluation uses."""
         return tuple(sorted({label for labels in self.labels.values() for label in labels}))
 
+    def kind_of(self, label: str) -> tuple[Kind, int]:
+        """Return what a label is, and how many of it an event has."""
+        return self.kinds.get(label, ("classes", 1))
+
+    def labels_for(self, kinds: Collection[Kind]) -> tuple[str, ...]:
+        """Return the labels of these kinds that the evaluation uses."""
+        return tuple(label for label in self.all_labels() if self.kind_of(label)[0] in kinds)
+
     def measured(self, metrics: Sequence[str]) -> tuple[str, ...]:
-        """Return those of `metrics` that can be measured: without labels, none that needs them."""
-        return tuple(name for name in metrics if self.all_labels() or not needs_labels(name))
+        """Return those of `metrics` that can be measured: what needs labels, by those it can use.
+
+        Without labels that is none that needs them.
+        """
+        return tuple(
+            name for name in metrics if not needs_labels(name) or self.labels_for(label_kinds(name))
+        )
+
+    def why_not_measured(self, metrics: Sequence[str]) -> str:
+        """Return one line on those of `metrics` that cannot be measured; empty if all can."""
+        able = self.measured(metrics)
+        if not (left_out := [name for name in metrics if name not in able]):
+            return ""
+        names = ", ".join(left_out)
+        if not self.all_labels():
+            return f"no client has labels, so {names} are not measured"
+        kinds = (f"'{label}' is {told(*self.kind_of(label))}" for label in self.all_labels())
+        return f"{names} need classes, so they are not measured: the label {', '.join(kinds)}"
 
     def has_validation(self) -> bool:
         """Return whether there are validation events to measure anything on between exchanges."""

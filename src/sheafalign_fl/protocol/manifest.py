@@ -4,7 +4,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sheafalign_fl.data.base import SPLITS
 from sheafalign_fl.errors import DataError, HandshakeError
 from sheafalign_fl.inflation import inflate
+from sheafalign_fl.labels import Kind
 from sheafalign_fl.protocol.ids import counted, decode_lists, encode_ids
 from sheafalign_fl.protocol.messages import Name, fault
 
@@ -45,6 +46,7 @@ class _Facts(BaseModel):
     span: _Positive = 1
     boot: Name = ""
     start: _Line = ""
+    kinds: Mapping[_Line, Annotated[str, Field(pattern=r"^(values|multi:[1-9][0-9]{0,3})$")]] = {}
     events: _Lists
     twins: _Lists = {}
 
@@ -78,13 +80,22 @@ class Manifest:
     """Identity of the client's process, if it is a deployed one that stays."""
     start: str = ""
     """The run whose weights the client starts from, for people; empty where it starts anew."""
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    """Label -> values, or multi:L, where it is not one class an event."""
+
+    def kind_of(self, label: str) -> tuple[Kind, int]:
+        """Return what a label is, and how many of it an event has."""
+        kind, _, width = self.kinds.get(label, "classes").partition(":")
+        return cast(Kind, kind), int(width or 1)
 
     def to_bytes(self) -> bytes:
         """Return the manifest as bytes for the wire; raise `DataError` if that takes too many."""
         facts = {
             name: getattr(self, name)
             for name in self.__dataclass_fields__
-            if name not in ("events", "twins") and (name != "start" or self.start)
+            if name not in ("events", "twins")
+            # What earlier versions do not know is told only where there is something to tell.
+            and (name not in ("start", "kinds") or getattr(self, name))
         }
         lists = {
             what: {name: encode_ids(ids).hex() for name, ids in getattr(self, what).items()}
@@ -119,7 +130,9 @@ class Manifest:
         return manifest
 
     def _check_events(self) -> None:
-        """Raise `ValueError` if the lists of events are not as they have to be."""
+        """Raise `ValueError` if lists of events or labels are not as they have to be."""
+        if not set(self.kinds) <= set(self.labels):
+            raise ValueError("kinds of labels that there are not")
         if set(self.events) != set(SPLITS):
             raise ValueError(f"events of {sorted(self.events)}, not of {sorted(SPLITS)}")
         lists = [ids for ids in self.events.values() if len(ids)]

@@ -13,6 +13,8 @@ from sheafalign_fl.protocol.topology import build_topology
 
 EVALUATION_CODEC = "float32"
 """Evaluation always travels in full precision, so that it measures the model and not the codec."""
+MOMENTS = "moments"
+"""Key of the frame in which a client tells the evaluator what its imputation is solved from."""
 
 
 class Measuring(Noun):

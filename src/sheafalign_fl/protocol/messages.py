@@ -281,10 +281,9 @@ def read_scores(
         for metric, rows in scores.items():
             if metric not in kinds:
                 raise ProtocolError(f"scores of {plain(metric, 99)}, which is not measured now")
-            bounded = kinds[metric] is not OwnRow
             for row in rows:
                 kinds[metric].model_validate(row, strict=True)
-            edges = [_check_row(row, client, peers, bounded=bounded) for row in rows]
+            edges = [_check_row(row, client, peers, kinds[metric]) for row in rows]
             if len(set(edges)) < len(edges):
                 raise ProtocolError(f"two scores of {metric} for one edge")
     except ValidationError as error:
@@ -293,9 +292,9 @@ def read_scores(
 
 
 def _check_row(
-    row: Mapping[str, Score], client: str, peers: Collection[str], *, bounded: bool
-) -> str:
-    """Return which edge a score is of; the client's own name for none."""
+    row: Mapping[str, Score], client: str, peers: Collection[str], kind: type[Row]
+) -> tuple[str, object]:
+    """Return which edge a score is of, the client's own name for none, and which of its rows."""
     who, target = row.get("client", row.get("source")), row.get("target", client)
     if who != client or (target != client and target not in peers):
         raise ProtocolError(f"a score of '{plain(who, 99)}' towards '{plain(target, 99)}'")
@@ -306,10 +305,11 @@ def _check_row(
         if name in ("client", "source", "target", "events") or value is None:
             continue
         # Built-in ones are fractions, a disagreement of at most 2, or a rank among the events.
+        low, high = kind.bounds.get(name, (0, max(2, events)))
         odd = isinstance(value, str) or not math.isfinite(value)
-        if odd or (bounded and not 0 <= float(value) <= max(2, events)):
+        if odd or (kind is not OwnRow and not low <= float(value) <= high):
             raise ProtocolError(f"a score whose {plain(name, 99)} is {plain(value, 99)}")
-    return str(target)
+    return str(target), row.get("missing")
 
 
 class ScoresReply(Noun):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.data.base import SPLITS
 from sheafalign_fl.errors import DataError, HandshakeError
+from sheafalign_fl.labels import Kind, told
 from sheafalign_fl.metrics.registry import needs_labels
 from sheafalign_fl.protocol.agreement import (
     LISTS,
@@ -118,7 +119,8 @@ def agree(manifests: Sequence[Manifest], settings: Settings, topology: Topology)
         if settings.security.sealed
         else {}
     )
-    agreement = replace(agreement, labels=theirs, nonces=nonces)
+    kinds = _check_label_kinds(by_name, labels)
+    agreement = replace(agreement, labels=theirs, nonces=nonces, kinds=kinds)
     if settings.objective.false_negatives == "mask":
         agreement = replace(
             agreement,
@@ -269,6 +271,32 @@ def _check_classes(by_name: Mapping[str, Manifest], label: str) -> None:
                 f"the label '{label}' has the classes {', '.join(classes)} for client '{name}' but "
                 f"{', '.join(expected)} for client '{first}'; give the labels as integers"
             )
+
+
+def _check_label_kinds(
+    by_name: Mapping[str, Manifest], labels: Sequence[str]
+) -> dict[str, tuple[Kind, int]]:
+    """Return label -> what it is; refuse labels that two clients, or two labels, mean otherwise."""
+    kinds: dict[str, tuple[Kind, int]] = {}
+    for label in labels:
+        found = {
+            name: manifest.kind_of(label)
+            for name, manifest in by_name.items()
+            if label in manifest.labels
+        }
+        (first, kinds[label]), *others = found.items()
+        for name, kind in others:
+            if kind != kinds[label]:
+                raise DataError(
+                    f"the label '{label}' is {told(*kinds[label])} for client '{first}' but "
+                    f"{told(*kind)} for client '{name}'"
+                )
+    if len({kind for kind, _ in kinds.values()}) > 1:
+        each = ", ".join(f"'{label}' is {told(*kind)}" for label, kind in kinds.items())
+        raise DataError(
+            f"labels of several kinds have no mean ({each}); set evaluation.label to one of them"
+        )
+    return kinds
 
 
 def _why_none(edge: Edge, by_name: Mapping[str, Manifest], split: str) -> str:

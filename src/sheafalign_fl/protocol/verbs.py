@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 
 # Verbs: the actions of the ClientApp that the strategy's messages ask for.
 DESCRIBE = "query.describe"

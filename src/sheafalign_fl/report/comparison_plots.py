@@ -63,7 +63,7 @@ def missing_comparison(groups: Groups) -> Figure | None:
         drawn = True
         counts = range(min(len(table) for table in tables))
         values = [
-            100 * float(np.mean([table[count].imputed for table in tables])) for count in counts
+            100 * float(np.mean([table[count].best_known for table in tables])) for count in counts
         ]
         axes.plot(
             counts,

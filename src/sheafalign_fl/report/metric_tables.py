@@ -25,24 +25,40 @@ def metric_table(quality: Quality, name: str, most: int = MOST_ROWS) -> Table:
     metric = known_metric(name, rows)
     label = f", label '{quality.label}'" if metric.needs_labels and quality.label else ""
     title = f"{metric.title}{label}"
-    headings = tuple(column.heading for column in metric.columns)
+    columns = shown_columns(metric, rows)
+    headings = tuple(column.heading for column in columns)
     if isinstance(metric, FederationMetric):
-        return _series(title, headings, metric, rows, most)
+        return _series(title, headings, columns, rows, most)
     return cut(
         title,
         (_whose(metric), "events", *headings),
         rows,
-        lambda row: (*_leading(metric, row), *(_cell(column, row) for column in metric.columns)),
-        metric.rank,
-        _summary(metric, rows),
+        lambda row: (*_leading(metric, row), *(_cell(column, row) for column in columns)),
+        lambda row: metric.rank(row) if _ranks(metric, row) else 0.0,
+        _summary(columns, rows),
         most,
     )
 
 
-def _series(title: str, headings: Cells, metric: Metric, rows: Rows, most: int) -> Table:
+def shown_columns(metric: Metric, rows: Rows) -> tuple[Column, ...]:
+    """Return the columns of a metric, without optional ones that say nothing of these rows."""
+    return tuple(
+        column
+        for column in metric.columns
+        if not column.optional or any(getattr(row, column.field, None) is not None for row in rows)
+    )
+
+
+def _ranks(metric: Metric, row: object) -> bool:
+    return getattr(row, metric.ranked_by or metric.columns[0].field, None) is not None
+
+
+def _series(
+    title: str, headings: Cells, columns: tuple[Column, ...], rows: Rows, most: int
+) -> Table:
     """Return rows that have an order of their own; of very many, some at even distances."""
     step = -(-len(rows) // most)
-    cells = tuple(tuple(_cell(column, row) for column in metric.columns) for row in rows[::step])
+    cells = tuple(tuple(_cell(column, row) for column in columns) for row in rows[::step])
     note = "" if step == 1 else f"every {step}th of {len(rows)} rows"
     return Table(title, headings, cells, note=note)
 
@@ -88,16 +104,16 @@ def _text(column: Column, value: float | None, spec: str) -> str:
     return exact(round(value)) if column.kind == "count" else format(value, spec)
 
 
-def _summary(metric: Metric, rows: Rows) -> tuple[Cells, ...]:
+def _summary(columns: tuple[Column, ...], rows: Rows) -> tuple[Cells, ...]:
     """Return the means over all rows and, where a column says it, what guessing gives."""
-    means = [_over_rows(column, rows) for column in metric.columns]
+    means = [_over_rows(column, rows) for column in columns]
     average: Cells = ("mean", "", *means)
-    if all(column.chance is None for column in metric.columns):
+    if all(column.chance is None for column in columns):
         return (average,)
     chances = [
         ""
         if (chance := column.chance) is None
         else _text(column, mean(map(chance, rows)), column.mean_spec)
-        for column in metric.columns
+        for column in columns
     ]
     return (average, ("chance", "", *chances))

@@ -87,3 +87,9 @@ def softmax(logits: Matrix) -> Matrix:
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities: Matrix = powers / powers.sum(axis=1, keepdims=True)
     return probabilities
+
+
+def sigmoid(logits: Matrix) -> Matrix:
+    """Return the probability of each logit by itself."""
+    probabilities: Matrix = 1 / (1 + np.exp(-np.clip(logits, -500, 500)))
+    return probabilities

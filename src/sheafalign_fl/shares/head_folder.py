@@ -5,9 +5,12 @@
     HEAD_DIR/
       head.json             which sensors it takes, in which order, and what it answers
       weights.safetensors   the linear map, the mean of its features, and how sure it is
+
+A head may be kept beside what it stands on: RUN/heads/NAME, or SHARE/heads/NAME of one client.
 """
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +19,7 @@ from pydantic import BeforeValidator
 from safetensors.numpy import load, save
 
 from sheafalign_fl.errors import DataError
+from sheafalign_fl.labels import Kind
 from sheafalign_fl.shares import calibration
 from sheafalign_fl.shares.facts import Facts, Texts
 from sheafalign_fl.shares.folder import WEIGHTS, read_json, read_weights, replace_folder
@@ -24,6 +28,8 @@ from sheafalign_fl.shares.model import Model
 
 FORMAT: Literal[1] = 1
 FACTS = "head.json"
+HEADS = "heads"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,98}")
 Classes = Annotated[
     tuple[str, ...] | tuple[int, ...],
     BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
@@ -34,7 +40,7 @@ class HeadFacts(Facts):
     """`head.json`."""
 
     format: Literal[1] = FORMAT
-    kind: Literal["classes", "values"]
+    kind: Kind
     run_id: str
     clients: Texts
     classes: Classes
@@ -68,6 +74,27 @@ def save_head(head: Head, folder: str | Path) -> None:
     )
 
 
+def kept_head(where: Path, name: str) -> Path:
+    """Return the folder of the head called `name` beside the run, or the share, at `where`.
+
+    Raises
+    ------
+    DataError
+        The name is none that a folder can have.
+    """
+    if not _NAME.fullmatch(name):
+        raise DataError(f"'{name}' cannot name a head; use letters, digits, '.', '_' and '-'")
+    return where / HEADS / name
+
+
+def find_head(where: Path, given: Path) -> Path:
+    """Return the folder of a head that is given by its folder or by the name it is kept under."""
+    if (given / FACTS).is_file() or len(given.parts) != 1 or not _NAME.fullmatch(given.name):
+        return given
+    kept = kept_head(where, given.name)
+    return kept if kept.is_dir() else given
+
+
 def load_head(folder: str | Path, model: Model) -> Head:
     """Return the head that `save_head` wrote, on the shares of `model`.
 
@@ -95,7 +122,7 @@ def load_head(folder: str | Path, model: Model) -> Head:
 
 
 def _check_shapes(linear: Linear, width: int, facts: HeadFacts) -> None:
-    outputs = len(facts.classes) if facts.kind == "classes" else linear.bias.shape[0]
+    outputs = len(facts.classes) if facts.kind != "values" else linear.bias.shape[0]
     sensors = len(facts.clients)
     keys = 1 + max(key for key, _ in calibration.groups(sensors))
     shapes = {

@@ -1,4 +1,6 @@
-"""Answers from whichever sensors are there: classes with calibrated probabilities, or values.
+"""Answers from whichever sensors are there: calibrated probabilities of classes, or values.
+
+Of several labels an event every label has a probability of its own.
 
 One linear head on the embeddings h of all of its sensors. Where a sensor is missing its h is
 imputed from those that are present (`shares.imputation`), or, where that cannot be, is the mean of
@@ -9,18 +11,23 @@ temperatures (or errors) are found for each subset, on events that were left out
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sheafalign_fl.errors import DataError
-from sheafalign_fl.metrics.classifier import LinearClassifier, fit_classifier
+from sheafalign_fl.labels import Kind
 from sheafalign_fl.shares import calibration
+from sheafalign_fl.shares.head_fitting import (
+    FITTERS,
+    Fitter,
+    check_labels,
+    kind_of_labels,
+    known_of,
+)
 from sheafalign_fl.shares.model import Model
-from sheafalign_fl.shares.moments import Affine, Moments, ridge
 
-Kind = Literal["classes", "values"]
 Matrix = NDArray[np.float64]
 Answer = Callable[[Matrix], Matrix]
 """Features (N, D) -> scores or values (N, K)."""
@@ -33,11 +40,13 @@ class Prediction:
     Attributes
     ----------
     labels
-        Shape (N,): the likeliest class; of values, shape (N,) or (N, K), the values.
+        Shape (N,): the likeliest class; of values, shape (N,) or (N, K), the values; of several
+        labels an event, shape (N, K), 1 where it has the label.
     probabilities
-        Shape (N, K), of `classes`; None for values.
+        Shape (N, K), of `classes`; of several labels an event they do not add up to 1. None for
+        values.
     classes
-        Shape (K,).
+        Shape (K,); of several labels an event, the numbers of their columns.
     error
         Root mean square error of each value, shape (K,), on events that were left out of the fit;
         None for classes.
@@ -63,8 +72,8 @@ class Linear:
     centre
         Shape (D,): mean of the events of the fit, for sensors that nobody stands in for.
     certainty
-        Shape (keys, K): by group of subsets the temperature (the same in each column), or the root
-        mean square errors.
+        Shape (keys, K): by group of subsets the temperatures (of classes the same in each column),
+        or the root mean square errors.
     """
 
     weights: Matrix
@@ -84,7 +93,7 @@ class Head:
     Attributes
     ----------
     kind
-        classes or values.
+        classes, multi (several labels an event) or values.
     clients
         The sensors that it was fitted on.
     classes
@@ -141,6 +150,10 @@ class Head:
         if self.kind == "values":
             values = answer[:, 0] if self.flat else answer
             return Prediction(values, None, self.classes, certainty, names)
+        if self.kind == "multi":
+            labels = (answer > 0).astype(np.int64)
+            probabilities = calibration.sigmoid(answer / certainty)
+            return Prediction(labels, probabilities, self.classes, None, names)
         probabilities = calibration.softmax(answer / certainty)
         likeliest = self.classes[np.argmax(answer, axis=1)]
         return Prediction(likeliest, probabilities, self.classes, None, names)
@@ -213,33 +226,34 @@ def fit_head(
     Parameters
     ----------
     labels
-        Classes, shape (N,), integers or text; or values, shape (N,) or (N, K), floating-point.
-        Events of class -1, or with a value that is NaN, are left out.
+        Classes, shape (N,), integers or text; several labels an event, shape (N, K), 0 and 1; or
+        values, shape (N,) or (N, K), floating-point. Events with a -1 or a NaN are left out.
     events
         Client -> raw events, shape (N, ...), row k of all the event of label k.
     kind
-        classes or values; default: values if the labels are floating-point.
+        classes, multi or values; default: values if the labels are floating-point, multi if they
+        are a matrix of integers.
 
     Raises
     ------
     DataError
         Labels and events do not fit together, or are too few.
     MissingExtraError
-        scikit-learn is not installed (classes only).
+        scikit-learn is not installed (all but values).
     """
     if not events:
         raise DataError("a head needs at least one sensor; none is given")
     given = np.asarray(labels)
-    kind = kind or ("values" if given.dtype.kind == "f" else "classes")
+    kind = kind or kind_of_labels(given)
     features = Features(model, tuple(events))
     h = features.embed(events)
     count = len(next(iter(h.values())))
-    _check_labels(given, count, kind)
-    known = _known(given, kind)
+    check_labels(given, count, kind)
+    known = known_of(given, kind)
     if int(known.sum()) < 4:
         raise DataError(f"{int(known.sum())} of {count} events are labelled; a head needs 4")
     h = {client: values[known] for client, values in h.items()}
-    fitter = _Classes(given[known]) if kind == "classes" else _Values(given[known])
+    fitter = FITTERS[kind](given[known])
     whole = np.concatenate([h[client].astype(np.float64) for client in events], axis=1)
     centre = whole.mean(axis=0)
     fitted = fitter.fit(whole)
@@ -248,66 +262,11 @@ def fit_head(
     return Head(model, kind, tuple(events), fitter.classes, linear, flat=given.ndim == 1)
 
 
-class _Classes:
-    """Logistic regression, and temperatures."""
-
-    def __init__(self, labels: NDArray[Any]) -> None:
-        self.classes, codes = np.unique(labels, return_inverse=True)
-        self.codes = codes.astype(np.int64)
-
-    def folds(self) -> NDArray[np.int64]:
-        return calibration.folds(self.codes)
-
-    def fit(self, x: Matrix, rows: NDArray[np.bool_] | None = None) -> Affine:
-        """Return logits of all classes as an affine map; -inf of those that `rows` lack."""
-        chosen = slice(None) if rows is None else rows
-        return self._affine(fit_classifier(x[chosen], self.codes[chosen], "a head"))
-
-    def certainty(self, answers: Matrix, rows: NDArray[np.intp]) -> Matrix:
-        """Return the temperature that fits answers (M, K) to events `rows`, for each column."""
-        found = calibration.temperature(answers, self.codes[rows])
-        return np.full(len(self.classes), found)
-
-    def _affine(self, fitted: LinearClassifier) -> Affine:
-        weights = np.zeros((len(fitted.weights), len(self.classes)))
-        bias = np.full(len(self.classes), -np.inf)
-        scaled = fitted.weights / fitted.scale[:, None]
-        weights[:, fitted.classes] = scaled
-        bias[fitted.classes] = fitted.bias - fitted.mean @ scaled
-        return Affine(weights, bias)
-
-
-class _Values:
-    """Ridge regression, and root mean square errors."""
-
-    classes: NDArray[Any] = np.zeros(0, dtype=np.int64)
-
-    def __init__(self, labels: NDArray[Any]) -> None:
-        self.values = labels.astype(np.float64).reshape(len(labels), -1)
-
-    def folds(self) -> NDArray[np.int64]:
-        return calibration.folds(np.zeros(len(self.values), dtype=np.int64))
-
-    def fit(self, x: Matrix, rows: NDArray[np.bool_] | None = None) -> Affine:
-        """Return the ridge regression on `rows`; features are scaled to deviation 1 in it."""
-        chosen = slice(None) if rows is None else rows
-        scale = x[chosen].std(axis=0)
-        scale = np.where(scale > 0, scale, 1.0)
-        moments = Moments.of(np.concatenate([x[chosen] / scale, self.values[chosen]], axis=1))
-        fitted = ridge(moments, x.shape[1]).map
-        return Affine(fitted.weights / scale[:, None], fitted.bias)
-
-    def certainty(self, answers: Matrix, rows: NDArray[np.intp]) -> Matrix:
-        """Return the root mean square error of each value of answers (M, K) to events `rows`."""
-        errors: Matrix = np.sqrt(np.square(answers - self.values[rows]).mean(axis=0))
-        return errors
-
-
 def _certainty(
     features: Features,
     h: Mapping[str, NDArray[np.float32]],
     centre: Matrix,
-    fitter: _Classes | _Values,
+    fitter: Fitter,
     whole: Matrix,
 ) -> Matrix:
     """Return by group of subsets how sure answers are, on events left out of five fits."""
@@ -326,27 +285,3 @@ def _certainty(
     for key, values in found.items():
         table[key] = values
     return table
-
-
-def _check_labels(labels: NDArray[Any], count: int, kind: str) -> None:
-    if labels.ndim == 0 or len(labels) != count:
-        raise DataError(f"labels have shape {labels.shape}, but there are {count} events")
-    wanted = {"classes": ("iubU", 1), "values": ("fiub", 2)}
-    if kind not in wanted:
-        raise DataError(f"kind '{kind}': it must be classes or values")
-    dtypes, axes = wanted[kind]
-    if labels.dtype.kind not in dtypes or labels.ndim > axes:
-        what = "integers or text" if kind == "classes" else "numbers"
-        raise DataError(
-            f"labels have dtype {labels.dtype} and shape {labels.shape}; for {kind} they must be "
-            f"{what}" + (", one for each event" if axes == 1 else "")
-        )
-
-
-def _known(labels: NDArray[Any], kind: str) -> NDArray[np.bool_]:
-    if kind == "values":
-        finite: NDArray[np.bool_] = np.isfinite(labels).reshape(len(labels), -1).all(axis=1)
-        return finite
-    if labels.dtype.kind == "i":
-        return np.asarray(labels >= 0)
-    return np.ones(len(labels), dtype=np.bool_)

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from sheafalign_fl.errors import DataError
 from sheafalign_fl.learner import state
+from sheafalign_fl.metrics.moments import Affine, Moments, Ridge, ridge
 from sheafalign_fl.shares.facts import ShareFacts
-from sheafalign_fl.shares.moments import Affine, Moments, Ridge, ridge
 
 Method = Literal["ridge", "dual", "mean"]
 _KEPT = 64

@@ -15,16 +15,13 @@ from sheafalign_fl.encoders.registry import encoder_name
 from sheafalign_fl.learner import state
 from sheafalign_fl.learner.node import Node
 from sheafalign_fl.learner.received import Arrived
+from sheafalign_fl.metrics.moments import Moments
 from sheafalign_fl.protocol.agreement import ListName
 from sheafalign_fl.runs.versions import software
 from sheafalign_fl.shares import folder as share_folder
 from sheafalign_fl.shares.facts import ImputationFacts, ShareFacts
-from sheafalign_fl.shares.moments import Moments
+from sheafalign_fl.shares.fitting import LEAST, arrived, common, complete, moments_of
 
-_LEAST = 16
-"""Events that moments are computed of at least."""
-_WIDEST = 2048
-"""Most columns of comparison embeddings that moments are kept of (32 MB)."""
 _ROWS = 1024
 
 
@@ -60,15 +57,6 @@ def write_share(
     tensors |= moments
     facts = _facts(node, run_id, imputation)
     return share_folder.write(where / share_folder.SHARES / node.name, facts, tensors)
-
-
-def arrived(node: Node) -> dict[str, Arrived]:
-    """Return neighbour -> what it sent of training events last, without those that sent nothing."""
-    found = {
-        neighbour: node.received.of(neighbour, node.agreement.shared[neighbour]["train"])
-        for neighbour in node.agreement.neighbours
-    }
-    return {neighbour: came for neighbour, came in found.items() if came is not None}
 
 
 def _facts(node: Node, run_id: str, imputation: ImputationFacts | None) -> ShareFacts:
@@ -139,34 +127,16 @@ def _imputation(
     measured: tuple[ListName, Mapping[str, NDArray[np.floating]]] | None,
 ) -> tuple[ImputationFacts | None, dict[str, Tensor]]:
     """Return what is said of the moments, and the moments; None and none where too little came."""
-    chosen = _complete(came, node.agreement.neighbours)
+    chosen = complete(came, node.agreement.neighbours)
     if not chosen:
         return None, {}
-    fitted = _moments(node, "train", chosen)
+    fitted = moments_of(node, "train", chosen)
     tensors = _tensors("imputation.", fitted)
     held_out = None if measured is None else _held_out(node, list(chosen), *measured)
     if held_out is not None:
         tensors |= _tensors("held_out.", held_out)
     count = 0 if held_out is None else held_out.count
     return ImputationFacts(neighbours=tuple(chosen), events=fitted.count, held_out=count), tensors
-
-
-def _complete(came: Mapping[str, Arrived], dims: Mapping[str, int]) -> dict[str, Arrived]:
-    """Return what came of the events that every one of the neighbours left over has sent.
-
-    Where these are too few, or the columns too many, the neighbour that sent least is left out.
-    """
-    left = dict(came)
-    while left:
-        common = _common([positions for positions, _ in left.values()])
-        width = sum(dims[neighbour] for neighbour in left)
-        if len(common) >= _LEAST and width <= _WIDEST:
-            return {
-                neighbour: (common, values[np.searchsorted(positions, common)])
-                for neighbour, (positions, values) in left.items()
-            }
-        del left[min(reversed(list(left)), key=lambda neighbour: len(left[neighbour][0]))]
-    return {}
 
 
 def _held_out(
@@ -185,28 +155,14 @@ def _held_out(
         )
         for neighbour in neighbours
     }
-    common = _common([positions for positions, _ in came.values()])
-    if len(common) < _LEAST:
+    both = common([positions for positions, _ in came.values()])
+    if len(both) < LEAST:
         return None
     rows = {
-        neighbour: (common, values[np.searchsorted(positions, common)])
+        neighbour: (both, values[np.searchsorted(positions, both)])
         for neighbour, (positions, values) in came.items()
     }
-    return _moments(node, name, rows)
-
-
-def _common(lists: list[NDArray[np.intp]]) -> NDArray[np.intp]:
-    common = lists[0]
-    for positions in lists[1:]:
-        common = np.intersect1d(common, positions, assume_unique=True)
-    return common
-
-
-def _moments(node: Node, name: ListName, came: Mapping[str, Arrived]) -> Moments:
-    """Return the moments of [z of each neighbour, h] over the same events of the list `name`."""
-    positions = next(iter(came.values()))[0]
-    h = node.embeddings_at(name, positions)
-    return Moments.of(np.concatenate([*(values for _, values in came.values()), h], axis=1))
+    return moments_of(node, name, rows)
 
 
 def _tensors(prefix: str, moments: Moments) -> dict[str, Tensor]:

@@ -16,7 +16,8 @@ from sheafalign_fl.shares.search import Found, Gallery, Measure
 from sheafalign_fl.shares.share import Share, load_share
 
 if TYPE_CHECKING:
-    from sheafalign_fl.shares.heads import Head, Kind
+    from sheafalign_fl.labels import Kind
+    from sheafalign_fl.shares.heads import Head
 
 
 class Model(Mapping[str, Share]):

@@ -19,12 +19,12 @@ from sheafalign_fl.learner import state
 from sheafalign_fl.learner.embedder import embedded
 from sheafalign_fl.learner.factories import DTYPES, own_generator, resolve_device
 from sheafalign_fl.learner.randomness import may_draw
+from sheafalign_fl.metrics.moments import Affine
 from sheafalign_fl.shares import folder as share_folder
 from sheafalign_fl.shares.comparison import Comparison
 from sheafalign_fl.shares.facts import ShareFacts
 from sheafalign_fl.shares.imputation import Imputation
 from sheafalign_fl.shares.inputs import embeddings_of, encoder_input
-from sheafalign_fl.shares.moments import Affine
 from sheafalign_fl.sheaf.maps import EdgeMaps, IdentityMaps, edge_maps
 from sheafalign_fl.threads import torch_threads
 

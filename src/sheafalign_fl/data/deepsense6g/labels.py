@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sheafalign_fl.data.base import UNLABELLED
 from sheafalign_fl.data.deepsense6g.columns import AHEAD, AHEAD_AT_ALL, numbered, steps_of
 from sheafalign_fl.data.deepsense6g.gathered import gathered_power
 from sheafalign_fl.data.deepsense6g.tables import Table
@@ -14,6 +13,7 @@ from sheafalign_fl.data.readers.base import BadFileError
 from sheafalign_fl.data.readers.links import read_sweep
 from sheafalign_fl.data.windows import any_ahead
 from sheafalign_fl.errors import DataError
+from sheafalign_fl.labels import UNLABELLED
 
 BEAMS, SECTORS = 64, 8
 LABELS = (

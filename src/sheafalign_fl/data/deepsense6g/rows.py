@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sheafalign_fl.data.base import UNLABELLED
 from sheafalign_fl.data.deepsense6g.labels import LABELS
 from sheafalign_fl.data.deepsense6g.tables import Table
 from sheafalign_fl.data.preparation import Files
 from sheafalign_fl.data.sensor_frames import SensorFrames
 from sheafalign_fl.errors import ConfigError, DataError
+from sheafalign_fl.labels import UNLABELLED
 
 IDS_OF_A_TABLE = 10_000_000
 """An event's id is this many times its scenario's number, and the number of its row."""

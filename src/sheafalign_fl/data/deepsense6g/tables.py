@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sheafalign_fl.data.base import SPLITS, UNLABELLED
+from sheafalign_fl.data.base import SPLITS
 from sheafalign_fl.data.tables.text import Sheet, read_header, read_sheet
 from sheafalign_fl.errors import ConfigError, DataError
+from sheafalign_fl.labels import UNLABELLED
 from sheafalign_fl.listing import listed
 
 _DEEPER = ("*", "*/*", "*/*/*")

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sheafalign_fl.data.base import UNLABELLED
 from sheafalign_fl.data.deepsense6g.columns import frames_of_a_row, names_of_frames, steps_of
 from sheafalign_fl.data.deepsense6g.labels import labels_of
 from sheafalign_fl.data.deepsense6g.rows import (
@@ -19,6 +18,7 @@ from sheafalign_fl.data.deepsense6g.rows import (
 from sheafalign_fl.data.deepsense6g.tables import Table, linked
 from sheafalign_fl.data.sensor_frames import SensorFrames
 from sheafalign_fl.errors import ConfigError, DataError
+from sheafalign_fl.labels import UNLABELLED
 
 
 def check_rows(window: int, stride: int) -> None:

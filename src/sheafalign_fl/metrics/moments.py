@@ -38,6 +38,29 @@ class Moments:
         centred = values - mean
         return cls(len(values), mean, centred.T @ centred / len(values))
 
+    @classmethod
+    def nothing(cls, columns: int) -> Self:
+        """Return the moments of no rows at all."""
+        return cls(0, np.zeros(columns), np.zeros((columns, columns)))
+
+    def packed(self) -> Matrix:
+        """Return them as one array, (D + 2, D): M, the mean, and a factor of the covariance.
+
+        The factor and not the covariance, because single precision is enough for it.
+        """
+        values, axes = np.linalg.eigh(self.covariance)
+        factor = np.sqrt(np.maximum(values, 0.0))[:, None] * axes.T
+        factor[:, np.diag(self.covariance) == 0.0] = 0.0
+        head = np.zeros((1, len(self.mean)))
+        head[0, 0] = self.count
+        return np.concatenate([head, self.mean[None], factor])
+
+    @classmethod
+    def unpacked(cls, packed: NDArray[np.floating]) -> Self:
+        """Return the moments that `packed` gave; whatever is in it, they are moments."""
+        count, mean, factor = packed[0, 0], packed[1], packed[2:].astype(np.float64)
+        return cls(max(0, int(count)), mean.astype(np.float64), factor.T @ factor)
+
     def take(self, columns: NDArray[np.intp]) -> Self:
         """Return the moments of some of the columns."""
         return type(self)(self.count, self.mean[columns], self.covariance[np.ix_(columns, columns)])
