@@ -23,13 +23,14 @@ from cryptography.x509.oid import NameOID
 from starlette.testclient import TestClient
 
 import sheafalign_fl as sf
-from sheafalign_fl.deploy.share_service import Limits, ShareService, share_app
+from sheafalign_fl.deploy.bounded import Limits
+from sheafalign_fl.deploy.share_service import ShareService, share_app
 from sheafalign_fl.shares.model import Model
 from tests.shares.conftest import Recorded
 from tests.system.command import environment, free_port, sheafalign
 
 TOKEN = "a token of the tests"
-LIMITS = Limits(body_bytes=300_000, events=200, neighbours=20)
+LIMITS = Limits(body_bytes=300_000, events=200, neighbours=20, numbers=1500)
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,12 @@ def test_it_stands_in_and_searches(recorded: Recorded, model: Model, client: Tes
     assert np.array_equal(np.float32(made["embedding"]), expected.values)
     assert made["error"] == expected.error.tolist()
     assert made["floor"] == expected.floor
+    body = {"received": {"camera": given["camera"]}}
+    stood_in = client.post("/compare/imu", json=body).json()
+    alone = model.impute("thermometer", {"camera": z["camera"]}).values
+    for_imu = model["thermometer"].restrict("imu", alone)
+    assert np.array_equal(np.float32(stood_in["z"]), np.asarray(for_imu))
+    assert stood_in["stood_in_for"]
     found = client.post("/search/imu", json={"z": given["imu"], "k": 4}).json()
     among = recorded.raw("thermometer", "train")
     oracle = model.search(("imu", z["imu"]), ("thermometer", among), k=4)
@@ -107,6 +114,12 @@ REFUSED: dict[str, tuple[str, Any, int, str]] = {
     "unknown key": ("/embed", {"x": [[1.0]], "y": 1}, 422, "extra_forbidden"),
     "no body": ("/embed", None, 422, "missing"),
     "many events": ("/embed", {"x": [[0.0]] * 201}, 413, "201 events; at most 200"),
+    "a large answer": (
+        "/embed", {"x": [[0.0] * 6] * 200}, 413, "has 1600 numbers, at most 1500: ask for 187",
+    ),
+    "a large search": ("/search/imu", {"z": [[1.0] * 6] * 100, "k": 20}, 413, "4000 numbers"),
+    "itself": ("/compare/imu", {"received": {"imu": [[1.0] * 6]}}, 422, "itself cannot stand in"),
+    "neither": ("/compare/imu", {}, 422, "give x, or received"),
     "stranger": ("/compare/sonar", {"x": [[1.0] * 6]}, 404, "shares no space with 'sonar'"),
     "z of another size": ("/impute", {"received": {"imu": [[1.0]]}}, 400, "not (N, 6)"),
     "another run": (
