@@ -1,7 +1,9 @@
 """The service of one share: the share's own answers, and nothing for those who may not ask."""
 
+import asyncio
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -23,6 +25,7 @@ from cryptography.x509.oid import NameOID
 from starlette.testclient import TestClient
 
 import sheafalign_fl as sf
+from experiments.service_load import asked, largest_body, served
 from sheafalign_fl.deploy.bounded import Limits
 from sheafalign_fl.deploy.share_service import ShareService, share_app
 from sheafalign_fl.shares.model import Model
@@ -261,3 +264,42 @@ def test_a_real_service_with_tls_ends_well_when_told(recorded: Recorded, tmp_pat
         assert process.wait(timeout=60) == 0
         assert process.stdout is not None
         assert "Traceback" not in process.stdout.read()
+
+
+@pytest.mark.slow
+def test_many_large_requests_at_a_time_take_little_more_memory_than_one(
+    recorded: Recorded,
+) -> None:
+    mebi = 1024 * 1024
+    worst, x = largest_body(mebi), recorded.raw("imu", "test")[:2].tolist()
+    files = sorted(recorded.path.rglob("*"))
+    with served(recorded.path, "imu", "--max-body", "1") as (url, process):
+        one = asyncio.run(asked(url, worst, 1, 0.0, process.pid))
+        assert one.statuses == {413: 1}  # 350,000 events
+        many = asyncio.run(asked(url, worst, 64, 0.0, process.pid))
+        # Each grows to 20 MiB when it is parsed: 64 at a time would take 1.3 GiB. Four of them may
+        # wait, 4 MiB.
+        assert many.peak_bytes < one.peak_bytes + 100 * mebi
+        assert set(many.statuses) <= {413, 503}
+        assert many.statuses[413] >= 1
+        assert many.statuses[503] >= 1
+        gallery = sent(url, 10**10, b'{"z": [[1.0]], "gallery": [')
+        assert gallery.startswith(b"HTTP/1.1 413")
+        assert b"at most 1048576 bytes" in gallery
+        for _ in range(8):  # half of a body, and gone
+            sent(url, 500_000, b" " * 250_000, wait=False)
+        with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+            assert client.post("/embed", json={"x": x}).is_success
+    assert sorted(recorded.path.rglob("*")) == files
+
+
+def sent(url: str, length: int, body: bytes, *, wait: bool = True) -> bytes:
+    """Send the beginning of a request of `length` bytes; return what is answered, if waited for."""
+    address = httpx.URL(url)
+    head = f"POST /search/camera HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n"
+    with socket.create_connection((address.host, address.port or 0), 60) as caller:
+        caller.sendall(head.encode() + body)
+        answer = b""
+        while wait and (part := caller.recv(4096)):
+            answer += part
+    return answer

@@ -6,15 +6,14 @@ are counted in bytes; whoever would exceed what all may have together is told to
 """
 
 import asyncio
+import contextlib
 import hmac
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import json
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
 
 import numpy as np
-from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sheafalign_fl.flower.gate import Allowance, TooLargeError, read_body, replayed
@@ -26,7 +25,7 @@ ABORT = "sheafalign.abort"
 """Key of the scope: ends the connection at once, with what is still to be sent on it."""
 _MEBI = 1024 * 1024
 _PAUSE_SECONDS = 10.0
-_AGAIN_SECONDS = 1
+_MORE = {401: (b"www-authenticate", b"Bearer"), 503: (b"retry-after", b"1")}
 _DEEPEST = 16
 _OPENING, _CLOSING = np.frombuffer(b"[{", np.uint8), np.frombuffer(b"]}", np.uint8)
 
@@ -83,7 +82,7 @@ class _InFlight:
         self._limits, self._changed = limits, asyncio.Condition()
         self._requests, self._bytes, self._answers, self._computing = 0, 0, 0, False
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def admitted(self, size: int) -> AsyncIterator["_Visit"]:
         """Hold a place and `size` bytes inside the block, or raise `_BusyError` at once."""
         limits = self._limits
@@ -142,18 +141,20 @@ class Bounded:
         if scope["type"] != "http":
             await self._application(scope, receive, send)
             return
-        if not self._may(scope):
-            await _answer(401, "show the service's token")(scope, receive, send)
-            return
-        told = f"a request has at most {self._limits.body_bytes} bytes, and {_DEEPEST} levels"
+        inbound, outbound = _Inbound(receive), partial(self._sent, scope, send)
+        refuse = partial(_refuse, inbound=inbound, most=2 * self._limits.body_bytes, send=outbound)
         try:
-            await self._serve(scope, receive, partial(self._sent, scope, send))
+            if not self._may(scope):
+                await refuse(401, "show the service's token")
+            else:
+                await self._serve(scope, inbound.receive, outbound)
         except _BusyError:
-            await _answer(503, "too much is asked at a time; come again")(scope, receive, send)
+            await refuse(503, "too much is asked at a time; come again")
         except TooLargeError:
-            await _answer(413, told)(scope, receive, send)
+            told = f"a request has at most {self._limits.body_bytes} bytes, and {_DEEPEST} levels"
+            await refuse(413, told)
         except _LateError:
-            await _answer(408, "the body did not arrive")(scope, receive, send)
+            await refuse(408, "the body did not arrive")
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._in_flight.admitted(_stated(scope, self._allowance)) as visit:
@@ -234,11 +235,33 @@ def _depth(body: bytes) -> int:
     return deepest
 
 
-def _answer(status: int, detail: str) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
-    headers = {"connection": "close"}
-    headers |= {"www-authenticate": "Bearer"} if status == 401 else {}
-    headers |= {"retry-after": str(_AGAIN_SECONDS)} if status == 503 else {}
-    return cast(
-        "Callable[[Scope, Receive, Send], Awaitable[None]]",
-        JSONResponse({"detail": detail}, status, headers),
-    )
+class _Inbound:
+    """What comes of one request, and whether all of it has come."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive, self.whole, self.size = receive, False, 0
+
+    async def receive(self) -> Message:
+        """Return the next part."""
+        message = await self._receive()
+        self.whole = self.whole or not message.get("more_body", False)
+        self.size += len(message.get("body", b""))
+        return message
+
+
+async def _refuse(status: int, detail: str, inbound: _Inbound, most: int, send: Send) -> None:
+    """Answer, and read on, up to `most` bytes of the body, without keeping anything.
+
+    A connection that is closed while its caller still sends is reset, and the answer with it.
+    """
+    content = json.dumps({"detail": detail}).encode()
+    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+    headers.append((b"content-length", str(len(content)).encode()))
+    if status in _MORE:
+        headers.append(_MORE[status])
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": content, "more_body": True})
+    with contextlib.suppress(TimeoutError):
+        while not inbound.whole and inbound.size < most:
+            await asyncio.wait_for(inbound.receive(), _PAUSE_SECONDS)
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
