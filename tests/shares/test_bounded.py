@@ -45,7 +45,12 @@ class Call:
 
     def __init__(self, size: int, path: str = "/embed", *, whole: bool = True) -> None:
         headers = [(b"content-length", str(size).encode())]
-        self.scope = {"type": "http", "path": path, "method": "POST", "headers": headers}
+        self.scope: dict[str, Any] = {
+            "type": "http",
+            "path": path,
+            "method": "POST",
+            "headers": headers,
+        }
         self.status, self.headers = 0, dict[bytes, bytes]()
         self._body = {"type": "http.request", "body": b" " * size, "more_body": not whole}
         self._inbound: asyncio.Queue[Message] = asyncio.Queue()
@@ -82,7 +87,7 @@ async def settled() -> None:
 
 def run(test: Callable[[], Awaitable[None]]) -> None:
     """Run a test within a time in which nothing may hang."""
-    asyncio.run(asyncio.wait_for(test(), 60))  # type: ignore[arg-type]
+    asyncio.run(asyncio.wait_for(test(), 60))
 
 
 def test_one_computes_at_a_time_and_no_more_bytes_wait_than_may() -> None:

@@ -110,7 +110,7 @@ def test_classes_of_a_sensor_and_of_its_stand_in(
 
 REFUSED: dict[str, tuple[str, Any, int, str]] = {
     "shape": ("/embed", {"x": [[1.0]]}, 400, "x has shape (1, 1)"),
-    "units": ("/embed", {"x": [[1e6] * 6]}, 400, "where training saw"),
+    "units": ("/embed", {"x": [[1e6] * 6] * 5}, 400, "where training saw"),
     "ragged": ("/embed", {"x": [[1.0], [1.0, 2.0]]}, 400, "all of one length"),
     "text": ("/embed", {"x": ["a"]}, 400, "nested lists of numbers"),
     "no events": ("/embed", {"x": []}, 400, "client 'thermometer'"),
@@ -141,6 +141,17 @@ def test_what_does_not_fit_is_a_4xx_with_its_reason(name: str, client: TestClien
     answer = client.post(path, json=body)
     assert answer.status_code == status, answer.text
     assert reason in answer.text
+
+
+def test_a_single_odd_reading_is_answered_with_a_warning(
+    recorded: Recorded, model: Model, client: TestClient
+) -> None:
+    answer = client.post("/embed", json={"x": [[1e6] * 6]}).json()
+    assert "one event cannot show whether that is odd" in answer["careful"][0]
+    expected = model["thermometer"].embed([[1e6] * 6], check_units=False)
+    assert np.array_equal(np.float32(answer["embedding"]), expected)
+    usual = recorded.raw("thermometer", "test")[:1].tolist()
+    assert "careful" not in client.post("/embed", json={"x": usual}).json()
 
 
 def test_not_a_number_is_refused(client: TestClient) -> None:

@@ -5,6 +5,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from sheafalign_fl.config.policy import STRICT, under
 from sheafalign_fl.runs.folder import RunFolder
 from sheafalign_fl.shares import folder as share_folder
 from sheafalign_fl.shares.folder import read_facts
+from sheafalign_fl.shares.inputs import UnitsWarning
 from tests.shares.conftest import Recorded
 
 CLIENTS = ("camera", "imu", "thermometer")
@@ -119,13 +121,28 @@ def test_one_share_is_enough_in_a_process_of_its_own(recorded: Recorded, tmp_pat
         (np.ones((0, 6)), "x holds no events"),
         (np.array([["a"] * 6]), "none of real numbers"),
         (np.full((2, 6), np.nan), r"NaN or infinity \(first: row 0\)"),
-        (np.full((2, 6), 2.9e5), "give raw values in the units that it read"),
+        (np.full((5, 6), 2.9e5), "give raw values in the units that it read"),
         (np.full((2, 6), 1e300), "NaN or infinity"),
     ],
 )
 def test_inputs_that_cannot_be_are_refused(recorded: Recorded, x: np.ndarray, message: str) -> None:
     with pytest.raises(sf.DataError, match=message):
         sf.load_share(recorded.path / "shares/thermometer").embed(x)
+
+
+@pytest.mark.parametrize("count", [1, 4, 5])
+def test_few_odd_readings_are_taken_with_a_warning(recorded: Recorded, count: int) -> None:
+    share, odd = sf.load_share(recorded.path / "shares/thermometer"), np.full((count, 6), 2.9e5)
+    if count == 5:
+        with pytest.raises(sf.DataError, match="or pass check_units=False"):
+            share.embed(odd)
+        return
+    with pytest.warns(UnitsWarning, match="cannot show whether that is odd, or in other units"):
+        h = share.embed(odd)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.array_equal(share.embed(odd, check_units=False), h)
+        share.embed(recorded.raw("thermometer", "test")[:1])  # a usual one warns of nothing
 
 
 def test_a_client_or_neighbour_that_is_not_there(recorded: Recorded, tmp_path: Path) -> None:

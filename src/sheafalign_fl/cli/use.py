@@ -1,6 +1,8 @@
 """`sheafalign share | embed | search | impute | classify`: what was learnt, used."""
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -86,7 +88,8 @@ def embed(run: RunPath, events: File, out: Out) -> None:
     client, given = _one(events)
     model = _model(run)
     own = model[client]
-    h = own.embed(given.given(client))
+    with _told():
+        h = own.embed(given.given(client))
     z = {f"z_{other}": own.restrict(other, h) for other in own.neighbours}
     about = {"client": client, "run": own.facts.run_id}
     write_results(out, {"event_id": given.ids, "h": h, **z}, about)
@@ -110,12 +113,13 @@ def search(
     check_output(out)
     (source, asked), (target, among) = _one(query), _one(gallery)
     model = _model(run)
-    found = model.search(
-        (source, asked.given(source, target)),
-        (target, among.given(target, source)),
-        k,
-        cast(Any, measure),  # checked there
-    )
+    with _told():
+        found = model.search(
+            (source, asked.given(source, target)),
+            (target, among.given(target, source)),
+            k,
+            cast(Any, measure),  # checked there
+        )
     queries, nearest = found.rows.shape
     write_results(
         out,
@@ -147,7 +151,8 @@ def impute(
     given = together(_several(events))
     model = _model(run)
     present = {name: each.given(name, client) for name, each in given.items()}
-    found = model.impute(client, present, cast(Any, method))  # checked there
+    with _told():
+        found = model.impute(client, present, cast(Any, method))  # checked there
     ids = next(iter(given.values())).ids
     about = {"client": client, "run": model[client].facts.run_id, "method": method}
     write_results(out, {"event_id": ids, "h": found.values, "error": found.error}, about)
@@ -187,7 +192,8 @@ def classify(
     given = together(_several(events))
     model = _model(run)
     fitted = _fitted(model, fit, label) if head is None else model.load_head(head)
-    found = fitted.predict({name: each.given(name) for name, each in given.items()})
+    with _told():
+        found = fitted.predict({name: each.given(name) for name, each in given.items()})
     ids = next(iter(given.values())).ids
     columns = {"event_id": ids, "answer": found.labels}
     if found.probabilities is not None:
@@ -215,6 +221,19 @@ def _model(run: Path) -> "Model":
 
     make_importable(None)
     return load_model(run)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Say in a line of its own what to be careful of."""
+    from sheafalign_fl.shares.inputs import UnitsWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UnitsWarning)
+        yield
+    for one in caught:
+        if one.category is UnitsWarning:
+            typer.echo(f"careful: {one.message}", err=True)
 
 
 def _one(text: str) -> "tuple[str, Events]":

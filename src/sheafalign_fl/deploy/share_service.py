@@ -5,6 +5,7 @@ Requests are JSON. What they hold is bounded before it is read, and whoever asks
 started with.
 """
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ from sheafalign_fl.extras import has
 from sheafalign_fl.shares.comparison import Comparison
 from sheafalign_fl.shares.heads import Head
 from sheafalign_fl.shares.imputation import Imputed
+from sheafalign_fl.shares.inputs import UnitsWarning
 from sheafalign_fl.shares.search import Gallery
 from sheafalign_fl.shares.share import Share
 from sheafalign_fl.version import __version__
@@ -90,7 +92,8 @@ class ShareService:
         """Return h of raw events."""
         x = self._array(asked.x)
         self._check_answer(len(x), self.share.facts.dim)
-        return {"embedding": self.share.embed(x).tolist()}
+        h, careful = self._of_events(x)
+        return {"embedding": h.tolist(), **careful}
 
     def compare(self, neighbour: str, asked: Asked) -> dict[str, Any]:
         """Return z for a neighbour, of events or of what others sent of them instead."""
@@ -99,12 +102,13 @@ class ShareService:
             raise HTTPException(
                 422, f"z of '{neighbour}' itself cannot stand in for z that it asks"
             )
-        h = self._embedded(asked, self.share.space(neighbour))
+        h, careful = self._embedded(asked, self.share.space(neighbour))
         z = self.share.restrict(neighbour, h)
         return {
             "z": np.asarray(z).tolist(),
             "run_id": self.share.facts.run_id,
             "stood_in_for": asked.x is None,
+            **careful,
         }
 
     def impute(self, asked: Received) -> dict[str, Any]:
@@ -132,11 +136,12 @@ class ShareService:
         """Return what the head says, of events or of what neighbours sent instead."""
         if self.head is None:
             raise HTTPException(404, "this service was started without a head")
-        h = self._embedded(asked, len(self.head.classes) + 1)
+        h, careful = self._embedded(asked, len(self.head.classes) + 1)
         made = self.head.of_embeddings({self.share.client: h})
         answer: dict[str, Any] = {
             "labels": made.labels.tolist(),
             "stood_in_for": asked.x is None,
+            **careful,
         }
         if made.probabilities is not None:
             answer |= {
@@ -144,18 +149,26 @@ class ShareService:
             }  # fmt: skip
         return answer
 
-    def _embedded(self, asked: Asked, width: int) -> NDArray[np.float32]:
-        """Return h of events, or what neighbours tell of it, for an answer `width` numbers wide."""
+    def _of_events(self, x: NDArray[np.float64]) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Return h of events, and what to be careful of, as a part of the answer."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UnitsWarning)
+            h = self.share.embed(x)
+        told = [str(one.message) for one in caught if one.category is UnitsWarning]
+        return h, {"careful": told} if told else {}
+
+    def _embedded(self, asked: Asked, width: int) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Return h of events, or what neighbours tell of it, for an answer `width` numbers wide.
+
+        Beside it, what to be careful of, as a part of the answer.
+        """
         if (asked.x is None) == (asked.received is None):
             raise HTTPException(422, "give x, or received where the sensor is broken")
         if asked.x is None:
-            made: NDArray[np.float32] = self._imputed(
-                asked.received or {}, asked.run_id, width
-            ).values
-            return made
+            return self._imputed(asked.received or {}, asked.run_id, width).values, {}
         x = self._array(asked.x)
         self._check_answer(len(x), width)
-        return self.share.embed(x)
+        return self._of_events(x)
 
     def _gallery(self, neighbour: str, given: list[Any] | None) -> Gallery:
         """Return what is searched in: the events of a request, or the service's own."""

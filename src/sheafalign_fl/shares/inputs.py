@@ -1,5 +1,6 @@
 """What a user hands to a share, checked before anything is computed of it."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,12 @@ from sheafalign_fl.shares.facts import ShareFacts
 
 _FAR = 4.0
 """How many times beyond what training saw the size of a typical input may lie."""
+_FEW = 5
+"""Fewer events than these may all be odd, in whatever units."""
+
+
+class UnitsWarning(UserWarning):
+    """Values are of another size than training's, and too few to say that their units are wrong."""
 
 
 def encoder_input(
@@ -26,7 +33,8 @@ def encoder_input(
     x
         Raw values, (N, ...), in the units and the layout that training read.
     units
-        Refuse values whose size says that they are in other units.
+        Refuse values whose size says that they are in other units; fewer than 5 events are taken
+        with a `UnitsWarning`, because one reading may be odd.
 
     Raises
     ------
@@ -99,8 +107,13 @@ def _check_units(sizes: NDArray[np.float64], facts: ShareFacts, where: str) -> N
     if least / _FAR <= size <= largest * _FAR:
         return
     unit = f" ({facts.units})" if facts.units else ""
-    raise DataError(
+    found = (
         f"{where}: the values of x are of size {size:.3g} once scaled, where training saw "
-        f"{least:.3g} to {largest:.3g}; give raw values in the units that it read{unit}, or pass "
-        "check_units=False"
+        f"{least:.3g} to {largest:.3g}"
     )
+    wanted = f"give raw values in the units that it read{unit}"
+    if len(sizes) >= _FEW:
+        raise DataError(f"{found}; {wanted}, or pass check_units=False")
+    count = "one event" if len(sizes) == 1 else f"{len(sizes)} events"
+    told = f"{found}; {count} cannot show whether that is odd, or in other units: {wanted}"
+    warnings.warn(told, UnitsWarning, stacklevel=4)
