@@ -44,6 +44,22 @@ Out = Annotated[
 ]
 
 
+Window = Annotated[
+    int | None,
+    typer.Option(
+        help="Cut windows of so many samples from the files, for a run that was trained on such.",
+        min=1, metavar="SAMPLES",
+    ),
+]  # fmt: skip
+Stride = Annotated[
+    int | None,
+    typer.Option(
+        help="Samples from one window to the next; default: the window's.", min=1,
+        metavar="SAMPLES",
+    ),
+]  # fmt: skip
+
+
 def add_commands(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command(epilog="Example:  [bold]sheafalign share runs/street[/bold]")(share)
@@ -80,12 +96,14 @@ def share(
         typer.echo(f"share: {folder}")
 
 
-def embed(run: RunPath, events: File, out: Out) -> None:
+def embed(
+    run: RunPath, events: File, out: Out, window: Window = None, stride: Stride = None
+) -> None:
     """Embed raw events: h, and z for every neighbour."""
     from sheafalign_fl.shares.files import check_output, write_results
 
     check_output(out)
-    client, given = _one(events)
+    client, given = _one(events, _cutting(window, stride))
     model = _model(run)
     own = model[client]
     with _told():
@@ -104,6 +122,8 @@ def search(
     out: Out,
     k: Annotated[int, typer.Option("-k", help="How many to find for each query.", min=1)] = 10,
     measure: Annotated[str, typer.Option(help="cosine or dot.")] = "cosine",
+    window: Window = None,
+    stride: Stride = None,
 ) -> None:
     """Find the events of one client that are nearest to another's."""
     import numpy as np
@@ -111,7 +131,8 @@ def search(
     from sheafalign_fl.shares.files import check_output, write_results
 
     check_output(out)
-    (source, asked), (target, among) = _one(query), _one(gallery)
+    cutting = _cutting(window, stride)
+    (source, asked), (target, among) = _one(query, cutting), _one(gallery, cutting)
     model = _model(run)
     with _told():
         found = model.search(
@@ -143,12 +164,14 @@ def impute(
     method: Annotated[
         str, typer.Option(help="ridge (closed form), dual (trained maps) or mean.")
     ] = "ridge",
+    window: Window = None,
+    stride: Stride = None,
 ) -> None:
     """Stand in for a client that is missing: its h, and how far off that may be."""
     from sheafalign_fl.shares.files import check_output, together, write_results
 
     check_output(out)
-    given = together(_several(events))
+    given = together(_several(events, _cutting(window, stride)))
     model = _model(run)
     present = {name: each.given(name, client) for name, each in given.items()}
     with _told():
@@ -180,6 +203,8 @@ def classify(
         Path | None, typer.Option(help="A head that was saved, instead of --fit.")
     ] = None,
     save: Annotated[Path | None, typer.Option(help="Folder to save the fitted head in.")] = None,
+    window: Window = None,
+    stride: Stride = None,
 ) -> None:
     """Answer from whichever sensors are given: classes with probabilities, or values."""
     from sheafalign_fl.shares.files import check_output, together, write_results
@@ -189,9 +214,14 @@ def classify(
         raise UserError("give --fit CLIENT=FILE with labelled events, or --head DIR, and one only")
     if save is not None and fit is None:
         raise UserError("--save keeps a head that --fit fits; leave it out")
-    given = together(_several(events))
+    cutting = _cutting(window, stride)
+    given = together(_several(events, cutting))
     model = _model(run)
-    fitted = _fitted(model, fit, label) if head is None else model.load_head(head)
+    fitted = (
+        _fitted(model, together(_several(fit or [], cutting)), label)
+        if head is None
+        else model.load_head(head)
+    )
     with _told():
         found = fitted.predict({name: each.given(name) for name, each in given.items()})
     ids = next(iter(given.values())).ids
@@ -207,10 +237,7 @@ def classify(
     typer.echo(f"{out}: {len(ids)} events, answered from {', '.join(found.present)}{error}")
 
 
-def _fitted(model: "Model", fit: Sequence[str] | None, label: str | None) -> "Head":
-    from sheafalign_fl.shares.files import together
-
-    given = together(_several(fit or []))
+def _fitted(model: "Model", given: "Mapping[str, Events]", label: str | None) -> "Head":
     labels = next(iter(given.values())).labels(label)
     return model.fit_head(labels, {name: each.given(name) for name, each in given.items()})
 
@@ -236,11 +263,20 @@ def _told() -> Iterator[None]:
             typer.echo(f"careful: {one.message}", err=True)
 
 
-def _one(text: str) -> "tuple[str, Events]":
-    return next(iter(_several([text]).items()))
+def _cutting(window: int | None, stride: int | None) -> tuple[int, int] | None:
+    """Return window and stride; None where events are taken as they are."""
+    if window is None and stride is not None:
+        raise UserError("--stride goes with --window")
+    return None if window is None else (window, stride or window)
 
 
-def _several(texts: Sequence[str]) -> "Mapping[str, Events]":
+def _one(text: str, cutting: tuple[int, int] | None = None) -> "tuple[str, Events]":
+    return next(iter(_several([text], cutting).items()))
+
+
+def _several(
+    texts: Sequence[str], cutting: tuple[int, int] | None = None
+) -> "Mapping[str, Events]":
     from sheafalign_fl.shares.files import read_events
 
     found: dict[str, Events] = {}
@@ -250,5 +286,6 @@ def _several(texts: Sequence[str]) -> "Mapping[str, Events]":
             raise UserError(f"'{text}': write CLIENT=FILE, such as camera=new.npz")
         if client in found:
             raise UserError(f"'{client}' is given twice")
-        found[client] = read_events(Path(path))
+        read = read_events(Path(path))
+        found[client] = read if cutting is None else read.cut(*cutting)
     return found

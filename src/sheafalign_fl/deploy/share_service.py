@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import ASGIApp
 
+from sheafalign_fl.data.sequences import padded
 from sheafalign_fl.deploy.bounded import Bounded, Limits
 from sheafalign_fl.errors import DataError, SheafAlignError
 from sheafalign_fl.extras import has
@@ -90,7 +91,7 @@ class ShareService:
 
     def embed(self, asked: Events) -> dict[str, Any]:
         """Return h of raw events."""
-        x = self._array(asked.x)
+        x = self._events(asked.x)
         self._check_answer(len(x), self.share.facts.dim)
         h, careful = self._of_events(x)
         return {"embedding": h.tolist(), **careful}
@@ -149,7 +150,7 @@ class ShareService:
             }  # fmt: skip
         return answer
 
-    def _of_events(self, x: NDArray[np.float64]) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    def _of_events(self, x: NDArray[np.floating]) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Return h of events, and what to be careful of, as a part of the answer."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UnitsWarning)
@@ -166,14 +167,14 @@ class ShareService:
             raise HTTPException(422, "give x, or received where the sensor is broken")
         if asked.x is None:
             return self._imputed(asked.received or {}, asked.run_id, width).values, {}
-        x = self._array(asked.x)
+        x = self._events(asked.x)
         self._check_answer(len(x), width)
         return self._of_events(x)
 
     def _gallery(self, neighbour: str, given: list[Any] | None) -> Gallery:
         """Return what is searched in: the events of a request, or the service's own."""
         if given is not None:
-            return Gallery(self.share.restrict(neighbour, self.share.embed(self._array(given))))
+            return Gallery(self.share.restrict(neighbour, self.share.embed(self._events(given))))
         if self._own is None:
             raise HTTPException(400, "this service has no gallery of its own; send `gallery`")
         if neighbour not in self._galleries:
@@ -208,6 +209,18 @@ class ShareService:
                 413, f"the answer for {events} events has {events * width} numbers, at most "
                 f"{self.limits.numbers}: ask for {most} events at a time",
             )  # fmt: skip
+
+    def _events(self, values: list[Any]) -> NDArray[np.floating]:
+        """Return raw events; of unequal ones each may have a length of its own."""
+        if not (self.share.facts.unequal and values):
+            return self._array(values)
+        if len(values) > self.limits.events:
+            raise HTTPException(413, f"{len(values)} events; at most {self.limits.events}")
+        if not all(isinstance(value, list) for value in values):
+            raise DataError("an event is a list of channels, each a list of numbers")
+        most = self.share.facts.event_shape[1]
+        where = f"client '{self.share.client}'"
+        return padded([self._array(value) for value in values], where, most)
 
     def _array(self, values: list[Any]) -> NDArray[np.float64]:
         if len(values) > self.limits.events:

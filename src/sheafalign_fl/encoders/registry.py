@@ -22,6 +22,7 @@ from sheafalign_fl.encoders.grids import (
 )
 from sheafalign_fl.encoders.lines import BeamEncoder, InertialEncoder, LinearEncoder, ScanEncoder
 from sheafalign_fl.encoders.networks import ImageEncoder, SignalEncoder, VectorEncoder
+from sheafalign_fl.encoders.sequences import SequenceEncoder
 from sheafalign_fl.encoders.streams import AudioEncoder, VideoEncoder
 from sheafalign_fl.errors import ConfigError
 
@@ -46,6 +47,8 @@ class EncoderInfo:
         Which sensors it is for.
     example
         The shape of a typical input.
+    masked
+        It takes events of unequal length, whose last channel says what is there.
     """
 
     name: str
@@ -53,6 +56,7 @@ class EncoderInfo:
     shapes: tuple[str, ...]
     made_for: str
     example: tuple[int, ...]
+    masked: bool = False
 
     def takes(self, axes: int) -> bool:
         """Say whether inputs of so many axes are among `shapes`."""
@@ -91,6 +95,14 @@ _BUILT_IN = {
         EncoderInfo("csi", CsiEncoder, ("(L, S, T)",), "Wi-Fi channel state", (3, 114, 10)),
         EncoderInfo(
             "video", VideoEncoder, ("(T, C, H, W)",), "video, any pictures in time", (8, 3, 64, 64)
+        ),
+        EncoderInfo(
+            "sequence",
+            SequenceEncoder,
+            ("(C + 1, T)",),
+            "signals of unequal length",
+            (7, 128),
+            masked=True,
         ),
         EncoderInfo("audio", AudioEncoder, ("(C, T)",), "sound, as a waveform", (1, 16_000)),
         EncoderInfo(
@@ -140,7 +152,7 @@ def build_encoder(
         if preferred is not None:
             shown, origin = name, " (which the data source recommends)"
     where = f"client '{client}': encoder '{shown}'{origin}"
-    factory = _factory(where, name, tuple(input_shape))
+    factory = _factory(where, name, tuple(input_shape), preferred)
     _check_size(where, name, factory, settings, tuple(input_shape))
     try:
         encoder = factory(tuple(input_shape), settings.dim, **settings.encoder_options)
@@ -161,13 +173,24 @@ def build_encoder(
     return encoder
 
 
-def _factory(where: str, name: str, input_shape: tuple[int, ...]) -> EncoderFactory:
+def _factory(
+    where: str, name: str, input_shape: tuple[int, ...], preferred: str | None
+) -> EncoderFactory:
     if name == "auto":
         raise ConfigError(
             f"{where}: no built-in encoder takes inputs of shape {input_shape}; "
             "give one of your own"
         )
     info = ENCODERS.resolve(name, where)
+    unequal = preferred is not None and preferred in ENCODERS and ENCODERS[preferred].masked
+    if info.shapes and unequal != info.masked:
+        raise ConfigError(
+            f"{where}: would take padding for samples, and the data's events are of unequal length;"
+            f" use '{preferred}', or cut windows"
+            if unequal
+            else f"{where}: is for events of unequal length (the array `length`), which the data's "
+            "are not"
+        )
     if info.shapes and not info.takes(len(input_shape)):
         shapes = " or ".join(info.shapes)
         raise ConfigError(f"{where}: takes inputs {shapes}, but the data has shape {input_shape}")

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sheafalign_fl.data.normalisation import Scaling, scaled
 from sheafalign_fl.data.npz_file import raw_values
 from sheafalign_fl.data.own.axes import arranged
+from sheafalign_fl.data.sequences import lengths, masked, padded
 from sheafalign_fl.errors import DataError
 from sheafalign_fl.shares.facts import ShareFacts
 
@@ -42,15 +43,29 @@ def encoder_input(
         They are no numbers, of another shape, not finite, none, or in other units.
     """
     where = f"client '{facts.client}'"
-    values = _numbers(np.asarray(x), where)
+    given = x
+    if facts.unequal and isinstance(x, list | tuple) and x:
+        given = padded(x, where, facts.event_shape[1])
+    try:
+        values = _numbers(np.asarray(given), where)
+    except ValueError:  # ragged
+        raise DataError(
+            f"{where}: events differ in shape, and this share takes those of one: "
+            f"{facts.event_shape}"
+        ) from None
     layout = facts.layout
-    if layout and values.ndim == 1 + len(layout):
+    if facts.unequal:
+        values = _lengthened(values, facts)
+    elif layout and values.ndim == 1 + len(layout):
         values = arranged(values, layout, Path(where))
-    if values.shape[1:] != facts.input_shape:
-        raise DataError(f"{where}: {_wrong_shape(np.asarray(x).shape, facts)}")
+    if values.shape[1:] != facts.event_shape:
+        raise DataError(f"{where}: {_wrong_shape(np.shape(given), facts)}")
     if len(values) == 0:
         raise DataError(f"{where}: x holds no events")
     made = scaled(raw_values(values), scaling)
+    if facts.unequal:
+        lengths(values, where)
+        made = masked(made, facts.input_shape[1])
     sizes = _sizes(made)
     if not np.isfinite(sizes).all():
         bad = ~np.isfinite(made).reshape(len(made), -1).all(axis=1)
@@ -82,12 +97,24 @@ def _numbers(x: NDArray[Any], where: str) -> NDArray[Any]:
     return x
 
 
+def _lengthened(values: NDArray[Any], facts: ShareFacts) -> NDArray[Any]:
+    """Return shorter events (N, C, T') padded to the length that the encoder takes."""
+    channels, steps = facts.event_shape
+    if values.ndim != 3 or values.shape[1] != channels or values.shape[2] >= steps:
+        return values
+    missing = ((0, 0), (0, 0), (0, steps - values.shape[2]))
+    return np.pad(
+        values.astype(np.result_type(values, np.float32)), missing, constant_values=np.nan
+    )
+
+
 def _wrong_shape(shape: tuple[int, ...], facts: ShareFacts) -> str:
-    event = facts.input_shape
+    event = facts.event_shape
     wanted = f"(N, {', '.join(map(str, event))})" + (
         f", or with the axes of an event as {facts.layout}" if facts.layout else ""
     )
     hint = "; one event is x[None]" if shape == event else ""
+    wanted += " or shorter, with NaN behind their ends" if facts.unequal else ""
     return f"x has shape {shape}, but events of the modality '{facts.modality}' are {wanted}{hint}"
 
 

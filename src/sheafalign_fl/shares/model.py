@@ -1,6 +1,6 @@
 """All shares that are at hand: `sf.load_model`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,7 +89,7 @@ class Model(Mapping[str, Share]):
         DataError
             As for `between`; or there are no events.
         """
-        if len(np.asarray(given)) == 0:
+        if isinstance(given, Sized) and len(given) == 0:
             raise DataError(f"the gallery of '{source}' is empty; there is nothing to find in it")
         return Gallery(self.between(source, target, given), measure)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sheafalign_fl.config.schema import ClientSettings
 from sheafalign_fl.data.normalisation import Scaling
+from sheafalign_fl.data.sequences import ENCODER
 from sheafalign_fl.encoders import build_encoder
 from sheafalign_fl.errors import DataError, SheafAlignError
 from sheafalign_fl.learner import state
@@ -94,6 +95,8 @@ class Share:
 
     def embed(self, x: ArrayLike, *, check_units: bool = True) -> NDArray[np.float32]:
         """Return h, shape (N, d_i), of raw events x, shape (N, ...), in the sensor's own units.
+
+        Events of unequal length are a list of sequences (C, T), or (N, C, T) with NaN behind ends.
 
         Parameters
         ----------
@@ -253,7 +256,8 @@ def _new_encoder(facts: ShareFacts) -> nn.Module:
     settings = ClientSettings(
         encoder=facts.encoder, encoder_options=facts.encoder_options, dim=facts.dim
     )
-    return build_encoder(facts.client, settings, facts.input_shape)
+    preferred = ENCODER if facts.unequal else None
+    return build_encoder(facts.client, settings, facts.input_shape, preferred)
 
 
 def _new_maps(facts: ShareFacts, dim: int) -> EdgeMaps:
@@ -266,8 +270,8 @@ def _scaling(facts: ShareFacts, tensors: Mapping[str, Tensor]) -> Scaling | None
     parts = state.below("scaling.", tensors)
     mean, scale = parts["mean"].numpy(), parts["scale"].numpy()
     for part in (mean, scale):
-        np.broadcast_shapes(part.shape, facts.input_shape)
-        if part.ndim > len(facts.input_shape) or not np.isfinite(part).all():
+        np.broadcast_shapes(part.shape, facts.event_shape)
+        if part.ndim > len(facts.event_shape) or not np.isfinite(part).all():
             raise ValueError("its scaling does not fit its inputs")
     if not (scale != 0).all():
         raise ValueError("its scaling divides by 0")
