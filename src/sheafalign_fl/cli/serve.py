@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sheafalign_fl.cli.use import AllowCode, loaded
 from sheafalign_fl.errors import UserError
 
 if TYPE_CHECKING:
     from sheafalign_fl.deploy.share_service import ShareService
+    from sheafalign_fl.shares.model import Model
 
 TOKEN = "SHEAFALIGN_TOKEN"  # noqa: S105 - the variable's name
 _CONNECTIONS = 512
@@ -51,6 +53,7 @@ def serve(
             max=1024,
         ),
     ] = 16,
+    allow: AllowCode = None,
 ) -> None:  # fmt: skip
     """Answer what one client's share can answer, until told to end."""
     import uvicorn
@@ -60,7 +63,7 @@ def serve(
 
     token = _token(token_file)
     _check_open(host, token, certificate, key)
-    service = _service(run, client, head, gallery, most * _MEBI)
+    service = _service(loaded(run, allow, client), client, head, gallery, most * _MEBI)
     typer.echo(
         f"client '{client}' is served at http{'s' if certificate else ''}://{host}:{port}"
         + ("" if token else "; whoever is on this machine may ask")
@@ -74,14 +77,12 @@ def serve(
 
 
 def _service(
-    run: Path, client: str, head: Path | None, gallery: Path | None, body_bytes: int
+    model: "Model", client: str, head: Path | None, gallery: Path | None, body_bytes: int
 ) -> "ShareService":
     from sheafalign_fl.deploy.bounded import Limits
     from sheafalign_fl.deploy.share_service import ShareService
     from sheafalign_fl.shares.files import read_events
-    from sheafalign_fl.shares.model import Model, load_model
 
-    model = Model({client: load_model(run)[client]})
     events = None if gallery is None else read_events(gallery).given(client)
     fitted = None if head is None else model.load_head(head)
     limits = Limits(body_bytes, in_flight_bytes=_BODIES * body_bytes)

@@ -44,6 +44,13 @@ Out = Annotated[
 ]
 
 
+AllowCode = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow", metavar="PACKAGE.MODULE:NAME",
+        help="Code that a share from elsewhere may name; may be given more than once.",
+    ),
+]  # fmt: skip
 Window = Annotated[
     int | None,
     typer.Option(
@@ -97,14 +104,19 @@ def share(
 
 
 def embed(
-    run: RunPath, events: File, out: Out, window: Window = None, stride: Stride = None
+    run: RunPath,
+    events: File,
+    out: Out,
+    window: Window = None,
+    stride: Stride = None,
+    allow: AllowCode = None,
 ) -> None:
     """Embed raw events: h, and z for every neighbour."""
     from sheafalign_fl.shares.files import check_output, write_results
 
     check_output(out)
     client, given = _one(events, _cutting(window, stride))
-    model = _model(run)
+    model = loaded(run, allow)
     own = model[client]
     with _told():
         h = own.embed(given.given(client))
@@ -124,6 +136,7 @@ def search(
     measure: Annotated[str, typer.Option(help="cosine or dot.")] = "cosine",
     window: Window = None,
     stride: Stride = None,
+    allow: AllowCode = None,
 ) -> None:
     """Find the events of one client that are nearest to another's."""
     import numpy as np
@@ -133,7 +146,7 @@ def search(
     check_output(out)
     cutting = _cutting(window, stride)
     (source, asked), (target, among) = _one(query, cutting), _one(gallery, cutting)
-    model = _model(run)
+    model = loaded(run, allow)
     with _told():
         found = model.search(
             (source, asked.given(source, target)),
@@ -166,13 +179,14 @@ def impute(
     ] = "ridge",
     window: Window = None,
     stride: Stride = None,
+    allow: AllowCode = None,
 ) -> None:
     """Stand in for a client that is missing: its h, and how far off that may be."""
     from sheafalign_fl.shares.files import check_output, together, write_results
 
     check_output(out)
     given = together(_several(events, _cutting(window, stride)))
-    model = _model(run)
+    model = loaded(run, allow)
     present = {name: each.given(name, client) for name, each in given.items()}
     with _told():
         found = model.impute(client, present, cast(Any, method))  # checked there
@@ -205,6 +219,7 @@ def classify(
     save: Annotated[Path | None, typer.Option(help="Folder to save the fitted head in.")] = None,
     window: Window = None,
     stride: Stride = None,
+    allow: AllowCode = None,
 ) -> None:
     """Answer from whichever sensors are given: classes with probabilities, or values."""
     from sheafalign_fl.shares.files import check_output, together, write_results
@@ -216,7 +231,7 @@ def classify(
         raise UserError("--save keeps a head that --fit fits; leave it out")
     cutting = _cutting(window, stride)
     given = together(_several(events, cutting))
-    model = _model(run)
+    model = loaded(run, allow)
     fitted = (
         _fitted(model, together(_several(fit or [], cutting)), label)
         if head is None
@@ -242,12 +257,13 @@ def _fitted(model: "Model", given: "Mapping[str, Events]", label: str | None) ->
     return model.fit_head(labels, {name: each.given(name) for name, each in given.items()})
 
 
-def _model(run: Path) -> "Model":
+def loaded(run: Path, allow: list[str] | None, client: str | None = None) -> "Model":
+    """Return the shares in `run`, or the one of `client`."""
     from sheafalign_fl.cli.commands import make_importable
     from sheafalign_fl.shares.model import load_model
 
     make_importable(None)
-    return load_model(run)
+    return load_model(run, allow=allow or (), client=client)
 
 
 @contextmanager
