@@ -12,9 +12,9 @@ from tests.system.command import ROOT, environment
 
 @pytest.mark.slow
 def test_the_answer_goes_on_when_a_service_is_killed(tmp_path: Path) -> None:
-    words = ["-m", "examples.street_corner", str(tmp_path / "out")]
+    line = ["python", "-m", "examples.street_corner", str(tmp_path / "out")]
     done = subprocess.run(
-        [sys.executable, *words, "--events", "1200", "--exchanges", "60"],
+        [sys.executable, *line[1:], "--events", "1200", "--exchanges", "60"],
         cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -28,6 +29,7 @@ import sheafalign_fl as sf
 from experiments.service_load import asked, largest_body, served
 from sheafalign_fl.deploy.bounded import Limits
 from sheafalign_fl.deploy.share_service import ShareService, share_app
+from sheafalign_fl.extras import EXTRAS
 from sheafalign_fl.shares.model import Model
 from tests.shares.conftest import Recorded
 from tests.system.command import environment, free_port, sheafalign
@@ -188,6 +190,37 @@ def test_nobody_asks_without_the_token(client: TestClient) -> None:
     assert client.get("/assets/swagger-ui.css", headers={"authorization": ""}).status_code == 200
     paths = client.get("/openapi.json", headers={"authorization": ""}).json()["paths"]
     assert {"/embed", "/compare/{neighbour}", "/impute", "/classify"} <= set(paths)
+
+
+@pytest.mark.slow
+def test_a_slim_install_serves_the_same_bits(recorded: Recorded, tmp_path: Path) -> None:
+    """Without any package that an extra brings: importing one fails, as if it was not installed."""
+    shutil.copytree(recorded.path / "shares/imu", tmp_path / "imu")  # and nothing of the run
+    x = recorded.raw("imu", "test")
+    np.save(tmp_path / "x.npy", x)
+    lacking = sorted({*EXTRAS, "swagger_ui_bundle"})
+    script = (
+        f"import sys, importlib.util\nsys.modules.update(dict.fromkeys({lacking}))\n"
+        "found = importlib.util.find_spec\n"
+        f"importlib.util.find_spec = lambda name, *a: None if name in {lacking} else found(name)\n"
+        "import numpy as np\nimport sheafalign_fl as sf\n"
+        "from starlette.testclient import TestClient\n"
+        "from sheafalign_fl.deploy.bounded import Limits\n"
+        "from sheafalign_fl.deploy.share_service import ShareService, share_app\n"
+        "x, share = np.load('x.npy'), sf.load_share('imu')\n"
+        "np.save('h.npy', share.embed(x))\n"
+        "with TestClient(share_app(ShareService(share, Limits()), None)) as client:\n"
+        "    answer = client.post('/embed', json={'x': x[:3].tolist()})\n"
+        "np.save('served.npy', np.float32(answer.json()['embedding']))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment(), capture_output=True,
+        text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    share = sf.load_model(recorded.path)["imu"]
+    assert np.load(tmp_path / "h.npy").tobytes() == share.embed(x).tobytes()
+    assert np.load(tmp_path / "served.npy").tobytes() == share.embed(x[:3]).tobytes()
 
 
 @pytest.mark.slow

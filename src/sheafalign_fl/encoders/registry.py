@@ -152,7 +152,7 @@ def build_encoder(
         if preferred is not None:
             shown, origin = name, " (which the data source recommends)"
     where = f"client '{client}': encoder '{shown}'{origin}"
-    factory = _factory(where, name, tuple(input_shape), preferred)
+    factory = _factory(where, name, tuple(input_shape))
     _check_size(where, name, factory, settings, tuple(input_shape))
     try:
         encoder = factory(tuple(input_shape), settings.dim, **settings.encoder_options)
@@ -173,24 +173,13 @@ def build_encoder(
     return encoder
 
 
-def _factory(
-    where: str, name: str, input_shape: tuple[int, ...], preferred: str | None
-) -> EncoderFactory:
+def _factory(where: str, name: str, input_shape: tuple[int, ...]) -> EncoderFactory:
     if name == "auto":
         raise ConfigError(
             f"{where}: no built-in encoder takes inputs of shape {input_shape}; "
             "give one of your own"
         )
     info = ENCODERS.resolve(name, where)
-    unequal = preferred is not None and preferred in ENCODERS and ENCODERS[preferred].masked
-    if info.shapes and unequal != info.masked:
-        raise ConfigError(
-            f"{where}: would take padding for samples, and the data's events are of unequal length;"
-            f" use '{preferred}', or cut windows"
-            if unequal
-            else f"{where}: is for events of unequal length (the array `length`), which the data's "
-            "are not"
-        )
     if info.shapes and not info.takes(len(input_shape)):
         shapes = " or ".join(info.shapes)
         raise ConfigError(f"{where}: takes inputs {shapes}, but the data has shape {input_shape}")

@@ -44,7 +44,7 @@ class SequenceEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return embeddings of shape (B, dim)."""
-        there = x[:, -1:]
+        there = (x[:, -1:] > 0).to(x.dtype)
         own = there.sum(dim=2)
         length = own
         x = x[:, :-1] * there

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from sheafalign_fl.config.policy import STRICT, Policy, policy_in_force, under
 from sheafalign_fl.config.schema import ClientSettings
 from sheafalign_fl.data.normalisation import Scaling
-from sheafalign_fl.data.sequences import ENCODER
 from sheafalign_fl.encoders import build_encoder
 from sheafalign_fl.errors import ConfigError, DataError, SheafAlignError
 from sheafalign_fl.learner import state
@@ -289,8 +288,7 @@ def _new_encoder(facts: ShareFacts) -> nn.Module:
     settings = ClientSettings(
         encoder=facts.encoder, encoder_options=facts.encoder_options, dim=facts.dim
     )
-    preferred = ENCODER if facts.unequal else None
-    return build_encoder(facts.client, settings, facts.input_shape, preferred)
+    return build_encoder(facts.client, settings, facts.input_shape)
 
 
 def _new_maps(facts: ShareFacts, dim: int) -> EdgeMaps:
