@@ -210,6 +210,22 @@ def test_recordings_that_cannot_be_are_refused(
         sf.check({"data": data, "clients": clients})
 
 
+def test_a_folder_of_files_that_differ_in_length_is_such_a_recording(
+    trained: Path, tmp_path: Path
+) -> None:
+    events = sequences()["x"]["imu"][-6:]
+    (tmp_path / "imu").mkdir()
+    for row, event in enumerate(events):
+        np.save(tmp_path / f"imu/{row}.npy", event)
+    read = read_events(tmp_path / "imu")
+    share = sf.load_model(trained / "run")["imu"]
+    assert np.array_equal(share.embed(read.given("imu")), share.embed(events))
+    assert read.ids.tolist() == list(range(6))
+    np.save(tmp_path / "imu/6.npy", np.ones((2, 9)))
+    with pytest.raises(sf.DataError, match=r"6.npy: has shape \(2, 9\), but 0.npy has"):
+        read_events(tmp_path / "imu")
+
+
 def test_no_object_is_ever_read(tmp_path: Path) -> None:
     ragged = np.empty(2, dtype=object)
     ragged[:] = [np.ones((3, 4)), np.ones((3, 5))]
