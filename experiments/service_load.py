@@ -48,7 +48,7 @@ class Load:
     latencies
         Of the requests that were answered, seconds.
     statuses
-        HTTP status -> how many.
+        HTTP status -> how many; 0: the connection was lost before there was one.
     peak_bytes
         Most resident memory of the service meanwhile.
     """
@@ -158,7 +158,11 @@ async def _caller(client: httpx.AsyncClient, body: bytes, until: float, load: Lo
     while True:
         begun = time.monotonic()
         headers = {"content-type": "application/json"}
-        answer = await client.post("/embed", content=body, headers=headers)
+        try:
+            answer = await client.post("/embed", content=body, headers=headers)
+        except httpx.TransportError:
+            load.statuses[0] += 1
+            return
         load.statuses[answer.status_code] += 1
         if answer.is_success:
             load.latencies.append(time.monotonic() - begun)

@@ -24,7 +24,8 @@ OPEN = ("/health", "/docs", "/openapi.json", "/assets/")
 ABORT = "sheafalign.abort"
 """Key of the scope: ends the connection at once, with what is still to be sent on it."""
 _MEBI = 1024 * 1024
-_PAUSE_SECONDS = 10.0
+_PAUSE_SECONDS = 30.0
+"""Longest pause between two parts of a body; while a large one is parsed, none is read."""
 _MORE = {401: (b"www-authenticate", b"Bearer"), 503: (b"retry-after", b"1")}
 _DEEPEST = 16
 _OPENING, _CLOSING = np.frombuffer(b"[{", np.uint8), np.frombuffer(b"]}", np.uint8)
