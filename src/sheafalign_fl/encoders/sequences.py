@@ -55,7 +55,8 @@ class SequenceEncoder(nn.Module):
             x = nn.functional.gelu(norm(x.transpose(1, 2)).transpose(1, 2)) * there
         cells = x @ self._cells(length, x.shape[2]).transpose(1, 2)
         # Cells are of an event's own length, so what that is has to be said beside them.
-        return self.head(torch.cat([cells.flatten(1), torch.log1p(own)], dim=1))  # type: ignore[no-any-return]
+        made: Tensor = self.head(torch.cat([cells.flatten(1), torch.log1p(own)], dim=1))
+        return made
 
     def _cells(self, length: Tensor, steps: int) -> Tensor:
         """Return weights (B, grid, steps): the means of equal parts of each event's own length.
