@@ -29,6 +29,7 @@ from sheafalign_fl.data.base import SPLITS
 from sheafalign_fl.deploy.keys import ClientKeys, load_client_keys
 from sheafalign_fl.errors import ConfigError, ProtocolError
 from sheafalign_fl.flower.place import client_policy
+from sheafalign_fl.learner.initial import Initial
 from sheafalign_fl.learner.manifest import client_data
 from sheafalign_fl.learner.node import Node
 from sheafalign_fl.protocol.acceptance import accept
@@ -262,8 +263,17 @@ def started_from(context: Context) -> str:
         The weights that it is to start from cannot be read, or it is frozen and has none.
     """
     name, settings = client_of(context), settings_of(context)
-    initial = None if name is None else initial_of(settings, name, _state_dir(context))
+    initial = None if name is None else _initial_of(context, settings, name)
     return "" if initial is None else str(initial)
+
+
+def _initial_of(context: Context, settings: Settings, name: str) -> Initial | None:
+    """Return what the client starts from; a run that goes on, from what it has saved itself."""
+    states, run = _state_dir(context), str(context.run_config.get("run-dir") or "")
+    # A path is for one's own machine; what a relay sends is a name among the client's own states.
+    mine = policy_of(context).own_machine if states is None else Path(run).name == run
+    going_on = bool(context.run_config.get("resume")) and run != "" and mine
+    return initial_of(settings, name, states, run if going_on else None)
 
 
 def node_of(context: Context) -> Node:
@@ -288,7 +298,7 @@ def node_of(context: Context) -> Node:
         node.restored, state = saved
     if state:
         node.load_state(state)
-    elif (initial := initial_of(settings, name, _state_dir(context))) is not None:
+    elif (initial := _initial_of(context, settings, name)) is not None:
         node.start_from(initial)
     _residents[_key(context)] = (_token(record), node)
     return node

@@ -205,6 +205,29 @@ def test_a_run_that_is_none_of_these_clients_is_refused(earlier: RunFolder) -> N
         check(exact(THREE, 2, init_from=str(earlier.path)))
 
 
+def test_a_run_goes_on_after_the_one_it_started_from_is_gone(
+    earlier: RunFolder, run_folder: MakeFolder, no_reports: None
+) -> None:
+    def more(exchanges: int) -> Settings:
+        clients = still({**THREE, "m3": {"dim": 9}}, "m0")
+        return exact(clients, exchanges, init_from=str(earlier.path))
+
+    whole, short = run(more(7), run_folder), run(more(4), run_folder)
+    earlier.path.rename(earlier.path.with_name("elsewhere"))
+    resume(short.path, changes={"training": {"exchanges": 7}})
+    one, other = whole.load_summary(), short.load_summary()
+    assert one.weights_digest == other.weights_digest
+    assert [client.start for client in one.clients] == [client.start for client in other.clients]
+    assert one.clients[3].start == ""
+    with pytest.raises(UserError, match="is no run folder"):
+        check(more(7))
+
+
+def test_a_run_on_a_relay_that_is_unknown_here_is_one_clear_line() -> None:
+    with pytest.raises(UserError, match=r"name of a run on a relay, its nodes look .* \(--relay\)"):
+        check(exact(THREE, 2, init_from="street"))
+
+
 # ---- longer --------------------------------------------------------------------------------------
 
 

@@ -1,7 +1,10 @@
 """The service of one share: the share's own answers, and nothing for those who may not ask."""
 
+import asyncio
 import os
+import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -23,13 +26,16 @@ from cryptography.x509.oid import NameOID
 from starlette.testclient import TestClient
 
 import sheafalign_fl as sf
-from sheafalign_fl.deploy.share_service import Limits, ShareService, share_app
+from experiments.service_load import asked, largest_body, served
+from sheafalign_fl.deploy.bounded import Limits
+from sheafalign_fl.deploy.share_service import ShareService, share_app
+from sheafalign_fl.extras import EXTRAS
 from sheafalign_fl.shares.model import Model
 from tests.shares.conftest import Recorded
 from tests.system.command import environment, free_port, sheafalign
 
 TOKEN = "a token of the tests"
-LIMITS = Limits(body_bytes=300_000, events=200, neighbours=20)
+LIMITS = Limits(body_bytes=300_000, events=200, neighbours=20, numbers=1500)
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +80,12 @@ def test_it_stands_in_and_searches(recorded: Recorded, model: Model, client: Tes
     assert np.array_equal(np.float32(made["embedding"]), expected.values)
     assert made["error"] == expected.error.tolist()
     assert made["floor"] == expected.floor
+    body = {"received": {"camera": given["camera"]}}
+    stood_in = client.post("/compare/imu", json=body).json()
+    alone = model.impute("thermometer", {"camera": z["camera"]}).values
+    for_imu = model["thermometer"].restrict("imu", alone)
+    assert np.array_equal(np.float32(stood_in["z"]), np.asarray(for_imu))
+    assert stood_in["stood_in_for"]
     found = client.post("/search/imu", json={"z": given["imu"], "k": 4}).json()
     among = recorded.raw("thermometer", "train")
     oracle = model.search(("imu", z["imu"]), ("thermometer", among), k=4)
@@ -100,13 +112,19 @@ def test_classes_of_a_sensor_and_of_its_stand_in(
 
 REFUSED: dict[str, tuple[str, Any, int, str]] = {
     "shape": ("/embed", {"x": [[1.0]]}, 400, "x has shape (1, 1)"),
-    "units": ("/embed", {"x": [[1e6] * 6]}, 400, "where training saw"),
+    "units": ("/embed", {"x": [[1e6] * 6] * 5}, 400, "where training saw"),
     "ragged": ("/embed", {"x": [[1.0], [1.0, 2.0]]}, 400, "all of one length"),
     "text": ("/embed", {"x": ["a"]}, 400, "nested lists of numbers"),
     "no events": ("/embed", {"x": []}, 400, "client 'thermometer'"),
     "unknown key": ("/embed", {"x": [[1.0]], "y": 1}, 422, "extra_forbidden"),
     "no body": ("/embed", None, 422, "missing"),
     "many events": ("/embed", {"x": [[0.0]] * 201}, 413, "201 events; at most 200"),
+    "a large answer": (
+        "/embed", {"x": [[0.0] * 6] * 200}, 413, "has 1600 numbers, at most 1500: ask for 187",
+    ),
+    "a large search": ("/search/imu", {"z": [[1.0] * 6] * 100, "k": 20}, 413, "4000 numbers"),
+    "itself": ("/compare/imu", {"received": {"imu": [[1.0] * 6]}}, 422, "itself cannot stand in"),
+    "neither": ("/compare/imu", {}, 422, "give x, or received"),
     "stranger": ("/compare/sonar", {"x": [[1.0] * 6]}, 404, "shares no space with 'sonar'"),
     "z of another size": ("/impute", {"received": {"imu": [[1.0]]}}, 400, "not (N, 6)"),
     "another run": (
@@ -125,6 +143,17 @@ def test_what_does_not_fit_is_a_4xx_with_its_reason(name: str, client: TestClien
     answer = client.post(path, json=body)
     assert answer.status_code == status, answer.text
     assert reason in answer.text
+
+
+def test_a_single_odd_reading_is_answered_with_a_warning(
+    recorded: Recorded, model: Model, client: TestClient
+) -> None:
+    answer = client.post("/embed", json={"x": [[1e6] * 6]}).json()
+    assert "one event cannot show whether that is odd" in answer["careful"][0]
+    expected = model["thermometer"].embed([[1e6] * 6], check_units=False)
+    assert np.array_equal(np.float32(answer["embedding"]), expected)
+    usual = recorded.raw("thermometer", "test")[:1].tolist()
+    assert "careful" not in client.post("/embed", json={"x": usual}).json()
 
 
 def test_not_a_number_is_refused(client: TestClient) -> None:
@@ -161,6 +190,37 @@ def test_nobody_asks_without_the_token(client: TestClient) -> None:
     assert client.get("/assets/swagger-ui.css", headers={"authorization": ""}).status_code == 200
     paths = client.get("/openapi.json", headers={"authorization": ""}).json()["paths"]
     assert {"/embed", "/compare/{neighbour}", "/impute", "/classify"} <= set(paths)
+
+
+@pytest.mark.slow
+def test_a_slim_install_serves_the_same_bits(recorded: Recorded, tmp_path: Path) -> None:
+    """Without any package that an extra brings: importing one fails, as if it was not installed."""
+    shutil.copytree(recorded.path / "shares/imu", tmp_path / "imu")  # and nothing of the run
+    x = recorded.raw("imu", "test")
+    np.save(tmp_path / "x.npy", x)
+    lacking = sorted({*EXTRAS, "swagger_ui_bundle"})
+    script = (
+        f"import sys, importlib.util\nsys.modules.update(dict.fromkeys({lacking}))\n"
+        "found = importlib.util.find_spec\n"
+        f"importlib.util.find_spec = lambda name, *a: None if name in {lacking} else found(name)\n"
+        "import numpy as np\nimport sheafalign_fl as sf\n"
+        "from starlette.testclient import TestClient\n"
+        "from sheafalign_fl.deploy.bounded import Limits\n"
+        "from sheafalign_fl.deploy.share_service import ShareService, share_app\n"
+        "x, share = np.load('x.npy'), sf.load_share('imu')\n"
+        "np.save('h.npy', share.embed(x))\n"
+        "with TestClient(share_app(ShareService(share, Limits()), None)) as client:\n"
+        "    answer = client.post('/embed', json={'x': x[:3].tolist()})\n"
+        "np.save('served.npy', np.float32(answer.json()['embedding']))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment(), capture_output=True,
+        text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    share = sf.load_model(recorded.path)["imu"]
+    assert np.load(tmp_path / "h.npy").tobytes() == share.embed(x).tobytes()
+    assert np.load(tmp_path / "served.npy").tobytes() == share.embed(x[:3]).tobytes()
 
 
 @pytest.mark.slow
@@ -248,3 +308,42 @@ def test_a_real_service_with_tls_ends_well_when_told(recorded: Recorded, tmp_pat
         assert process.wait(timeout=60) == 0
         assert process.stdout is not None
         assert "Traceback" not in process.stdout.read()
+
+
+@pytest.mark.slow
+def test_many_large_requests_at_a_time_take_little_more_memory_than_one(
+    recorded: Recorded,
+) -> None:
+    mebi = 1024 * 1024
+    worst, x = largest_body(mebi), recorded.raw("imu", "test")[:2].tolist()
+    files = sorted(recorded.path.rglob("*"))
+    with served(recorded.path, "imu", "--max-body", "1") as (url, process):
+        one = asyncio.run(asked(url, worst, 1, 0.0, process.pid))
+        assert one.statuses == {413: 1}  # 350,000 events
+        many = asyncio.run(asked(url, worst, 64, 0.0, process.pid))
+        # Each grows to 20 MiB when it is parsed: 64 at a time would take 1.3 GiB. Four of them may
+        # wait, 4 MiB.
+        assert many.peak_bytes < one.peak_bytes + 100 * mebi
+        assert set(many.statuses) <= {413, 503}
+        assert many.statuses[413] >= 1
+        assert many.statuses[503] >= 1
+        gallery = sent(url, 10**10, b'{"z": [[1.0]], "gallery": [')
+        assert gallery.startswith(b"HTTP/1.1 413")
+        assert b"at most 1048576 bytes" in gallery
+        for _ in range(8):  # half of a body, and gone
+            sent(url, 500_000, b" " * 250_000, wait=False)
+        with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+            assert client.post("/embed", json={"x": x}).is_success
+    assert sorted(recorded.path.rglob("*")) == files
+
+
+def sent(url: str, length: int, body: bytes, *, wait: bool = True) -> bytes:
+    """Send the beginning of a request of `length` bytes; return what is answered, if waited for."""
+    address = httpx.URL(url)
+    head = f"POST /search/camera HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n"
+    with socket.create_connection((address.host, address.port or 0), 60) as caller:
+        caller.sendall(head.encode() + body)
+        answer = b""
+        while wait and (part := caller.recv(4096)):
+            answer += part
+    return answer

@@ -5,6 +5,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,16 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file, save_file
+from typer.testing import CliRunner
 
 import sheafalign_fl as sf
+from sheafalign_fl.cli.commands import app
 from sheafalign_fl.config.policy import STRICT, under
 from sheafalign_fl.runs.folder import RunFolder
 from sheafalign_fl.shares import folder as share_folder
+from sheafalign_fl.shares.facts import FORMAT
 from sheafalign_fl.shares.folder import read_facts
+from sheafalign_fl.shares.inputs import UnitsWarning
 from tests.shares.conftest import Recorded
 
 CLIENTS = ("camera", "imu", "thermometer")
@@ -119,13 +124,28 @@ def test_one_share_is_enough_in_a_process_of_its_own(recorded: Recorded, tmp_pat
         (np.ones((0, 6)), "x holds no events"),
         (np.array([["a"] * 6]), "none of real numbers"),
         (np.full((2, 6), np.nan), r"NaN or infinity \(first: row 0\)"),
-        (np.full((2, 6), 2.9e5), "give raw values in the units that it read"),
+        (np.full((5, 6), 2.9e5), "give raw values in the units that it read"),
         (np.full((2, 6), 1e300), "NaN or infinity"),
     ],
 )
 def test_inputs_that_cannot_be_are_refused(recorded: Recorded, x: np.ndarray, message: str) -> None:
     with pytest.raises(sf.DataError, match=message):
         sf.load_share(recorded.path / "shares/thermometer").embed(x)
+
+
+@pytest.mark.parametrize("count", [1, 4, 5])
+def test_few_odd_readings_are_taken_with_a_warning(recorded: Recorded, count: int) -> None:
+    share, odd = sf.load_share(recorded.path / "shares/thermometer"), np.full((count, 6), 2.9e5)
+    if count == 5:
+        with pytest.raises(sf.DataError, match="or pass check_units=False"):
+            share.embed(odd)
+        return
+    with pytest.warns(UnitsWarning, match="cannot show whether that is odd, or in other units"):
+        h = share.embed(odd)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.array_equal(share.embed(odd, check_units=False), h)
+        share.embed(recorded.raw("thermometer", "test")[:1])  # a usual one warns of nothing
 
 
 def test_a_client_or_neighbour_that_is_not_there(recorded: Recorded, tmp_path: Path) -> None:
@@ -160,8 +180,8 @@ def test_a_changed_fact_is_noticed(copied: Path) -> None:
 
 
 def test_a_newer_format_is_said_to_be_one(copied: Path) -> None:
-    change(copied, format=2, hologram=True)
-    with pytest.raises(sf.DataError, match="is of share format 2, and this version"):
+    change(copied, format=FORMAT + 1, hologram=True)
+    with pytest.raises(sf.DataError, match=f"is of share format {FORMAT + 1}, and this version"):
         sf.load_share(copied)
 
 
@@ -229,10 +249,64 @@ def test_weights_that_do_not_fit_the_facts_are_one_line(copied: Path, name: str)
     assert "\n" not in str(caught.value)
 
 
-def test_a_share_that_names_code_is_not_loaded_under_a_strict_policy(copied: Path) -> None:
-    change(copied, encoder="os:system", digest="")
+OWN = "own_encoder_of_a_test"
+
+
+@pytest.fixture
+def own(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A share with an encoder of the user's own, in a module that nobody has imported."""
+    (tmp_path / f"{OWN}.py").write_text(
+        "from sheafalign_fl.encoders import ENCODERS\n\n\n"
+        "def build(shape, dim):\n    return ENCODERS['signal'].factory(shape, dim)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, OWN, raising=False)
+    change(copied, encoder=f"{OWN}:build", digest="")
     resign(copied)
-    with under(STRICT), pytest.raises(sf.ConfigError, match="not among the code"):
+    return copied
+
+
+def test_code_of_a_share_from_elsewhere_is_imported_only_where_it_is_allowed(
+    own: Path, recorded: Recorded
+) -> None:
+    for load in (sf.load_share, sf.load_model):
+        with pytest.raises(sf.ConfigError, match=f"'{OWN}:build' is code.*--allow {OWN}:build"):
+            load(own)
+    with pytest.raises(sf.ConfigError, match="is code"):
+        sf.load_share(own, allow=["os:system"])
+    assert OWN not in sys.modules
+    made = sf.load_share(own, allow=[f"{OWN}:build"])
+    assert OWN in sys.modules
+    x = recorded.raw("imu", "test")
+    expected = sf.load_share(recorded.path / "shares/imu").embed(x)
+    assert made.embed(x).tobytes() == expected.tobytes()
+
+
+def test_code_of_a_run_that_lies_here_whole_is_one_s_own(own: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(own, run / "shares/imu")
+    with pytest.raises(sf.ConfigError, match="is code"):
+        sf.load_model(run)
+    (run / "config.yaml").write_text("name: street\n")
+    assert sf.load_model(run)["imu"].facts.encoder == f"{OWN}:build"
+    with under(STRICT), pytest.raises(sf.ConfigError, match="is code"):
+        sf.load_model(run)
+
+
+def test_the_command_line_allows_by_name(own: Path, recorded: Recorded, tmp_path: Path) -> None:
+    np.savez(tmp_path / "imu.npz", x=recorded.raw("imu", "test"))
+    words = ["embed", str(own), f"imu={tmp_path}/imu.npz", "--out", str(tmp_path / "h.npz")]
+    with pytest.raises(sf.ConfigError, match="is code"):
+        CliRunner().invoke(app, words, catch_exceptions=False)
+    assert OWN not in sys.modules
+    done = CliRunner().invoke(app, [*words, "--allow", f"{OWN}:build"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+
+
+def test_a_share_from_elsewhere_is_no_larger_than_a_configuration_may_ask(copied: Path) -> None:
+    change(copied, encoder_options={"widths": [32, 1_000_000]}, digest="")
+    resign(copied)
+    with pytest.raises(sf.ConfigError, match="but this machine's policy allows 100000000"):
         sf.load_share(copied)
 
 

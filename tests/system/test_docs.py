@@ -84,6 +84,7 @@ RUN_ELSEWHERE = {
     "sheafalign run experiments/deploy.yaml": "tests/system/test_deployment.py",
     "sheafalign status": "tests/system/test_deployment.py",
     "sheafalign serve": "tests/shares/test_service.py",
+    "python -m examples.street_corner": "tests/examples/test_street_corner.py",
 }
 NOT_RUN = {"pre-commit install": "it changes the hooks of the checkout that runs the tests"}
 

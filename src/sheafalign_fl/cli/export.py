@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 import typer
 from rich.filesize import decimal
 
+from sheafalign_fl.cli.use import AllowCode, loaded
+
 
 def export(
     run: Annotated[
@@ -20,12 +22,12 @@ def export(
         Path | None,
         typer.Option(help="A new folder; default: RUN/exports/NAME-FORM.", show_default=False),
     ] = None,
+    allow: AllowCode = None,
 ) -> None:
     """Write what a client learnt, scaling inside, and compare the file with the share."""
     from sheafalign_fl.shares.export import export as write
-    from sheafalign_fl.shares.model import load_model
 
-    share = load_model(run)[client]
+    share = loaded(run, allow, client)[client]
     made = write(share, to, out or run / "exports" / f"{client}-{to}")
     typer.echo(
         f"{made.file}: {decimal(made.size)}; largest difference from the share "

@@ -6,14 +6,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sheafalign_fl.cli.use import AllowCode, loaded
 from sheafalign_fl.errors import UserError
 
 if TYPE_CHECKING:
     from sheafalign_fl.deploy.share_service import ShareService
+    from sheafalign_fl.shares.model import Model
 
 TOKEN = "SHEAFALIGN_TOKEN"  # noqa: S105 - the variable's name
-_AT_ONCE = 64
+_CONNECTIONS = 512
+"""Open ones, most of which wait for nothing; `deploy.bounded` counts requests and bytes."""
 _KEPT_SECONDS = 5
+_BODIES = 4
+"""So many requests of the largest size may wait."""
+_HEADER_BYTES = 32 * 1024
 _MEBI = 1024 * 1024
 _SHORTEST = 16
 
@@ -45,40 +51,47 @@ def serve(
         Path | None, typer.Option(help="Events of this client to search in.")
     ] = None,
     most: Annotated[
-        int, typer.Option("--max-body", help="Most MiB of one request.", min=1, max=1024)
+        int, typer.Option(
+            "--max-body", help=f"Most MiB of one request; {_BODIES} times that may wait.", min=1,
+            max=1024,
+        ),
     ] = 16,
+    allow: AllowCode = None,
 ) -> None:  # fmt: skip
     """Answer what one client's share can answer, until told to end."""
     import uvicorn
 
+    from sheafalign_fl.deploy.bounded import Visitor
     from sheafalign_fl.deploy.share_service import share_app
+    from sheafalign_fl.shares.head_folder import find_head
 
     token = _token(token_file)
     _check_open(host, token, certificate, key)
-    service = _service(run, client, head, gallery, most * _MEBI)
+    kept = None if head is None else find_head(run, head)
+    service = _service(loaded(run, allow, client), client, kept, gallery, most * _MEBI)
     typer.echo(
         f"client '{client}' is served at http{'s' if certificate else ''}://{host}:{port}"
         + ("" if token else "; whoever is on this machine may ask")
     )
     uvicorn.run(
         share_app(service, token), host=host, port=port, ssl_certfile=certificate,
-        ssl_keyfile=key, limit_concurrency=_AT_ONCE, timeout_keep_alive=_KEPT_SECONDS,
-        server_header=False, log_level="warning", http="h11", ws="none",
+        ssl_keyfile=key, limit_concurrency=_CONNECTIONS, timeout_keep_alive=_KEPT_SECONDS,
+        h11_max_incomplete_event_size=_HEADER_BYTES, proxy_headers=False, server_header=False,
+        log_level="warning", http=Visitor, ws="none",
     )  # fmt: skip
 
 
 def _service(
-    run: Path, client: str, head: Path | None, gallery: Path | None, body_bytes: int
+    model: "Model", client: str, head: Path | None, gallery: Path | None, body_bytes: int
 ) -> "ShareService":
-    from sheafalign_fl.deploy.share_service import Limits, ShareService
+    from sheafalign_fl.deploy.bounded import Limits
+    from sheafalign_fl.deploy.share_service import ShareService
     from sheafalign_fl.shares.files import read_events
-    from sheafalign_fl.shares.head_folder import find_head
-    from sheafalign_fl.shares.model import Model, load_model
 
-    model = Model({client: load_model(run)[client]})
     events = None if gallery is None else read_events(gallery).given(client)
-    fitted = None if head is None else model.load_head(find_head(run, head))
-    return ShareService(model[client], Limits(body_bytes), fitted, events)
+    fitted = None if head is None else model.load_head(head)
+    limits = Limits(body_bytes, in_flight_bytes=_BODIES * body_bytes)
+    return ShareService(model[client], limits, fitted, events)
 
 
 def _token(file: Path | None) -> str | None:

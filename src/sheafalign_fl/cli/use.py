@@ -1,6 +1,8 @@
 """`sheafalign share | embed | search | impute | classify`: what was learnt, used."""
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -42,6 +44,29 @@ Out = Annotated[
 ]
 
 
+AllowCode = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow", metavar="PACKAGE.MODULE:NAME",
+        help="Code that a share from elsewhere may name; may be given more than once.",
+    ),
+]  # fmt: skip
+Window = Annotated[
+    int | None,
+    typer.Option(
+        help="Cut windows of so many samples from the files, for a run that was trained on such.",
+        min=1, metavar="SAMPLES",
+    ),
+]  # fmt: skip
+Stride = Annotated[
+    int | None,
+    typer.Option(
+        help="Samples from one window to the next; default: the window's.", min=1,
+        metavar="SAMPLES",
+    ),
+]  # fmt: skip
+
+
 def add_commands(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command(epilog="Example:  [bold]sheafalign share runs/street[/bold]")(share)
@@ -78,15 +103,23 @@ def share(
         typer.echo(f"share: {folder}")
 
 
-def embed(run: RunPath, events: File, out: Out) -> None:
+def embed(
+    run: RunPath,
+    events: File,
+    out: Out,
+    window: Window = None,
+    stride: Stride = None,
+    allow: AllowCode = None,
+) -> None:
     """Embed raw events: h, and z for every neighbour."""
     from sheafalign_fl.shares.files import check_output, write_results
 
     check_output(out)
-    client, given = _one(events)
-    model = _model(run)
+    client, given = _one(events, _cutting(window, stride))
+    model = loaded(run, allow)
     own = model[client]
-    h = own.embed(given.given(client))
+    with _told():
+        h = own.embed(given.given(client))
     z = {f"z_{other}": own.restrict(other, h) for other in own.neighbours}
     about = {"client": client, "run": own.facts.run_id}
     write_results(out, {"event_id": given.ids, "h": h, **z}, about)
@@ -101,6 +134,9 @@ def search(
     out: Out,
     k: Annotated[int, typer.Option("-k", help="How many to find for each query.", min=1)] = 10,
     measure: Annotated[str, typer.Option(help="cosine or dot.")] = "cosine",
+    window: Window = None,
+    stride: Stride = None,
+    allow: AllowCode = None,
 ) -> None:
     """Find the events of one client that are nearest to another's."""
     import numpy as np
@@ -108,14 +144,16 @@ def search(
     from sheafalign_fl.shares.files import check_output, write_results
 
     check_output(out)
-    (source, asked), (target, among) = _one(query), _one(gallery)
-    model = _model(run)
-    found = model.search(
-        (source, asked.given(source, target)),
-        (target, among.given(target, source)),
-        k,
-        cast(Any, measure),  # checked there
-    )
+    cutting = _cutting(window, stride)
+    (source, asked), (target, among) = _one(query, cutting), _one(gallery, cutting)
+    model = loaded(run, allow)
+    with _told():
+        found = model.search(
+            (source, asked.given(source, target)),
+            (target, among.given(target, source)),
+            k,
+            cast(Any, measure),  # checked there
+        )
     queries, nearest = found.rows.shape
     write_results(
         out,
@@ -139,15 +177,19 @@ def impute(
     method: Annotated[
         str, typer.Option(help="ridge (closed form), dual (trained maps) or mean.")
     ] = "ridge",
+    window: Window = None,
+    stride: Stride = None,
+    allow: AllowCode = None,
 ) -> None:
     """Stand in for a client that is missing: its h, and how far off that may be."""
     from sheafalign_fl.shares.files import check_output, together, write_results
 
     check_output(out)
-    given = together(_several(events))
-    model = _model(run)
+    given = together(_several(events, _cutting(window, stride)))
+    model = loaded(run, allow)
     present = {name: each.given(name, client) for name, each in given.items()}
-    found = model.impute(client, present, cast(Any, method))  # checked there
+    with _told():
+        found = model.impute(client, present, cast(Any, method))  # checked there
     ids = next(iter(given.values())).ids
     about = {"client": client, "run": model[client].facts.run_id, "method": method}
     write_results(out, {"event_id": ids, "h": found.values, "error": found.error}, about)
@@ -179,6 +221,9 @@ def classify(
     keep: Annotated[
         str | None, typer.Option(help="Name to keep the fitted head under, beside the shares.")
     ] = None,
+    window: Window = None,
+    stride: Stride = None,
+    allow: AllowCode = None,
 ) -> None:
     """Answer from whichever sensors are given: classes or labels with probabilities, or values."""
     from sheafalign_fl.shares.files import check_output, together, write_results
@@ -192,11 +237,17 @@ def classify(
     folders = [] if save is None else [save]
     if keep is not None:
         folders.append(kept_head(run, keep))
-    given = together(_several(events))
-    model = _model(run)
+    cutting = _cutting(window, stride)
+    given = together(_several(events, cutting))
+    model = loaded(run, allow)
     saved = None if head is None else find_head(run, head)
-    fitted = _fitted(model, fit, label) if saved is None else model.load_head(saved)
-    found = fitted.predict({name: each.given(name) for name, each in given.items()})
+    fitted = (
+        _fitted(model, together(_several(fit or [], cutting)), label)
+        if saved is None
+        else model.load_head(saved)
+    )
+    with _told():
+        found = fitted.predict({name: each.given(name) for name, each in given.items()})
     ids = next(iter(given.values())).ids
     columns = {"event_id": ids, "answer": found.labels}
     if found.probabilities is not None:
@@ -210,27 +261,47 @@ def classify(
     typer.echo(f"{out}: {len(ids)} events, answered from {', '.join(found.present)}{error}")
 
 
-def _fitted(model: "Model", fit: Sequence[str] | None, label: str | None) -> "Head":
-    from sheafalign_fl.shares.files import together
-
-    given = together(_several(fit or []))
+def _fitted(model: "Model", given: "Mapping[str, Events]", label: str | None) -> "Head":
     labels = next(iter(given.values())).labels(label)
     return model.fit_head(labels, {name: each.given(name) for name, each in given.items()})
 
 
-def _model(run: Path) -> "Model":
+def loaded(run: Path, allow: list[str] | None, client: str | None = None) -> "Model":
+    """Return the shares in `run`, or the one of `client`."""
     from sheafalign_fl.cli.commands import make_importable
     from sheafalign_fl.shares.model import load_model
 
     make_importable(None)
-    return load_model(run)
+    return load_model(run, allow=allow or (), client=client)
 
 
-def _one(text: str) -> "tuple[str, Events]":
-    return next(iter(_several([text]).items()))
+@contextmanager
+def _told() -> Iterator[None]:
+    """Say in a line of its own what to be careful of."""
+    from sheafalign_fl.shares.inputs import UnitsWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UnitsWarning)
+        yield
+    for one in caught:
+        if one.category is UnitsWarning:
+            typer.echo(f"careful: {one.message}", err=True)
 
 
-def _several(texts: Sequence[str]) -> "Mapping[str, Events]":
+def _cutting(window: int | None, stride: int | None) -> tuple[int, int] | None:
+    """Return window and stride; None where events are taken as they are."""
+    if window is None and stride is not None:
+        raise UserError("--stride goes with --window")
+    return None if window is None else (window, stride or window)
+
+
+def _one(text: str, cutting: tuple[int, int] | None = None) -> "tuple[str, Events]":
+    return next(iter(_several([text], cutting).items()))
+
+
+def _several(
+    texts: Sequence[str], cutting: tuple[int, int] | None = None
+) -> "Mapping[str, Events]":
     from sheafalign_fl.shares.files import read_events
 
     found: dict[str, Events] = {}
@@ -240,5 +311,6 @@ def _several(texts: Sequence[str]) -> "Mapping[str, Events]":
             raise UserError(f"'{text}': write CLIENT=FILE, such as camera=new.npz")
         if client in found:
             raise UserError(f"'{client}' is given twice")
-        found[client] = read_events(Path(path))
+        read = read_events(Path(path))
+        found[client] = read if cutting is None else read.cut(*cutting)
     return found

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sheafalign_fl.data.sequences import is_unequal, lengths, padded
 from sheafalign_fl.errors import DataError
 
 
@@ -26,7 +27,8 @@ def save_arrays(
     folder
         Where to write; made if it is not there.
     modalities
-        Name -> inputs of shape (N, ...), row k of all of them the same event.
+        Name -> inputs of shape (N, ...), row k of all of them the same event; or a list of
+        sequences (C, T) of unequal length.
     labels
         Classes, shape (N,), integers or text; values, shape (N,), floating-point; several labels
         an event, shape (N, L), 0 and 1; or any of these by name. Unknown: -1, '' or NaN.
@@ -45,7 +47,7 @@ def save_arrays(
     """
     if len(modalities) < 2:
         raise DataError("save_arrays: a federation needs two modalities at least")
-    inputs = {name: np.asarray(x) for name, x in modalities.items()}
+    inputs, lasting = _inputs(modalities)
     count = len(next(iter(inputs.values())))
     common = _common(labels, split, event_id, count)
     for name, array in {**inputs, **common}.items():
@@ -58,8 +60,25 @@ def save_arrays(
     where.mkdir(parents=True, exist_ok=True)
     for name, x in inputs.items():
         arrays: dict[str, Any] = {"x": x, **common}
+        if name in lasting:
+            arrays["length"] = lasting[name]
         np.savez(where / f"{name}.npz", **arrays)
     return {"source": "folder", "path": str(where.resolve()), "options": options}
+
+
+def _inputs(
+    modalities: Mapping[str, ArrayLike],
+) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[np.int64]]]:
+    """Return name -> array, and name -> lengths where events are of unequal length."""
+    inputs, lasting = {}, {}
+    for name, x in modalities.items():
+        if isinstance(x, list | tuple) and is_unequal(x):
+            made = padded(x, f"save_arrays: '{name}'")
+            lasting[name] = lengths(made, f"save_arrays: '{name}'")
+            inputs[name] = np.nan_to_num(made)
+        else:
+            inputs[name] = np.asarray(x)
+    return inputs, lasting
 
 
 def _common(

@@ -48,6 +48,9 @@ class ModalityData:
         raw values are `x` itself.
     layout
         Axes of a raw event where channels are not first, such as HWC; empty where they are.
+    unequal
+        Events are signals of unequal length, and the last channel of `x` says what is there
+        (`data.sequences`).
     """
 
     x: NDArray[np.float32]
@@ -60,6 +63,7 @@ class ModalityData:
     span: int = 1
     scaling: Scaling | None = None
     layout: str = ""
+    unequal: bool = False
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -61,5 +61,6 @@ def with_features(data: ModalityData, path: Path, client: str) -> ModalityData:
     lacking = len(data) - len(kept)
     note = (f"{lacking} of {len(data)} events have no features in {path.name}",) if lacking else ()
     return replace(
-        kept, x=features, notes=(*data.notes, *note), encoder=None, scaling=scaling, layout=""
-    )
+        kept, x=features, notes=(*data.notes, *note), encoder=None, scaling=scaling, layout="",
+        unequal=False,
+    )  # fmt: skip

@@ -5,8 +5,9 @@ see `data.tables.recordings`.
 
 Arrays of a file: `x` (N, ...); `event_id` (N,), or `time` (N,); and optionally `label` or
 `label_NAME` (N,), `sequence` (N,), and `split` (N,), as text or as 0 = train, 1 = validation, 2 =
-test. Files are read without pickle, so they can hold data and nothing else; an array of another
-name is an error, because it may be a misspelt one.
+test. With `length` (N,) events are sequences of unequal length. Files are read without pickle, so
+they can hold data and nothing else; an array of another name is an error, because it may be a
+misspelt one.
 
 With times instead of ids, an event is a tick of a clock that all sensors share: the sample nearest
 to it within a tolerance. With windows, an event is the last of several samples that follow each
@@ -43,16 +44,11 @@ from sheafalign_fl.data.own.labels import labels_of
 from sheafalign_fl.data.own.samples import Samples, samples_of
 from sheafalign_fl.data.own.unread import MEND, beside, shown
 from sheafalign_fl.data.sensor_frames import BAD_POLICIES
+from sheafalign_fl.data.sequences import ENCODER, behind, ended, masked, scaling_of
 from sheafalign_fl.data.tables.recordings import Recording
-from sheafalign_fl.data.windows import cut, stack, stacked_scaling
+from sheafalign_fl.data.windows import JOIN, cut, stack, stacked_scaling
 from sheafalign_fl.errors import ConfigError, DataError
 
-_JOIN = {2: "time", 3: "samples", 4: "channels", 5: "channels"}
-"""Axes of x -> where a window's samples go along the axes of an event.
-
-Vectors become signals, signals longer, images deeper, and videos longer: frames are their first
-axis.
-"""
 _LOST = 0.01
 
 INFO = SourceInfo(
@@ -162,8 +158,8 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
     recording = _recording(Path(str(options["path"])), modality)
     path, arrays = recording.path, recording.arrays
     _check_modalities(path, modality, options)
-    x, finite = numbers(arrays["x"], path)
-    x = arranged(x, layout_of(modality, options["layout"]), path)
+    x, finite = _values(arrays, modality, path, options)
+    unequal = "length" in arrays
     samples = samples_of(arrays, modality, len(x), path, options)
     labels, classes = labels_of(arrays, len(x), path, str(options["minus_one"]), options["labels"])
     samples, left_out = _without_bad(samples, finite, path, options)
@@ -179,9 +175,10 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
         *_stand_in_note(x),
     )
     train = samples.row[np.unique(rows[split == 0])]
-    scaling = Scaling.of(x, train, channel_axis(x.ndim)) if options["standardise"] else None
+    scaling = _scaling(x, train, unequal=unequal) if options["standardise"] else None
     lost = () if options["standardise"] else _lost_note(x)
-    x, join, window = scaled(x, scaling), _JOIN.get(x.ndim, "frames"), rows.shape[1]
+    x, join, window = scaled(x, scaling), JOIN.get(x.ndim, "frames"), rows.shape[1]
+    x = masked(x, x.shape[2]) if unequal else x
     return ModalityData(
         stack(x, samples.row[rows], join) if window > 1 else x[samples.row[last]],
         samples.event_id[last],
@@ -189,11 +186,34 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
         {name: values[samples.row[last]] for name, values in labels.items()},
         classes,
         (*recording.notes, *notes, *lost, *short),
-        recording.encoder,
+        ENCODER if unequal else recording.encoder,
         span=window,
         scaling=stacked_scaling(scaling, x.shape[1:], window, join) if window > 1 else scaling,
         layout=layout_of(modality, options["layout"]) if window == 1 else "",
+        unequal=unequal,
     )
+
+
+def _values(
+    arrays: Mapping[str, NDArray[Any]], modality: str, path: Path, options: Mapping[str, Any]
+) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
+    """Return x with channels first, NaN behind the ends of its events, and which can be used."""
+    layout = layout_of(modality, options["layout"])
+    if "length" not in arrays:
+        x, finite = numbers(arrays["x"], path)
+        return arranged(x, layout, path), finite
+    if layout or int(options["window"]) > 1:
+        raise ConfigError(
+            f"{path}: has events of unequal length (the array 'length'), which have channels first "
+            "and are not cut: leave data.options.layout and window out, or the array"
+        )
+    x = ended(arrays["x"], arrays["length"], str(path))
+    there = np.where(behind(arrays["length"], x.shape[2])[:, None], 0, x)
+    return x, numbers(there, path)[1]
+
+
+def _scaling(x: NDArray[np.floating], train: NDArray[np.intp], *, unequal: bool) -> Scaling | None:
+    return scaling_of(x, train) if unequal else Scaling.of(x, train, channel_axis(x.ndim))
 
 
 def check_options(options: Mapping[str, Any]) -> None:

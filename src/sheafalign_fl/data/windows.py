@@ -10,7 +10,13 @@ from sheafalign_fl.errors import ConfigError
 from sheafalign_fl.labels import UNLABELLED
 
 Array = NDArray[Any]
-_Float = TypeVar("_Float", bound=np.floating)
+_Float = TypeVar("_Float", bound=np.generic)
+JOIN = {2: "time", 3: "samples", 4: "channels", 5: "channels"}
+"""Axes of x -> where a window's samples go along the axes of an event.
+
+Vectors become signals, signals longer, images deeper, and videos longer: frames are their first
+axis.
+"""
 
 
 def cut(

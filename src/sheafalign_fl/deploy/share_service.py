@@ -1,14 +1,13 @@
 """One client's share as an HTTP service: it embeds, compares, stands in, searches and classifies.
 
-Requests are JSON. What they hold is bounded before it is read (`Limits`), whoever asks shows a
-token, and nothing is kept between two requests but the gallery that the service was started with.
+Requests are JSON. What they hold is bounded before it is read, and whoever asks shows a token
+(`deploy.bounded`); nothing is kept between two requests but the gallery that the service was
+started with.
 """
 
-import hmac
-import threading
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, cast
+import warnings
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from fastapi import FastAPI, HTTPException, Request
@@ -17,33 +16,19 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
+from sheafalign_fl.data.sequences import padded
+from sheafalign_fl.deploy.bounded import Bounded, Limits
 from sheafalign_fl.errors import DataError, SheafAlignError
 from sheafalign_fl.extras import has
-from sheafalign_fl.flower.gate import Allowance, TooLargeError, read_body, replayed
 from sheafalign_fl.shares.comparison import Comparison
 from sheafalign_fl.shares.heads import Head
+from sheafalign_fl.shares.imputation import Imputed
+from sheafalign_fl.shares.inputs import UnitsWarning
 from sheafalign_fl.shares.search import Gallery
 from sheafalign_fl.shares.share import Share
 from sheafalign_fl.version import __version__
-
-OPEN = ("/health", "/docs", "/openapi.json", "/assets/")
-"""What is answered without a token: nothing of the share."""
-_PAUSE_SECONDS = 10.0
-_MEBI = 1024 * 1024
-_DEEPEST = 16
-_OPENING, _CLOSING = np.frombuffer(b"[{", np.uint8), np.frombuffer(b"]}", np.uint8)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one request may ask for."""
-
-    body_bytes: int = 16 * _MEBI
-    events: int = 100_000
-    neighbours: int = 1000
-    """Most nearest events of a search."""
 
 
 class _Body(BaseModel):
@@ -76,12 +61,15 @@ class Query(_Body):
 class Asked(_Body):
     """Events of the own sensor, or, where it is broken, what neighbours sent."""
 
-    x: list[Any] | None = None
-    received: dict[str, list[Any]] | None = None
+    x: list[Any] | None = Field(None, description="(N, ...): raw events, in the sensor's units")
+    received: dict[str, list[Any]] | None = Field(
+        None, description="neighbour -> z for this client, (N, d_e)"
+    )
+    run_id: str = Field("", description="of the run that `received` was made in, where known")
 
 
 class ShareService:
-    """What the service does, without HTTP. One computation at a time."""
+    """What the service does, without HTTP. Whoever calls it lets one call end before the next."""
 
     def __init__(
         self,
@@ -98,25 +86,35 @@ class ShareService:
             The gallery does not fit the share.
         """
         self.share, self.limits, self.head = share, limits, head
-        self._lock = threading.Lock()
         self._own = None if gallery is None else share.embed(gallery)
+        self._galleries: dict[str, Gallery] = {}
 
     def embed(self, asked: Events) -> dict[str, Any]:
         """Return h of raw events."""
-        with self._lock:
-            return {"embedding": self.share.embed(self._array(asked.x)).tolist()}
+        x = self._events(asked.x)
+        self._check_answer(len(x), self.share.facts.dim)
+        h, careful = self._of_events(x)
+        return {"embedding": h.tolist(), **careful}
 
-    def compare(self, neighbour: str, asked: Events) -> dict[str, Any]:
-        """Return z for a neighbour."""
+    def compare(self, neighbour: str, asked: Asked) -> dict[str, Any]:
+        """Return z for a neighbour, of events or of what others sent of them instead."""
         self._known(neighbour)
-        with self._lock:
-            z = self.share.compare(neighbour, self._array(asked.x))
-        return {"z": np.asarray(z).tolist(), "run_id": self.share.facts.run_id}
+        if asked.received is not None and neighbour in asked.received:
+            raise HTTPException(
+                422, f"z of '{neighbour}' itself cannot stand in for z that it asks"
+            )
+        h, careful = self._embedded(asked, self.share.space(neighbour))
+        z = self.share.restrict(neighbour, h)
+        return {
+            "z": np.asarray(z).tolist(),
+            "run_id": self.share.facts.run_id,
+            "stood_in_for": asked.x is None,
+            **careful,
+        }
 
     def impute(self, asked: Received) -> dict[str, Any]:
         """Return h as the neighbours know it, and how far off it is."""
-        with self._lock:
-            made = self._imputed(asked.received, asked.run_id)
+        made = self._imputed(asked.received, asked.run_id, self.share.facts.dim)
         return {
             "embedding": made.values.tolist(),
             "error": [None if np.isnan(error) else float(error) for error in made.error],
@@ -129,15 +127,9 @@ class ShareService:
         self._known(neighbour)
         if asked.k > self.limits.neighbours:
             raise HTTPException(413, f"k is {asked.k}; at most {self.limits.neighbours}")
-        with self._lock:
-            z = self.share.received(neighbour, self._array(asked.z))
-            if asked.gallery is not None:
-                own = self.share.embed(self._array(asked.gallery))
-            elif self._own is not None:
-                own = self._own
-            else:
-                raise HTTPException(400, "this service has no gallery of its own; send `gallery`")
-            found = Gallery(self.share.restrict(neighbour, own)).search(z, asked.k)
+        z = self.share.received(neighbour, self._array(asked.z))
+        self._check_answer(len(z), 2 * asked.k)
+        found = self._gallery(neighbour, asked.gallery).search(z, asked.k)
         scores = [[None if np.isnan(score) else score for score in row] for row in found.scores]
         return {"rows": found.rows.tolist(), "scores": scores}
 
@@ -145,17 +137,12 @@ class ShareService:
         """Return what the head says, of events or of what neighbours sent instead."""
         if self.head is None:
             raise HTTPException(404, "this service was started without a head")
-        if (asked.x is None) == (asked.received is None):
-            raise HTTPException(422, "give x, or received where the sensor is broken")
-        with self._lock:
-            if asked.x is not None:
-                made = self.head.predict({self.share.client: self._array(asked.x)})
-            else:
-                stand_in = self._imputed(asked.received or {}, "").values
-                made = self.head.of_embeddings({self.share.client: stand_in})
+        h, careful = self._embedded(asked, len(self.head.classes) + 1)
+        made = self.head.of_embeddings({self.share.client: h})
         answer: dict[str, Any] = {
             "labels": made.labels.tolist(),
             "stood_in_for": asked.x is None,
+            **careful,
         }
         if made.probabilities is not None:
             answer |= {
@@ -163,7 +150,38 @@ class ShareService:
             }  # fmt: skip
         return answer
 
-    def _imputed(self, received: Mapping[str, list[Any]], run_id: str) -> Any:
+    def _of_events(self, x: NDArray[np.floating]) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Return h of events, and what to be careful of, as a part of the answer."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UnitsWarning)
+            h = self.share.embed(x)
+        told = [str(one.message) for one in caught if one.category is UnitsWarning]
+        return h, {"careful": told} if told else {}
+
+    def _embedded(self, asked: Asked, width: int) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Return h of events, or what neighbours tell of it, for an answer `width` numbers wide.
+
+        Beside it, what to be careful of, as a part of the answer.
+        """
+        if (asked.x is None) == (asked.received is None):
+            raise HTTPException(422, "give x, or received where the sensor is broken")
+        if asked.x is None:
+            return self._imputed(asked.received or {}, asked.run_id, width).values, {}
+        x = self._events(asked.x)
+        self._check_answer(len(x), width)
+        return self._of_events(x)
+
+    def _gallery(self, neighbour: str, given: list[Any] | None) -> Gallery:
+        """Return what is searched in: the events of a request, or the service's own."""
+        if given is not None:
+            return Gallery(self.share.restrict(neighbour, self.share.embed(self._events(given))))
+        if self._own is None:
+            raise HTTPException(400, "this service has no gallery of its own; send `gallery`")
+        if neighbour not in self._galleries:
+            self._galleries[neighbour] = Gallery(self.share.restrict(neighbour, self._own))
+        return self._galleries[neighbour]
+
+    def _imputed(self, received: Mapping[str, list[Any]], run_id: str, width: int) -> Imputed:
         share = self.share
         if share.imputation is None:
             raise DataError(f"the share of client '{share.client}' has no imputation")
@@ -174,6 +192,7 @@ class ShareService:
             z[neighbour] = share.received(neighbour, given)
         if not z or len({len(values) for values in z.values()}) != 1:
             raise DataError("give z of one neighbour or more, of the same events each")
+        self._check_answer(len(next(iter(z.values()))), width)
         return share.imputation.ridge(z)
 
     def _known(self, neighbour: str) -> None:
@@ -181,6 +200,27 @@ class ShareService:
             self.share.space(neighbour)
         except DataError as error:
             raise HTTPException(404, str(error)) from None
+
+    def _check_answer(self, events: int, width: int) -> None:
+        """Refuse what has an answer of more numbers than one may ask for."""
+        if events * width > self.limits.numbers:
+            most = self.limits.numbers // width
+            raise HTTPException(
+                413, f"the answer for {events} events has {events * width} numbers, at most "
+                f"{self.limits.numbers}: ask for {most} events at a time",
+            )  # fmt: skip
+
+    def _events(self, values: list[Any]) -> NDArray[np.floating]:
+        """Return raw events; of unequal ones each may have a length of its own."""
+        if not (self.share.facts.unequal and values):
+            return self._array(values)
+        if len(values) > self.limits.events:
+            raise HTTPException(413, f"{len(values)} events; at most {self.limits.events}")
+        if not all(isinstance(value, list) for value in values):
+            raise DataError("an event is a list of channels, each a list of numbers")
+        most = self.share.facts.event_shape[1]
+        where = f"client '{self.share.client}'"
+        return padded([self._array(value) for value in values], where, most)
 
     def _array(self, values: list[Any]) -> NDArray[np.float64]:
         if len(values) > self.limits.events:
@@ -238,56 +278,3 @@ def _add_pages(app: FastAPI) -> None:
             swagger_css_url="/assets/swagger-ui.css",
             swagger_favicon_url="/assets/favicon-32x32.png",
         )  # fmt: skip
-
-
-class Bounded:
-    """Asks for the token, and reads no more of a body than one may send."""
-
-    def __init__(self, application: ASGIApp, limits: Limits, token: str | None) -> None:
-        """Stand before `application`."""
-        self._application, self._token = application, token
-        self._allowance = Allowance(limits.body_bytes, _PAUSE_SECONDS)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
-            await self._application(scope, receive, send)
-            return
-        if not self._may(scope):
-            await _answer(401, "show the service's token")(scope, receive, send)
-            return
-        try:
-            body = await read_body(scope, receive, self._allowance)
-            if _depth(body) > _DEEPEST:
-                raise TooLargeError
-        except TooLargeError:
-            told = (
-                f"a request has at most {self._allowance.body_bytes} bytes, and {_DEEPEST} levels"
-            )
-            await _answer(413, told)(scope, receive, send)
-        except TimeoutError:
-            await _answer(408, "the body did not arrive")(scope, receive, send)
-        else:
-            await self._application(scope, replayed(body, receive), send)
-
-    def _may(self, scope: Scope) -> bool:
-        path = scope["path"]
-        if self._token is None or path in OPEN or path.startswith(OPEN[-1]):
-            return True
-        shown = dict(scope["headers"]).get(b"authorization", b"")
-        return hmac.compare_digest(shown, f"Bearer {self._token}".encode())
-
-
-def _depth(body: bytes) -> int:
-    """Return how deep brackets are nested at most: a parser descends into each of them."""
-    codes = np.frombuffer(body, dtype=np.uint8)
-    steps = np.isin(codes, _OPENING).astype(np.int8) - np.isin(codes, _CLOSING).astype(np.int8)
-    return int(np.cumsum(steps, dtype=np.int32).max(initial=0))
-
-
-def _answer(status: int, detail: str) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
-    headers = {"connection": "close"} | ({"www-authenticate": "Bearer"} if status == 401 else {})
-    return cast(
-        "Callable[[Scope, Receive, Send], Awaitable[None]]",
-        JSONResponse({"detail": detail}, status, headers),
-    )

@@ -22,6 +22,7 @@ from sheafalign_fl.encoders.grids import (
 )
 from sheafalign_fl.encoders.lines import BeamEncoder, InertialEncoder, LinearEncoder, ScanEncoder
 from sheafalign_fl.encoders.networks import ImageEncoder, SignalEncoder, VectorEncoder
+from sheafalign_fl.encoders.sequences import SequenceEncoder
 from sheafalign_fl.encoders.streams import AudioEncoder, VideoEncoder
 from sheafalign_fl.errors import ConfigError
 
@@ -46,6 +47,8 @@ class EncoderInfo:
         Which sensors it is for.
     example
         The shape of a typical input.
+    masked
+        It takes events of unequal length, whose last channel says what is there.
     """
 
     name: str
@@ -53,6 +56,7 @@ class EncoderInfo:
     shapes: tuple[str, ...]
     made_for: str
     example: tuple[int, ...]
+    masked: bool = False
 
     def takes(self, axes: int) -> bool:
         """Say whether inputs of so many axes are among `shapes`."""
@@ -91,6 +95,14 @@ _BUILT_IN = {
         EncoderInfo("csi", CsiEncoder, ("(L, S, T)",), "Wi-Fi channel state", (3, 114, 10)),
         EncoderInfo(
             "video", VideoEncoder, ("(T, C, H, W)",), "video, any pictures in time", (8, 3, 64, 64)
+        ),
+        EncoderInfo(
+            "sequence",
+            SequenceEncoder,
+            ("(C + 1, T)",),
+            "signals of unequal length",
+            (7, 128),
+            masked=True,
         ),
         EncoderInfo("audio", AudioEncoder, ("(C, T)",), "sound, as a waveform", (1, 16_000)),
         EncoderInfo(

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from sheafalign_fl.codecs import codec
 from sheafalign_fl.config.schema import Settings
@@ -17,7 +18,7 @@ from sheafalign_fl.protocol.agreement import Agreement
 from sheafalign_fl.protocol.manifest import Manifest
 from sheafalign_fl.protocol.negotiation import agree
 from sheafalign_fl.protocol.topology import Topology, build_topology
-from sheafalign_fl.runs.initial import find_run, initial_of
+from sheafalign_fl.runs.initial import find_run, has_begun, initial_of
 from sheafalign_fl.runs.warnings import NO_VALIDATION
 from sheafalign_fl.sheaf.terms import weighted_terms
 
@@ -74,8 +75,10 @@ def check_form(settings: Settings) -> Topology:
     return topology
 
 
-def check(settings: Settings) -> Checked:
+def check(settings: Settings, going_on: Path | None = None) -> Checked:
     """Load every client's data on this machine and check all that the relay will check.
+
+    `going_on` is the folder of the run itself, if it is resumed.
 
     The settings of what it returns say for certain what they say in `settings` by way of the data
     or of this folder: how many exchanges an epoch has, and which run a name means.
@@ -87,11 +90,12 @@ def check(settings: Settings) -> Checked:
     """
     topology = check_form(settings)
     check_installed(settings.evaluation.metrics)
-    if settings.init_from is not None:
+    own = None if going_on is None or not has_begun(going_on) else str(going_on)
+    if settings.init_from is not None and own is None:
         run = find_run(settings.init_from)
         settings = settings.model_copy(update={"init_from": str(run)})
     data = {name: client_data(name, settings) for name in settings.clients}
-    starts = {name: initial_of(settings, name) for name in settings.clients}
+    starts = {name: initial_of(settings, name, going_on=own) for name in settings.clients}
     manifests = {
         name: describe(name, settings, data[name], start=str(starts[name] or ""))
         for name in settings.clients

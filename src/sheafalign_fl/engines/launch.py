@@ -79,7 +79,7 @@ def resume(
         raise UserError(f"a run on a relay cannot go on with engine '{engine}'; leave it out")
     if (chosen := "deployed" if deployment is not None else engine) is not None:
         settings = settings.model_copy(update={"engine": chosen})
-    settings = checked(settings, deployment)
+    settings = checked(settings, deployment, path)
     if changes:
         kept = settings.model_copy(update={"engine": folder.settings().engine})
         with _alone(folder):
@@ -101,8 +101,12 @@ def _longer(settings: Settings, folder: RunFolder, changes: Mapping[str, Any]) -
     return after
 
 
-def checked(settings: Settings, deployment: Deployment | None = None) -> Settings:
+def checked(
+    settings: Settings, deployment: Deployment | None = None, going_on: Path | None = None
+) -> Settings:
     """Check that the settings can run here; return them with nothing left open.
+
+    `going_on` is the folder of the run itself, if it is resumed.
 
     Raises
     ------
@@ -121,7 +125,7 @@ def checked(settings: Settings, deployment: Deployment | None = None) -> Setting
     check_resources(settings)
     if settings.engine == "flower":
         check_simulation()
-    return check(settings).settings
+    return check(settings, going_on).settings
 
 
 def _for_relay(settings: Settings) -> Settings:

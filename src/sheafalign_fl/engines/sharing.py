@@ -70,7 +70,7 @@ def _nodes(folder: RunFolder, settings: Settings) -> Mapping[str, Node]:
             f"{folder.path} holds no weights of client '{lacking[0]}': a deployed client keeps "
             "its share in its own state folder"
         )
-    checked = check(settings)
+    checked = check(settings, folder.path)
     nodes = {}
     for client in checked.topology.clients:
         agreement = checked.agreement.for_client(client, checked.topology)

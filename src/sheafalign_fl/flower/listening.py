@@ -16,7 +16,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sheafalign_fl.flower.gate import CERTIFICATE
 
-_FIRST_REQUEST_SECONDS = 20.0
+_HEADER_SECONDS = 20.0
+"""In which the head of a request has to arrive, the first one of a connection and every other."""
 _HEADER_BYTES = 32 * 1024
 
 
@@ -33,8 +34,11 @@ class Certificates:
 class Caller(H11Protocol):
     """One connection: its requests know the certificate that the TLS layer has verified.
 
-    h11 bounds the size of headers, which uvicorn's other parser does not.
+    h11 bounds the size of headers, which uvicorn's other parser does not; neither bounds the time
+    that they take.
     """
+
+    _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(  # type: ignore[override]
         self, transport: asyncio.Transport
@@ -44,10 +48,32 @@ class Caller(H11Protocol):
         link = transport.get_extra_info("ssl_object")
         certificate = link.getpeercert(binary_form=True) if link is not None else None
         self.app = partial(_with_certificate, self.app, certificate)
-        self.loop.call_later(_FIRST_REQUEST_SECONDS, self._close_if_idle)
+        self._expect_request()
 
-    def _close_if_idle(self) -> None:
-        if self.scope is None and not self.transport.is_closing():
+    def data_received(self, data: bytes) -> None:
+        """Take what came; once the head of a request has begun it has to be whole soon."""
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._forget_deadline()
+        elif self._deadline is None:
+            self._expect_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing any more."""
+        self._forget_deadline()
+        super().connection_lost(exc)
+
+    def _expect_request(self) -> None:
+        self._deadline = self.loop.call_later(_HEADER_SECONDS, self._late)
+
+    def _forget_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _late(self) -> None:
+        self._deadline = None
+        if not self.transport.is_closing():
             self.transport.close()
 
 

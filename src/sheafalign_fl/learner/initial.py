@@ -20,14 +20,14 @@ class Initial:
 
     run: str
     """The run's name, for people."""
-    exchanges: int
-    """So many were done."""
+    exchanges: int | None
+    """So many were done; None where `run` tells it."""
     weights: Mapping[str, Tensor]
     """``encoder.NAME`` and ``maps.NEIGHBOUR.NAME``, as in a checkpoint (`learner.state`)."""
 
     def __str__(self) -> str:
         """Return where the weights are from, for people."""
-        return f"{self.run}, {self.exchanges} exchanges"
+        return self.run if self.exchanges is None else f"{self.run}, {self.exchanges} exchanges"
 
     def below(self, part: str, others: Iterable[str] = ()) -> dict[str, Tensor]:
         """Return the weights of `part` (``encoder.`` or ``maps.NEIGHBOUR.``), named without it.

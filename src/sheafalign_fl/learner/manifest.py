@@ -14,6 +14,9 @@ from sheafalign_fl.data.base import SPLITS, ModalityData, check_modality, drop_e
 from sheafalign_fl.data.features import with_features
 from sheafalign_fl.data.oddities import equal_rows
 from sheafalign_fl.data.registry import load_modality
+from sheafalign_fl.data.sequences import ENCODER as SEQUENCE
+from sheafalign_fl.encoders import ENCODERS
+from sheafalign_fl.errors import ConfigError
 from sheafalign_fl.labels import kind_of, width_of
 from sheafalign_fl.learner.factories import new_encoder, resolve_device
 from sheafalign_fl.protocol.manifest import Manifest
@@ -40,7 +43,23 @@ def client_data(name: str, settings: Settings) -> ModalityData:
     )
     if client.features is not None:
         data = check_modality(with_features(data, Path(client.features), name), f"client '{name}'")
+    _check_lengths(name, client.encoder, data)
     return drop_events(data, client.missing, settings.seed, name)
+
+
+def _check_lengths(client: str, encoder: str, data: ModalityData) -> None:
+    """Refuse a built-in encoder that would take padding for samples, or one that needs a mask."""
+    masked = encoder in ENCODERS and ENCODERS[encoder].masked
+    if masked and not data.unequal:
+        raise ConfigError(
+            f"client '{client}': encoder '{encoder}' is for events of unequal length (the array "
+            "'length'), which the data's are not"
+        )
+    if data.unequal and encoder in ENCODERS and not masked:
+        raise ConfigError(
+            f"client '{client}': encoder '{encoder}' would take padding for samples, and the data's"
+            f" events are of unequal length; use '{SEQUENCE}', or cut windows"
+        )
 
 
 def describe(

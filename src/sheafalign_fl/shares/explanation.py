@@ -59,6 +59,7 @@ def _meaning(facts: ShareFacts) -> str:
     units = f" ({facts.units})" if facts.units else ""
     scaled = "scaling is inside the graph" if facts.scaled else "they are not scaled"
     axes = f"; the axes of an event are {facts.layout}" if facts.layout else ""
+    axes += "; NaN stands behind the end of an event that is shorter" if facts.unequal else ""
     return f"events in the units that the source `{facts.source}` reads{units}; {scaled}{axes}"
 
 

@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sheafalign_fl.data.sequences import ended
 from sheafalign_fl.errors import DataError, UserError
 from sheafalign_fl.extras import require
 from sheafalign_fl.files import new_folder
@@ -181,6 +182,9 @@ def _events(share: Share, graph: Graph, count: int) -> NDArray[np.floating]:
     """Return raw events of the size that training saw."""
     rng = numpy_generator(0, "export", share.client, count)
     x = rng.normal(size=(count, *graph.input_shape)) * np.mean(share.facts.input_range)
+    if share.facts.unequal:  # of all lengths, the longest first
+        ends = np.linspace(x.shape[2], 1, count).astype(np.int64)
+        x = ended(x, ends, "export")
     if share.scaling is None:
         return x.astype(share.facts.dtype)
     raw: NDArray[np.float64] = x * share.scaling.scale.mean() + share.scaling.mean.mean()

@@ -4,12 +4,22 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from sheafalign_fl.config.schema import MapSettings
 
-FORMAT: Literal[1] = 1
-"""Raised when what a share holds changes so that earlier versions would misread it."""
+FORMAT = 2
+"""Raised when what a share holds changes so that earlier versions would misread it.
+
+2: events may be of unequal length. A share without them is of format 1 still.
+"""
 Size = Annotated[int, Field(ge=1, le=2**31)]
 
 
@@ -48,7 +58,7 @@ class ImputationFacts(Facts):
 class ShareFacts(Facts):
     """One client's share without its weights."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[1, 2] = 1
     client: str
     modality: str
     run: str
@@ -64,6 +74,8 @@ class ShareFacts(Facts):
     encoder_options: dict[str, Any]
     input_shape: Shape
     """Of one event, as the encoder takes it."""
+    unequal: bool = False
+    """Events are of unequal length: (C, T') of a raw one, where the encoder takes (C + 1, T)."""
     layout: str
     """Axes of a raw event where channels are not first, such as HWC; empty where they are."""
     scaled: bool
@@ -93,6 +105,21 @@ class ShareFacts(Facts):
     """SHA-256 of the file weights.safetensors."""
     digest: str = ""
     """SHA-256 of all other facts."""
+
+    @model_serializer(mode="wrap")
+    def _lean(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what format 1 does not know, where it says nothing."""
+        made: dict[str, Any] = handler(self)
+        if not self.unequal:
+            made.pop("unequal", None)
+        return made
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of a raw event, channels first; of unequal ones, of the longest."""
+        if not self.unequal:
+            return self.input_shape
+        return (self.input_shape[0] - 1, *self.input_shape[1:])
 
     def own_digest(self) -> str:
         """Return what `digest` has to be."""

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from sheafalign_fl.data.npz_file import read_arrays
 from sheafalign_fl.data.own.arrays import is_label
+from sheafalign_fl.data.sequences import ended
 from sheafalign_fl.data.tables.recordings import read_recording
+from sheafalign_fl.data.windows import JOIN, cut, stack
 from sheafalign_fl.errors import DataError, UserError
 from sheafalign_fl.extras import require
 from sheafalign_fl.files import write_atomically
@@ -52,6 +54,8 @@ class Events:
         DataError
             It holds neither.
         """
+        if "x" in self.arrays and "length" in self.arrays:
+            return ended(self.arrays["x"], self.arrays["length"], str(self.path))
         if "x" in self.arrays:
             return self.arrays["x"]
         if target is not None and (z := self.arrays.get(f"z_{target}")) is not None:
@@ -61,6 +65,37 @@ class Events:
         raise DataError(
             f"{self.path}: holds no array {wanted} of '{client}'; it has {', '.join(self.arrays)}"
         )
+
+    def cut(self, window: int, stride: int) -> "Events":
+        """Return windows of the samples as events, cut and joined as the source `folder` does.
+
+        A window is of samples that follow each other: whose ids, if they are whole numbers, or rows
+        grow by 1, in one `sequence`, if the file says what belongs together. Its event is that of
+        its last sample.
+
+        Raises
+        ------
+        DataError
+            The file holds no samples, or no `window` of them follow each other.
+        ConfigError
+            Window or stride is below 1.
+        """
+        if "x" not in self.arrays or "length" in self.arrays:
+            raise DataError(f"{self.path}: windows are cut from an array x without 'length'")
+        ids, count = self.ids, self.count
+        numbered = ids.dtype.kind in "iu" and bool((np.abs(ids.astype(np.float64)) < 2**62).all())
+        position = ids.astype(np.int64) if numbered else np.arange(count)
+        belongs = self.arrays.get("sequence", np.zeros(count, np.int64))
+        usable = np.ones(count, dtype=bool)
+        rows = cut(belongs, position, usable, window=window, stride=stride)
+        if not len(rows):
+            raise DataError(f"{self.path}: no {window} samples follow each other")
+        last = self.take(rows[:, -1])
+        x = self.arrays["x"]
+        arrays = {**last.arrays, "event_id": ids[rows[:, -1]]}
+        if window > 1:
+            arrays["x"] = stack(x, rows, JOIN.get(x.ndim, "frames"))
+        return Events(self.path, arrays, len(rows))
 
     def labels(self, name: str | None = None) -> NDArray[Any]:
         """Return the labels called `name`, or the only ones, shape (N,)."""

@@ -25,6 +25,7 @@ from sheafalign_fl.errors import DataError
 from sheafalign_fl.files import write_atomically
 from sheafalign_fl.learner import state
 from sheafalign_fl.listing import listed
+from sheafalign_fl.runs.folder import RunFolder
 from sheafalign_fl.runs.summary import first_problem
 from sheafalign_fl.shares.facts import FORMAT, Facts, ShareFacts
 from sheafalign_fl.version import __version__
@@ -149,6 +150,12 @@ def has_share(where: Path, client: str, training_digest: str) -> bool:
         return read_facts(where / SHARES / client).training_digest == training_digest
     except DataError:
         return False
+
+
+def is_of_own_run(folder: Path) -> bool:
+    """Say whether a share lies in a run's own folder, beside the run's configuration."""
+    shares = folder.resolve().parent
+    return shares.name == SHARES and RunFolder(shares.parent).config.is_file()
 
 
 def share_folders(path: Path) -> dict[str, Path]:

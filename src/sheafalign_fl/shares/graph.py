@@ -41,22 +41,26 @@ class Graph(nn.Module):
         *,
         layout: str = "",
         dtype: torch.dtype = torch.float32,
+        unequal: bool = False,
     ) -> None:
         """Freeze an encoder in evaluation, and the restriction maps as they are now.
 
         Parameters
         ----------
         shape
-            Of an event as the encoder takes it.
+            Of an event as the encoder takes it, of unequal ones without what says where they end.
         layout
             Axes of a raw event where channels are not first.
         dtype
             The encoder's.
+        unequal
+            Raw events are NaN behind their ends; the encoder's last channel says what is there.
         """
         super().__init__()
         self.encoder = encoder
         self.input_shape = raw_shape(shape, layout)
         self._made, self._axes = turn(layout) if layout else (False, ())
+        self._unequal = unequal
         self.input_dtype = dtype if scaling is None else torch.float64
         self.outputs = (EMBEDDING, *(f"z_{neighbour}" for neighbour in maps))
         self._dtype = dtype
@@ -72,8 +76,8 @@ class Graph(nn.Module):
         maps = {} if share.facts.shared_space else share.maps
         facts = share.facts
         return cls(
-            share.encoder, maps, share.scaling, facts.input_shape,
-            layout=facts.layout, dtype=DTYPES[facts.dtype],
+            share.encoder, maps, share.scaling, facts.event_shape,
+            layout=facts.layout, dtype=DTYPES[facts.dtype], unequal=facts.unequal,
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -82,6 +86,10 @@ class Graph(nn.Module):
             x = (x.unsqueeze(1) if self._made else x).permute(0, *(1 + axis for axis in self._axes))
         if self.mean is not None and self.scale is not None:
             x = ((x - self.mean) / self.scale).float().to(self._dtype)
+        if self._unequal:
+            behind = torch.isnan(x).all(dim=1, keepdim=True)
+            x = torch.where(behind, torch.zeros_like(x), x)
+            x = torch.cat([x, (~behind).to(x.dtype)], dim=1)
         h = self.encoder(x)
         return tuple(made.float() for made in (h, *(restrict(h) for restrict in self._restrict)))
 

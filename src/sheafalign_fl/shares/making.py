@@ -63,6 +63,7 @@ def _facts(node: Node, run_id: str, imputation: ImputationFacts | None) -> Share
     settings, data = node.settings, node.data
     client = settings.clients[node.name]
     return ShareFacts(
+        format=2 if data.unequal else 1,
         client=node.name,
         modality=client.modality or node.name,
         run=settings.name,
@@ -72,6 +73,7 @@ def _facts(node: Node, run_id: str, imputation: ImputationFacts | None) -> Share
         encoder=encoder_name(client.encoder, len(data.input_shape), data.encoder),
         encoder_options=client.encoder_options,
         input_shape=data.input_shape,
+        unequal=data.unequal,
         layout=data.layout,
         scaled=data.scaling is not None,
         input_range=_input_range(node),

@@ -1,6 +1,6 @@
 """All shares that are at hand: `sf.load_model`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +47,7 @@ class Model(Mapping[str, Share]):
         try:
             return self._shares[client]
         except KeyError:
-            raise DataError(self._lacks(client)) from None
+            raise DataError(_lacks(client, self._shares)) from None
 
     def __contains__(self, client: object) -> bool:
         """Say whether the share of `client` is here."""
@@ -90,7 +90,7 @@ class Model(Mapping[str, Share]):
         DataError
             As for `between`; or there are no events.
         """
-        if len(np.asarray(given)) == 0:
+        if isinstance(given, Sized) and len(given) == 0:
             raise DataError(f"the gallery of '{source}' is empty; there is nothing to find in it")
         return Gallery(self.between(source, target, given), measure)
 
@@ -187,21 +187,25 @@ class Model(Mapping[str, Share]):
             Neither share is here, or z is of another run, edge or dimension, or not finite.
         """
         if source not in self._shares and target not in self._shares:
-            raise DataError(self._lacks(source))
+            raise DataError(_lacks(source, self._shares))
         if target in self._shares:
             values: NDArray[np.float32] = self._shares[target].received(source, z)
         else:
             values = self._shares[source].sent(target, z)
         return Comparison.of(values, source, target, next(iter(self.facts.values())).run_id)
 
-    def _lacks(self, client: str) -> str:
-        return f"the share of client '{client}' is not here; these are: {', '.join(self._shares)}"
 
-
-def load_model(path: str | Path, device: str = "cpu", threads: int | None = None) -> Model:
+def load_model(
+    path: str | Path,
+    device: str = "cpu",
+    threads: int | None = None,
+    allow: Iterable[str] = (),
+    client: str | None = None,
+) -> Model:
     """Return all shares of a run folder, of a folder of shares, or the one in a share's folder.
 
-    `device` and `threads` are as for `load_share`.
+    `device`, `threads` and `allow` are as for `load_share`. With a `client` its share alone is
+    read: no other one is needed, nor has to be in order.
 
     Raises
     ------
@@ -217,7 +221,20 @@ def load_model(path: str | Path, device: str = "cpu", threads: int | None = None
             f"{folder} has no shares; runs of earlier versions get them by `sheafalign share "
             f"{folder}` where their data can be read, and a deployed run's are on its nodes"
         )
-    return Model({client: load_share(where, device, threads) for client, where in found.items()})
+    if client is not None and client not in found:
+        raise DataError(_lacks(client, found))
+    allowed = tuple(allow)
+    return Model(
+        {
+            name: load_share(where, device, threads, allowed)
+            for name, where in found.items()
+            if client in (None, name)
+        }
+    )
+
+
+def _lacks(client: str, there: Iterable[str]) -> str:
+    return f"the share of client '{client}' is not here; these are: {', '.join(there)}"
 
 
 def _count(counts: Mapping[str, int], client: str) -> int:

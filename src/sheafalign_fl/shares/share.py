@@ -11,10 +11,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from sheafalign_fl.config.policy import STRICT, Policy, policy_in_force, under
 from sheafalign_fl.config.schema import ClientSettings
 from sheafalign_fl.data.normalisation import Scaling
 from sheafalign_fl.encoders import build_encoder
-from sheafalign_fl.errors import DataError, SheafAlignError
+from sheafalign_fl.errors import ConfigError, DataError, SheafAlignError
 from sheafalign_fl.learner import state
 from sheafalign_fl.learner.embedder import embedded
 from sheafalign_fl.learner.factories import DTYPES, own_generator, resolve_device
@@ -94,6 +95,8 @@ class Share:
 
     def embed(self, x: ArrayLike, *, check_units: bool = True) -> NDArray[np.float32]:
         """Return h, shape (N, d_i), of raw events x, shape (N, ...), in the sensor's own units.
+
+        Events of unequal length are a list of sequences (C, T), or (N, C, T) with NaN behind ends.
 
         Parameters
         ----------
@@ -220,7 +223,12 @@ class Share:
             raise ValueError("they are not those that training ended with")
 
 
-def load_share(path: str | Path, device: str = "cpu", threads: int | None = None) -> Share:
+def load_share(
+    path: str | Path,
+    device: str = "cpu",
+    threads: int | None = None,
+    allow: Iterable[str] = (),
+) -> Share:
     """Return the share in the folder `path`.
 
     Parameters
@@ -229,24 +237,51 @@ def load_share(path: str | Path, device: str = "cpu", threads: int | None = None
         cpu, cuda, or auto.
     threads
         torch threads while it embeds; default: those of the run, which give the same bits.
+    allow
+        Dotted paths (``package.module:attribute``) that a share from elsewhere may name.
 
-    A share names its encoder. A built-in one is data; a dotted path is imported, as one of a
-    configuration is, so load shares whose origin you trust, or under a policy that allows none.
+    A share names its encoder, and its maps. What is built in is data; a dotted path is code, which
+    is imported only from the share of a run that lies here whole (``RUN_DIR/shares/CLIENT`` beside
+    its `config.yaml`, as trusted as ``run --resume RUN_DIR``), or where `allow` names it. A share
+    from elsewhere stays within the limits of a configuration from elsewhere too.
 
     Raises
     ------
     DataError
         The folder is no share, is damaged, or is of a newer version.
     ConfigError
-        Its encoder or maps are not installed here, or not allowed.
+        Its encoder or maps are not installed here, or not allowed, in which case nothing has been
+        imported.
     """
     folder = Path(path)
     try:
-        return Share(*share_folder.read(folder), device=device, threads=threads)
+        facts, tensors = share_folder.read(folder)
+        policy = _policy(folder, facts, tuple(allow))
+        with under(policy):
+            return Share(facts, tensors, device=device, threads=threads)
     except SheafAlignError as error:
         if str(folder) in str(error):
             raise
         raise type(error)(f"{folder}: {error}") from None
+
+
+def _policy(folder: Path, facts: ShareFacts, allow: tuple[str, ...]) -> Policy:
+    """Return what the share in `folder` may ask of this machine; refuse code that it may not name.
+
+    A policy that is in force already, as a node's, is not widened by where a share lies.
+    """
+    policy = policy_in_force()
+    if policy.own_machine and share_folder.is_of_own_run(folder):
+        return policy
+    base = STRICT if policy.own_machine else policy
+    policy = Policy.of({"allow": [*base.allow, *allow], "limits": base.limits}, "allow")
+    for what, name in (("encoder", facts.encoder), ("map family", facts.maps.family)):
+        if ":" in name and name not in policy.allow:
+            raise ConfigError(
+                f"its {what} '{name}' is code, which a share from elsewhere may not name; if you "
+                f"trust it, allow it: --allow {name}, or allow=['{name}']"
+            )
+    return policy
 
 
 def _new_encoder(facts: ShareFacts) -> nn.Module:
@@ -266,8 +301,8 @@ def _scaling(facts: ShareFacts, tensors: Mapping[str, Tensor]) -> Scaling | None
     parts = state.below("scaling.", tensors)
     mean, scale = parts["mean"].numpy(), parts["scale"].numpy()
     for part in (mean, scale):
-        np.broadcast_shapes(part.shape, facts.input_shape)
-        if part.ndim > len(facts.input_shape) or not np.isfinite(part).all():
+        np.broadcast_shapes(part.shape, facts.event_shape)
+        if part.ndim > len(facts.event_shape) or not np.isfinite(part).all():
             raise ValueError("its scaling does not fit its inputs")
     if not (scale != 0).all():
         raise ValueError("its scaling divides by 0")

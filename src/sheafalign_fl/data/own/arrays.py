@@ -14,12 +14,13 @@ from sheafalign_fl.data.tables.recordings import Recording, find_recordings, rea
 from sheafalign_fl.errors import DataError
 from sheafalign_fl.listing import listed
 
-KNOWN = ("x", "event_id", "time", "sequence", "split", "label")
+KNOWN = ("x", "event_id", "time", "sequence", "length", "split", "label")
 _MEANT = {
     "x": ("X", "data", "values", "signal", "samples", "features", "inputs", "images"),
     "event_id": ("id", "ids", "event", "events", "event_ids", "index", "frame"),
     "time": ("t", "times", "timestamp", "timestamps", "stamp", "seconds", "date", "datetime"),
     "sequence": ("sequences", "seq", "session", "sessions", "recording", "subject", "group"),
+    "length": ("lengths", "len", "samples_of", "duration"),
     "split": ("splits", "fold", "set", "subset", "partition"),
     "label": ("labels", "y", "Y", "target", "targets", "class", "classes", "annotation"),
 }

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sheafalign_fl.data.readers.base import BadFileError, read_npy
+from sheafalign_fl.data.sequences import behind, padded
 from sheafalign_fl.errors import DataError
 from sheafalign_fl.extras import require
 
@@ -34,9 +35,9 @@ def read_events(folder: Path, files: Sequence[Path]) -> dict[str, NDArray[Any]]:
     endings = sorted({path.suffix.lower() for path in files})
     if len(endings) > 1:
         raise DataError(f"{folder}: holds {' and '.join(endings)} files; one modality has one kind")
-    x = _stacked(files) if endings == [".npy"] else _sounds(files)
+    arrays = _stacked(files) if endings == [".npy"] else {"x": _sounds(files)}
     names = [path.relative_to(folder).with_suffix("").as_posix() for path in files]
-    arrays: dict[str, NDArray[Any]] = {"x": x, "event_id": _ids(names)}
+    arrays["event_id"] = _ids(names)
     parents = [path.parent.name for path in files]
     if all(path.parent != folder for path in files):
         arrays["label"] = np.array(parents)
@@ -83,19 +84,29 @@ def _mel(hertz: float) -> float:
     return float(2595 * np.log10(1 + hertz / 700))
 
 
-def _stacked(files: Sequence[Path]) -> NDArray[Any]:
-    arrays = []
+def _stacked(files: Sequence[Path]) -> dict[str, NDArray[Any]]:
+    """Return x, and length where events are signals (C, T) that differ in T alone."""
+    arrays: list[NDArray[Any]] = []
     for path in files:
         try:
             arrays.append(read_npy(path, None))
         except BadFileError as error:
             raise DataError(f"{path}: {error.reason}") from None
-        if arrays[-1].shape != arrays[0].shape:
+        if _differ(arrays[-1].shape, arrays[0].shape):
             raise DataError(
                 f"{path}: has shape {arrays[-1].shape}, but {files[0].name} has {arrays[0].shape}; "
                 "all events of a modality have one shape"
             )
-    return np.stack(arrays)
+    if len({array.shape for array in arrays}) == 1:
+        return {"x": np.stack(arrays)}
+    x = padded(arrays, str(files[0].parent))
+    ends = np.array([array.shape[1] for array in arrays])
+    return {"x": np.where(behind(ends, x.shape[2])[:, None], 0, x), "length": ends}
+
+
+def _differ(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Say whether two events differ in more than the length of a signal (C, T)."""
+    return one != other and not (len(one) == len(other) == 2 and one[0] == other[0])
 
 
 def _sounds(files: Sequence[Path]) -> NDArray[np.float32]:

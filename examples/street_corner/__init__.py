@@ -1,0 +1,1 @@
+"""A street corner: four sensors' shares as services, and one of them is killed (docs/corner.md)."""
