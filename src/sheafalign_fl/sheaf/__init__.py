@@ -7,6 +7,7 @@ from sheafalign_fl.sheaf.objective import (
     covariance_loss,
     cross_reconstruction_loss,
     laplacian_loss,
+    procrustes_loss,
     reconstruction_loss,
     variance_loss,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "edge_terms",
     "joint_edge_terms",
     "laplacian_loss",
+    "procrustes_loss",
     "reconstruction_loss",
     "sheaf_laplacian",
     "variance_loss",
