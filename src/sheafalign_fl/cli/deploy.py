@@ -293,8 +293,8 @@ def deployed_settings(
         kept = [metric for metric in METRICS if metric not in OPEN_METRICS]
         content["evaluation"]["metrics"] = kept
         console.print(
-            f"edges are sealed, so the metric '{', '.join(OPEN_METRICS)}', which the relay "
-            "computes from embeddings, is left out"
+            f"edges are sealed, so the metric '{', '.join(set(METRICS) & set(OPEN_METRICS))}', "
+            "which the relay computes from embeddings, is left out"
         )
     return parse_settings(content, str(config))
 

@@ -261,11 +261,15 @@ class TrainingSettings(_Settings):
 
 
 METRICS = ("retrieval", "transfer", "probe", "missing", "consistency")
-"""The built-in ones; beside them there are those of the user's own, by a dotted path."""
-OPEN_METRICS = ("missing",)
+"""The built-in ones that are measured unless a configuration says which; beside them there are
+`FURTHER_METRICS` and those of the user's own, by a dotted path."""
+FURTHER_METRICS = ("recall-by-label",)
+"""Built-in ones that are measured where a configuration names them."""
+OPEN_METRICS = ("missing", "recall-by-label")
 """Those that need embeddings outside the clients, so that no run has them whose edges are
 sealed."""
 
+_KNOWN_METRICS = (*METRICS, *FURTHER_METRICS)
 
 DEFAULT_SCORE = "R@10"
 """By which a run is watched that does not say by what."""
@@ -275,7 +279,7 @@ class EvaluationSettings(_Settings):
     """What is measured on held-out events, and how often (DESIGN section 5)."""
 
     metrics: Annotated[
-        tuple[Annotated[str, Extension("metric", METRICS, on_relay=True)], ...],
+        tuple[Annotated[str, Extension("metric", _KNOWN_METRICS, on_relay=True)], ...],
         BeforeValidator(as_tuple),
     ] = METRICS
     label: str | None = None
@@ -404,6 +408,16 @@ class Settings(_Settings):
                 f"security.sealed: the metric '{leaving[0]}' sends embeddings of held-out "
                 "events to the relay, which is not to read any; set evaluation.metrics without it, "
                 "or security.sealed: false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _stalks_compare(self) -> Self:
+        dims = sorted({client.dim for client in self.clients.values()})
+        if "recall-by-label" in self.evaluation.metrics and len(dims) > 1:
+            raise ValueError(
+                "evaluation.metrics: 'recall-by-label' compares the clients' own embeddings with "
+                f"each other, so all clients need one dim, not {', '.join(map(str, dims))}"
             )
         return self
 

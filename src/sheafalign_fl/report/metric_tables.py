@@ -26,7 +26,7 @@ def metric_table(quality: Quality, name: str, most: int = MOST_ROWS) -> Table:
     label = f", label '{quality.label}'" if metric.needs_labels and quality.label else ""
     title = f"{metric.title}{label}"
     headings = tuple(column.heading for column in metric.columns)
-    if isinstance(metric, FederationMetric):
+    if isinstance(metric, FederationMetric) and not _of_pairs(rows):
         return _series(title, headings, metric, rows, most)
     return cut(
         title,
@@ -47,7 +47,14 @@ def _series(title: str, headings: Cells, metric: Metric, rows: Rows, most: int) 
     return Table(title, headings, cells, note=note)
 
 
+def _of_pairs(rows: Rows) -> bool:
+    """Return whether rows are of one client towards another."""
+    return all(getattr(row, "target", "") for row in rows)
+
+
 def _whose(metric: Metric) -> str:
+    if isinstance(metric, FederationMetric):
+        return "direction"
     if isinstance(metric, PairMetric):
         return "direction" if metric.directed else "edge"
     return "client" if isinstance(metric, ClientMetric) else "of"
