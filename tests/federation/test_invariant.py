@@ -161,7 +161,10 @@ def test_a_cosine_decay_ends_at_a_learning_rate_of_nearly_0(
     assert largest_difference(weights, joint_training(constant)) > 1e-4
 
 
-METHODS = ["clip-pairs", "clip-heads", "imagebind", "centrobind", "gram", "symile", "sheaf-frl"]
+METHODS = [
+    *("clip-pairs", "clip-heads", "imagebind", "comfed"),
+    *("centrobind", "gram", "symile", "sheaf-frl"),
+]
 
 
 @pytest.mark.parametrize(
@@ -178,7 +181,7 @@ def test_the_invariant_holds_for_every_method(
     settings = toy_settings(
         method=method,
         clients={name: {**SMALL, "dim": dim, "missing": lacking[name]} for name in names},
-        graph={"dim": 5 if method == "clip-heads" else dim}
+        graph={"dim": 5 if method in ("clip-heads", "comfed") else dim}
         | ({"topology": "star", "centre": "m1"} if method == "imagebind" else {}),
         training={"exchanges": 12, "batch_size": 16, "dtype": "float64"},
         codec="float64",

@@ -3,6 +3,7 @@
 from typing import Any, get_args
 
 import pytest
+import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from sheafalign_fl.config.methods import METHODS, MethodName, apply_method, merg
 from sheafalign_fl.engines.check import check
 from sheafalign_fl.errors import ConfigError
 from sheafalign_fl.protocol.topology import build_topology
+from sheafalign_fl.sheaf import laplacian_loss
 from tests.conftest import toy_settings
 
 CLIENTS = ["camera", "lidar", "gps"]
@@ -139,6 +141,18 @@ def test_sheaf_frl_glues_by_rotations_alone() -> None:
     assert (objective.contrastive, objective.laplacian) == (0, 0)
     with pytest.raises(ConfigError, match="nothing would align"):
         of("sheaf-frl", objective={"terms": {"procrustes": 0}})
+
+
+def test_the_laplacian_of_a_complete_graph_is_the_distance_to_the_clients_mean() -> None:
+    """So CoMFed's latent consensus is an objective of edges, which needs no place for a mean."""
+    found = of("comfed")
+    assert (found.maps.family, found.graph.topology) == ("shared", "complete")
+    assert not found.objective.normalised_laplacian
+    torch.manual_seed(0)
+    z = torch.randn(4, 7, 3, dtype=torch.float64)
+    edges = [laplacian_loss(z[i], z[j]) for i in range(4) for j in range(i)]
+    consensus = (z - z.mean(0)).square().sum(dim=2).mean(dim=1).sum()
+    assert float(torch.stack(edges).sum()) == pytest.approx(4 * float(consensus))
 
 
 def test_random_has_no_exchange_and_an_untrained_sheaf() -> None:

@@ -20,6 +20,7 @@ MethodName = Literal[
     "symile",
     "c-vfl",
     "sheaf-frl",
+    "comfed",
     "random",
 ]
 
@@ -112,6 +113,23 @@ METHODS: dict[MethodName, dict[str, Any]] = {
             "variance": 25.0,
             "covariance": 1.0,
             "terms": {"procrustes": 0.2},
+        },
+    },
+    # Badi, Ben Issaid, Bennis, CoMFed, arXiv 2603.19067: a learnt projection a client into a small
+    # latent space, where a regulariser aligns all clients. On a complete graph the Laplacian is n
+    # times the squared distance to the clients' mean. Not the paper's: its local task with labels
+    # (VICReg's terms stand for it, 25 : 25 : 1 at d_e = 64) and how it is robust to outliers; we
+    # had no more of it than abstract and introduction.
+    "comfed": {
+        "maps": {"family": "shared"},
+        "graph": {"topology": "complete"},
+        "objective": {
+            **_CONTRAST_ALONE,
+            "laplacian": 0.4,
+            "normalised_laplacian": False,
+            "contrastive": 0.0,
+            "variance": 25.0,
+            "covariance": 1.0,
         },
     },
     # The floor: untrained encoders and maps.
