@@ -250,8 +250,8 @@ def aligned(
     w = settings.objective
     a, b = (unit(z_i), unit(z_j)) if w.normalised_laplacian else (z_i, z_j)
     total = weighted(w.laplacian, ((a - b) ** 2).sum(1).mean())
-    if "procrustes" in w.terms:
-        total = total + w.terms["procrustes"] * best_rotated(z_i, z_j)
+    if w.procrustes:
+        total = total + w.procrustes * best_rotated(z_i, z_j)
     if w.contrast == "pairs":
         similarity = unit(z_i) @ unit(z_j).T / tau
         total = total + weighted(w.contrastive, nce(similarity, w.label_smoothing, same))

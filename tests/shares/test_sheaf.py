@@ -34,7 +34,7 @@ def test_a_model_and_its_folder_hold_the_same_sheaf(recorded: Recorded) -> None:
 def test_without_a_neighbour_there_is_no_sheaf(recorded: Recorded, tmp_path: Path) -> None:
     shutil.copytree(recorded.path / "shares/imu", tmp_path / "shares/imu")
     assert read_sheaf(tmp_path) is None
-    with pytest.raises(DataError, match="'imu' has the neighbour '.*', whose share is not here"):
+    with pytest.raises(DataError, match=r"'imu' has the neighbour '.*', whose share is not here"):
         sf.load_model(tmp_path).sheaf()
     assert read_sheaf(tmp_path / "nothing") is None
 

@@ -137,10 +137,9 @@ def test_c_vfl_sends_few_bits_and_takes_several_steps_on_them() -> None:
 
 def test_sheaf_frl_glues_by_rotations_alone() -> None:
     objective = of("sheaf-frl").objective
-    assert objective.terms == {"procrustes": 0.2}
-    assert (objective.contrastive, objective.laplacian) == (0, 0)
+    assert (objective.procrustes, objective.contrastive, objective.laplacian) == (0.2, 0, 0)
     with pytest.raises(ConfigError, match="nothing would align"):
-        of("sheaf-frl", objective={"terms": {"procrustes": 0}})
+        of("sheaf-frl", objective={"procrustes": 0})
 
 
 def test_the_laplacian_of_a_complete_graph_is_the_distance_to_the_clients_mean() -> None:

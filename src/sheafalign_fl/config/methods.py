@@ -112,7 +112,7 @@ METHODS: dict[MethodName, dict[str, Any]] = {
             "contrastive": 0.0,
             "variance": 25.0,
             "covariance": 1.0,
-            "terms": {"procrustes": 0.2},
+            "procrustes": 0.2,
         },
     },
     # Badi, Ben Issaid, Bennis, CoMFed, arXiv 2603.19067: a learnt projection a client into a small

@@ -176,6 +176,9 @@ class ObjectiveSettings(_Settings):
     """Of z_ij: a hinge that keeps the deviation of every dimension at 1 or more (VICReg)."""
     covariance: Weight = 0.0
     """Of z_ij: the squares of the covariances between its dimensions (VICReg)."""
+    procrustes: Weight = 0.0
+    """The Laplacian after the rotation between the two ends that fits the batch best
+    (Sheaf-FRL)."""
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.2
     """tau, or where it starts from if it is learnt."""
     label_smoothing: Fraction = 0.0
@@ -185,16 +188,14 @@ class ObjectiveSettings(_Settings):
     normalised_laplacian: bool = True
     """Compare unit vectors in the Laplacian term, so that it cannot shrink the embeddings."""
     terms: dict[Annotated[str, Extension("objective term")], Weight] = Field(default_factory=dict)
-    """Further terms and their weights: procrustes (Sheaf-FRL: the Laplacian after the rotation
-    between the two ends that fits the batch best), or a dotted path ``package.module:TERM`` to a
-    class or function that takes a `sheafalign_fl.sheaf.EdgeBatch` and returns a scalar."""
+    """Further terms and their weights: a dotted path ``package.module:TERM`` to a class or function
+    that takes a `sheafalign_fl.sheaf.EdgeBatch` and returns a scalar."""
 
     @model_validator(mode="after")
     def _some_weight(self) -> Self:
-        if self.laplacian == 0 and self.contrastive == 0 and not any(self.terms.values()):
+        if self.laplacian == self.contrastive == self.procrustes == 0:
             raise ValueError(
-                "laplacian and contrastive are both 0 and there are no terms, so nothing would "
-                "align the clients"
+                "laplacian and contrastive are both 0, so nothing would align the clients"
             )
         if self.learnable_temperature and self.temperature < LEAST_TEMPERATURE:
             raise ValueError(f"a learnable temperature cannot start below {LEAST_TEMPERATURE}")

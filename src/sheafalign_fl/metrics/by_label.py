@@ -55,16 +55,12 @@ class RecallByLabelMetric(FederationMetric):
     def measure(self, held: Together) -> Sequence[Numbers]:
         """Return the recalls of every ordered pair of clients, each beside its level of chance."""
         chance = {f"chance_at_{k}": chance_by_label(held.labels, k) for k in _RANKS}
-        return [
-            {
-                "source": source,
-                "target": target,
-                "events": len(held.labels),
-                **recall_by_label(source, target, held.h[source], held.h[target], held.labels),
-                **chance,
-            }
-            for source, target in permutations(held.h, 2)
-        ]
+        rows: list[dict[str, Any]] = []
+        for source, target in permutations(held.h, 2):
+            whose = {"source": source, "target": target, "events": len(held.labels)}
+            h = held.h[source], held.h[target]
+            rows.append(whose | recall_by_label(source, target, *h, held.labels) | chance)
+        return rows
 
 
 def recall_by_label(
