@@ -1,4 +1,4 @@
-"""What the sheaf Laplacian is worth: ``python -m experiments.sheaf_value [SEEDS]``.
+"""What the sheaf Laplacian is worth: ``python -m experiments.sheaf_value [SEEDS] [EXCHANGES]``.
 
 Small federations on Fashion-MNIST are trained with its term on and off where it might help (few
 shared events, a noisy codec, more than six clients on a sparse graph, a sensor that drifts), and
@@ -95,7 +95,7 @@ class Trained:
         h: dict[str, NDArray[np.float32]] = {}
         for name, share in self.model.items():
             data = client_data(name, self.settings)
-            rows = np.flatnonzero(data.split == SPLITS.index(split))  # type: ignore[arg-type]
+            rows = np.flatnonzero(data.split == SPLITS.index(split))
             x = data.x[rows] + np.float32(drift if name == DRIFTING else 0)
             h[name] = embedded(
                 share.encoder, lambda k, x=x, share=share: share.tensor(x[k]),  # type: ignore[misc]
@@ -121,13 +121,8 @@ def trained(content: Mapping[str, Any], where: Path) -> Trained:
 def drifted_recall(run: Trained) -> float:
     """Return R@10 of the directions that begin or end at a sensor whose inputs have drifted."""
     h, _ = run.embeddings("test", DRIFT)
-    found = [
-        retrieval(i, j, *(h[c] @ run.sheaf.restrictions[c, n].numpy().T for c, n in ends), None)
-        for i in HALVES
-        for j in HALVES
-        if i != j and DRIFTING in (i, j)
-        for ends in [((i, j), (j, i))]
-    ]
+    z = {(i, j): h[i] @ P.numpy().T for (i, j), P in run.sheaf.restrictions.items()}
+    found = [retrieval(i, j, z[i, j], z[j, i], None) for i, j in z if DRIFTING in (i, j)]
     return mean(row.recall_at_10 for row in found)
 
 
@@ -326,9 +321,10 @@ def redundancy_table(seeds: Sequence[int], folder: Path) -> str:
     return table([*headings, "h^T L h, true / wrong", "z_ik from z_ij %", "R@10"], rows)
 
 
-def main(count: int) -> None:
-    """Train, measure and print, with seeds 0 to `count` - 1."""
+def main(count: int, exchanges: int) -> None:
+    """Train for so many exchanges, measure and print, with seeds 0 to `count` - 1."""
     torch.set_num_threads(1)
+    BASE["training"]["exchanges"] = exchanges
     seeds = range(count)
     with tempfile.TemporaryDirectory() as where:
         for text in training_tables(seeds, Path(where)):
@@ -337,4 +333,5 @@ def main(count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
+    given = [int(word) for word in sys.argv[1:]]
+    main(*(given + [3, BASE["training"]["exchanges"]][len(given) :]))

@@ -49,7 +49,7 @@ def procrustes_loss(z_ij: Tensor, z_ji: Tensor) -> Tensor:
     with torch.no_grad():
         left, _, right = torch.linalg.svd(z_ij.T @ z_ji)
         rotation = left @ right
-    return (z_ij - z_ji @ rotation.T).square().sum(dim=1).mean()
+    return laplacian_loss(z_ij, z_ji @ rotation.T)
 
 
 def contrastive_loss(
