@@ -70,6 +70,7 @@ def test_what_is_kept_is_what_the_codec_had_left(
     assert largest_difference(weights, simulated_protocol(settings, code)[0]) <= 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method", ["imagebind", "clip-pairs", "clip-heads", "centrobind", "gram", "triangle", "symile"]
 )
