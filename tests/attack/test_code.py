@@ -199,6 +199,7 @@ ASKING: dict[str, dict[str, Any]] = {
     "training: replay_batches x batch_size": {"training": {"replay_batches": 10**12}},
     "objective.variance": {"objective": {"variance": 1e9}},
     "objective.covariance": {"objective": {"covariance": 1e9}},
+    "objective.procrustes": {"objective": {"procrustes": 1e9}},
     "training: batches x batch_size": {"training": {"batches": 10**5, "exchanges": 1}},
     "clients.m0.dim": {"clients": {"m0": {"dim": 10**9}, "m1": {}}},
     "graph.dim": {"graph": {"dim": 10**9}},

@@ -114,8 +114,9 @@ def test_a_cell_has_the_seed_it_is_asked_for(
     tmp_path_factory: pytest.TempPathFactory, seed: int, name: str
 ) -> None:
     plan = toy_plan(
-        tmp_path_factory.mktemp("x"), seed=7, methods={"m": {"method": name}}, graph={"dim": 6}
-    )
+        tmp_path_factory.mktemp("x"), seed=7, methods={"m": {"method": name}}, graph={"dim": 6},
+        clients=["m0", "m1", "m2"],
+    )  # fmt: skip
     cell = plan.methods[0].cell({}, seed)
     assert (cell.seed, cell.method, cell.evaluation.split) == (seed, name, "test")
     assert plan.methods[0].trial({}).seed == 0

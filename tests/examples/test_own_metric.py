@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from sheafalign_fl.config import METRICS as NAMES
+from sheafalign_fl.config.schema import FURTHER_METRICS
 from sheafalign_fl.engines.inprocess import run_inprocess
 from sheafalign_fl.errors import ConfigError
 from sheafalign_fl.metrics.base import FederationMetric, Numbers, Pair, PairMetric, Together
@@ -137,11 +138,17 @@ class Abstract(PairMetric):
 
 
 def test_settings_results_and_registry_name_the_same_metrics() -> None:
-    assert tuple(NAMES) == tuple(METRICS) == BUILT_IN
-    leaving = [metric for metric in METRICS.values() if metric.leaves_client]
-    assert [metric.nearby_row for metric in leaving] == [MissingNearby]
+    assert (*NAMES, *FURTHER_METRICS) == tuple(METRICS)
+    assert tuple(NAMES) == BUILT_IN
+    leaving = {name: metric for name, metric in METRICS.items() if metric.leaves_client}
+    rows = {name: metric.nearby_row for name, metric in leaving.items()}
+    assert rows == {"missing": MissingNearby, "recall-by-label": None}
     for name, metric in METRICS.items():
         assert name == metric.name
+        assert metric.explanation
+        assert metric.scores
+        if name in FURTHER_METRICS:  # its rows are among those of own metrics
+            continue
         assert (
             Quality.model_fields[name].annotation
             == tuple[
@@ -150,8 +157,6 @@ def test_settings_results_and_registry_name_the_same_metrics() -> None:
             ]
         )
         assert {column.field for column in metric.columns} <= metric.row.model_fields.keys()
-        assert metric.explanation
-        assert metric.scores
 
 
 @pytest.mark.parametrize(

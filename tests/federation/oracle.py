@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import permutations
 
 import torch
+from scipy.linalg import orthogonal_procrustes
 from torch import Tensor
 from torch.optim.lr_scheduler import (
     ConstantLR,
@@ -61,6 +62,9 @@ class World:
             for c in self.clients
             for n, dim in topology.neighbours(c).items()
         }
+        if settings.maps.family == "shared":
+            one = {c: new_maps(c, "", settings.graph.dim, settings) for c in self.clients}
+            self.maps = {(c, n): one[c].to(self.dtype) for c, n in self.maps}
         self.events: dict[str, dict[object, Tensor]] = {
             c: {
                 event: torch.from_numpy(x.copy())
@@ -246,10 +250,22 @@ def aligned(
     w = settings.objective
     a, b = (unit(z_i), unit(z_j)) if w.normalised_laplacian else (z_i, z_j)
     total = weighted(w.laplacian, ((a - b) ** 2).sum(1).mean())
+    if w.procrustes:
+        total = total + w.procrustes * best_rotated(z_i, z_j)
     if w.contrast == "pairs":
         similarity = unit(z_i) @ unit(z_j).T / tau
         total = total + weighted(w.contrastive, nce(similarity, w.label_smoothing, same))
     return total
+
+
+def best_rotated(z_i: Tensor, z_j: Tensor) -> Tensor:
+    """Return the mean square distance after the best rotation R, a constant (scipy's).
+
+    Expanded: ||z_i||^2 + ||z_j||^2 - 2 <z_i, R z_j>.
+    """
+    R = torch.from_numpy(orthogonal_procrustes(z_j.detach().numpy(), z_i.detach().numpy())[0].T)
+    inner = torch.stack([a @ R @ b for a, b in zip(z_i, z_j, strict=True)])
+    return ((z_i**2).sum(1) + (z_j**2).sum(1) - 2 * inner).mean()
 
 
 def rebuilt(settings: Settings, P: Tensor, Q: Tensor, h: Tensor, z_other: Tensor) -> Tensor:
@@ -298,6 +314,10 @@ def group_loss(settings: Settings, embeddings: Sequence[Tensor]) -> Tensor:
             for u in units
         ]
         return torch.stack([nce(matrix, smoothing) for matrix in logits]).sum()
+    if settings.objective.contrast == "area":
+        return nce(triangles(*units) / -tau, smoothing)
+    if settings.objective.contrast == "product":
+        return multilinear(units, tau, smoothing)
     anchor, *others = units
     # One Gram determinant for every pair (anchor's event, others' event), by Leibniz's formula.
     inner = {(0, 0): torch.ones(len(anchor), len(anchor), dtype=anchor.dtype)}
@@ -317,6 +337,40 @@ def group_loss(settings: Settings, embeddings: Sequence[Tensor]) -> Tensor:
     return nce(-(determinant.clamp(min=0) + 1e-6).sqrt() / tau, smoothing)
 
 
+def triangles(anchor: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """Return areas (B, B) of triangles anchor b, one c, other c by the lengths of their sides.
+
+    Heron: 16 A^2 = 4 a^2 b^2 - (a^2 + b^2 - c^2)^2.
+    """
+    rows = []
+    for x in anchor:
+        areas = []
+        for y, z in zip(one, other, strict=True):
+            a, b, c = ((x - y) ** 2).sum(), ((x - z) ** 2).sum(), ((y - z) ** 2).sum()
+            squared = (4 * a * b - (a + b - c) ** 2) / 4
+            areas.append((squared.clamp(min=0) + 1e-6).sqrt() / 2)
+        rows.append(torch.stack(areas))
+    return torch.stack(rows)
+
+
+def multilinear(units: Sequence[Tensor], tau: float, smoothing: float) -> Tensor:
+    """Return Symile's loss, an anchor, an event and a negative at a time."""
+    events, dim = units[0].shape
+    scale, losses = dim ** (len(units) / 2 - 1) / tau, []
+    for anchor in range(len(units)):
+        others = [k for k in range(len(units)) if k != anchor]
+        for b in range(events):
+            logits = []
+            for c in range(events):
+                product = units[anchor][b]
+                for shift, k in enumerate(others):
+                    product = product * units[k][b if c == b else (c - shift) % events]
+                logits.append(scale * product.sum())
+            surprise = torch.stack(logits).logsumexp(0) - torch.stack(logits)
+            losses.append((1 - smoothing) * surprise[b] + smoothing * surprise.mean())
+    return torch.stack(losses).mean()
+
+
 # ---- joint training ------------------------------------------------------------------------------
 
 
@@ -332,7 +386,7 @@ def joint_training(settings: Settings, start: Weights | None = None) -> Weights:
         parameters += [p for p in maps.parameters() if p.dim() > 0]
         if settings.objective.learnable_temperature and (i, j) in world.edges:
             parameters.append(world.log_tau(i, j))
-    parameters = [parameter for parameter in parameters if parameter.requires_grad]
+    parameters = [p for p in dict.fromkeys(parameters) if p.requires_grad]  # edges may share some
     learner = world.learner(parameters, [list(_own(world, client)) for client in world.clients])
     for exchange in range(settings.training.exchanges):
         for _ in range(settings.training.local_steps):
@@ -373,7 +427,10 @@ def joint_objective(world: World, batch: Sequence[object]) -> Tensor:
                 + rebuilt(settings, P_ji, Q_ji, h_j, z_i)
             )
     if settings.objective.contrast != "pairs" and (events := world.common(batch, *world.clients)):
-        together = [world.h(client, events) for client in world.clients]
+        together = [
+            world.h(client, events) @ world.matrices(client, world.neighbours(client)[0])[0].T
+            for client in world.clients
+        ]
         total = total + settings.objective.contrastive * group_loss(settings, together)
     return total
 
@@ -489,9 +546,10 @@ def _theirs(
 
 
 def _own(world: World, client: str) -> Iterator[torch.nn.Parameter]:
-    yield from world.encoders[client].parameters()
+    own = list(world.encoders[client].parameters())
     for neighbour in world.neighbours(client):
-        yield from world.maps[client, neighbour].parameters()
+        own += world.maps[client, neighbour].parameters()
+    yield from dict.fromkeys(own)
 
 
 def _own_objective(
@@ -512,7 +570,8 @@ def _own_objective(
         together = []
         for other in world.clients:
             if other == client:
-                together.append(world.h(client, events))
+                P = world.matrices(client, next(iter(theirs)))[0]  # to all the same
+                together.append(world.h(client, events) @ P.T)
             else:
                 both = world.common(batch, client, other)
                 together.append(torch.stack([theirs[other][both.index(event)] for event in events]))

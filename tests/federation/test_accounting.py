@@ -1,6 +1,7 @@
 """What the ledger says is what travelled (DESIGN section 4)."""
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from sheafalign_fl.protocol.verbs import EVALUATOR, RELAY
 from sheafalign_fl.runs.folder import RunFolder
 from sheafalign_fl.runs.ledger import LedgerRow, read_ledger
 from tests.conftest import toy_settings
+from tests.federation.runs import SMALL
 
 ITEMSIZE = {"float32": 4, "float16": 2, "float64": 8}
 GRAPH: dict[str, Any] = {
@@ -80,6 +82,35 @@ def test_training_payload_is_events_times_dim_times_itemsize(
             )
             due[exchange, source, target] = int(events) * dim * ITEMSIZE[codec]
     assert found == due
+
+
+SENT = {
+    **{"clip-heads": 5 * 4, "comfed": 5 * 4},  # d_e values of float32
+    **dict.fromkeys(("triangle", "symile", "sheaf-frl"), 8 * 4),  # d values
+    "c-vfl": 2 + 8 // 2,  # a scale, and 8 values of 4 bits, once for all steps
+}
+"""Method -> bytes of an event towards one neighbour."""
+
+
+@pytest.mark.parametrize("method", SENT)
+def test_every_method_pays_for_what_each_client_sends_all_others(
+    method: str, run_folder: Callable[[Settings], RunFolder]
+) -> None:
+    settings = toy_settings(
+        method=method,
+        clients=dict.fromkeys(("m0", "m1", "m2"), SMALL),
+        graph={"dim": 5 if method in ("clip-heads", "comfed") else 8},
+        training={"exchanges": 2, "batch_size": 16},
+        evaluation={"every": 0, "metrics": ["retrieval"]},
+    )
+    run_inprocess(settings, folder := run_folder(settings))
+    paid = {
+        (row.exchange, row.source, row.destination): row.payload_bytes
+        for row in read_ledger(folder.ledger)
+        if row.purpose == "train" and RELAY not in (row.source, row.destination)
+    }
+    pairs = permutations(("m0", "m1", "m2"), 2)
+    assert paid == {(t, i, j): 16 * SENT[method] for i, j in pairs for t in (0, 1)}
 
 
 def test_relay_bytes_add_up_to_every_flower_message(

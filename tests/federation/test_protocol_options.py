@@ -121,7 +121,7 @@ def test_weights_equal_those_of_the_protocol_in_plain_torch(
 
 
 @MISSING
-@pytest.mark.parametrize("method", ["centrobind", "gram"])
+@pytest.mark.parametrize("method", ["centrobind", "gram", "triangle", "symile"])
 def test_group_contrasts_too(
     method: str, missing: float, run_folder: Callable[[Settings], RunFolder]
 ) -> None:

@@ -71,7 +71,9 @@ def test_what_is_kept_is_what_the_codec_had_left(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["imagebind", "clip-pairs", "centrobind", "gram"])
+@pytest.mark.parametrize(
+    "method", ["imagebind", "clip-pairs", "clip-heads", "centrobind", "gram", "triangle", "symile"]
+)
 def test_every_method_replays(method: str, run_folder: Callable[[Settings], RunFolder]) -> None:
     training = {"replay": 2, "replay_from": 0.0}
     settings = options(training, 0.3, method=method, graph={"dim": 8}, objective={})

@@ -51,6 +51,7 @@ SHORTER = {
         "training.exchanges=4",
     ],
     "experiments/watch.yaml": ["--set", "training.exchanges=4"],
+    "experiments.sheaf_value": ["1", "2"],
     "experiments.mutations": [
         *("--frames", "50", "--records", "50", "--federations", "1", "--seconds", "20"),
     ],

@@ -75,6 +75,7 @@ SHARED: Content = {
     "objective.normalised_laplacian": False,
     "objective.variance": 0.5,
     "objective.covariance": 0.5,
+    "objective.procrustes": 0.5,
     "objective.label_smoothing": 0.2,
     "objective.terms": {"tests.toy:shrinking": 0.5},
     "training.exchanges": 5,

@@ -10,7 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sheafalign_fl.sheaf.group import centroid_loss, symmetric_cross_entropy, volume_loss
+from sheafalign_fl.sheaf.group import (
+    area_loss,
+    centroid_loss,
+    product_loss,
+    symmetric_cross_entropy,
+    volume_loss,
+)
 
 Loss = Callable[[Sequence[Tensor], float], Tensor]
 TAU = 0.2
@@ -76,7 +82,58 @@ def test_two_clients_span_the_sine_of_their_angle() -> None:
     assert float(volume_loss([z, 3 * z], TAU)) == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize("loss", [centroid_loss, volume_loss])
+def test_area_loss() -> None:
+    """Areas by Heron's formula from the lengths of the three sides."""
+    z, events = [[direction(own[b]) for b in range(6)] for own in embeddings(3)], 6
+    logits = np.zeros((events, events))
+    for b, c in product(range(events), repeat=2):
+        corners = z[0][b], z[1][c], z[2][c]
+        sides = [math.dist(corners[k], corners[k - 1]) for k in range(3)]
+        half = sum(sides) / 2
+        area = math.sqrt(half * math.prod(half - side for side in sides))
+        logits[b, c] = -math.sqrt(4 * area**2 + 1e-6) / 2 / TAU
+    found = area_loss([torch.from_numpy(np.stack(own)) for own in z], TAU)
+    assert float(found) == pytest.approx(slow_entropy(logits), abs=1e-10)
+
+
+def test_of_two_clients_there_is_no_triangle() -> None:
+    assert float(area_loss([torch.eye(3), torch.eye(3)], TAU)) == 0
+
+
+@pytest.mark.parametrize("clients", [2, 3, 4])
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_product_loss(clients: int, smoothing: float) -> None:
+    """Symile's equation with one logit, one anchor and one negative at a time."""
+    events, dim = 6, 5
+    z = [[direction(own[b]) for b in range(events)] for own in embeddings(clients, events, dim)]
+    terms: list[float] = []
+    for anchor in range(clients):
+        others = [own for k, own in enumerate(z) if k != anchor]
+        for b in range(events):
+            logits = []
+            for c in range(events):
+                taken = [own[b if c == b else c - shift] for shift, own in enumerate(others)]
+                inner = sum(
+                    math.prod([z[anchor][b][k], *(v[k] for v in taken)]) for k in range(dim)
+                )
+                logits.append(inner * math.sqrt(dim) ** (clients - 2) / TAU)
+            share = math.log(math.fsum(map(math.exp, logits)))
+            terms.append((1 - smoothing) * (share - logits[b]))
+            terms[-1] += smoothing * math.fsum(share - logit for logit in logits) / events
+    found = product_loss([torch.from_numpy(np.stack(own)) for own in z], TAU, smoothing)
+    assert float(found) == pytest.approx(math.fsum(terms) / len(terms), abs=1e-10)
+
+
+def test_no_negative_of_a_product_is_the_event_itself() -> None:
+    """With one-hot codes of events the product is 1 for the same event at all, and 0 otherwise."""
+    for clients, events in product((2, 3, 4, 5), (2, 3, 7)):
+        z = torch.eye(events, dtype=torch.float64)
+        scale = events ** ((clients - 2) / 2) / TAU
+        expected = math.log(1 + (events - 1) * math.exp(-scale))
+        assert float(product_loss([z] * clients, TAU)) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("loss", [centroid_loss, volume_loss, area_loss, product_loss])
 def test_a_gradient_where_all_embeddings_coincide_is_finite(loss: Loss) -> None:
     z = torch.from_numpy(embeddings(2)[0]).requires_grad_()
     loss([z, z.detach(), z.detach()], TAU).backward()  # type: ignore[no-untyped-call]
@@ -85,7 +142,7 @@ def test_a_gradient_where_all_embeddings_coincide_is_finite(loss: Loss) -> None:
     assert bool(torch.isfinite(gradient).all())
 
 
-@pytest.mark.parametrize("loss", [centroid_loss, volume_loss])
+@pytest.mark.parametrize("loss", [centroid_loss, volume_loss, area_loss, product_loss])
 def test_lengths_do_not_matter(loss: Loss) -> None:
     z = [torch.from_numpy(own) for own in embeddings(3)]
     longer = [own * factor for own, factor in zip(z, (0.01, 3.0, 200.0), strict=True)]

@@ -3,6 +3,7 @@
 from typing import Any, get_args
 
 import pytest
+import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,10 +13,11 @@ from sheafalign_fl.config.methods import METHODS, MethodName, apply_method, merg
 from sheafalign_fl.engines.check import check
 from sheafalign_fl.errors import ConfigError
 from sheafalign_fl.protocol.topology import build_topology
+from sheafalign_fl.sheaf import laplacian_loss
 from tests.conftest import toy_settings
 
 CLIENTS = ["camera", "lidar", "gps"]
-GROUP = {"centrobind": "centroid", "gram": "volume"}
+GROUP = {"centrobind": "centroid", "gram": "volume", "triangle": "area", "symile": "product"}
 CONSTANT = ("imagebind", "clip-pairs", *GROUP)
 methods = st.sampled_from(get_args(MethodName))
 
@@ -89,7 +91,8 @@ def test_graphs_of_single_space_methods() -> None:
 def test_in_a_single_space_d_e_follows_d_i(method: str, dim: int) -> None:
     assert of(method, clients={name: {"dim": dim} for name in CLIENTS}).graph.dim == dim
     assert of(method).graph.dim == of(method, clients=dict.fromkeys(CLIENTS)).graph.dim == 128
-    mixed = of(method, clients={"camera": {"dim": dim}, "lidar": {"dim": dim + 1}})
+    unequal = {name: {"dim": dim + k} for k, name in enumerate(CLIENTS)}
+    mixed = of(method, clients=unequal)
     assert mixed.graph.dim == 64  # there is no dimension to follow, and the check below refuses it
 
 
@@ -99,6 +102,56 @@ def test_a_single_space_of_unequal_stalks_is_one_clear_line() -> None:
         ConfigError, match="need d_e = d_i on every edge, but d_e = 10 and d_i = 12"
     ):
         check(unequal)
+
+
+def test_heads_are_one_projection_a_client_and_nothing_else() -> None:
+    heads, pairs = of("clip-heads", graph={"dim": 16}), of("clip-pairs")
+    assert heads.maps.family == "shared"
+    assert heads.objective == pairs.objective
+    assert heads.graph.topology == pairs.graph.topology
+    unequal = toy_settings(
+        method="clip-heads",
+        graph={
+            "topology": "edges",
+            "edges": [{"between": ["m0", "m1"]}, {"between": ["m1", "m2"], "dim": 9}],
+        },
+    )
+    with pytest.raises(ConfigError, match="shared needs one dimension on all edges of 'm1', not"):
+        check(unequal)
+    with pytest.raises(ConfigError, match="learnable_temperature is an edge's"):
+        of("clip-heads", objective={"learnable_temperature": True})
+
+
+def test_a_triangle_is_of_three_clients() -> None:
+    for count in (2, 4):
+        with pytest.raises(ConfigError, match=f"so it needs 3 clients, not {count}"):
+            of("triangle", clients=[*CLIENTS, "radar"][:count])
+
+
+def test_c_vfl_sends_few_bits_and_takes_several_steps_on_them() -> None:
+    found, pairs = of("c-vfl"), of("clip-pairs")
+    assert (found.codec, found.training.local_steps) == ("int4", 10)
+    assert found.objective == pairs.objective
+    assert of("c-vfl", codec="top-8", training={"local_steps": 2}).codec == "top-8"
+
+
+def test_sheaf_frl_glues_by_rotations_alone() -> None:
+    objective = of("sheaf-frl").objective
+    assert (objective.procrustes, objective.contrastive, objective.laplacian) == (0.2, 0, 0)
+    with pytest.raises(ConfigError, match="nothing would align"):
+        of("sheaf-frl", objective={"procrustes": 0})
+
+
+def test_the_laplacian_of_a_complete_graph_is_the_distance_to_the_clients_mean() -> None:
+    """So CoMFed's latent consensus is an objective of edges, which needs no place for a mean."""
+    found = of("comfed")
+    assert (found.maps.family, found.graph.topology) == ("shared", "complete")
+    assert not found.objective.normalised_laplacian
+    torch.manual_seed(0)
+    z = torch.randn(4, 7, 3, dtype=torch.float64)
+    edges = [laplacian_loss(z[i], z[j]) for i in range(4) for j in range(i)]
+    consensus = (z - z.mean(0)).square().sum(dim=2).mean(dim=1).sum()
+    assert float(torch.stack(edges).sum()) == pytest.approx(4 * float(consensus))
 
 
 def test_random_has_no_exchange_and_an_untrained_sheaf() -> None:
@@ -115,7 +168,7 @@ OVERRIDES: list[dict[str, Any]] = [
     {"graph": {"dim": 128}},
     {"objective": {"temperature": 0.7, "laplacian": 2.5}},
     {"objective": {"reconstruction": 3.0, "cross_reconstruction": 1.0}},
-    {"clients": {"camera": {"dim": 128}, "gps": {}}, "seed": 0},
+    {"clients": {"camera": {"dim": 128}, "gps": {}, "radar": {}}, "seed": 0},
     {"evaluation": {"metrics": ["probe"], "split": "validation"}},
     {"engine": "pooled", "name": "other"},
 ]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sheafalign_fl.protocol.topology import Edge, Topology
-from sheafalign_fl.sheaf import coboundary, sheaf_laplacian
+from sheafalign_fl.sheaf import coboundary, diffused, sheaf_laplacian, spectrum
 
 Maps = dict[tuple[str, str], Tensor]
 
@@ -196,3 +196,74 @@ def test_single_precision_stays_single() -> None:
     maps = {("a", "b"): torch.ones(2, 3), ("b", "a"): torch.ones(2, 1)}
     assert coboundary(topology, maps).dtype == torch.float32
     assert coboundary(topology, maps).tolist() == [[1, 1, 1, -1], [1, 1, 1, -1]]
+
+
+# ---- spectrum, harmonic space, diffusion ---------------------------------------------------------
+
+
+@given(sheaves())
+@settings(deadline=None, max_examples=40)
+def test_the_spectrum_is_that_of_the_laplacian_and_the_harmonic_space_its_kernel(
+    sheaf: Sheaf,
+) -> None:
+    topology, dims, maps, _ = sheaf
+    L, found = sheaf_laplacian(topology, maps).numpy(), spectrum(topology, maps)
+    np.testing.assert_allclose(
+        found.values, np.linalg.eigvalsh(L), atol=1e-9 * (1 + np.abs(L).max())
+    )
+    assert found.harmonic == len(L) - np.linalg.matrix_rank(coboundary(topology, maps).numpy())
+    edge_dims = sum(edge.dim for edge in topology.edges)
+    assert found.harmonic >= found.counted == max(0, sum(dims.values()) - edge_dims)
+    values, vectors = np.linalg.eigh(L)
+    kernel, start = vectors[:, : found.harmonic], offsets(dims)
+    assert np.abs(values[: found.harmonic]).max(initial=0) < 1e-9 * (1 + np.abs(L).max())
+    for client, dim in dims.items():
+        block = kernel[start[client] : start[client] + dim]
+        assert found.parts[client] == pytest.approx((block**2).sum() / dim, abs=1e-6)
+
+
+@given(topologies(edge_dim=3))
+@settings(deadline=None, max_examples=20)
+def test_in_a_constant_sheaf_every_vector_is_harmonic_once(topology: Topology) -> None:
+    """Connected, with identity maps: what all clients have alike, and nothing else."""
+    identity = torch.eye(3)
+    ends = [(e.source, e.target) for e in topology.edges]
+    maps = {pair: identity for i, j in ends for pair in ((i, j), (j, i))}
+    found = spectrum(topology, maps)
+    assert found.harmonic == 3
+    assert found.parts == pytest.approx(dict.fromkeys(topology.clients, 1 / len(topology.clients)))
+
+
+def test_rounding_of_the_maps_own_precision_is_no_disagreement() -> None:
+    topology = Topology(("a", "b", "c"), (Edge("a", "b", 4), Edge("b", "c", 4), Edge("a", "c", 4)))
+    rng = np.random.default_rng(0)
+    P = {c: torch.from_numpy(rng.normal(size=(4, 4))).float() for c in "abc"}
+    turn = torch.from_numpy(rng.normal(size=(4, 4))).float()
+    maps = {(i, j): turn @ P[i] for i in "abc" for j in "abc" if i != j}  # float32, rounded
+    assert spectrum(topology, maps).harmonic == 4
+    maps["a", "b"] = maps["a", "b"] + 1e-3 * torch.eye(4)
+    assert spectrum(topology, maps).harmonic < 4
+
+
+@given(sheaves(), st.integers(0, 5))
+@settings(deadline=None, max_examples=30)
+def test_diffusion_is_the_power_of_a_matrix_and_lets_edges_agree_more(
+    sheaf: Sheaf, steps: int
+) -> None:
+    topology, dims, maps, h = sheaf
+    L = sheaf_laplacian(topology, maps)
+    rate = 1 / float(torch.linalg.eigvalsh(L).max())
+    batch = {client: torch.stack([vector, 2 * vector]) for client, vector in h.items()}
+    stacked = torch.cat([h[client] for client in topology.clients])
+    step = torch.eye(len(L), dtype=L.dtype) - rate * L
+    expected = torch.linalg.matrix_power(step, steps) @ stacked
+    found = diffused(topology, maps, batch, steps, rate)
+    assert {client: tuple(values.shape) for client, values in found.items()} == {
+        client: (2, dim) for client, dim in dims.items()
+    }
+    for k in (0, 1):
+        together = torch.cat([found[client][k] for client in topology.clients])
+        torch.testing.assert_close(together, (k + 1) * expected)
+    delta = coboundary(topology, maps)
+    before, after = delta @ stacked, delta @ step @ stacked
+    assert float(after.norm()) <= float(before.norm()) * (1 + 1e-12) + 1e-12

@@ -19,6 +19,7 @@ from sheafalign_fl.sheaf import (
     edge_maps,
     edge_terms,
     laplacian_loss,
+    procrustes_loss,
     weighted_terms,
 )
 
@@ -76,6 +77,22 @@ def test_neither_the_order_of_events_nor_a_rotation_matters(
     for a, b in ((z_ij[order], z_ji[order]), (z_ij @ rotation, z_ji @ rotation)):
         torch.testing.assert_close(contrastive_loss(a, b, 0.1), contrastive_loss(z_ij, z_ji, 0.1))
         torch.testing.assert_close(laplacian_loss(a, b), laplacian_loss(z_ij, z_ji))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 4))
+@settings(deadline=None, max_examples=25)
+def test_the_procrustes_loss_is_the_laplacian_at_the_best_of_all_rotations(
+    seed: int, dim: int
+) -> None:
+    """No other orthogonal matrix does better, a rotated copy costs nothing, ends agree."""
+    rng = np.random.default_rng(seed)
+    z_ij, z_ji = (torch.from_numpy(rng.normal(size=(7, dim))) for _ in range(2))
+    best = procrustes_loss(z_ij, z_ji)
+    for _ in range(20):
+        other = torch.from_numpy(np.linalg.qr(rng.normal(size=(dim, dim)))[0])
+        assert best <= laplacian_loss(z_ij, z_ji @ other) + 1e-12
+        assert float(procrustes_loss(z_ij, z_ij @ other)) == pytest.approx(0, abs=1e-12)
+    torch.testing.assert_close(best, procrustes_loss(z_ji, z_ij))
 
 
 def test_what_is_paired_matters() -> None:

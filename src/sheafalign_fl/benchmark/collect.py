@@ -110,7 +110,7 @@ def _is_whole(summary: Summary) -> bool:
 def _kind(settings: Settings) -> Kind:
     if settings.engine == "pooled" or settings.training.exchanges == 0:
         return "reference"
-    return "single-space" if settings.maps.family == "identity" else "sheaf"
+    return "single-space" if settings.maps.one_space else "sheaf"
 
 
 def _measured(quality: Quality) -> dict[str, Any]:

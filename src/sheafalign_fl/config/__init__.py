@@ -9,6 +9,7 @@ from sheafalign_fl.config.load import (
     to_yaml,
 )
 from sheafalign_fl.config.schema import (
+    FURTHER_METRICS,
     METRICS,
     ClientSettings,
     DataSettings,
@@ -22,6 +23,7 @@ from sheafalign_fl.config.schema import (
 from sheafalign_fl.config.values import Options
 
 __all__ = [
+    "FURTHER_METRICS",
     "METRICS",
     "ClientSettings",
     "DataSettings",

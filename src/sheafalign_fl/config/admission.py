@@ -16,7 +16,7 @@ from sheafalign_fl.errors import ConfigError
 
 _WEIGHTS = (
     *("laplacian", "contrastive", "reconstruction", "cross_reconstruction"),
-    *("variance", "covariance"),
+    *("variance", "covariance", "procrustes"),
 )
 
 

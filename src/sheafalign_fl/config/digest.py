@@ -12,6 +12,7 @@ LATER = frozenset(
         "objective.false_negatives",
         "objective.variance",
         "objective.covariance",
+        "objective.procrustes",
         "objective.label_smoothing",
         "objective.terms",
         "training.replay",

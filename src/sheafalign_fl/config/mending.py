@@ -22,7 +22,7 @@ _ALIASES: Mapping[str, str] = {
     "recall": "retrieval", "zeroshot": "transfer", "linearprobe": "probe",
     "ray": "flower", "simulation": "flower", "local": "inprocess", "joint": "pooled",
     "centralised": "pooled", "centralized": "pooled", "remote": "deployed",
-    "clip": "clip-pairs", "audioclip": "clip-pairs",
+    "clip": "clip-pairs", "audioclip": "clip-pairs", "compressedvfl": "c-vfl", "sfrl": "sheaf-frl",
     "gpu": "cuda", "val": "validation", "valid": "validation",
     "lr": "learning_rate", "rounds": "exchanges", "steps": "exchanges",
     "bs": "batch_size", "tau": "temperature", "optimizer": "optimiser", "dims": "dim",

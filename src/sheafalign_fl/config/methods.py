@@ -9,18 +9,41 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 MethodName = Literal[
-    "sheafalign", "paper", "imagebind", "clip-pairs", "centrobind", "gram", "random"
+    "sheafalign",
+    "paper",
+    "imagebind",
+    "clip-pairs",
+    "clip-heads",
+    "centrobind",
+    "gram",
+    "triangle",
+    "symile",
+    "c-vfl",
+    "sheaf-frl",
+    "comfed",
+    "random",
 ]
 
-_CONSTANT_SHEAF: dict[str, Any] = {
-    "maps": {"family": "identity"},
-    "objective": {
-        "laplacian": 0.0,
-        "contrastive": 1.0,
-        "reconstruction": 0.0,
-        "cross_reconstruction": 0.0,
-    },
+_CONTRAST_ALONE: dict[str, Any] = {
+    "laplacian": 0.0,
+    "contrastive": 1.0,
+    "reconstruction": 0.0,
+    "cross_reconstruction": 0.0,
 }
+_CONSTANT_SHEAF: dict[str, Any] = {"maps": {"family": "identity"}, "objective": _CONTRAST_ALONE}
+
+
+def _of_all(contrast: str) -> dict[str, Any]:
+    """Return a method in one space whose contrast compares all clients of an event at once.
+
+    Each client needs all of the others for it, so the graph is complete.
+    """
+    return {
+        "maps": {"family": "identity"},
+        "objective": {**_CONTRAST_ALONE, "contrast": contrast},
+        "graph": {"topology": "complete"},
+    }
+
 
 METHODS: dict[MethodName, dict[str, Any]] = {
     # The best that we found: the schema's own defaults.
@@ -51,19 +74,63 @@ METHODS: dict[MethodName, dict[str, Any]] = {
     # Radford et al., arXiv 2103.00020, on every pair, as AudioCLIP (arXiv 2106.13043) does for
     # three modalities.
     "clip-pairs": {**_CONSTANT_SHEAF, "graph": {"topology": "complete"}},
-    # arXiv 2410.02086: every modality is bound to the centroid of all; each client needs all of the
-    # others to form it.
-    "centrobind": {
-        "maps": _CONSTANT_SHEAF["maps"],
-        "objective": {**_CONSTANT_SHEAF["objective"], "contrast": "centroid"},
+    # The same with a learnt projection before the shared space, one a client (CLIP, section 2.3),
+    # and the bytes of its dimension: what a head alone is worth, without a space for each edge.
+    "clip-heads": {
+        "maps": {"family": "shared"},
+        "objective": _CONTRAST_ALONE,
         "graph": {"topology": "complete"},
     },
-    # Cicchetti et al., arXiv 2412.11959: the volume that all embeddings of an event span; needs all
-    # of them too.
-    "gram": {
-        "maps": _CONSTANT_SHEAF["maps"],
-        "objective": {**_CONSTANT_SHEAF["objective"], "contrast": "volume"},
+    # arXiv 2410.02086: every modality is bound to the centroid of all.
+    "centrobind": _of_all("centroid"),
+    # Cicchetti et al., arXiv 2412.11959: the volume that all embeddings of an event span.
+    "gram": _of_all("volume"),
+    # Cicchetti et al., arXiv 2509.24734: the area of the triangle between three modalities. Not the
+    # paper's: its matching loss beside the contrast, and an anchor that is text.
+    "triangle": _of_all("area"),
+    # Saporta et al., arXiv 2411.01053: a lower bound on total correlation by the multilinear inner
+    # product. Not the paper's: tau is set where they learn a scale of the logits.
+    "symile": _of_all("product"),
+    # Castiglia et al., arXiv 2206.08330: what parties send is compressed, and several local steps
+    # are taken on it. Their server's model and its labels have no place among peers: what is left
+    # is their exchange, with a contrast for its loss. Bits and steps are our choice.
+    "c-vfl": {
+        **_CONSTANT_SHEAF,
         "graph": {"topology": "complete"},
+        "codec": "int4",
+        "training": {"local_steps": 10},
+    },
+    # Sheaf-FRL (SPAICOM): latent spaces are glued by the rotation between them that fits the shared
+    # samples best (Procrustes). Their pilots are here the events of a batch. Their local tasks
+    # need labels and keep spaces from collapsing; here VICReg's terms do that (arXiv 2105.04906),
+    # 25 : 25 : 1 of mean squares at d = 128.
+    "sheaf-frl": {
+        "maps": {"family": "identity"},
+        "graph": {"topology": "complete"},
+        "objective": {
+            **_CONTRAST_ALONE,
+            "contrastive": 0.0,
+            "variance": 25.0,
+            "covariance": 1.0,
+            "procrustes": 0.2,
+        },
+    },
+    # Badi, Ben Issaid, Bennis, CoMFed, arXiv 2603.19067: a learnt projection a client into a small
+    # latent space, where a regulariser aligns all clients. On a complete graph the Laplacian is n
+    # times the squared distance to the clients' mean. Not the paper's: its local task with labels
+    # (VICReg's terms stand for it, 25 : 25 : 1 at d_e = 64) and how it is robust to outliers; we
+    # had no more of it than abstract and introduction.
+    "comfed": {
+        "maps": {"family": "shared"},
+        "graph": {"topology": "complete"},
+        "objective": {
+            **_CONTRAST_ALONE,
+            "laplacian": 0.4,
+            "normalised_laplacian": False,
+            "contrastive": 0.0,
+            "variance": 25.0,
+            "covariance": 1.0,
+        },
     },
     # The floor: untrained encoders and maps.
     "random": {"training": {"exchanges": 0}},

@@ -25,6 +25,8 @@ LEAST_TEMPERATURE = 0.01
 """Of a learnt tau, as in CLIP (arXiv 2103.00020): a smaller one makes training unstable."""
 
 
+_FAMILIES = ("linear", "orthogonal", "identity", "shared")
+_CONTRASTS = ("pairs", "centroid", "volume", "area", "product")
 _TOPOLOGIES = ("complete", "ring", "star", "path", "random", "small-world", "edges")
 
 
@@ -133,11 +135,16 @@ class GraphSettings(_Settings):
 class MapSettings(_Settings):
     """Restriction maps P_ij and dual maps Q_ij."""
 
-    family: Annotated[str, Extension("map family", ("linear", "orthogonal", "identity"))] = "linear"
-    """linear, orthogonal, identity, or a dotted path to a function of (dim, edge_dim, initial) that
-    returns `EdgeMaps`."""
+    family: Annotated[str, Extension("map family", _FAMILIES)] = "linear"
+    """linear, orthogonal, identity, shared (linear, one for all edges of a client), or a dotted
+    path to a function of (dim, edge_dim, initial) that returns `EdgeMaps`."""
     initial: Literal["normal", "orthogonal", "xavier"] = "orthogonal"
-    """linear: initial values; normal is the paper's N(0, 0.1^2)."""
+    """linear, shared: initial values; normal is the paper's N(0, 0.1^2)."""
+
+    @property
+    def one_space(self) -> bool:
+        """Whether a client sends the same to all neighbours, so that all lies in one space."""
+        return self.family in ("identity", "shared")
 
 
 class ObjectiveSettings(_Settings):
@@ -151,10 +158,11 @@ class ObjectiveSettings(_Settings):
 
     laplacian: Weight = 0.0
     contrastive: Weight = 1.0
-    contrast: Annotated[str, Extension("contrast", ("pairs", "centroid", "volume"))] = "pairs"
-    """What the contrastive term compares: the two ends of each edge; every client with the centroid
-    of all (CentroBind); the volume that the embeddings of all clients span (GRAM); or a dotted path
-    to a loss of (embeddings of all clients, tau)."""
+    contrast: Annotated[str, Extension("contrast", _CONTRASTS)] = "pairs"
+    """What the contrastive term compares: the two ends of each edge (pairs); every client with the
+    centroid of all (CentroBind); the volume that the embeddings of all clients span (GRAM); the
+    area of the triangle between three clients (TRIANGLE); the multilinear inner product of all
+    clients (product, Symile); or a dotted path to a loss of (embeddings of all clients, tau)."""
     false_negatives: Literal["keep", "mask"] = "keep"
     """mask: events of a batch that are equal to one of the clients, or whose windows overlap, are
     no negatives of each other. Clients then tell the relay which of their events are equal."""
@@ -168,6 +176,9 @@ class ObjectiveSettings(_Settings):
     """Of z_ij: a hinge that keeps the deviation of every dimension at 1 or more (VICReg)."""
     covariance: Weight = 0.0
     """Of z_ij: the squares of the covariances between its dimensions (VICReg)."""
+    procrustes: Weight = 0.0
+    """The Laplacian after the rotation between the two ends that fits the batch best
+    (Sheaf-FRL)."""
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.2
     """tau, or where it starts from if it is learnt."""
     label_smoothing: Fraction = 0.0
@@ -182,7 +193,7 @@ class ObjectiveSettings(_Settings):
 
     @model_validator(mode="after")
     def _some_weight(self) -> Self:
-        if self.laplacian == 0 and self.contrastive == 0:
+        if self.laplacian == self.contrastive == self.procrustes == 0:
             raise ValueError(
                 "laplacian and contrastive are both 0, so nothing would align the clients"
             )
@@ -251,8 +262,12 @@ class TrainingSettings(_Settings):
 
 
 METRICS = ("retrieval", "transfer", "probe", "missing", "consistency")
-"""The built-in ones; beside them there are those of the user's own, by a dotted path."""
+"""The built-in ones that are measured unless a configuration says which; beside them there are
+`FURTHER_METRICS` and those of the user's own, by a dotted path."""
+FURTHER_METRICS = ("recall-by-label",)
+"""Built-in ones that are measured where a configuration names them."""
 
+_KNOWN_METRICS = (*METRICS, *FURTHER_METRICS)
 
 DEFAULT_SCORE = "R@10"
 """By which a run is watched that does not say by what."""
@@ -262,7 +277,7 @@ class EvaluationSettings(_Settings):
     """What is measured on held-out events, and how often (DESIGN section 5)."""
 
     metrics: Annotated[
-        tuple[Annotated[str, Extension("metric", METRICS, on_relay=True)], ...],
+        tuple[Annotated[str, Extension("metric", _KNOWN_METRICS, on_relay=True)], ...],
         BeforeValidator(as_tuple),
     ] = METRICS
     label: str | None = None
@@ -364,11 +379,32 @@ class Settings(_Settings):
 
     @model_validator(mode="after")
     def _contrast_fits(self) -> Self:
-        constant = self.maps.family == "identity" and self.graph.topology == "complete"
-        if self.objective.contrast != "pairs" and not constant:
+        contrast = self.objective.contrast
+        one_space = self.maps.one_space and self.graph.topology == "complete"
+        if contrast != "pairs" and not one_space:
             raise ValueError(
-                f"objective.contrast '{self.objective.contrast}' compares all clients with each "
-                "other, so it needs graph.topology: complete and maps.family: identity"
+                f"objective.contrast '{contrast}' compares all clients with each other, so it "
+                "needs graph.topology: complete and maps.family: identity or shared"
+            )
+        if contrast == "area" and len(self.clients) != 3:
+            raise ValueError(
+                "objective.contrast 'area' is that of a triangle, so it needs 3 clients, not "
+                f"{len(self.clients)}"
+            )
+        if self.maps.family == "shared" and self.objective.learnable_temperature:
+            raise ValueError(
+                "objective.learnable_temperature is an edge's, so it needs maps of each edge, not "
+                "maps.family: shared"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _stalks_compare(self) -> Self:
+        dims = sorted({client.dim for client in self.clients.values()})
+        if "recall-by-label" in self.evaluation.metrics and len(dims) > 1:
+            raise ValueError(
+                "evaluation.metrics: 'recall-by-label' compares the clients' own embeddings with "
+                f"each other, so all clients need one dim, not {', '.join(map(str, dims))}"
             )
         return self
 

@@ -10,7 +10,7 @@ from sheafalign_fl.config.schema import Settings
 from sheafalign_fl.data.base import ModalityData
 from sheafalign_fl.data.oddities import oddities
 from sheafalign_fl.learner.embedder import Embedder
-from sheafalign_fl.learner.factories import new_maps
+from sheafalign_fl.learner.factories import client_maps
 from sheafalign_fl.learner.manifest import client_data, describe
 from sheafalign_fl.metrics.classifier import check_installed
 from sheafalign_fl.metrics.watched import watched_score
@@ -69,9 +69,8 @@ def check_form(settings: Settings) -> Topology:
     watched_score(settings)
     weighted_terms(settings.objective)
     topology = build_topology(settings)
-    for edge in topology.edges:
-        for client in (edge.source, edge.target):
-            new_maps(client, edge.other(client), edge.dim, settings)
+    for client in topology.clients:
+        client_maps(client, topology.neighbours(client), settings)
     return topology
 
 

@@ -172,7 +172,12 @@ class JointTraining:
         common = np.logical_and.reduce(list(has.values()))
         objective = self.settings.objective
         if objective.contrast != "pairs" and common.sum() >= MIN_SHARED:
-            together = [take(h[client], np.flatnonzero(common[has[client]])) for client in h]
+            together = [
+                next(iter(self.nodes[client].maps.values())).restrict(
+                    take(h[client], np.flatnonzero(common[has[client]]))
+                )
+                for client in h
+            ]
             group = contrast_of_all(objective, together)
             terms.append(objective.contrastive * group)
         return torch.stack(terms).sum()

@@ -15,8 +15,8 @@ from sheafalign_fl.data.base import ModalityData
 from sheafalign_fl.learner.events import ClientEvents
 from sheafalign_fl.learner.factories import (
     DTYPES,
+    client_maps,
     new_encoder,
-    new_maps,
     own_generator,
     resolve_device,
 )
@@ -70,8 +70,8 @@ class Embedder:
             self.device, self.dtype
         )
         self.maps = {
-            neighbour: new_maps(name, neighbour, dim, settings).to(self.device, self.dtype)
-            for neighbour, dim in agreement.neighbours.items()
+            neighbour: maps.to(self.device, self.dtype)
+            for neighbour, maps in client_maps(name, agreement.neighbours, settings).items()
         }
         self.known: frozenset[str] = frozenset()
         """Neighbours towards which this client had maps in the run that it started from."""
@@ -90,7 +90,8 @@ class Embedder:
     def parameters(self) -> list[nn.Parameter]:
         """Return all trainable parameters: the encoder's, then each edge's maps, as agreed."""
         modules: list[nn.Module] = [self.encoder, *self.maps.values()]
-        return [parameter for module in modules for parameter in module.parameters()]
+        # Edges may share their maps.
+        return list(dict.fromkeys(p for module in modules for p in module.parameters()))
 
     # ---- what stays as it is ---------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ generator, which is borrowed for them, one client at a time.
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -48,6 +48,28 @@ def new_maps(client: str, neighbour: str, edge_dim: int, settings: Settings) -> 
     learnt = objective.temperature if objective.learnable_temperature else None
     with own_generator(settings.seed, "maps", client, neighbour):
         return edge_maps(settings.maps, settings.clients[client].dim, edge_dim, learnt)
+
+
+def client_maps(
+    client: str, neighbours: Mapping[str, int], settings: Settings
+) -> dict[str, EdgeMaps]:
+    """Return `client`'s maps towards each of `neighbours` (neighbour -> d_e).
+
+    Shared ones are one module, which depends on (seed, client) and stands under every neighbour.
+
+    Raises
+    ------
+    ConfigError
+        They cannot be made, or are to be shared by edges of different dimensions.
+    """
+    if settings.maps.family != "shared" or not neighbours:
+        return {name: new_maps(client, name, dim, settings) for name, dim in neighbours.items()}
+    if len(dims := set(neighbours.values())) > 1:
+        raise ConfigError(
+            f"maps.family: shared needs one dimension on all edges of '{client}', not "
+            f"{', '.join(map(str, sorted(dims)))}"
+        )
+    return dict.fromkeys(neighbours, new_maps(client, "", next(iter(dims)), settings))
 
 
 OPTIMISERS: Registry[Callable[..., torch.optim.Optimizer]] = Registry(

@@ -130,7 +130,9 @@ def _group_term(client: Embedder, forward: Forward, received: Mapping[str, Tenso
     common = np.logical_and.reduce([masks[neighbour] for neighbour in received])
     if common.sum() < MIN_SHARED:
         return nothing
-    embeddings = {client.name: take(forward.h, np.flatnonzero(common[forward.events.union]))}
+    own = take(forward.h, np.flatnonzero(common[forward.events.union]))
+    towards_all = next(iter(client.maps.values()))  # all lie in one space
+    embeddings = {client.name: towards_all.restrict(own)}
     for neighbour, z in received.items():
         embeddings[neighbour] = take(z, np.flatnonzero(common[masks[neighbour]]))
     ordered = [embeddings[name] for name in client.settings.clients if name in embeddings]

@@ -16,6 +16,7 @@ from sheafalign_fl.metrics.base import (
     Score,
     mean_of,
 )
+from sheafalign_fl.metrics.by_label import RecallByLabelMetric
 from sheafalign_fl.metrics.consistency import ConsistencyMetric
 from sheafalign_fl.metrics.missing import MissingMetric
 from sheafalign_fl.metrics.probe import ProbeMetric
@@ -46,6 +47,7 @@ METRICS: Registry[Metric] = Registry(
             ProbeMetric(),
             MissingMetric(),
             ConsistencyMetric(),
+            RecallByLabelMetric(),
         )
     },
     _adapted,

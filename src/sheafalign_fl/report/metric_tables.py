@@ -27,7 +27,7 @@ def metric_table(quality: Quality, name: str, most: int = MOST_ROWS) -> Table:
     title = f"{metric.title}{label}"
     columns = shown_columns(metric, rows)
     headings = tuple(column.heading for column in columns)
-    if isinstance(metric, FederationMetric):
+    if isinstance(metric, FederationMetric) and not _of_pairs(rows):
         return _series(title, headings, columns, rows, most)
     return cut(
         title,
@@ -63,7 +63,14 @@ def _series(
     return Table(title, headings, cells, note=note)
 
 
+def _of_pairs(rows: Rows) -> bool:
+    """Return whether rows are of one client towards another."""
+    return all(getattr(row, "target", "") for row in rows)
+
+
 def _whose(metric: Metric) -> str:
+    if isinstance(metric, FederationMetric):
+        return "direction"
     if isinstance(metric, PairMetric):
         return "direction" if metric.directed else "edge"
     return "client" if isinstance(metric, ClientMetric) else "of"

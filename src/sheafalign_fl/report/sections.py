@@ -24,6 +24,7 @@ from sheafalign_fl.report.page import (
 from sheafalign_fl.report.page import header as page_header
 from sheafalign_fl.report.quality import MOST_FOLDED, key_figures, quality_section
 from sheafalign_fl.report.record import facts_section, reproduce_section
+from sheafalign_fl.report.sheaf import sheaf_section
 from sheafalign_fl.report.style import draw
 from sheafalign_fl.runs.reading import Run
 from sheafalign_fl.runs.warnings import validation_curve
@@ -52,6 +53,7 @@ def sections(run: Run) -> list[tuple[str, str, Html]]:
         ("quality", "Quality", quality_section),
         ("communication", "Communication", _communication),
         ("federation", "Federation", _federation),
+        ("sheaf", "Sheaf", sheaf_section),
         ("data", "What the sensors see", _samples),
         ("facts", "Facts to know", facts_section),
         ("reproduce", "Reproduce", reproduce_section),

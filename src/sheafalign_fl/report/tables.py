@@ -8,6 +8,7 @@ from rich.panel import Panel
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from sheafalign_fl.metrics.quality import BUILT_IN
 from sheafalign_fl.metrics.registry import METRICS
 from sheafalign_fl.numbers import count_of, duration, exact, human_bytes, short_commit
 from sheafalign_fl.report.content import (
@@ -43,7 +44,7 @@ def print_summary(summary: Summary, console: Console) -> None:
     for table in quality_tables(summary.quality):
         print_table(table, console)
     if summary.quality.label is None:
-        left_out = ", ".join(name for name, metric in METRICS.items() if metric.needs_labels)
+        left_out = ", ".join(name for name in BUILT_IN if METRICS[name].needs_labels)
         console.print(Text(f"No client has labels, so {left_out} are not measured.\n"))
     edges = edge_table(summary.bytes, [client.name for client in summary.clients])
     for table in (purpose_table(summary.bytes), *([edges] if edges is not None else [])):

@@ -14,6 +14,7 @@ from sheafalign_fl.shares.folder import read_facts, share_folders
 from sheafalign_fl.shares.imputation import Imputed, Method
 from sheafalign_fl.shares.search import Found, Gallery, Measure
 from sheafalign_fl.shares.share import Share, load_share
+from sheafalign_fl.shares.sheaf import LearntSheaf, learnt_sheaf
 
 if TYPE_CHECKING:
     from sheafalign_fl.labels import Kind
@@ -163,6 +164,16 @@ class Model(Mapping[str, Share]):
             case "mean":
                 return share.imputation.mean(count)
         raise DataError(f"method '{method}': it must be ridge, dual or mean")
+
+    def sheaf(self) -> LearntSheaf:
+        """Return the sheaf that was learnt; ``model.sheaf().spectrum()`` is its Laplacian's.
+
+        Raises
+        ------
+        DataError
+            The share of a neighbour is not here.
+        """
+        return learnt_sheaf({name: share.maps for name, share in self._shares.items()})
 
     def fit_head(
         self, labels: ArrayLike, events: Mapping[str, ArrayLike], kind: "Kind | None" = None

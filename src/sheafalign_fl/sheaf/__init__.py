@@ -1,12 +1,19 @@
 """Cellular sheaf of a federation: maps, objective, Laplacian."""
 
-from sheafalign_fl.sheaf.laplacian import coboundary, sheaf_laplacian
+from sheafalign_fl.sheaf.laplacian import (
+    Spectrum,
+    coboundary,
+    diffused,
+    sheaf_laplacian,
+    spectrum,
+)
 from sheafalign_fl.sheaf.maps import EdgeMaps, IdentityMaps, LinearMaps, OrthogonalMaps, edge_maps
 from sheafalign_fl.sheaf.objective import (
     contrastive_loss,
     covariance_loss,
     cross_reconstruction_loss,
     laplacian_loss,
+    procrustes_loss,
     reconstruction_loss,
     variance_loss,
 )
@@ -30,17 +37,21 @@ __all__ = [
     "LinearMaps",
     "LossTerm",
     "OrthogonalMaps",
+    "Spectrum",
     "WeightedTerm",
     "coboundary",
     "contrastive_loss",
     "covariance_loss",
     "cross_reconstruction_loss",
+    "diffused",
     "edge_maps",
     "edge_terms",
     "joint_edge_terms",
     "laplacian_loss",
+    "procrustes_loss",
     "reconstruction_loss",
     "sheaf_laplacian",
+    "spectrum",
     "variance_loss",
     "weighted_terms",
 ]

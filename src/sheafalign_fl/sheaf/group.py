@@ -16,7 +16,7 @@ from sheafalign_fl.config.registry import Registry
 from sheafalign_fl.config.schema import ObjectiveSettings
 
 _SMALLEST_VOLUME = 1e-6
-"""Squared: keeps the square root's gradient finite where embeddings coincide."""
+"""Squared, of an area too: keeps the square root's gradient finite where embeddings coincide."""
 
 
 def symmetric_cross_entropy(logits: Tensor, smoothing: float = 0.0) -> Tensor:
@@ -30,10 +30,14 @@ def symmetric_cross_entropy(logits: Tensor, smoothing: float = 0.0) -> Tensor:
         Label smoothing: the target is 1 - smoothing on the diagonal, plus smoothing spread evenly
         over all events that are not left out.
     """
+    return (row_cross_entropy(logits, smoothing) + row_cross_entropy(logits.T, smoothing)) / 2
+
+
+def row_cross_entropy(logits: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Return the mean of the row-wise cross entropies, as `symmetric_cross_entropy` says."""
     if smoothing:
-        return (_smoothed(logits, smoothing) + _smoothed(logits.T, smoothing)) / 2
-    target = torch.arange(len(logits), device=logits.device)
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+        return _smoothed(logits, smoothing)
+    return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
 
 
 def _smoothed(logits: Tensor, smoothing: float) -> Tensor:
@@ -91,10 +95,83 @@ def volume_loss(embeddings: Sequence[Tensor], temperature: float, smoothing: flo
     return symmetric_cross_entropy(-volume / temperature, smoothing)
 
 
+def area_loss(embeddings: Sequence[Tensor], temperature: float, smoothing: float = 0.0) -> Tensor:
+    """Return the contrastive loss over areas of triangles (TRIANGLE, arXiv 2509.24734, section 3).
+
+    The first client is the anchor. The logit of anchor b and the other two clients' event c is
+    minus the area of the triangle whose corners are their three unit vectors, over tau:
+    sqrt(|u|^2 |v|^2 - <u, v>^2) / 2 with u and v from the anchor's corner to the other two.
+
+    Parameters
+    ----------
+    embeddings
+        Three tensors (B, d), one a client; row b of all is the same event. Of fewer, where a client
+        is absent, there is no triangle and the loss is 0.
+    temperature
+        tau > 0.
+    smoothing
+        Label smoothing, as in `symmetric_cross_entropy`.
+
+    Notes
+    -----
+    The paper's code leaves out the square root; this is its equation.
+    """
+    if len(embeddings) != 3:
+        return embeddings[0].new_zeros(())
+    anchor, one, other = (F.normalize(embedding, dim=1) for embedding in embeddings)
+    to_one, to_other = anchor @ one.T, anchor @ other.T
+    between = (one * other).sum(dim=1)
+    u_u, v_v, u_v = 2 - 2 * to_one, 2 - 2 * to_other, 1 - to_one - to_other + between
+    area = ((u_u * v_v - u_v.square()).clamp(min=0) + _SMALLEST_VOLUME).sqrt() / 2
+    return symmetric_cross_entropy(-area / temperature, smoothing)
+
+
+def product_loss(
+    embeddings: Sequence[Tensor], temperature: float, smoothing: float = 0.0
+) -> Tensor:
+    """Return the mean over anchors of Symile's contrastive loss (arXiv 2411.01053, section 3).
+
+    Every client is the anchor once. The logit of an anchor x and one embedding of each of the
+    others is their multilinear inner product sum_k x_k y_k z_k ... over tau. A negative of an event
+    takes the others' embeddings from other events, of which each client's are shifted by another
+    number of rows: the order of a batch is random, so that is one of the paper's shuffles, but the
+    same at all clients and in every step.
+
+    Parameters
+    ----------
+    embeddings
+        One tensor (B, d) for each of M clients; row b of all is the same event.
+    temperature
+        tau > 0. Products of unit vectors shrink with d and M, so they are multiplied by
+        d^((M - 2) / 2): vectors of equal entries have product 1, and of two it is the cosine. The
+        paper learns this scale.
+    smoothing
+        Label smoothing, as in `symmetric_cross_entropy`.
+    """
+    units = [F.normalize(embedding, dim=1) for embedding in embeddings]
+    events, dim = units[0].shape
+    scale = dim ** ((len(units) - 2) / 2) / temperature
+    diagonal = torch.eye(events, dtype=torch.bool, device=units[0].device)
+    losses = []
+    for position, anchor in enumerate(units):
+        others = [*units[:position], *units[position + 1 :]]
+        true = torch.stack(others).prod(dim=0)
+        mixed = torch.stack([own.roll(k, 0) for k, own in enumerate(others)]).prod(dim=0)
+        positives = (anchor * true).sum(dim=1)
+        logits = torch.where(diagonal, positives[:, None], anchor @ mixed.T)
+        losses.append(row_cross_entropy(scale * logits, smoothing))
+    return torch.stack(losses).mean()
+
+
 GroupLoss = Callable[..., Tensor]
 GROUP_LOSSES: Registry[GroupLoss] = Registry(
     "contrast",
-    {"centroid": centroid_loss, "volume": volume_loss},
+    {
+        "centroid": centroid_loss,
+        "volume": volume_loss,
+        "area": area_loss,
+        "product": product_loss,
+    },
     lambda path, function: cast(GroupLoss, function),
     also=("pairs",),
 )

@@ -166,6 +166,7 @@ FAMILIES: Registry[Callable[[int, int, str], EdgeMaps]] = Registry(
         "linear": LinearMaps,
         "orthogonal": lambda dim, edge_dim, initial: OrthogonalMaps(dim, edge_dim),
         "identity": lambda dim, edge_dim, initial: IdentityMaps(dim, edge_dim),
+        "shared": LinearMaps,  # the same ones towards every neighbour
     },
     lambda path, function: cast(Callable[[int, int, str], EdgeMaps], function),
 )

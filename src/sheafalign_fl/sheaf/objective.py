@@ -31,6 +31,27 @@ def laplacian_loss(z_ij: Tensor, z_ji: Tensor, *, normalised: bool = False) -> T
     return (z_ij - z_ji).square().sum(dim=1).mean()
 
 
+def procrustes_loss(z_ij: Tensor, z_ji: Tensor) -> Tensor:
+    """Return min over orthogonal R of mean_b ||z_ij - R z_ji||_2^2: the edge's Laplacian, rotated.
+
+    R = U V^T, where U S V^T is the singular value decomposition of the batch's cross-covariance
+    (orthogonal Procrustes). It is a constant to the gradient: embeddings and rotations are improved
+    in turns. From the other end it is the same value, with R^T.
+
+    Source: Sheaf-FRL, the gluing penalty and its closed-form maps for stalks of one dimension; see
+    docs/methods.md.
+
+    Parameters
+    ----------
+    z_ij, z_ji
+        Comparison embeddings, shape (B, d_e); row b of both is the same event.
+    """
+    with torch.no_grad():
+        left, _, right = torch.linalg.svd(z_ij.T @ z_ji)
+        rotation = left @ right
+    return laplacian_loss(z_ij, z_ji @ rotation.T)
+
+
 def contrastive_loss(
     z_ij: Tensor,
     z_ji: Tensor,

@@ -24,6 +24,7 @@ from sheafalign_fl.sheaf.objective import (
     covariance_loss,
     cross_reconstruction_loss,
     laplacian_loss,
+    procrustes_loss,
     reconstruction_loss,
     variance_loss,
 )
@@ -163,6 +164,13 @@ _BUILT_IN = (
         "covariance",
         "sum_{k != l} cov(z_ij,k, z_ij,l)^2 / d_e (arXiv 2105.04906, equation 4)",
         lambda edge: covariance_loss(edge.z),
+    ),
+    LossTerm(
+        "procrustes",
+        "Procrustes",
+        "min over orthogonal R of mean_b ||z_ij - R z_ji||^2 (Sheaf-FRL)",
+        lambda edge: procrustes_loss(edge.z, edge.received),
+        of_edge=True,
     ),
 )
 """In the order in which they are added up, which decides the last bits."""
