@@ -137,7 +137,10 @@ class ShareService:
                 own = self._own
             else:
                 raise HTTPException(400, "this service has no gallery of its own; send `gallery`")
-            found = Gallery(self.share.restrict(neighbour, own)).search(z, asked.k)
+            among: NDArray[np.float32] = self.share.restrict(neighbour, own)
+            if (refined := self.share.refinements.get(neighbour)) is not None:
+                among, z = refined.own.apply(among), refined.received.apply(z)
+            found = Gallery(among).search(z, asked.k)
         scores = [[None if np.isnan(score) else score for score in row] for row in found.scores]
         return {"rows": found.rows.tolist(), "scores": scores}
 

@@ -85,6 +85,8 @@ class ShareFacts(Facts):
     dual: bool
     """The dual maps Q_ij were trained, or follow from P_ij."""
     imputation: ImputationFacts | None
+    refined: Texts = ()
+    """Neighbours with whom z are compared by refined maps (`sheaf.refinement`)."""
     exchanges: Annotated[int, Field(ge=0)]
     training_digest: str
     """SHA-256 of the client's final weights, as in the run's summary.json."""
@@ -96,7 +98,9 @@ class ShareFacts(Facts):
 
     def own_digest(self) -> str:
         """Return what `digest` has to be."""
-        content = self.model_dump(mode="json", exclude={"digest"})
+        # What was added later is left out where it says nothing: earlier digests stay right.
+        later = set() if self.refined else {"refined"}
+        content = self.model_dump(mode="json", exclude={"digest", *later})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def signed(self) -> "ShareFacts":

@@ -25,6 +25,7 @@ from sheafalign_fl.shares.facts import ShareFacts
 from sheafalign_fl.shares.imputation import Imputation
 from sheafalign_fl.shares.inputs import embeddings_of, encoder_input
 from sheafalign_fl.shares.moments import Affine
+from sheafalign_fl.shares.refined import refinements_of
 from sheafalign_fl.sheaf.maps import EdgeMaps, IdentityMaps, edge_maps
 from sheafalign_fl.threads import torch_threads
 
@@ -44,6 +45,9 @@ class Share:
         What makes the encoder's inputs of raw values; None where they are the same.
     imputation
         What h_i is imputed by from neighbours' comparison embeddings; None where too little came.
+    refinements
+        Neighbour -> what is made of z_ij and z_ji before they are compared; empty unless the run
+        refined its maps.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class Share:
             self._load(tensors)
             self.scaling = _scaling(facts, tensors)
             self.imputation = Imputation.of(facts, tensors)
+            self.refinements = refinements_of(facts, tensors)
         except (KeyError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise DataError(
