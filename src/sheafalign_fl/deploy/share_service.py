@@ -137,9 +137,8 @@ class ShareService:
                 own = self._own
             else:
                 raise HTTPException(400, "this service has no gallery of its own; send `gallery`")
-            among: NDArray[np.float32] = self.share.restrict(neighbour, own)
-            if (refined := self.share.refinements.get(neighbour)) is not None:
-                among, z = refined.own.apply(among), refined.received.apply(z)
+            among = self.share.refined(neighbour, self.share.restrict(neighbour, own), own=True)
+            z = self.share.refined(neighbour, z, own=False)
             found = Gallery(among).search(z, asked.k)
         scores = [[None if np.isnan(score) else score for score in row] for row in found.scores]
         return {"rows": found.rows.tolist(), "scores": scores}

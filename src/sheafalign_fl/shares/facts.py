@@ -98,10 +98,17 @@ class ShareFacts(Facts):
 
     def own_digest(self) -> str:
         """Return what `digest` has to be."""
-        # What was added later is left out where it says nothing: earlier digests stay right.
-        later = set() if self.refined else {"refined"}
-        content = self.model_dump(mode="json", exclude={"digest", *later})
+        content = self.model_dump(mode="json", exclude={"digest", *self._silent})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def as_json(self) -> bytes:
+        """Return the content of `share.json`."""
+        return self.model_dump_json(indent=1, exclude=self._silent).encode()
+
+    @property
+    def _silent(self) -> set[str]:
+        """What was added later and says nothing: left out, so that earlier versions read on."""
+        return set() if self.refined else {"refined"}
 
     def signed(self) -> "ShareFacts":
         """Return the same facts with their digest."""

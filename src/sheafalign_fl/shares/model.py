@@ -132,10 +132,7 @@ class Model(Mapping[str, Share]):
         solver, of = (asking, other) if asking in self._shares else (other, asking)
         if solver not in self._shares:
             return z
-        found = self._shares[solver].refinements.get(of)
-        if found is None:
-            return z
-        return (found.own if z.source == solver else found.received).apply(z)
+        return self._shares[solver].refined(of, z, own=z.source == solver)
 
     def impute(
         self, client: str, present: Mapping[str, ArrayLike], method: Method = "ridge"

@@ -153,6 +153,15 @@ class Share:
             return values
         return self._apply(self.maps[neighbour], "lift", values)
 
+    def refined(self, neighbour: str, z: NDArray[np.float32], *, own: bool) -> NDArray[np.float32]:
+        """Return z, shape (N, d_e), as it is compared with `neighbour`'s; z itself if not refined.
+
+        `own`: it is this client's z_ij, else the neighbour's z_ji.
+        """
+        if (found := self.refinements.get(neighbour)) is None:
+            return z
+        return (found.own if own else found.received).apply(z)
+
     def received(self, neighbour: str, z: ArrayLike) -> NDArray[np.float32]:
         """Return a neighbour's comparison embeddings for this client, checked, shape (N, d_e).
 
