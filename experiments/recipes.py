@@ -3,8 +3,8 @@
 Every cell (data set, method, recipe, seed) trains the clients' learners in this process, exchange
 by exchange, as every engine does (the tests hold that they end in the same bits), and measures
 retrieval and prototypes on validation and on test events, with maps as trained and refined. What is
-finished is kept in ``experiments/recipes/results.json``, so the same command goes on; a recipe that
-changed is measured again. In the end the tables of docs/learning.md are written anew.
+finished is kept in ``experiments/long/results/recipes.json``, so the same command goes on; a recipe
+that changed is measured again. In the end the tables of docs/learning.md are written anew.
 """
 
 import argparse
@@ -32,11 +32,14 @@ from sheafalign_fl.learner.node import Node
 from sheafalign_fl.learner.refining import refinements
 from sheafalign_fl.metrics.retrieval import retrieval
 from sheafalign_fl.metrics.vectors import unit_rows
+from sheafalign_fl.numbers import human_bytes, mean, percent, percent_with_spread
 from sheafalign_fl.shares.making import arrived
 from sheafalign_fl.sheaf.refinement import Refinement
 
 ROOT = Path(__file__).resolve().parent
-PLAN, RESULTS = ROOT / "recipes.yaml", ROOT / "recipes_results.json"
+PLAN, RESULTS = ROOT / "recipes.yaml", ROOT / "long/results/recipes.json"
+PAGE = ROOT.parent / "docs" / "learning.md"
+_BEGIN, _END = "<!-- recipes:results -->", "<!-- /recipes:results -->"
 Split = Literal["validation", "test"]
 PROBE: Literal["probe"] = "probe"
 REFINED: tuple[Literal["none", "procrustes", "cca"], ...] = ("none", "procrustes", "cca")
@@ -72,12 +75,20 @@ def cells(plan: Content, data: list[str], seeds: list[int]) -> Iterator[Cell]:
 
 
 def _settings(method: MethodPlan, ideas: list[Content], seed: int) -> Settings:
-    """Return the method's settings as they are published, with `ideas` laid over them."""
+    """Return the method's settings as they are published, with `ideas` laid over them.
+
+    What the method `sheafalign` prescribes by now is left out: it came of these measurements.
+    """
     chosen = _published()[method.data, method.method]
-    content: dict[str, Any] = method.cell(chosen, seed).model_dump(mode="json")
-    for idea in ideas:
+    content: dict[str, Any] = merge(method.content, {"seed": seed})
+    for idea in (*(_nested(key, value) for key, value in chosen.items()), *ideas):
         content = merge(content, idea)
-    return parse_settings(content)
+    return parse_settings(content, resolved="method" not in content)
+
+
+def _nested(dotted: str, value: object) -> dict[str, Any]:
+    section, _, name = dotted.partition(".")
+    return {section: {name: value} if name else value}
 
 
 @cache
@@ -200,6 +211,60 @@ def _prototypes(
     return float((classes[nearest] == labels[tested]).mean())
 
 
+# ---- tables --------------------------------------------------------------------------------------
+
+
+def tables(results: Mapping[str, Any]) -> str:
+    """Return one Markdown table for each data set: every recipe, and CCA after the plain ones."""
+    groups: dict[str, dict[tuple[str, str], list[Any]]] = {}
+    for key, cell in results.items():
+        data, method, recipe, _ = key.split("/")
+        groups.setdefault(data, {}).setdefault((method, recipe), []).append(cell)
+    heading = f"| {' | '.join(_COLUMNS)} |\n|{'---|' * len(_COLUMNS)}"
+    return "\n\n".join(
+        "\n".join(
+            [f"**{data}**", "", heading]
+            + [
+                line
+                for (method, recipe), cells_ in rows.items()
+                for line in _lines(f"{method}, {recipe}", cells_)
+            ]
+        )
+        for data, rows in groups.items()
+    )
+
+
+_COLUMNS = (
+    "trained", "seeds", "validation", "R@1", "R@10", "prototypes", "payload", "CPU seconds"
+)  # fmt: skip
+
+
+def _lines(name: str, found: list[Any]) -> Iterator[str]:
+    """Yield the row of maps as trained, and that of maps refined by CCA."""
+    seconds = round(mean([cell["seconds"] for cell in found]) or 0)
+    payload = human_bytes(found[0]["payload_bytes"])
+    for kind, title, cost in (("none", name, seconds), ("cca", f"{name} + CCA", seconds)):
+        quality = [cell["quality"][kind] for cell in found]
+        score = percent(mean(_score(each["validation"]) for each in quality))
+        shown = [
+            percent_with_spread(each["test"][figure] for each in quality)
+            for figure in ("r1", "r10", "prototypes")
+        ]
+        yield f"| {title} | {len(found)} | {score} | {' | '.join(shown)} | {payload} | {cost} |"
+
+
+def _score(figures: Mapping[str, float]) -> float:
+    """Return what recipes are chosen by, as the benchmark's tuning: R@10 and prototypes alike."""
+    return (figures["r10"] + figures["prototypes"]) / 2
+
+
+def page_with(results: Mapping[str, Any], text: str) -> str:
+    """Return the page `text` with the tables of `results` between its markers."""
+    before, _, rest = text.partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    return f"{before}{_BEGIN}\n\n{tables(results)}\n\n{_END}{after}"
+
+
 # ---- all cells -----------------------------------------------------------------------------------
 
 
@@ -226,6 +291,9 @@ def main() -> None:
         write_atomically(asked.out, (json.dumps(results, indent=1) + "\n").encode(), public=True)
         sys.stdout.write(f"{cell.key}: {results[cell.key]['seconds']} s\n")
         sys.stdout.flush()
+    if asked.out == RESULTS:
+        page = page_with(results, PAGE.read_text(encoding="utf-8"))
+        write_atomically(PAGE, page.encode(), public=True)
 
 
 if __name__ == "__main__":
