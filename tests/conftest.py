@@ -9,7 +9,6 @@ import hypothesis
 import pytest
 
 from sheafalign_fl.config import Settings, parse_settings
-from sheafalign_fl.config.methods import METHODS, merge
 from sheafalign_fl.runs.folder import RunFolder
 from strategies import server_app
 
@@ -30,26 +29,12 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if isinstance(val, bytes) else None
 
 
-def _plain() -> dict[str, dict[str, Any]]:
-    """Return the schema's own default of all that the default method prescribes.
-
-    Each test says itself which options it is about, and what is compared with joint training takes
-    no step that joint training does not take.
-    """
-    return {
-        section: {
-            name: Settings.model_fields[section].default.model_dump()[name] for name in prescribed
-        }
-        for section, prescribed in METHODS["sheafalign"].items()
-    }
-
-
 def toy_settings(**sections: Any) -> Settings:
     """Return small settings on the toy source; keyword arguments replace or extend sections.
 
-    What they do not set is as plain as it can be, whatever the default method prescribes.
+    What the default method prescribes is left out: each test says itself which options it is
+    about, and what is compared with joint training takes no step that joint training does not take.
     """
-    plain = _plain() if sections.get("method", "sheafalign") == "sheafalign" else {}
     content: dict[str, Any] = {
         "name": "toy",
         "engine": "inprocess",
@@ -68,11 +53,10 @@ def toy_settings(**sections: Any) -> Settings:
         "evaluation": {"every": 0, "metrics": ["retrieval"]},
         "checkpoint": {"every": 0},
     }
-    content = merge(plain, content)
     for name, value in sections.items():
         extends = isinstance(value, dict) and name not in ("clients", "data")
         content[name] = {**content.get(name, {}), **value} if extends else value
-    return parse_settings(content)
+    return parse_settings(content, resolved=content.get("method", "sheafalign") == "sheafalign")
 
 
 @pytest.fixture

@@ -27,8 +27,6 @@ METHODS: dict[MethodName, dict[str, Any]] = {
     "sheafalign": {
         "objective": {"variance": 0.01, "covariance": 0.01, "label_smoothing": 0.1},
         "training": {
-            "optimiser": "adamw",
-            "weight_decay": 1.0,
             "learning_rate": 0.003,
             "decay": "cosine",
             "warmup": 0.1,
