@@ -39,22 +39,19 @@ def test_its_service_finds_what_its_model_finds(refined: Recorded) -> None:
     expected = share.search(("imu", z), ("thermometer", among), k=5)
     assert found == {"rows": expected.rows.tolist(), "scores": expected.scores.tolist()}
     # By hand: the service knows its own refinement alone.
-    by = share["thermometer"].refinements["imu"]
-    own = by.own.apply(np.asarray(share["thermometer"].compare("imu", among))).astype(float)
-    asked = by.received.apply(z).astype(float)
-    cosines = (asked / np.linalg.norm(asked, axis=1)[:, None]) @ (
-        own / np.linalg.norm(own, axis=1)[:, None]
-    ).T
-    assert np.array(found["rows"])[:, 0].tolist() == cosines.argmax(axis=1).tolist()
-    plain = asked_plain(z, np.asarray(share["thermometer"].compare("imu", among)))
-    assert plain.argmax(axis=1).tolist() != cosines.argmax(axis=1).tolist()
+    by, own = share["thermometer"].refinements["imu"], share["thermometer"].compare("imu", among)
+    refined_order = nearest(by.received.apply(z), by.own.apply(np.asarray(own)))
+    assert found["rows"] == refined_order[:, :5].tolist()
+    assert found["rows"] != nearest(z, np.asarray(own))[:, :5].tolist()
 
 
-def asked_plain(z: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """Return cosines of z as it is exchanged."""
-    one, other = (v / np.linalg.norm(v, axis=1)[:, None] for v in (z, among))
-    cosines: np.ndarray = one @ other.T
-    return cosines
+def nearest(queries: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Return the rows of `among` by falling cosine with each query."""
+    one, other = (
+        v.astype(float) / np.linalg.norm(v.astype(float), axis=1)[:, None] for v in (queries, among)
+    )
+    order: np.ndarray = np.argsort(-(one @ other.T), axis=1)
+    return order
 
 
 def test_what_travels_is_not_refined(refined: Recorded) -> None:
