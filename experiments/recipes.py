@@ -65,12 +65,13 @@ class Cell:
 
 def cells(plan: Content, data: list[str], seeds: list[int]) -> Iterator[Cell]:
     """Yield all cells of the plan, those of the first seed first."""
+    before = plan["before"]
     for seed in seeds:
         for name in data:
             methods = {m.method: m for m in load_plan(ROOT / f"benchmark/{name}.yaml").methods}
             for method, recipes in plan["tried"].items():
                 for recipe in recipes:
-                    ideas = [plan["ideas"][idea] for idea in plan["recipes"][recipe]]
+                    ideas = [before, *(plan["ideas"][idea] for idea in plan["recipes"][recipe])]
                     yield Cell(name, method, recipe, seed, _settings(methods[method], ideas, seed))
 
 

@@ -47,12 +47,18 @@ METHODS: dict[MethodName, dict[str, Any]] = {
             "learnable_temperature": False,
             "stop_gradient": False,
             "temperature": 0.1,
+            "variance": 0.0,
+            "covariance": 0.0,
+            "label_smoothing": 0.0,
         },
         "training": {
             "optimiser": "adam",
             "learning_rate": 1e-4,
             "weight_decay": 0.0,
             "decay": "none",
+            "warmup": 0.0,
+            "clip": None,
+            "replay": 0,
         },
     },
     # Girdhar et al., arXiv 2305.05665: every modality is bound to one anchor, the centre of a star.
