@@ -245,14 +245,25 @@ def readers() -> dict[tuple[str, bool], Callable[[Fields], object]]:
     }
 
 
-def mutate_records(count: int, seed: int = 0, seconds: float = math.inf) -> Tally:
-    """Read `count` mutated records, of every question and answer of a run."""
-    rng, tally, known = np.random.default_rng([seed, 2]), Tally(), readers()
-    said: list[tuple[Callable[[Fields], object], dict[str, Any]]] = [
+Said = list[tuple[Callable[[Fields], object], dict[str, Any]]]
+
+
+def honest_records() -> Said:
+    """Return every question and answer of an honest run, with what reads it."""
+    known = readers()
+    return [
         (known[verb, answer], dict(unpack(message)[0]))
         for verb, answer, message in spoken(federation())
     ]
-    said += [
+
+
+def mutate_records(
+    count: int, seed: int = 0, seconds: float = math.inf, said: Said | None = None
+) -> Tally:
+    """Read `count` mutants of what was `said`, by default of all records of a run."""
+    rng, tally = np.random.default_rng([seed, 2]), Tally()
+    said = [
+        *(honest_records() if said is None else said),
         (Refusal.read, {"failed": "its disk is full", "exit_code": 1}),
         (Presence.read, {"boot": "0123456789abcdef"}),
         (Dismissal.read, {"reason": "the graph is not connected"}),
@@ -317,9 +328,11 @@ def _survived(settings: Settings, rng: Rng) -> bool:
 
 def tallies(arguments: argparse.Namespace) -> Iterator[tuple[str, Tally]]:
     """Yield what was mutated and what became of it."""
+    said = honest_records()
+    tracemalloc.start()  # not before, nor for longer: it makes training many times slower
     yield "frames", mutate_frames(arguments.frames, arguments.seed, arguments.seconds)
-    yield "records", mutate_records(arguments.records, arguments.seed, arguments.seconds)
-    tracemalloc.stop()  # it makes training many times slower
+    yield "records", mutate_records(arguments.records, arguments.seed, arguments.seconds, said)
+    tracemalloc.stop()
     federations = mutate_federations(arguments.federations, arguments.seed, arguments.seconds)
     yield "federations", federations
 
@@ -342,7 +355,6 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     logging.disable(logging.CRITICAL)
-    tracemalloc.start()
     for what, tally in tallies(parser.parse_args()):
         counts = ", ".join(f"{count} {name}" for name, count in sorted(tally.counts.items()))
         print(f"{what}: {counts or 'none'}{_memory(tally)}")

@@ -115,10 +115,18 @@ class Messenger:
     """
 
     def __init__(
-        self, grid: Grid, nodes: Mapping[str, int], boots: Mapping[str, str] | None = None
+        self,
+        grid: Grid,
+        nodes: Mapping[str, int],
+        boots: Mapping[str, str] | None = None,
+        registered: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
-        """Reach each client at its Flower node id; `boots` names the deployed ones' processes."""
-        self._grid, self._nodes = grid, dict(nodes)
+        """Reach each client at its Flower node id; `boots` names the deployed ones' processes.
+
+        `registered` says whose keys the relay knows now; empty from the start where it knows none.
+        """
+        self._grid, self._nodes, self._registered = grid, dict(nodes), registered
+        self._has_keys = bool(registered())
         self._boots = {client: boot for client, boot in (boots or {}).items() if boot}
         self._pause = _DEPLOYED_POLL_SECONDS if self._boots else _POLL_SECONDS
         self._waiting: dict[str, _Sent] = {}
@@ -195,7 +203,7 @@ class Messenger:
                 break
             if limit is not None and time.monotonic() >= limit:
                 break
-            self._look_after_the_silent(outcome)
+            self._look_after_the_absent(outcome)
             if not arrived:
                 time.sleep(self._pause)
         outcome.late = [sent.client for sent in (*self._waiting.values(), *self._gone.values())]
@@ -265,19 +273,17 @@ class Messenger:
 
     # ---- clients that keep silent ----------------------------------------------------------------
 
-    def _look_after_the_silent(self, outcome: Outcome[Any]) -> None:
-        """Ask clients silent for a while which process they are; ask again those that are back."""
+    def _look_after_the_absent(self, outcome: Outcome[Any]) -> None:
+        """Ask clients again that are back, and those silent for a while whether they are there."""
         if not self._boots:  # none is deployed
             return
         now = time.monotonic()
         for sent in list(self._gone.values()):
             if now - self._looked.get(sent.client, 0.0) >= _LOOK_SECONDS:
                 self._looked[sent.client] = now
-                if self._nodes[sent.client] in set(self._grid.get_node_ids()):
-                    del self._gone[sent.client]
-                    self._send(replace(sent, at=now), outcome, patient=True)
+                self._look_after_the_gone(sent, outcome)
         asked = set(self._asides.values())
-        for sent in (*self._waiting.values(), *self._outstanding.values()):
+        for message_id, sent in (*self._waiting.items(), *self._outstanding.items()):
             silent_since = max(sent.at, self._looked.get(sent.client, 0.0))
             if (
                 sent.client in self._boots
@@ -285,11 +291,40 @@ class Messenger:
                 and now - silent_since >= _SILENCE_SECONDS
             ):
                 self._looked[sent.client] = now
-                message = Message(pack(), self._nodes[sent.client], PRESENT, group_id="present")
-                outcome.extra_down[sent.client] += wire_bytes(message)
-                for message_id in self._grid.push_messages([message]):
-                    if message_id:
-                        self._asides[message_id] = sent.client
+                self._look_after_the_silent(message_id, sent.client, outcome)
+
+    def _look_after_the_gone(self, sent: _Sent, outcome: Outcome[Any]) -> None:
+        if self._is_expelled(sent.client):
+            del self._gone[sent.client]
+            self._fail_expelled(sent.client, outcome)
+        elif self._nodes[sent.client] in set(self._grid.get_node_ids()):
+            del self._gone[sent.client]
+            self._send(replace(sent, at=time.monotonic()), outcome, patient=True)
+
+    def _look_after_the_silent(self, asked: str, client: str, outcome: Outcome[Any]) -> None:
+        if self._is_expelled(client):
+            self._forget_expelled(asked, outcome)
+            return
+        message = Message(pack(), self._nodes[client], PRESENT, group_id="present")
+        outcome.extra_down[client] += wire_bytes(message)
+        for message_id in self._grid.push_messages([message]):
+            if message_id:
+                self._asides[message_id] = client
+
+    def _is_expelled(self, client: str) -> bool:
+        """Return whether `client`'s key was taken back since: it cannot come to answer."""
+        return self._has_keys and client not in self._registered()
+
+    def _fail_expelled(self, client: str, outcome: Outcome[Any]) -> None:
+        outcome.failed[client] = "its certificate has been revoked: it may connect no more"
+        outcome.unreachable.add(client)
+
+    def _forget_expelled(self, message_id: str, outcome: Outcome[Any]) -> None:
+        """Wait no longer for an answer that cannot come."""
+        if (sent := self._waiting.pop(message_id, None)) is not None:
+            self._fail_expelled(sent.client, outcome)
+        elif (sent := self._outstanding.pop(message_id, None)) is not None:
+            outcome.stale[sent.client] = 0
 
     def _hear_of(self, client: str, message: Message, outcome: Outcome[Any]) -> None:
         """Ask a client again if its process is another one than the question went to."""

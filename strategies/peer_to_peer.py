@@ -7,7 +7,7 @@ client that it names and to nobody else.
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,11 +67,11 @@ class PeerToPeer:
         settings: Settings,
         grid: Grid,
         folder: RunFolder,
-        registered: Mapping[str, int] | None = None,
+        registered: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         """Check what can be checked without the clients.
 
-        `registered` says which node has the key of which client, where the relay knows that.
+        `registered` says which node has the key of which client now, where the relay knows that.
 
         Raises
         ------
@@ -79,7 +79,7 @@ class PeerToPeer:
             The graph or the codec is impossible.
         """
         self.settings, self.grid, self.folder = settings, grid, folder
-        self._registered = dict(registered or {})
+        self._registered = registered
         self.topology: Topology = build_topology(settings)
         codec(settings.codec)  # known, or refused now
         self._way = OnTheWay(settings, folder)
@@ -117,14 +117,17 @@ class PeerToPeer:
         # What an earlier session had no weights of, this one cannot go on from.
         earlier = dict(self.folder.status().get("left_out", {})) if start else {}
         federation = handshake.gather(
-            self.grid, self.settings, self.topology, recorder, self._registered, earlier
+            self.grid, self.settings, self.topology, recorder, self._registered(), earlier
         )
         nodes, manifests = federation.nodes, federation.manifests
         self.topology, agreement = federation.topology, federation.agreement
         _log.info("%d of %d clients are here", len(nodes), len(self.settings.clients))
         self._recorder, self._agreement = recorder, agreement
         self._messenger = Messenger(
-            self.grid, nodes, {client: manifests[client].boot for client in nodes}
+            self.grid,
+            nodes,
+            {client: manifests[client].boot for client in nodes},
+            self._registered,
         )
         unable = handshake.tell(self._messenger, self.settings, federation, self.folder, recorder)
         for client, reason in federation.left_out.items():

@@ -1,9 +1,10 @@
 """The Flower ServerApp: read the configuration, open the run folder, run the strategy."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from flwr.app import Context
@@ -53,9 +54,7 @@ def main(grid: Grid, context: Context) -> None:
     try:
         check_installed(["missing"] if "missing" in settings.evaluation.metrics else [])
         with under(policy), _logged(folder, context.run_id):
-            # In process each node was made for its client, as if it had the client's key.
-            known = grid.registered if isinstance(grid, InProcessGrid) else registered_nodes()
-            PeerToPeer(settings, grid, folder, known).run(resume=resume)
+            PeerToPeer(settings, grid, folder, partial(_registered, grid)).run(resume=resume)
             draw_report(folder)
     except SheafAlignError as error:
         folder.set_status("failed", str(error), exit_code=error.exit_code)
@@ -67,6 +66,12 @@ def main(grid: Grid, context: Context) -> None:
         folder.set_status("failed", f"{type(error).__name__}: {error}", exit_code=1)
         raise
     _log.info("run folder: %s", folder.path)
+
+
+def _registered(grid: Grid) -> Mapping[str, int]:
+    """Return client -> node that has its key, as it is now."""
+    # In process each node was made for its client, as if it had the client's key.
+    return grid.registered if isinstance(grid, InProcessGrid) else registered_nodes()
 
 
 @contextmanager

@@ -174,15 +174,17 @@ class Dawdling(nn.Module):
 class Spoiling(nn.Module):
     """An encoder that spoils what it sends: from its `nth` forward pass in training on.
 
+    It is multiplied by ten to the `exponent`, or by NaN.
+
     A pass is counted in its weights' file, so that a copy of the node goes on where it was.
     """
 
     def __init__(
-        self, input_shape: Sequence[int], dim: int, *, nth: int, factor: float = math.nan
+        self, input_shape: Sequence[int], dim: int, *, nth: int, exponent: float = math.nan
     ) -> None:
         super().__init__()
         self.layer = nn.Linear(input_shape[0], dim)
-        self.nth, self.factor = nth, factor
+        self.nth, self.factor = nth, 10.0**exponent  # policies limit numbers, so not the factor
         self.register_buffer("passes", torch.zeros((), dtype=torch.int64))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -94,7 +94,12 @@ def test_bytes_are_the_sums_of_the_ledger(
 ) -> None:
     cell, run = runs[method]
     with run.ledger.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["purpose"] == "train"]
+        everything = list(csv.DictReader(file))
+    rows = [row for row in everything if row["purpose"] == "train"]
+    evaluated = [row for row in everything if row["purpose"] == "evaluate"]
+    for name in ("payload_bytes", "message_bytes", "relay_bytes"):
+        assert getattr(cell, f"evaluation_{name}") == sum(int(row[name]) for row in evaluated), name
+    assert cell.evaluation_payload_bytes
     for name in ("payload_bytes", "message_bytes", "relay_bytes"):
         assert getattr(cell, name) == sum(int(row[name]) for row in rows), name
     # The oracle: what the agreed events of each batch cost on each edge.
@@ -102,6 +107,31 @@ def test_bytes_are_the_sums_of_the_ledger(
     assert cell.payload_bytes == sum(int(row["events"]) for row in rows) * cell.edge_dim * width
     assert (cell.payload_bytes == 0) == (cell.exchanges == 0)
     assert cell.payload_bytes <= cell.message_bytes <= cell.relay_bytes
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_direction_is_kept_with_its_figures(
+    method: str, runs: dict[str, tuple[Cell, RunFolder]]
+) -> None:
+    cell, run = runs[method]
+    found = raw(run)
+    assert len(cell.pairs) == 6
+    assert all(pair.trained for pair in cell.pairs)
+    assert fmean(pair.recall_at_1 for pair in cell.pairs) == pytest.approx(cell.recall_at_1)
+    transfer = {(row["source"], row["target"]): row for row in found["quality"]["transfer"]}
+    for pair in cell.pairs:
+        row = transfer[pair.source, pair.target]
+        assert (pair.transfer_prototype, pair.transfer_probe) == (
+            row["prototype_accuracy"],
+            row["probe_accuracy"],
+        )
+    flags = [row["converged"] for name in ("transfer", "probe") for row in found["quality"][name]]
+    assert len(flags) == 6 + 3
+    assert cell.unconverged == flags.count(False)
+    assert cell.events == {
+        split: min(edge["shared_events"][split] for edge in found["edges"])
+        for split in found["edges"][0]["shared_events"]
+    }
 
 
 @pytest.mark.parametrize("method", METHODS)

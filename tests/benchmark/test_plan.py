@@ -12,6 +12,8 @@ from sheafalign_fl.benchmark.plan import MethodPlan, Plan, load_plan
 from sheafalign_fl.config import load_settings
 from sheafalign_fl.config.methods import METHODS
 from sheafalign_fl.config.schema import GraphSettings
+from sheafalign_fl.data.base import Split
+from sheafalign_fl.data.registry import load_modality
 from sheafalign_fl.errors import ConfigError
 from tests.benchmark.toy_benchmark import toy_plan, write_benchmark
 
@@ -424,3 +426,125 @@ def test_the_projects_benchmarks_compare_methods_under_equal_conditions(
         if len(item.points()) > 1
     ]
     assert len(set(trials)) <= 1
+
+
+# ---- variants ------------------------------------------------------------------------------------
+
+LEAN: dict[str, Any] = {
+    "of": ["sheaf", "clip"],
+    "factors": {
+        "codec": {"codec": "int4"},
+        "dimension": {"dim": 3},
+        "steps": {"training": {"local_steps": 2}},
+    },
+    "alone": ["clip"],
+}
+BASES: dict[str, Any] = {
+    "sheaf": {"graph": {"dim": 5}},
+    "clip": {"method": "clip-pairs", "every_client": {"dim": 6}},
+}
+
+
+def test_a_variant_is_the_same_choices_for_every_method(tmp_path: Path) -> None:
+    plan = toy_plan(tmp_path, methods=BASES, variants={"lean": LEAN}, tune=TUNE)
+    assert [(item.method, item.variant, item.base, item.tuned_as) for item in plan.methods] == [
+        ("sheaf", "", "", ""),
+        ("clip", "", "", ""),
+        ("sheaf-lean", "lean", "sheaf", "sheaf"),
+        ("clip-lean", "lean", "clip", "clip"),
+        ("clip-lean-codec", "lean: codec", "clip", "clip"),
+        ("clip-lean-dimension", "lean: dimension", "clip", "clip"),
+        ("clip-lean-steps", "lean: steps", "clip", "clip"),
+    ]
+    point = plan.methods[0].points()[0]
+    made = {item.method: item.cell(point, 0) for item in plan.methods}
+    facts = {
+        name: (cell.codec, cell.graph.dim, cell.clients["m0"].dim, cell.training.local_steps)
+        for name, cell in made.items()
+    }
+    assert facts == {
+        "sheaf": ("float32", 5, 6, 1),
+        "clip": ("float32", 6, 6, 1),
+        "sheaf-lean": ("int4", 3, 6, 2),
+        "clip-lean": ("int4", 3, 3, 2),  # where all share one space, it is the clients' own
+        "clip-lean-codec": ("int4", 6, 6, 1),
+        "clip-lean-dimension": ("float32", 3, 3, 1),
+        "clip-lean-steps": ("float32", 6, 6, 2),
+    }
+
+
+def test_an_including_file_changes_one_factor_or_leaves_the_variant_out(tmp_path: Path) -> None:
+    (tmp_path / "common.yaml").write_text(
+        yaml.safe_dump({"variants": {"lean": LEAN}}), encoding="utf-8"
+    )
+    steps = {"lean": {"factors": {"steps": {"training": {"exchanges": 7}}}}}
+    plan = toy_plan(tmp_path, methods=BASES, include="common.yaml", variants=steps)
+    training = method(plan, "clip-lean").cell({}, 0).training
+    assert (training.local_steps, training.exchanges) == (2, 7)
+    without = toy_plan(tmp_path, methods=BASES, include="common.yaml", variants={"lean": False})
+    assert [item.method for item in without.methods] == ["sheaf", "clip"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"of": ["gone"]}, "variants.lean: there is no method 'gone'"),
+        ({"alone": ["gone"]}, "there is no method 'gone'"),
+        ({"of": []}, "variants.lean.of"),
+        ({"factors": {}}, "variants.lean.factors"),
+        ({"factor": {}}, "variants.lean.factor"),
+        ({"factors": {"steps": {"training": {"local_steps": 0}}}}, "local_steps"),
+    ],
+)
+def test_a_variant_that_cannot_be_made_is_one_line(
+    changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        toy_plan(tmp_path, methods=BASES, variants={"lean": {**LEAN, **changes}})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_variant_takes_no_name_that_is_there(tmp_path: Path) -> None:
+    taken = {**BASES, "clip-lean": {"graph": {"dim": 2}}}
+    with pytest.raises(ConfigError, match="'clip-lean' is a method already"):
+        toy_plan(tmp_path, methods=taken, variants={"lean": LEAN})
+    with pytest.raises(ConfigError, match="variants must map"):
+        toy_plan(tmp_path, methods=BASES, variants=["lean"])
+
+
+def split_ids(plan: Plan, seed: int, split: Split) -> set[Any]:
+    """Return the events of a split, as any client of the plan names them."""
+    config = plan.methods[0].cell(plan.methods[0].points()[0], seed)
+    found: set[Any] = set()
+    for name, client in config.clients.items():
+        data = load_modality(
+            config.data.source, client.modality or name, seed, config.data.options, name
+        )
+        found |= set(data.ids_of(split).tolist())
+    return found
+
+
+@pytest.mark.parametrize("name", ["halves", "trio"])
+def test_where_seed_0_tunes_for_all_its_validation_events_are_test_events_of_no_seed(
+    name: str,
+) -> None:
+    plan = load_plan(EXPERIMENTS / "benchmark" / f"{name}.yaml", quick=True)
+    assert not plan.methods[0].per_seed
+    tuned_on = split_ids(plan, 0, "validation")
+    assert tuned_on
+    assert all(not tuned_on & split_ids(plan, seed, "test") for seed in range(5))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "benchmark/multifeature",
+        "benchmark/watch",
+        "long/watch",
+        "long/multifeature",
+        "paper/compare",
+    ],
+)
+def test_where_the_seed_draws_the_split_each_seed_is_tuned_for_itself(name: str) -> None:
+    plan = load_plan(EXPERIMENTS / f"{name}.yaml")
+    assert all(item.per_seed for item in plan.methods)

@@ -13,11 +13,12 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from typer.testing import CliRunner
 
 from clients import evaluation as client_evaluation
-from sheafalign_fl.benchmark import sweep
+from sheafalign_fl.benchmark import jobs, sweep
 from sheafalign_fl.benchmark.plan import Plan
 from sheafalign_fl.benchmark.results import Benchmark, load_benchmark
 from sheafalign_fl.benchmark.running import run_benchmark
 from sheafalign_fl.benchmark.sweep import Sweep
+from sheafalign_fl.benchmark.verdicts import Claim, Verdict
 from sheafalign_fl.cli import commands as cli
 from sheafalign_fl.config.methods import METHODS
 from sheafalign_fl.engines import launch
@@ -161,7 +162,7 @@ def test_an_interrupted_sweep_goes_on(
             return super().submit(function, *arguments)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(PowerCut):
-        patch.setattr(sweep, "ProcessPoolExecutor", CutPool)
+        patch.setattr(jobs, "ProcessPoolExecutor", CutPool)
         Sweep([plan], SEEDS, tmp_path, 1, Watcher()).run()
     assert not (tmp_path / "benchmark.json").exists()
     assert [RunFolder(folder).status()["state"] for folder in folders(tmp_path)].count(
@@ -199,7 +200,7 @@ def test_ctrl_c_leaves_a_sweep_that_goes_on(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(sweep, "ProcessPoolExecutor", InterruptedPool)
+        patch.setattr(jobs, "ProcessPoolExecutor", InterruptedPool)
         Sweep([plan], [0], tmp_path, 1, Watcher()).run()
     assert Process.ended
     assert len(run_here(plan, [0], tmp_path).cells) == 2
@@ -239,6 +240,7 @@ def test_a_failing_cell_is_named_and_the_others_are_finished_and_kept(tmp_path: 
     assert watcher.phases[-1] == ("cells", 4, 4)
 
 
+TUNE_FAST: dict[str, Any] = {"grid": {"training.learning_rate": [1e-3, 2e-3]}}
 BRIEF: dict[str, Any] = {"training": {"exchanges": 2}}
 """Too few exchanges for a run to be given up."""
 
@@ -306,9 +308,11 @@ def test_data_that_is_not_there_makes_no_folder(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_worker_that_dies_is_a_reason_too(tmp_path: Path) -> None:
     dying = {"clients": {"m0": {"encoder": "tests.benchmark.test_sweep:die"}}}
-    with pytest.raises(RunError, match="cells: toy dying seed 0 failed: BrokenProcessPool"):
+    methods = {"dying": dying, "never begun": {"graph": {"dim": 3}}}
+    words = r"cells: toy dying seed 0 failed: BrokenProcessPool: .* \(and 1 more\)"
+    with pytest.raises(RunError, match=words):
         Sweep(
-            [toy_plan(tmp_path, **FAST, methods={"dying": dying})],
+            [toy_plan(tmp_path, **FAST, methods=methods)],
             [0],
             tmp_path / "out",
             1,
@@ -466,6 +470,91 @@ def unlabelled(modality: str, seed: int, **options: Any) -> Any:
     return replace(source(modality, seed, **options), labels={}, classes={})
 
 
+# ---- seeds as they are needed, minutes as they are given -----------------------------------------
+
+
+def test_further_seeds_are_run_for_what_is_open_and_for_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def open_once(benchmark: Benchmark) -> list[Claim]:
+        asked.append(len({cell.seed for cell in benchmark.cells}))
+        verdict: Verdict = "open" if len(asked) == 1 else "holds"
+        return [
+            Claim("a", "toy", verdict, "", methods=("lean",)),
+            Claim("b", "toy", "holds", "", methods=("clip-pairs",)),
+            Claim("c", "other", "open", "", methods=("clip-pairs",)),
+        ]
+
+    monkeypatch.setattr(sweep, "claims", open_once)
+    plan, out = toy_plan(tmp_path, **FAST, **BRIEF), tmp_path / "out"
+    watcher = Watcher()
+    with no_processes():
+        benchmark = Sweep([plan], range(15), out, 1, watcher, until_settled=True).run()
+    seeds = {
+        method: [cell.seed for cell in benchmark.cells if cell.method == method]
+        for method in ("lean", "clip-pairs")
+    }
+    assert seeds == {"lean": list(range(10)), "clip-pairs": list(range(5))}
+    assert asked == [5, 10]
+    assert benchmark.looks == 3  # that there could have been
+    assert [phase for phase in watcher.phases if phase[0].startswith("cells")] == [
+        ("cells", 10, 0),
+        ("cells of stage 2", 15, 10),
+    ]
+
+
+def test_minutes_that_are_over_begin_nothing_and_the_same_command_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, out = toy_plan(tmp_path, **FAST, **BRIEF, tune=TUNE_FAST), tmp_path / "out"
+    clock, ended = [0.0], list[str]()
+
+    class Ticking(Watcher):
+        def finished(self, name: str) -> None:
+            ended.append(name)
+            clock[0] += 60
+
+    monkeypatch.setattr("sheafalign_fl.benchmark.jobs.time.monotonic", lambda: clock[0])
+    with no_processes():
+        first = Sweep([plan], [0, 1], out, 1, Ticking(), minutes=6)
+        benchmark = first.run()
+    # Two trials for each of two methods, then both cells of seed 0: all of it together.
+    assert ended[4:] == ["toy lean seed 0", "toy clip-pairs seed 0"]
+    assert first.left == 2
+    assert [(cell.method, cell.seed) for cell in benchmark.cells] == [
+        ("lean", 0),
+        ("clip-pairs", 0),
+    ]
+    whole = Sweep([plan], [0, 1], out, 1, Watcher(), minutes=60)
+    with no_processes():
+        assert len(whole.run().cells) == 4
+    assert whole.left == 0
+
+
+def test_minutes_too_few_for_a_cell_are_one_clear_line(tmp_path: Path) -> None:
+    plan = toy_plan(tmp_path, **FAST, **BRIEF, tune=TUNE_FAST)
+    with no_processes(), pytest.raises(RunError, match="give more of them"):
+        Sweep([plan], [0], tmp_path / "out", 1, Watcher(), minutes=0).run()
+
+
+def test_each_seed_is_tuned_for_itself_where_the_file_says_so(tmp_path: Path) -> None:
+    methods = {"lean": {"graph": {"dim": 2}}, "other": {"graph": {"dim": 3}, "tuned_as": "lean"}}
+    tune = TUNE_FAST | {"per_seed": True}
+    plan, out = toy_plan(tmp_path, **FAST, **BRIEF, tune=tune, methods=methods), tmp_path / "out"
+    benchmark = run_here(plan, SEEDS, out, watcher := Watcher())
+    assert watcher.phases == [("tuning", 4, 0), ("cells", 4, 0)]
+    assert [(item.method, item.seed) for item in benchmark.tuning] == [("lean", 0), ("lean", 3)]
+    for tuning in benchmark.tuning:
+        best = max(tuning.trials, key=lambda trial: trial.score).settings
+        chosen = [cell.settings for cell in benchmark.cells if cell.seed == tuning.seed]
+        assert len(chosen) == 2
+        assert all(settings.items() >= best.items() for settings in chosen)
+    trained = {RunFolder(path).load_summary().seed for path in (out / "tuning").glob("*/*/*")}
+    assert trained == set(SEEDS)
+
+
 # ---- the command ---------------------------------------------------------------------------------
 
 
@@ -487,9 +576,17 @@ def test_compare_runs_files_and_says_where_the_report_is(
         ("lean", 0, 1),
         ("lean", 2, 1),
     ]
+    further = [*command, "--only", "lean", "--set", "graph.dim=6", "--seeds", "0,2,5"]
+    with no_processes():
+        cut = CliRunner().invoke(cli.app, [*further, "--until-settled", "--minutes", "0"])
+    assert cut.exit_code == 0, cut.output
+    assert "the minutes are over; the same command goes on with 1 run\n" in cut.output
+    assert len(load_benchmark(out / "benchmark.json").cells) == 2
 
 
-@pytest.mark.parametrize("seeds", ["", "a", "0,0", "-1", "0,,1", "0.5"])
+@pytest.mark.parametrize(
+    "seeds", ["", "a", "0,0", "-1", "0,,1", "0.5", "3-1", "0-2,1", "0-99999999"]
+)
 def test_seeds_that_are_none_are_refused(seeds: str) -> None:
     with pytest.raises(UserError, match="--seeds"):
         cli._seeds(seeds)
@@ -498,6 +595,7 @@ def test_seeds_that_are_none_are_refused(seeds: str) -> None:
 def test_seeds_are_listed() -> None:
     assert cli._seeds("0") == [0]
     assert cli._seeds("2, 0,11") == [2, 0, 11]
+    assert cli._seeds("0-3, 7") == [0, 1, 2, 3, 7]
 
 
 def test_only_and_names_are_checked_before_anything_runs(plan: Plan, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sheafalign_fl.benchmark import sweep
+from sheafalign_fl.benchmark import jobs
 from sheafalign_fl.benchmark.plan import Plan, load_plan
 from sheafalign_fl.benchmark.results import Benchmark
 from sheafalign_fl.benchmark.sweep import Sweep
@@ -84,7 +84,7 @@ def no_processes() -> Iterator[None]:
     """Let sweeps run in this process, and without reports, which take longer than the runs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(server_app, "draw_report", lambda _: None)
-        patch.setattr(sweep, "ProcessPoolExecutor", HerePool)
+        patch.setattr(jobs, "ProcessPoolExecutor", HerePool)
         yield
 
 

@@ -470,6 +470,7 @@ def test_files_without_any_image_are_refused(tmp_path: Path) -> None:
 # ---- the real files ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_real_files() -> None:
     try:
         found = fashion.find_folder("")

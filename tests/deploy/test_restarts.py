@@ -204,3 +204,34 @@ def test_a_node_that_does_not_say_which_process_it_is_is_not_asked_again() -> No
     assert kinds(grid).count("train.exchange") == 1
     assert outcome.late == ["lidar"]
     assert_all_counted(grid, outcome)
+
+
+# ---- clients whose keys were taken back ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["it had the question", "it is gone"])
+def test_nobody_waits_for_a_client_whose_certificate_was_revoked(there: bool) -> None:
+    grid, registered = OneNode(lambda message, before: None), {"lidar": NODE}
+    asking = Messenger(grid, {"lidar": NODE}, {"lidar": "first"}, lambda: registered)
+    registered = {"camera": NODE + 1}  # read again by the relay
+    if not there:
+        grid.push_messages = lambda messages: ["" for _ in messages]  # type: ignore[method-assign]
+        grid.get_node_ids = lambda: []  # type: ignore[method-assign]
+    outcome = asking.ask("train.exchange", {"lidar": Order()}, "3", None, unread)
+    assert outcome.failed == {"lidar": "its certificate has been revoked: it may connect no more"}
+    assert outcome.unreachable == {"lidar"}
+
+
+def test_a_debt_of_a_client_whose_certificate_was_revoked_is_forgotten() -> None:
+    grid, registered = OneNode(lambda message, before: None), {"lidar": NODE}
+    asking = Messenger(grid, {"lidar": NODE}, {"lidar": "first"}, lambda: registered)
+    assert asking.ask("train.exchange", {"lidar": Order()}, "3", 0.005, unread).late == ["lidar"]
+    registered = {}
+    assert asking.ask("train.exchange", {}, "4", 60, unread).stale == {"lidar": 0}
+    assert asking.available() == ["lidar"]
+
+
+def test_a_client_that_the_relay_still_knows_is_waited_for() -> None:
+    grid = OneNode(lambda message, before: None)
+    asking = Messenger(grid, {"lidar": NODE}, {"lidar": "first"}, lambda: {"lidar": NODE})
+    assert asking.ask("train.exchange", {"lidar": Order()}, "3", 0.3, unread).late == ["lidar"]

@@ -135,6 +135,7 @@ def test_a_node_whose_disk_is_full_answers_on_and_writes_when_there_is_room(
     assert [path.name for path in state.iterdir()] == ["traffic.json"]  # nothing half-written
 
 
+@pytest.mark.slow
 def test_a_client_whose_disk_is_full_is_left_out_with_the_reason_and_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_folder: Callable[[Settings], RunFolder]
 ) -> None:

@@ -56,6 +56,7 @@ def test_the_example_measures_what_the_paper_defines(own_metric: ModuleType) -> 
     assert metric.measure(pair(a, np.ones_like(a)))["cka"] == 0.0
 
 
+@pytest.mark.slow
 def test_the_example_runs_to_its_end(
     own_metric: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

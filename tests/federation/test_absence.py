@@ -138,6 +138,7 @@ def restarting(
     return app
 
 
+@pytest.mark.slow
 @pytest.mark.draws_report
 def test_a_run_ends_without_a_client_whose_state_was_lost_and_says_so(
     run_folder: Callable[[Settings], RunFolder], tmp_path: Path

@@ -17,7 +17,7 @@ from tests.conftest import toy_settings
 from tests.federation.oracle import joint_training, largest_difference, simulated_protocol
 from tests.federation.runs import SMALL, final_weights
 
-EXCHANGES = 50
+EXCHANGES = 24
 CLIENTS: dict[str, Any] = {
     "m0": {"dim": 10},
     "m1": {"dim": 12},

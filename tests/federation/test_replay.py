@@ -76,6 +76,7 @@ def test_what_is_kept_is_what_the_codec_had_left(
     assert largest_difference(weights, simulated_protocol(settings, code)[0]) <= 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["imagebind", "clip-pairs", "centrobind", "gram"])
 def test_every_method_replays(method: str, run_folder: Callable[[Settings], RunFolder]) -> None:
     training = {"replay": 2, "replay_from": 0.0}

@@ -23,8 +23,10 @@ def test_equals_the_loop_from_the_definition(seed: int, classes: int, noise: flo
     )
     unit, unit_test = (z / np.linalg.norm(z, axis=1, keepdims=True) for z in (train, test))
     assert found.probe_accuracy == pytest.approx(
-        oracle.logistic_accuracy(unit, train_labels, unit_test, test_labels), abs=1.5 / found.events
+        oracle.logistic_accuracy(unit, train_labels, unit_test, test_labels, standardised=False),
+        abs=1.5 / found.events,
     )
+    assert found.converged
 
 
 def test_order_and_scale_of_events_do_not_matter() -> None:
@@ -36,6 +38,38 @@ def test_order_and_scale_of_events_do_not_matter() -> None:
     )
     assert here == there
     assert here.prototype_accuracy > 0.9
+
+
+def test_rotating_the_comparison_space_of_both_ends_changes_nothing() -> None:
+    (train, train_labels), (test, test_labels) = (
+        clusters(0, 300, 8, 4, 2),
+        clusters(1, 300, 8, 4, 2),
+    )
+    stretched = np.linspace(0.05, 3, 8)  # a standardisation would undo this, before rotating only
+    train, test = train * stretched, test * stretched
+    turn = np.linalg.qr(np.random.default_rng(2).normal(size=(8, 8)))[0]
+    here = transfer("i", "j", train, train_labels, test, test_labels)
+    there = transfer("i", "j", train @ turn, train_labels, test @ turn, test_labels)
+    assert 0.4 < here.probe_accuracy < 0.95
+    assert there.probe_accuracy == pytest.approx(here.probe_accuracy, abs=2 / 300)
+    assert there.prototype_accuracy == here.prototype_accuracy
+
+
+def test_what_sets_the_target_apart_where_the_source_hardly_moves_weighs_no_more() -> None:
+    """The source's own scale would enlarge it a hundred thousand times."""
+    (train, train_labels), (test, test_labels) = (
+        clusters(0, 300, 8, 4, 1),
+        clusters(1, 300, 8, 4, 1),
+    )
+    generator = np.random.default_rng(2)
+    still = 1e-6 * generator.normal(size=(300, 1))
+    train, test = np.hstack([train, still]), np.hstack([test, 0.1 + still])
+    known = transfer("i", "j", train, train_labels, test, test_labels).probe_accuracy
+    same = transfer("i", "j", train[:, :8], train_labels, test[:, :8], test_labels).probe_accuracy
+    assert known == pytest.approx(same, abs=2 / 300)
+    unit, unit_test = (z / np.linalg.norm(z, axis=1, keepdims=True) for z in (train, test))
+    by_source = oracle.logistic_accuracy(unit, train_labels, unit_test, test_labels)
+    assert by_source < same - 0.2
 
 
 def test_the_floor_is_the_most_frequent_training_class() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sheafalign_fl.errors import DataError
+from sheafalign_fl.numbers import human_bytes
 from sheafalign_fl.protocol.rows import AbsenceRow
 from sheafalign_fl.report import page as pieces
 from sheafalign_fl.report import write_report
@@ -217,7 +218,7 @@ def test_several_runs_are_compared(tmp_path: Path) -> None:
     page = report(*paths, to=tmp_path / "comparison.html")
     assert page.anchors == {"results", "learning", "failing", "settings", "runs"}
     assert "6 runs of 3 methods" in page.text
-    assert "no claim can rest on it: single, single (2)" in page.text
+    assert "no claim can rest on it: sheaf, single, single (2)" in page.text
     assert "Interrupted, so without test results" in page.text
     assert "graph.topology" in page.text
     assert "not reached" in page.text
@@ -229,6 +230,33 @@ def test_several_runs_are_compared(tmp_path: Path) -> None:
         if final is not None
     ]
     assert f"{sum(recalls) / 3:.1f} ± " in page.text
+    assert "Retrieval among 600 events; seeds 0, 1, 2" in page.text
+    assert "events of an edge, at least: 2,000 train, 300 validation, 600 test." in page.text
+    sent = [row for final in finals if final is not None for row in final.bytes]
+    for purpose in ("train", "evaluate"):
+        for kind in ("payload_bytes", "message_bytes", "relay_bytes"):
+            total = sum(getattr(row, kind) for row in sent if row.purpose == purpose)
+            assert human_bytes(round(total / 3)) in page.text
+
+
+def test_a_star_that_all_pairs_are_measured_of_has_a_row_for_its_own_edges(tmp_path: Path) -> None:
+    star = settings(name="star", graph={"topology": "star", "dim": 32})
+    folder = write_run(tmp_path / "star", star)
+    final = folder.load_summary()
+    own = final.quality.retrieval
+    pair = {"source": "lidar", "target": "radar", "recall_at_1": 0.0}
+    further = (own[0].model_copy(update=pair),)
+    changed = final.quality.model_copy(update={"retrieval": (*own, *further)})
+    folder.summary.write_text(
+        final.model_copy(update={"quality": changed}).model_dump_json(), encoding="utf-8"
+    )
+    other = write_run(tmp_path / "other", settings(name="other")).path
+    page = report(folder.path, other, to=tmp_path / "c.html")
+    assert page.text.count("own edges") >= 1
+    assert "other, own edges" not in page.text
+    position = page.text.index("star, own edges")
+    mean_own = 100 * sum(row.recall_at_1 for row in own) / len(own)
+    assert f"{mean_own:.1f}" in page.text[position : position + 60]
 
 
 def test_engines_and_names_are_no_methods(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from sheafalign_fl.metrics.missing import Missing
+from sheafalign_fl.metrics.probe import Probe
 from sheafalign_fl.metrics.quality import Quality
 from sheafalign_fl.metrics.retrieval import Retrieval
 from sheafalign_fl.protocol.rows import AbsenceRow, EdgeBytes
@@ -20,6 +21,7 @@ from sheafalign_fl.report.content import (
 )
 from sheafalign_fl.report.metric_tables import metric_table, quality_tables
 from sheafalign_fl.runs.summary import Summary
+from sheafalign_fl.runs.warnings import fit_warnings
 from tests.report.run_folders import settings, write_run
 
 
@@ -166,3 +168,20 @@ def test_bytes_are_added_by_purpose_and_control_is_shown_apart() -> None:
     assert edges is not None
     assert [row[0] for row in edges.rows] == ["b → a", "a → b"]
     assert edges.summary[0][2] == "3,000"
+
+
+def test_whether_probes_converged_is_shown_and_counted() -> None:
+    flags = (True, False, None)
+    rows = tuple(
+        Probe(client=f"c{k}", events=9, accuracy=0.5, majority=0.1, converged=flag)
+        for k, flag in enumerate(flags)
+    )
+    table = metric_table(Quality(split="test", label="x", probe=rows), "probe")
+    column = table.columns.index("converged")
+    assert [row[column] for row in table.rows] == ["yes", "no", "–"]
+    assert table.summary[0][column] == "1 of 2"
+    before = metric_table(Quality(split="test", label="x", probe=rows[2:]), "probe")
+    assert before.summary[0][column] == "–"
+    (warning,) = fit_warnings(Quality(split="test", label="x", probe=rows))
+    assert warning.startswith("probe: 1 of 3 classifiers")
+    assert fit_warnings(Quality(split="test", label="x", probe=rows[:1])) == []

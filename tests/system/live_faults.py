@@ -564,7 +564,7 @@ FAULTS: tuple[LiveFault, ...] = (
     LiveFault("another run at the same time", two_runs),
     LiveFault("node: sends NaN", plain_run, changes=_encoder("Spoiling", nth=6)),
     LiveFault("node: sends 1e18 times its embeddings", plain_run,
-              changes=_encoder("Spoiling", nth=6, factor=1e18)),
+              changes=_encoder("Spoiling", nth=6, exponent=18)),
     LiveFault("node: stopped past the deadline", stopped_past_the_deadline, True, DEADLINE),
     LiveFault("node: disk full for a while", full_disk, True, needs=mounts_permitted),
     LiveFault("node: disk full for good", full_disk_without_room, True,

@@ -219,6 +219,20 @@ def test_a_client_that_nobody_runs_is_named_after_the_deadline(deployed: Deploym
     assert "nobody runs m3" in deployed.printed("missing")
 
 
+def test_where_fewer_will_do_a_run_begins_without_a_node_that_nobody_starts(
+    deployed: Deployment, undisturbed: RunFolder
+) -> None:
+    """The three that are there take the steps of a federation that never heard of the fourth."""
+    content = {**CONTENT, "clients": {**CONTENT["clients"], "m3": {"dim": 8}}}
+    training = {**CONTENT["training"], "setup_deadline": 15, "min_clients": 3}
+    deployed.run({**content, "training": training}, "fewer")
+    summary = finished(deployed, "fewer")
+    assert same_weights(summary, undisturbed)
+    (absence,) = summary.absences
+    assert (absence.client, absence.exchange) == ("m3", 0)
+    assert "no node runs it" in absence.reason
+
+
 def test_an_unsealed_run_is_refused_by_nodes_with_keys(deployed: Deployment) -> None:
     deployed.run({**CONTENT, "security": {"sealed": False}}, "unsealed")
     assert deployed.wait("unsealed") == 2

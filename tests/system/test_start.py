@@ -57,6 +57,7 @@ def test_an_answer_that_needs_no_work_loads_nothing_heavy(
     assert modules & HEAVY == set()
 
 
+@pytest.mark.slow
 def test_the_probe_sees_what_a_command_that_works_loads() -> None:
     code, _, modules = loaded_by("encoders", "--batch", "1")
     assert code == 0

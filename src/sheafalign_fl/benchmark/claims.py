@@ -1,38 +1,42 @@
-"""One sentence per claim of the paper (arXiv 2510.20540) and data set: holds or not, by how much.
+"""One sentence per claim of the paper (arXiv 2510.20540) and data set, and its verdict.
 
-`RULE` says when a claim about quality holds. No choice that favours comparison spaces is made on
-test events: their entry is the one that is best on validation events, the opponent is the one that
-is best on test events.
+`RULE` says when a claim holds. No choice that favours comparison spaces is made on test events:
+their entry is the one that is best on validation events, and it has to be above every single space.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import hypot, isclose
-from typing import Literal
+from functools import partial
 
+from sheafalign_fl.benchmark.byte_claims import BASELINES, bytes_to_quality_claims, half_the_bytes
 from sheafalign_fl.benchmark.results import Benchmark
+from sheafalign_fl.benchmark.statistics import ENOUGH_SEEDS, LEVEL, Paired
 from sheafalign_fl.benchmark.summaries import (
-    FRACTION,
+    ON_PAIRS,
     Entry,
     Spread,
     best,
-    bytes_to,
     data_sets,
     entries,
     final_validation,
-    named,
-    target_of,
+    per_seed,
+    score_of,
 )
-from sheafalign_fl.numbers import human_bytes, percent
+from sheafalign_fl.benchmark.verdicts import Claim, Evidence, Finding, settled
 
-Verdict = Literal["holds", "does not hold", "not measured"]
 RULE = (
-    "Means over seeds decide. Retrieval: the sheaf has to be above the best single space, whatever "
-    "that sends. All other quality: it must not be below the best single space that sends at most "
-    "5 % more bytes than the sheaf; where there is none, below the best of all. The sheaf is the "
-    "main entry with the highest final R@10 on validation events; the single space is the one that "
-    "is best on the very figure, on test events. A difference up to √(s₁² + s₂²), with s "
-    "the standard deviations over seeds, is called within the spread: it could be chance."
+    "A claim about quality says that comparison spaces are above every single space: in retrieval "
+    "whatever that sends, else every one that sends at most 5 % more bytes (where there is none, "
+    "every one). A star is compared on all pairs and on the edges that it trains. The sheaf is the "
+    "main entry with the highest final R@10 on validation events. Methods are compared seed by "
+    "seed: a claim holds if the differences are above zero by a paired t-test, does not hold if "
+    f"they are below zero or zero with every seed, and is open else, or with fewer than "
+    f"{ENOUGH_SEEDS} seeds. p is two-sided and corrected for the number of tests (Holm), so that "
+    f"all verdicts together are right with a probability of {100 * (1 - LEVEL):.0f} %; intervals "
+    "are of one difference alone. Half the bytes is counted, so there is no chance in it. Bytes to "
+    "quality: the ratio of bytes is tested on a logarithmic scale against 20, or against 1 where "
+    "both methods are lean; an opponent that did not get there is counted with all that it sent, "
+    "and the claim falls with one seed in which lean did not."
 )
 QUALITY: dict[str, tuple[str, ...]] = {
     "retrieval": ("R@1", "R@10"),
@@ -40,37 +44,25 @@ QUALITY: dict[str, tuple[str, ...]] = {
     "linear probe": ("probe",),
     "missing modalities": ("1 missing", "2 missing"),
 }
-BASELINES = ("imagebind", "clip-pairs")
-"""What the paper compares bytes with."""
 _SAME_BYTES = 1.05
 """At the same bytes: at most 5 % more."""
-_FEWER = 20
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What came of one claim on one data set."""
-
-    claim: str
-    data: str
-    verdict: Verdict
-    sentence: str
 
 
 def claims(benchmark: Benchmark) -> list[Claim]:
     """Return all claims on all data sets where comparison spaces and single spaces are compared."""
-    found: list[Claim] = []
+    found: list[Finding] = []
     for data in data_sets(benchmark):
         there = entries(benchmark, data)
         sheaf = chosen_sheaf(there)
-        single = [entry for entry in there if entry.kind == "single-space"]
+        single = [entry for entry in there if entry.kind == "single-space" and not entry.base]
         if sheaf is None or not single:
             continue
+        whole = benchmark.looks > 1
         for claim, names in QUALITY.items():
-            found += [_quality(claim, name, sheaf, single) for name in names]
-        found += [_half_the_bytes(data, there, name) for name in BASELINES]
-        found += [_bytes_to_quality(data, there, name) for name in BASELINES]
-    return found
+            found += [_quality(claim, name, sheaf, single, whole=whole) for name in names]
+        found += [half_the_bytes(data, there, name) for name in BASELINES]
+        found += bytes_to_quality_claims(data, there, whole=whole)
+    return settled(found, benchmark.looks)
 
 
 def chosen_sheaf(there: Sequence[Entry]) -> Entry | None:
@@ -81,135 +73,80 @@ def chosen_sheaf(there: Sequence[Entry]) -> Entry | None:
     return sheaves[scores.index(max(scores))] if sheaves else None
 
 
-def _quality(claim: str, name: str, sheaf: Entry, single: Sequence[Entry]) -> Claim:
-    """Compare the sheaf with the best single space.
+@dataclass(frozen=True)
+class _Rival:
+    """A single space, on all pairs or on those alone that it trains, and the sheaf on the same."""
+
+    entry: Entry
+    name: str
+    ours: Spread
+    theirs: Spread
+    paired: Paired
+
+
+def _quality(
+    claim: str, name: str, sheaf: Entry, single: Sequence[Entry], *, whole: bool
+) -> Finding:
+    """Compare the sheaf with every single space.
 
     In retrieval with any, else with those that send no more bytes.
     """
+    title = f"{claim}: {name}" if len(QUALITY[claim]) > 1 else claim
     anyone = claim == "retrieval"
     cheap = [entry for entry in single if entry.payload_bytes <= _SAME_BYTES * sheaf.payload_bytes]
-    other = best(single if anyone else cheap, name) or best(single, name)
-    ours, theirs = sheaf.score(name), None if other is None else other.score(name)
-    title = f"{claim}: {name}" if len(QUALITY[claim]) > 1 else claim
-    if other is None or ours is None or theirs is None:
-        return Claim(
-            title, sheaf.data, "not measured", f"{name} was not measured of both kinds of method."
-        )
-    holds = ours.mean > theirs.mean if anyone else ours.mean >= theirs.mean
+    allowed = single if anyone or best(cheap, name) is None else cheap
+    rivals = [rival for entry in allowed for rival in _rivals(name, sheaf, entry, whole=whole)]
+    if not rivals:
+        text = f"{name} was not measured of both kinds of method with one seed."
+        return Finding(title, sheaf.data, text, "not measured")
     where = (
         "at any bytes"
         if anyone
         else "at the same bytes"
-        if other in cheap
+        if allowed is cheap
         else "at more bytes, as none sends so few"
     )
+    shown = min(rivals, key=lambda rival: rival.paired.mean)
     sentence = (
-        f"{sheaf.name} reaches {ours.percent} %; {other.name}, the best single space {where}, "
-        f"reaches {theirs.percent} %: {_difference(ours, theirs)}."
+        f"{sheaf.name} reaches {shown.ours.percent} %; {shown.name}, the strongest single space "
+        f"{where}, reaches {shown.theirs.percent} %: {100 * shown.paired.mean:+.1f} points."
     )
-    overall = best(single, name)
-    if overall is not None and overall is not other and (top := overall.score(name)) is not None:
-        sentence += f" At any bytes the best is {overall.name} with {top.percent} %."
-    return Claim(title, sheaf.data, "holds" if holds else "does not hold", sentence)
+    overall, remark = best(single, name), ""
+    if overall not in allowed and overall is not None and (top := overall.score(name)) is not None:
+        remark = f"At any bytes the best is {overall.name} with {top.percent} %."
+    methods = (sheaf.method, *dict.fromkeys(rival.entry.method for rival in rivals))
+    evidence = _evidence(shown, rivals)
+    return Finding(title, sheaf.data, sentence, evidence=evidence, remark=remark, methods=methods)
 
 
-def _difference(ours: Spread, theirs: Spread) -> str:
-    """Return the difference in points, and whether it is within the spread of the seeds."""
-    margin = ours.mean - theirs.mean
-    text = f"{100 * margin:+.1f} points"
-    if min(ours.count, theirs.count) < 2:
-        return f"{text}, of one seed, so its spread is unknown"
-    return (
-        f"{text}, within the spread"
-        if abs(margin) <= hypot(ours.deviation, theirs.deviation)
-        else text
-    )
+def _rivals(name: str, sheaf: Entry, entry: Entry, *, whole: bool) -> list[_Rival]:
+    """Return the comparison on all pairs and, with a star, the one on its own edges."""
+    found = []
+    own = entry.own_edges if name in ON_PAIRS else None
+    for pairs, label in ((None, entry.name), (own, f"{entry.name} on its own edges")):
+        if pairs is None and label != entry.name:
+            continue
+        values = per_seed(sheaf, entry, partial(score_of, name=name, pairs=pairs), whole=whole)
+        ours, theirs = Spread.of(a for a, _ in values), Spread.of(b for _, b in values)
+        if ours is not None and theirs is not None:
+            differences = Paired.of([a - b for a, b in values])
+            found.append(_Rival(entry, label, ours, theirs, differences))
+    return found
 
 
-def _half_the_bytes(data: str, there: Sequence[Entry], name: str) -> Claim:
-    """Check the paper's 50 % in its own setting: its method against a baseline, per exchange."""
-    claim = f"half the bytes of {name}"
-    paper, other = named(there, "paper"), named(there, name)
-    ours = None if paper is None else paper.bytes_per_exchange
-    theirs = None if other is None else other.bytes_per_exchange
-    if paper is None or other is None or not ours or not theirs:
-        return Claim(claim, data, "not measured", f"Not both paper and {name} were measured.")
-    sentence = (
-        f"An exchange of paper costs {human_bytes(round(ours))}, of {name} "
-        f"{human_bytes(round(theirs))}: {_less(ours / theirs)}. {_why(paper, other, ours / theirs)}"
-    )
-    return Claim(claim, data, "holds" if ours / theirs <= 0.5 else "does not hold", sentence)
+def _evidence(shown: _Rival, rivals: Sequence[_Rival]) -> Evidence:
+    """Return what speaks for being above all of `rivals`, and what against it.
 
-
-def _less(ratio: float) -> str:
-    return f"{100 * (1 - ratio):.0f} % less" if ratio <= 1 else f"{100 * (ratio - 1):.0f} % more"
-
-
-def _why(paper: Entry, other: Entry, ratio: float) -> str:
-    """Explain a ratio of counted bytes by d_e / d and the graphs' edges, as far as these can."""
-    ours, theirs = paper.cells[0], other.cells[0]
-    dims = f"d_e / d = {ours.edge_dim} / {theirs.edge_dim}"
-    explained = ours.edge_dim * ours.directions / (theirs.edge_dim * theirs.directions)
-    if ours.codec != theirs.codec or not isclose(ratio, explained, rel_tol=0.01):
-        return (
-            f"{dims} is a part of that; codec ({ours.codec}, {theirs.codec}) and shared events "
-            "make the rest."
-        )
-    if ours.directions == theirs.directions:
-        return f"That is {dims} alone, as both graphs have the same edges."
-    edges = f"{ours.directions} / {theirs.directions}"
-    text = f"That is {dims} times the directed edges, {edges}"
-    n = theirs.clients
-    if (ours.directions, theirs.directions) == (n * (n - 1), 2 * (n - 1)):
-        return (
-            f"{text}: a star has fewer edges than a complete graph, which counts against the "
-            "smaller space."
-        )
-    return f"{text}."
-
-
-def _bytes_to_quality(data: str, there: Sequence[Entry], name: str) -> Claim:
-    """Check a twentieth of the bytes until R@10 is at 95 % of the baseline's final value.
-
-    Both values are those on validation events.
+    Above all is shown by the weakest of the tests, which needs no correction (an intersection-union
+    test). That one of them is above the sheaf is found by looking at all of them, so it is
+    corrected for their number. Where the strongest is equal with every seed, the sheaf is not above
+    it, and no further seed is needed to say so.
     """
-    claim = f"a twentieth of {name}'s bytes to its quality"
-    lean = next(
-        (entry for entry in there if (entry.kind, entry.variant) == ("sheaf", "lean")), None
+    equal = shown.paired.deviation == 0 and shown.paired.mean <= 0
+    below = min(rival.paired.below() for rival in rivals)
+    return Evidence(
+        shown.paired,
+        above=max(rival.paired.above() for rival in rivals),
+        below=0.0 if equal else min(1.0, len(rivals) * below),
+        seeds=min(rival.paired.count for rival in rivals),
     )
-    other = named(there, name)
-    target = None if other is None else target_of(other)
-    if (
-        lean is None
-        or other is None
-        or target is None
-        or not any(cell.curve for cell in lean.cells)
-    ):
-        return Claim(
-            claim,
-            data,
-            "not measured",
-            f"Not both a lean sheaf and {name} were measured on the way.",
-        )
-    ours, theirs = bytes_to(lean, target), bytes_to(other, target)
-    wanted = (
-        f"R@10 of {percent(target)} % ({100 * FRACTION:.0f} % of {name}'s final value, on "
-        "validation events)"
-    )
-    if ours.spread is None or theirs.spread is None or ours.count < ours.seeds:
-        sentence = (
-            f"lean reaches {wanted} with {ours.count} of {ours.seeds} seeds; {name} with "
-            f"{theirs.count} of "
-        )
-        return Claim(claim, data, "does not hold", f"{sentence}{theirs.seeds}.")
-    ratio = theirs.spread.mean / ours.spread.mean
-    some = (
-        ""
-        if theirs.count == theirs.seeds
-        else f" (the {theirs.count} of {theirs.seeds} seeds that got there)"
-    )
-    sentence = (
-        f"lean reaches {wanted} after {ours.spread.bytes}, {name} after "
-        f"{theirs.spread.bytes}{some}: {ratio:.{0 if ratio >= 10 else 1}f} times as much."
-    )
-    return Claim(claim, data, "holds" if ratio >= _FEWER else "does not hold", sentence)

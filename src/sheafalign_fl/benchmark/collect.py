@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sheafalign_fl.benchmark.plan import MethodPlan, Point, Scalar
-from sheafalign_fl.benchmark.results import Cell, CurvePoint, Kind
+from sheafalign_fl.benchmark.results import Cell, CurvePoint, Kind, PairFigures
 from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import RunError
 from sheafalign_fl.metrics.quality import Quality
@@ -39,11 +39,13 @@ def collect(plan: MethodPlan, point: Point, folder: RunFolder, root: Path) -> Ce
             f"measured{why}; remove {folder.path} to run it again"
         )
     train = [row for row in summary.bytes if row.purpose == "train"]
+    evaluated = [row for row in summary.bytes if row.purpose == "evaluate"]
     return Cell(
         data=plan.data,
         method=plan.method,
         kind=_kind(settings),
         variant=plan.variant,
+        base=plan.base,
         seed=summary.seed,
         folder=str(folder.path.relative_to(root)),
         settings=_facts(settings, [*_ALWAYS_SHOWN, *point, *plan.fixed]),
@@ -55,7 +57,13 @@ def collect(plan: MethodPlan, point: Point, folder: RunFolder, root: Path) -> Ce
         payload_bytes=sum(row.payload_bytes for row in train),
         message_bytes=sum(row.message_bytes for row in train),
         relay_bytes=sum(row.relay_bytes for row in train),
+        evaluation_payload_bytes=sum(row.payload_bytes for row in evaluated),
+        evaluation_message_bytes=sum(row.message_bytes for row in evaluated),
+        evaluation_relay_bytes=sum(row.relay_bytes for row in evaluated),
+        events=_poorest(summary),
         **_measured(quality),
+        unconverged=_unconverged(quality),
+        pairs=_pairs(summary),
         seconds=summary.seconds,
         curve=_curve(folder),
     )
@@ -118,6 +126,44 @@ def _measured(quality: Quality) -> dict[str, Any]:
         if quality.rows(name) and (value := score.of(quality.rows(name))) is not None
     }
     return found | {"own": own}
+
+
+def _poorest(summary: Summary) -> dict[str, int]:
+    """Return split -> the fewest events that both ends of an edge have."""
+    splits = dict.fromkeys(split for edge in summary.edges for split in edge.shared_events)
+    return {
+        split: min(edge.shared_events.get(split, 0) for edge in summary.edges) for split in splits
+    }
+
+
+def _unconverged(quality: Quality) -> int:
+    flags = (
+        getattr(row, "converged", None) for name in quality.measured() for row in quality.rows(name)
+    )
+    return sum(flag is False for flag in flags)
+
+
+def _pairs(summary: Summary) -> tuple[PairFigures, ...]:
+    """Return the figures of every direction that was measured, and whether it is an edge's."""
+    ends = [(edge.source, edge.target) for edge in summary.edges]
+    edges = {*ends, *(pair[::-1] for pair in ends)}
+    transfer = {(row.source, row.target): row for row in summary.quality.transfer}
+    found = []
+    for row in summary.quality.retrieval:
+        pair = (row.source, row.target)
+        other = transfer.get(pair)
+        found.append(
+            PairFigures(
+                source=row.source,
+                target=row.target,
+                trained=pair in edges,
+                recall_at_1=row.recall_at_1,
+                recall_at_10=row.recall_at_10,
+                transfer_prototype=None if other is None else other.prototype_accuracy,
+                transfer_probe=None if other is None else other.probe_accuracy,
+            )
+        )
+    return tuple(found)
 
 
 def _curve(folder: RunFolder) -> tuple[CurvePoint, ...]:

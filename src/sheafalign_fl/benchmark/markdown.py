@@ -5,9 +5,13 @@ The markers let a test compare the tables with the results.
 
 from collections.abc import Sequence
 
-from sheafalign_fl.benchmark.claims import claims
+from sheafalign_fl.benchmark.cautions import warnings_of
+from sheafalign_fl.benchmark.claim_tables import claims_tally
+from sheafalign_fl.benchmark.claims import RULE, claims
+from sheafalign_fl.benchmark.decomposition import decomposition_tables
 from sheafalign_fl.benchmark.results import Benchmark
-from sheafalign_fl.benchmark.summaries import Entry, data_sets, entries
+from sheafalign_fl.benchmark.summaries import Entry, Spread, data_sets, whole_entries
+from sheafalign_fl.benchmark.tables import OWN_EDGES, conditions
 from sheafalign_fl.errors import UserError
 from sheafalign_fl.numbers import NONE, human_bytes, percent
 
@@ -17,19 +21,24 @@ _COLUMNS = (
     "R@10",
     "zero-shot, prototypes / logistic",
     "probe",
-    "1 / 2 missing",
-    "payload",
+    "1 / 2 missing (mean-fill)",
+    "payload / messages / relay",
 )
 
 
 def markdown_tables(benchmark: Benchmark) -> dict[str, str]:
-    """Return name -> Markdown: "results" (a table for each data set) and "claims"."""
-    results = "\n\n".join(
-        f"**{_plain(data)}**\n\n{_results(entries(benchmark, data))}"
-        for data in data_sets(benchmark)
-    )
-    rows = [(row.data, row.claim, f"**{row.verdict}**", row.sentence) for row in claims(benchmark)]
-    return {"results": results, "claims": _table(("data", "claim", "verdict", "by how much"), rows)}
+    """Return name -> Markdown.
+
+    "results": a table for each data set, and what its figures are of. "claims": how many hold, and
+    one line each.
+    """
+    results = "\n\n".join(_results(benchmark, data) for data in data_sets(benchmark))
+    found = claims(benchmark)
+    rows = [(row.data, row.claim, f"**{row.verdict}**", row.sentence) for row in found]
+    warnings = "".join(f"\n\n{_plain(warning)}" for warning in warnings_of(benchmark))
+    lines = _table(("data", "claim", "verdict", "by how much"), rows)
+    tally = f"{_plain(claims_tally(found))}."
+    return {"results": f"{results}{warnings}", "claims": f"{tally} {_plain(RULE)}\n\n{lines}"}
 
 
 def replace_tables(
@@ -65,8 +74,25 @@ def replace_tables(
     return text
 
 
-def _results(found: Sequence[Entry]) -> str:
-    return _table(_COLUMNS, [_row(entry) for entry in found])
+def _results(benchmark: Benchmark, data: str) -> str:
+    """Return a data set's name, what its figures are of, its table, and what variants gain."""
+    rows = [row for entry in whole_entries(benchmark, data) for row in _rows(entry)]
+    parts = [f"**{_plain(data)}**", _plain(conditions(benchmark, data)), _table(_COLUMNS, rows)]
+    for gained in decomposition_tables(benchmark, data):
+        parts += [_plain(gained.note), _table(gained.columns, gained.rows)]
+    return "\n\n".join(parts)
+
+
+def _rows(entry: Entry) -> list[tuple[str, ...]]:
+    """Return the row of an entry and, where it trains fewer pairs than are measured, of those."""
+    own = entry.own_edges
+    if own is None:
+        return [_row(entry)]
+    scores = (_shown(entry.score(name, own)) for name in ("R@1", "R@10"))
+    transfer = " / ".join(
+        _shown(entry.score(name, own)) for name in ("transfer, prototypes", "transfer, logistic")
+    )
+    return [_row(entry), (f"{entry.name}, {OWN_EDGES}", *scores, transfer, "", "", "")]
 
 
 def _row(entry: Entry) -> tuple[str, ...]:
@@ -76,19 +102,28 @@ def _row(entry: Entry) -> tuple[str, ...]:
         _spread(entry, "R@10"),
         f"{_spread(entry, 'transfer, prototypes')} / {_spread(entry, 'transfer, logistic')}",
         _spread(entry, "probe"),
-        f"{_mean(entry, '1 missing')} / {_mean(entry, '2 missing')}",
-        human_bytes(round(entry.payload_bytes)),
+        f"{_imputed(entry, '1 missing')} / {_imputed(entry, '2 missing')}",
+        " / ".join(
+            human_bytes(round(count))
+            for count in (entry.payload_bytes, entry.message_bytes, entry.relay_bytes)
+        ),
     )
 
 
 def _spread(entry: Entry, name: str) -> str:
-    spread = entry.score(name)
+    return _shown(entry.score(name))
+
+
+def _shown(spread: Spread | None) -> str:
     return NONE if spread is None else spread.percent
 
 
-def _mean(entry: Entry, name: str) -> str:
-    spread = entry.score(name)
-    return NONE if spread is None else percent(spread.mean)
+def _imputed(entry: Entry, name: str) -> str:
+    """Return the mean with imputation and, in brackets, with the training mean in its place."""
+    spread, filled = entry.score(name), entry.filled(name)
+    if spread is None:
+        return NONE
+    return percent(spread.mean) + ("" if filled is None else f" ({percent(filled.mean)})")
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,18 +1,22 @@
 """What a benchmark is to run: data sets x methods, each a configuration of the one algorithm.
 
-A benchmark file is an experiment's file with three more keys::
+A benchmark file is an experiment's file with some more keys::
 
     methods:                        # name -> settings, laid over its `method`,
                                     # which is laid over the file's own
       sheafalign: {}
       imagebind: {method: imagebind}
-      lean: {variant: lean, codec: float16, graph: {dim: 16}, tuned_as: sheafalign}
+      equal: {method: clip-pairs, variant: equal bytes, tuned_as: clip-pairs}
       own-grid:
         maps: {family: orthogonal}
         tune: {objective.temperature: [0.1, 0.2]}   # {}: not tuned
-    tune:                           # tried for every method alike, on validation events with seed 0
+    variants: {...}                 # made of several methods alike: see `variants`
+    tune:                           # tried for every method alike, on validation events
       grid: {training.learning_rate: [0.001, 0.003]}
       settings: {training: {exchanges: 200}}
+      per_seed: false               # true: each seed's cells take what is best on its own
+                                    # validation events; needed where these are test events of
+                                    # another seed. false: all take what is best with seed 0
     quick: {training: {exchanges: 20}}   # laid over everything by --quick
 
     include: common/methods.yaml    # another file that this one is laid over
@@ -30,9 +34,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sheafalign_fl.benchmark.variants import prescribed, with_variants
 from sheafalign_fl.config import Settings, parse_settings
 from sheafalign_fl.config.load import read_content
-from sheafalign_fl.config.methods import METHODS, merge
+from sheafalign_fl.config.methods import merge
 from sheafalign_fl.errors import ConfigError
 
 Scalar = float | int | str | bool
@@ -42,8 +47,9 @@ Grid = dict[str, Annotated[list[Scalar], Field(min_length=1)]]
 
 TUNING_METRICS = ("retrieval", "transfer")
 CRITERION = (
-    "the mean of R@10 and of zero-shot transfer by prototypes, on validation events, with seed 0; "
-    "every method has the same grid and the same number of exchanges for it"
+    "the mean of R@10 and of zero-shot transfer by prototypes, on validation events that are test "
+    "events of no seed it is used for; every method has the same grid and the same number of "
+    "exchanges for it"
 )
 
 
@@ -52,6 +58,7 @@ class _Tune(BaseModel):
 
     grid: Grid = Field(default_factory=dict)
     settings: dict[str, Any] = Field(default_factory=dict)
+    per_seed: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,10 @@ class MethodPlan:
     """Dotted keys that the method's entry sets, for the record."""
     tuned_as: str = ""
     """Another method of the file, whose choice this one takes over instead of being tuned."""
+    base: str = ""
+    """The method that this is a variant of by the file's ``variants``."""
+    per_seed: bool = False
+    """Tuned anew for each seed."""
 
     def points(self) -> list[dict[str, Scalar]]:
         """Return every combination of the grid's values; one empty point without a grid."""
@@ -77,15 +88,15 @@ class MethodPlan:
             dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())
         ]
 
-    def trial(self, point: Point) -> Settings:
-        """Return the settings of one trial: seed 0, on validation events whatever the grid says."""
+    def trial(self, point: Point, seed: int = 0) -> Settings:
+        """Return the settings of one trial, on validation events whatever the grid says."""
         # Data without labels is measured without transfer, here as in the final runs.
         metrics = [
-            name for name in TUNING_METRICS if name in self.cell(point, 0).evaluation.metrics
+            name for name in TUNING_METRICS if name in self.cell(point, seed).evaluation.metrics
         ]
         measured = {"split": "validation", "metrics": metrics, "every": 0}
         return self._parsed(
-            merge(self.content, self.trial_content), point, {"seed": 0, "evaluation": measured}
+            merge(self.content, self.trial_content), point, {"seed": seed, "evaluation": measured}
         )
 
     def cell(self, point: Point, seed: int) -> Settings:
@@ -137,6 +148,7 @@ def load_plan(path: Path, overrides: Sequence[str] = (), *, quick: bool = False)
     """
     content = _with_included(path, overrides)
     methods, fast = content.pop("methods", None), content.pop("quick", {})
+    variants = content.pop("variants", {})
     tune = _tune(content.pop("tune", {}), str(path))
     base = {"engine": "inprocess", "name": path.stem, **content}
     if methods is None:
@@ -148,7 +160,8 @@ def load_plan(path: Path, overrides: Sequence[str] = (), *, quick: bool = False)
             f"{path}: methods must map each method's name to its settings, or to false to leave it "
             "out"
         )
-    methods = {str(name): entry for name, entry in methods.items() if entry is not False}
+    methods = {str(name): entry or {} for name, entry in methods.items() if entry is not False}
+    methods, bases = with_variants(str(path), base, methods, variants)
     bad = [
         name
         for name in methods
@@ -160,7 +173,10 @@ def load_plan(path: Path, overrides: Sequence[str] = (), *, quick: bool = False)
         raise ConfigError(f"{path}: methods is empty")
     if not isinstance(fast, dict):
         raise ConfigError(f"{path}: quick must be a mapping of settings")
-    plans = [_method(str(path), base, name, entry or {}, tune) for name, entry in methods.items()]
+    plans = [
+        replace(_method(str(path), base, name, entry, tune), base=bases.get(name, ""))
+        for name, entry in methods.items()
+    ]
     if quick:
         plans = [_quick(plan, fast) for plan in plans]
     _check_references(str(path), plans)
@@ -205,12 +221,13 @@ def _method(
         method=name,
         variant=variant,
         content=_for_every_client(
-            merge(merge(base, _prescribed(own.get("method"))), own), every_client
+            merge(merge(base, prescribed(own.get("method"))), own), every_client
         ),
         grid=chosen,
         trial_content=tune.settings,
         fixed=tuple(_dotted(own)),
         tuned_as=tuned_as,
+        per_seed=tune.per_seed,
     )
 
 
@@ -234,11 +251,6 @@ def _for_every_client(content: dict[str, Any], settings: Mapping[str, Any]) -> d
         **content,
         "clients": {name: merge(client or {}, settings) for name, client in each.items()},
     }
-
-
-def _prescribed(method: object) -> dict[str, Any]:
-    """Return what a method of the literature prescribes; validation will refuse an unknown one."""
-    return next((settings for name, settings in METHODS.items() if name == method), {})
 
 
 def _quick(plan: MethodPlan, fast: Mapping[str, Any]) -> MethodPlan:

@@ -9,20 +9,26 @@ from pathlib import Path
 from rich.console import Console
 
 from sheafalign_fl.benchmark import plots
-from sheafalign_fl.benchmark.claims import RULE, claims
-from sheafalign_fl.benchmark.results import Benchmark, Cell
-from sheafalign_fl.benchmark.summaries import data_sets, entries
-from sheafalign_fl.benchmark.tables import (
+from sheafalign_fl.benchmark.cautions import facts_of, warnings_of
+from sheafalign_fl.benchmark.claim_tables import (
     MARKS,
-    bytes_table,
     claims_lists,
     claims_matrix,
     claims_table,
     claims_tally,
-    facts_of,
+    still_open,
+)
+from sheafalign_fl.benchmark.claims import RULE, claims
+from sheafalign_fl.benchmark.decomposition import decomposition_tables
+from sheafalign_fl.benchmark.results import Benchmark, Cell
+from sheafalign_fl.benchmark.summaries import data_sets, whole_entries
+from sheafalign_fl.benchmark.tables import (
+    bytes_table,
+    missing_table,
     results_table,
+    title_of,
+    traffic_table,
     tuning_table,
-    warnings_of,
 )
 from sheafalign_fl.errors import DataError
 from sheafalign_fl.files import write_atomically
@@ -42,14 +48,15 @@ from sheafalign_fl.report.page import (
 from sheafalign_fl.report.style import draw, figure_style
 from sheafalign_fl.report.tables import print_table
 
-_CLASSES = dict(zip(MARKS.values(), ("holds", "fails", "open"), strict=True))
+_CLASSES = dict(zip(MARKS.values(), ("holds", "fails", "open", "open"), strict=True))
 """Sign of a verdict -> its class in report.css."""
 _RESULTS = (
     "R@1, R@10: given an event of one client, is its partner of another client among the first 1 "
     "or 10; mean over directions, and the worst direction. ZS: zero-shot transfer, a classifier "
     "fitted on one client answers for another (prototypes, or logistic regression). probe: "
     "logistic regression on each client's own embedding. missing 1, 2: one classifier over all "
-    "clients, with 1 or 2 of them absent and imputed. High is good everywhere."
+    "clients, with 1 or 2 of them absent and imputed (in brackets with the training mean in their "
+    "place). High is good everywhere."
 )
 
 
@@ -85,10 +92,14 @@ def print_benchmark(benchmark: Benchmark, console: Console) -> None:
     """Print results by data set, what came of the claims, what weakens both; fits 80 columns."""
     for name in data_sets(benchmark):
         print_table(results_table(benchmark, name, brief=True), console)
+        beside = [missing_table(benchmark, name), traffic_table(benchmark, name)]
+        for content in (*beside, *decomposition_tables(benchmark, name)):
+            if content is not None:
+                print_table(content, console)
     if found := claims(benchmark):
         print_table(claims_lists(found), console)
-    for warning in warnings_of(benchmark):
-        console.print(warning, markup=False, highlight=False)
+    for line in (*still_open(found), *warnings_of(benchmark)):
+        console.print(line, markup=False, highlight=False)
 
 
 def _write(path: Path, content: str) -> None:
@@ -142,7 +153,7 @@ def _class(cell: str) -> str | None:
 
 
 def _data(benchmark: Benchmark, name: str) -> tuple[str, str, Html] | None:
-    found = entries(benchmark, name)
+    found = whole_entries(benchmark, name)
     anchor = f"data-{data_sets(benchmark).index(name)}"
     reached = bytes_table(benchmark, name)
     content = section(
@@ -165,7 +176,9 @@ def _data(benchmark: Benchmark, name: str) -> tuple[str, str, Html] | None:
             "Validation R@10 against the payload spent so far (logarithmic), one line for each "
             "seed. Good: high and to the left.",
         ),
+        table(traffic_table(benchmark, name)),
         None if reached is None else table(reached),
+        *map(table, decomposition_tables(benchmark, name)),
         draw(
             f"{anchor}-missing",
             plots.missing_plot(found),
@@ -180,10 +193,7 @@ def _data(benchmark: Benchmark, name: str) -> tuple[str, str, Html] | None:
 def _tuning(benchmark: Benchmark) -> tuple[str, str, Html] | None:
     if not benchmark.tuning:
         return None
-    shown = [
-        details(f"{item.data}, {item.method}", table(tuning_table(item)))
-        for item in benchmark.tuning
-    ]
+    shown = [details(title_of(item), table(tuning_table(item))) for item in benchmark.tuning]
     text = f"Tuning maximises {benchmark.criterion}. * marks what was chosen."
     content = section("tuning", "Tuning", paragraph(text), *shown)
     return None if content is None else ("tuning", "Tuning", content)
@@ -208,9 +218,10 @@ def _runs(benchmark: Benchmark) -> tuple[str, str, Html] | None:
 
 
 def _flat(cell: Cell) -> dict[str, object]:
-    row = cell.model_dump(exclude={"curve", "missing", "settings", "own"})
+    row = cell.model_dump(exclude={"curve", "missing", "settings", "own", "pairs", "events"})
     row |= {f"setting.{key}": value for key, value in cell.settings.items()}
     for point in cell.missing:
         for how in ("imputed", "mean_fill", "zero_fill"):
             row[f"missing_{point.missing}_{how}"] = getattr(point, how)
+    row |= {f"events_{split}": count for split, count in cell.events.items()}
     return row | {f"own.{name}": value for name, value in cell.own.items()}

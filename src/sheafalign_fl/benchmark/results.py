@@ -39,8 +39,21 @@ class MissingPoint(_Row):
     zero_fill: float
 
 
+class PairFigures(_Row):
+    """Retrieval and transfer of one direction; fractions, None where it was not measured."""
+
+    source: str
+    target: str
+    trained: bool
+    """An edge of the graph; else a pair that only a space which all share can compare."""
+    recall_at_1: float
+    recall_at_10: float
+    transfer_prototype: float | None = None
+    transfer_probe: float | None = None
+
+
 class Trial(_Row):
-    """One setting tried in tuning, on the validation split and with seed 0."""
+    """One setting tried in tuning, on the validation split and with the seed of its `Tuning`."""
 
     settings: dict[str, float | int | str | bool]
     """Dotted key -> value."""
@@ -58,6 +71,8 @@ class Cell(_Row):
     or pooled data."""
     variant: str = ""
     """Empty for a method's main entry; else what is special, such as "equal bytes" or "lean"."""
+    base: str = ""
+    """The method that this is a variant of by the file's `variants`; empty for one of its own."""
     seed: int
     folder: str
     """Run folder, relative to the benchmark's."""
@@ -73,6 +88,12 @@ class Cell(_Row):
     """Training, all edges and directions."""
     message_bytes: int
     relay_bytes: int
+    evaluation_payload_bytes: int | None = None
+    """All evaluations together, those on the way too; None in results of before."""
+    evaluation_message_bytes: int | None = None
+    evaluation_relay_bytes: int | None = None
+    events: dict[str, int] = Field(default_factory=dict)
+    """Split -> events that both ends of the poorest edge have."""
     gallery: int
     """Events in the smallest retrieval gallery."""
     recall_at_1: float
@@ -90,6 +111,10 @@ class Cell(_Row):
     missing: tuple[MissingPoint, ...] = ()
     """From 0 missing clients on; empty where it was not measured."""
     consistency: float | None = None
+    unconverged: int | None = None
+    """Classifiers of transfer and probe that had not converged; None in results of before."""
+    pairs: tuple[PairFigures, ...] = ()
+    """Every direction that was measured; empty in results of before."""
     own: dict[str, float] = Field(default_factory=dict)
     """Scores of metrics that are not built in, by name."""
     seconds: float
@@ -101,6 +126,8 @@ class Tuning(_Row):
 
     data: str
     method: str
+    seed: int | None = None
+    """Whose cells the choice is for; None: those of all seeds, chosen with seed 0."""
     trials: tuple[Trial, ...]
 
 
@@ -114,6 +141,8 @@ class Benchmark(_Row):
     """What tuning maximised, in words."""
     seconds: float
     """Wall time of all sessions together."""
+    looks: int = 1
+    """How often verdicts may have been looked at to choose the next cells."""
     cells: tuple[Cell, ...]
     tuning: tuple[Tuning, ...]
 

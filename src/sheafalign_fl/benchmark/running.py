@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from sheafalign_fl.benchmark.jobs import Progress
 from sheafalign_fl.benchmark.plan import Plan
 from sheafalign_fl.benchmark.report import write_benchmark_report, write_csv
-from sheafalign_fl.benchmark.sweep import Progress, Sweep
+from sheafalign_fl.benchmark.results import Benchmark
+from sheafalign_fl.benchmark.sweep import Sweep
 from sheafalign_fl.engines.inprocess import processors
 from sheafalign_fl.errors import UserError
 
@@ -18,8 +20,11 @@ def run_benchmark(
     jobs: int | None,
     progress: Progress,
     only: str | None = None,
-) -> Path:
-    """Run all unfinished cells of `plans`, and write the report; return the benchmark's folder.
+    *,
+    until_settled: bool = False,
+    minutes: float | None = None,
+) -> tuple[Benchmark, int]:
+    """Run the unfinished cells of `plans` and write the report into `out`.
 
     Parameters
     ----------
@@ -27,6 +32,13 @@ def run_benchmark(
         Runs at the same time; None: one for each processor.
     only
         Names of methods, comma-separated; None: all.
+    until_settled, minutes
+        See `Sweep`.
+
+    Returns
+    -------
+    Benchmark, int
+        What is finished by now, and how many runs were not begun because the minutes were over.
 
     Raises
     ------
@@ -39,11 +51,19 @@ def run_benchmark(
     if double := next((name for name in names if names.count(name) > 1), None):
         raise UserError(f"two benchmark files are named '{double}'; give each its own name")
     chosen = _only(plans, only) if only is not None else list(plans)
-    sweep = Sweep(chosen, seeds, out, jobs or processors(), progress)
+    sweep = Sweep(
+        chosen,
+        seeds,
+        out,
+        jobs or processors(),
+        progress,
+        until_settled=until_settled,
+        minutes=minutes,
+    )
     benchmark = sweep.run()
     write_csv(benchmark, out / "benchmark.csv")
     write_benchmark_report(benchmark, out / "benchmark.html")
-    return out
+    return benchmark, sweep.left
 
 
 def _only(plans: Sequence[Plan], only: str) -> list[Plan]:

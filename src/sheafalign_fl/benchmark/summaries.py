@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from math import isnan, sqrt
 
 from sheafalign_fl.benchmark.results import Benchmark, Cell, Kind
-from sheafalign_fl.numbers import human_bytes, percent
+from sheafalign_fl.benchmark.statistics import ENOUGH_SEEDS
+from sheafalign_fl.numbers import human_bytes, mean, percent
 
 Score = Callable[[Cell], float | None]
 
@@ -20,6 +21,19 @@ SCORES: dict[str, Score] = {
     "2 missing": lambda cell: imputed(cell, 2),
 }
 """What methods are compared by, best when high."""
+FILLED: dict[str, Score] = {
+    "1 missing": lambda cell: mean_filled(cell, 1),
+    "2 missing": lambda cell: mean_filled(cell, 2),
+}
+"""An imputed score -> the same with the training mean in place of what is imputed."""
+ON_PAIRS = {
+    "R@1": "recall_at_1",
+    "R@10": "recall_at_10",
+    "transfer, prototypes": "transfer_prototype",
+    "transfer, logistic": "transfer_probe",
+}
+"""Scores that are means over pairs -> the field of `PairFigures`."""
+Pairs = frozenset[tuple[str, str]]
 FRACTION = 0.95
 """Of a baseline's final quality, for the bytes to quality."""
 
@@ -77,18 +91,68 @@ class Entry:
     @property
     def name(self) -> str:
         """The name in tables and figures: with the variant, unless the method is named after it."""
-        return (
-            self.method if self.variant in ("", self.method) else f"{self.method} ({self.variant})"
-        )
+        if self.is_part:
+            return f"{self.base}, {self.variant}"
+        if self.base or self.variant in ("", self.method):
+            return self.method
+        return f"{self.method} ({self.variant})"
 
-    def score(self, name: str) -> Spread | None:
-        """Return the spread of one of `SCORES`."""
-        return Spread.of(SCORES[name](cell) for cell in self.cells)
+    def score(self, name: str, pairs: "Pairs | None" = None) -> Spread | None:
+        """Return the spread of one of `SCORES`, or of one of `ON_PAIRS` over `pairs` alone."""
+        return Spread.of(score_of(cell, name, pairs) for cell in self.cells)
+
+    def filled(self, name: str) -> Spread | None:
+        """Return the spread of a score of `FILLED` without imputation."""
+        return Spread.of(FILLED[name](cell) for cell in self.cells)
+
+    @property
+    def base(self) -> str:
+        """The method that this is a variant of by the file's `variants`."""
+        return self.cells[0].base
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it has one factor of a variant alone; `decomposition` shows those."""
+        return bool(self.base) and ": " in self.variant
+
+    @property
+    def own_edges(self) -> Pairs | None:
+        """The pairs that it trains where more were measured, as of a star; None elsewhere."""
+        pairs = self.cells[0].pairs
+        own = frozenset((pair.source, pair.target) for pair in pairs if pair.trained)
+        return own if own and len(own) < len(pairs) else None
 
     @property
     def payload_bytes(self) -> float:
         """Training payload, mean over seeds."""
         return sum(cell.payload_bytes for cell in self.cells) / len(self.cells)
+
+    @property
+    def message_bytes(self) -> float:
+        """Training payload with all framing, mean over seeds."""
+        return sum(cell.message_bytes for cell in self.cells) / len(self.cells)
+
+    @property
+    def relay_bytes(self) -> float:
+        """What crosses the network by way of the relay in training, mean over seeds."""
+        return sum(cell.relay_bytes for cell in self.cells) / len(self.cells)
+
+    @property
+    def framing(self) -> float:
+        """Message bytes for one byte of payload; 1 where nothing is sent."""
+        return self.message_bytes / self.payload_bytes if self.payload_bytes else 1.0
+
+    @property
+    def evaluation_bytes(self) -> tuple[float | None, float | None, float | None]:
+        """Payload, messages and relay of all evaluations, means over seeds; None of before."""
+        payload = mean(cell.evaluation_payload_bytes for cell in self.cells)
+        messages = mean(cell.evaluation_message_bytes for cell in self.cells)
+        return payload, messages, mean(cell.evaluation_relay_bytes for cell in self.cells)
+
+    @property
+    def exchanges(self) -> int:
+        """Of every cell."""
+        return self.cells[0].exchanges
 
     @property
     def bytes_per_exchange(self) -> float | None:
@@ -139,11 +203,49 @@ def entries(benchmark: Benchmark, data: str) -> list[Entry]:
     return [Entry(data, *name, cells[0].kind, tuple(cells)) for name, cells in groups.items()]
 
 
+def whole_entries(benchmark: Benchmark, data: str) -> list[Entry]:
+    """Return the entries on `data` without those that have one factor of a variant alone."""
+    return [entry for entry in entries(benchmark, data) if not entry.is_part]
+
+
 def named(found: Sequence[Entry], method: str, variant: str = "") -> Entry | None:
     """Return the entry of a method in a variant, by default its main one; None if there is none."""
     return next(
         (entry for entry in found if (entry.method, entry.variant) == (method, variant)), None
     )
+
+
+def score_of(cell: Cell, name: str, pairs: Pairs | None = None) -> float | None:
+    """Return one of `SCORES`; over `pairs` alone, None unless all of them were measured."""
+    if pairs is None:
+        return SCORES[name](cell)
+    chosen = [pair for pair in cell.pairs if (pair.source, pair.target) in pairs]
+    values = [getattr(pair, ON_PAIRS[name]) for pair in chosen]
+    return None if len(values) < len(pairs) or None in values else sum(values) / len(values)
+
+
+def per_seed(
+    ours: Entry, theirs: Entry, score: Score, *, whole: bool = False
+) -> list[tuple[float, float]]:
+    """Return the scores of both with every seed that both have, in the order of the seeds.
+
+    With `whole` the seeds beyond the last full `ENOUGH_SEEDS` are left out: who adds seeds to what
+    is open looks at verdicts there and nowhere between.
+    """
+    first, second = ({cell.seed: score(cell) for cell in entry.cells} for entry in (ours, theirs))
+    found = [
+        (a, b)
+        for seed in sorted(first.keys() & second.keys())
+        if (a := first[seed]) is not None and (b := second[seed]) is not None
+        if not (isnan(a) or isnan(b))
+    ]
+    full = len(found) - len(found) % ENOUGH_SEEDS
+    return found[:full] if whole and full else found
+
+
+def mean_filled(cell: Cell, missing: int) -> float | None:
+    """Return the fused probe's accuracy with `missing` clients absent, and means in their place."""
+    return next((point.mean_fill for point in cell.missing if point.missing == missing), None)
 
 
 def imputed(cell: Cell, missing: int) -> float | None:
@@ -164,14 +266,12 @@ def target_of(entry: Entry, fraction: float = FRACTION) -> float | None:
 
 def bytes_to(entry: Entry, target: float) -> Reached:
     """Return the training payload until validation R@10 reached `target` (DESIGN section 5.6)."""
-    return Reached(
-        tuple(
-            next(
-                (point.payload_bytes for point in cell.curve if point.recall_at_10 >= target), None
-            )
-            for cell in entry.cells
-        )
-    )
+    return Reached(tuple(first_reach(cell, target) for cell in entry.cells))
+
+
+def first_reach(cell: Cell, target: float) -> int | None:
+    """Return the training payload when validation R@10 first reached `target`; None for never."""
+    return next((point.payload_bytes for point in cell.curve if point.recall_at_10 >= target), None)
 
 
 def bytes_to_quality(benchmark: Benchmark, data: str, target: float) -> list[tuple[Entry, Reached]]:

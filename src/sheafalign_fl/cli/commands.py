@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from sheafalign_fl.cli.export import export
 from sheafalign_fl.cli.serve import serve
 from sheafalign_fl.errors import SheafAlignError, UserError
 from sheafalign_fl.extras import explained
+from sheafalign_fl.numbers import count_of
 from sheafalign_fl.version import __version__
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from sheafalign_fl.runs.summary import Summary
 
 EXIT_INTERRUPTED = 130
+_MOST_SEEDS = 1000
+_SEEDS = re.compile(r"\s*(\d{1,9})(?:\s*-\s*(\d{1,9}))?\s*")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -225,14 +229,14 @@ def check(config: ConfigPath, overrides: Overrides = None, data: DataPath = None
 
 
 @app.command(
-    epilog="Examples:  [bold]sheafalign compare experiments/benchmark/*.yaml --seeds 0,1,2[/bold]  "
+    epilog="Examples:  [bold]sheafalign compare experiments/benchmark/*.yaml --seeds 0-4[/bold]  "
     "·  sheafalign compare experiments/benchmark/halves.yaml --quick --out runs/quick"
 )
 def compare(
     configs: Annotated[
         list[Path], typer.Argument(help="Benchmark files, or experiments.", show_default=False)
     ],
-    seeds: Annotated[str, typer.Option(help="Seeds of every cell, comma-separated.")] = "0,1,2",
+    seeds: Annotated[str, typer.Option(help="Seeds of every cell, such as 0-4 or 0,3.")] = "0-4",
     out: Annotated[
         Path, typer.Option(help="Folder for everything; finished cells in it are kept.")
     ] = Path("runs/benchmark"),
@@ -251,6 +255,16 @@ def compare(
             help="Only these methods, comma-separated.", metavar="METHODS", show_default=False
         ),
     ] = None,
+    until_settled: Annotated[
+        bool,
+        typer.Option(
+            "--until-settled", help="Beyond the first five seeds, only what is still open."
+        ),
+    ] = False,
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="Begin no run after so many; default: no limit.", min=0),
+    ] = None,
 ) -> None:
     """Compare methods over data sets and seeds; one report, one sentence per claim of the paper."""
     from sheafalign_fl.benchmark.plan import load_plan
@@ -259,7 +273,6 @@ def compare(
     plans = [load_plan(config, _changes(overrides, data), quick=quick) for config in configs]
     # Once the plans are in order: these load torch, flwr and matplotlib.
     from sheafalign_fl.benchmark.report import print_benchmark
-    from sheafalign_fl.benchmark.results import load_benchmark
     from sheafalign_fl.benchmark.running import run_benchmark
 
     for config in configs:
@@ -267,12 +280,23 @@ def compare(
     console = Console(stderr=True)
     try:
         with sweep_progress(console) as progress:
-            folder = run_benchmark(plans, _seeds(seeds), out, jobs, progress, only)
+            benchmark, left = run_benchmark(
+                plans,
+                _seeds(seeds),
+                out,
+                jobs,
+                progress,
+                only,
+                until_settled=until_settled,
+                minutes=minutes,
+            )
     except KeyboardInterrupt:
         console.print("interrupted; the same command goes on with what is left")
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    print_benchmark(load_benchmark(folder / "benchmark.json"), Console())
-    typer.echo(f"report: {folder / 'benchmark.html'}")
+    print_benchmark(benchmark, Console())
+    if left:
+        typer.echo(f"the minutes are over; the same command goes on with {count_of(left, 'run')}")
+    typer.echo(f"report: {out / 'benchmark.html'}")
 
 
 @app.command(epilog="Example:  [bold]sheafalign report runs/a runs/b --out comparison.html[/bold]")
@@ -415,12 +439,15 @@ def data_export(
 
 
 def _seeds(text: str) -> list[int]:
-    try:
-        seeds = [int(part) for part in text.split(",")]
-    except ValueError:
-        seeds = []
-    if not seeds or min(seeds) < 0 or len(set(seeds)) != len(seeds):
-        raise UserError(f"--seeds {text}: give different whole numbers from 0 on, such as 0,1,2")
+    """Return the seeds of a list such as 0,3 or 0-4,7."""
+    matches = [_SEEDS.fullmatch(part) for part in text.split(",")]
+    ends = [(int(match[1]), int(match[2] or match[1])) for match in matches if match is not None]
+    fits = all(0 <= last - first < _MOST_SEEDS for first, last in ends)
+    seeds = [seed for first, last in ends for seed in range(first, last + 1)] if fits else []
+    if None in matches or not seeds or len(set(seeds)) != len(seeds):
+        raise UserError(
+            f"--seeds {text}: give different whole numbers from 0 on, such as 0-4 or 0,3"
+        )
     return seeds
 
 

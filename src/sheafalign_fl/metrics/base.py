@@ -99,8 +99,9 @@ class Column:
     heading: str
     field: str
     """Name of the number in a row."""
-    kind: Literal["percent", "count", "number"] = "percent"
-    """percent: a fraction, shown times 100; count: an integer; number: as `spec` says."""
+    kind: Literal["percent", "count", "number", "flag"] = "percent"
+    """percent: a fraction, shown times 100; count: an integer; number: as `spec` says; flag: yes
+    or no, over rows how many say yes."""
     spec: str = ".3g"
     mean_spec: str = ".3g"
     """Format of the mean over rows."""
@@ -224,11 +225,16 @@ class FederationMetric(Metric):
 
 
 def mean_over_labels(measured: Sequence[Numbers]) -> dict[str, Number]:
-    """Return the numbers of one label as they are; of several, counts of the first, means else."""
+    """Return the numbers of one label as they are.
+
+    Of several labels: means, flags that all of them have, counts of the first.
+    """
     first = dict(measured[0])
     if len(measured) > 1:
         for name, value in first.items():
-            if isinstance(value, float):
+            if isinstance(value, bool):
+                first[name] = all(row[name] for row in measured)
+            elif isinstance(value, float):
                 first[name] = sum(float(row[name] or 0.0) for row in measured) / len(measured)
     return first
 

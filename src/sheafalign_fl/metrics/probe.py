@@ -19,6 +19,8 @@ class Probe(Row):
     events: int
     accuracy: float
     majority: float
+    converged: bool | None = None
+    """Whether the fit got to its optimum; null in results of before."""
 
 
 class ProbeMetric(ClientMetric):
@@ -31,7 +33,11 @@ class ProbeMetric(ClientMetric):
         "embedding holds; untrained encoders score well here too, so it does not show alignment."
     )
     row = Probe
-    columns = (Column("accuracy %", "accuracy"), Column("majority %", "majority"))
+    columns = (
+        Column("accuracy %", "accuracy"),
+        Column("majority %", "majority"),
+        Column("converged", "converged", "flag"),
+    )
     scores = (Score("linear probe", mean_of("accuracy"), chance=mean_of("majority")),)
     needs_labels = needs_fit = True
 
@@ -78,10 +84,11 @@ def linear_probe(
     what = f"linear probe of '{client}'"
     train, fit_labels = labelled(train_h, train_labels, f"{what}, training events")
     test, true = labelled(test_h, test_labels, f"{what}, test events")
-    answers = fit_classifier(train, fit_labels, what).predict(test)
+    fitted = fit_classifier(train, fit_labels, what)
     return Probe(
         client=client,
         events=len(true),
-        accuracy=accuracy(answers, true),
+        accuracy=accuracy(fitted.predict(test), true),
         majority=majority_accuracy(fit_labels, true),
+        converged=fitted.converged,
     )

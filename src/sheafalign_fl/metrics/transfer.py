@@ -31,6 +31,8 @@ class Transfer(Row):
     probe_accuracy: float
     majority: float
     """Accuracy of always answering the most frequent training class: the floor."""
+    converged: bool | None = None
+    """Whether the logistic regression got to its optimum; null in results of before."""
 
 
 class TransferMetric(PairMetric):
@@ -48,6 +50,7 @@ class TransferMetric(PairMetric):
         Column("prototypes %", "prototype_accuracy"),
         Column("probe %", "probe_accuracy"),
         Column("majority %", "majority"),
+        Column("converged", "converged", "flag"),
     )
     ranked_by = "probe_accuracy"
     scores = (
@@ -91,7 +94,13 @@ def transfer(
 
     The target saw no label. Two classifiers in the comparison space of the edge: class prototypes
     (the normalised mean of the normalised embeddings of a class; the nearest by cosine answers),
-    and logistic regression on the normalised embeddings.
+    and logistic regression on the normalised embeddings (L2, C = 1).
+
+    The regression sees unit vectors and no further scale. Any that is learnt from the source's
+    columns (its standardisation, say) enlarges directions in which the source hardly moves, and
+    with them whatever sets the target apart there; and it weakens the L2 term by a factor that
+    depends on the method. Length 1 is the same at both ends by construction, learns nothing from
+    anybody, and leaves the figure as it is when the whole space is rotated, as cosines do.
 
     Parameters
     ----------
@@ -119,11 +128,13 @@ def transfer(
     train, test = unit_rows(train), unit_rows(test)
     classes = np.unique(fit_labels)
     prototypes = unit_rows(np.stack([train[fit_labels == label].mean(axis=0) for label in classes]))
+    fitted = fit_classifier(train, fit_labels, what, standardised=False)
     return Transfer(
         source=source,
         target=target,
         events=len(true),
         prototype_accuracy=accuracy(classes[np.argmax(test @ prototypes.T, axis=1)], true),
-        probe_accuracy=accuracy(fit_classifier(train, fit_labels, what).predict(test), true),
+        probe_accuracy=accuracy(fitted.predict(test), true),
         majority=majority_accuracy(fit_labels, true),
+        converged=fitted.converged,
     )

@@ -58,7 +58,8 @@ Text = Annotated[str, Field(max_length=_MOST_TEXT)]
 Bytes = Annotated[bytes, Field(max_length=MOST_BYTES)]
 Json = Annotated[str, Field(max_length=_MOST_JSON)]
 JsonBytes = Annotated[bytes, Field(max_length=_MOST_JSON)]
-_SCORES = TypeAdapter(dict[Name, Annotated[list[dict[Name, str | int | float | None]], FailFast()]])
+Score = str | bool | int | float | None
+_SCORES = TypeAdapter(dict[Name, Annotated[list[dict[Name, Score]], FailFast()]])
 Reason = Annotated[
     str, BeforeValidator(lambda text: plain(text) if isinstance(text, str) else text)
 ]
@@ -292,14 +293,14 @@ def read_scores(
 
 
 def _check_row(
-    row: Mapping[str, str | float | None], client: str, peers: Collection[str], *, bounded: bool
+    row: Mapping[str, Score], client: str, peers: Collection[str], *, bounded: bool
 ) -> str:
     """Return which edge a score is of; the client's own name for none."""
     who, target = row.get("client", row.get("source")), row.get("target", client)
     if who != client or (target != client and target not in peers):
         raise ProtocolError(f"a score of '{plain(who, 99)}' towards '{plain(target, 99)}'")
     events = row.get("events")
-    if not isinstance(events, int) or not 1 <= events <= _MOST_COUNT:
+    if not isinstance(events, int) or isinstance(events, bool) or not 1 <= events <= _MOST_COUNT:
         raise ProtocolError(f"a score of {plain(events, 99)} events")
     for name, value in row.items():
         if name in ("client", "source", "target", "events") or value is None:

@@ -7,27 +7,22 @@ deviation over seeds.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sheafalign_fl.metrics.base import Rows, Score
-from sheafalign_fl.metrics.registry import METRICS, known_metric
 from sheafalign_fl.numbers import (
-    NONE,
     count_of,
     duration,
     human_bytes,
     mean,
     percent,
-    percent_with_spread,
-    with_spread,
 )
-from sheafalign_fl.report import comparison_plots
-from sheafalign_fl.report.content import Cells, Table, training_payload
+from sheafalign_fl.report import comparison_plots, comparison_results
+from sheafalign_fl.report.content import Cells, Table
 from sheafalign_fl.report.page import Html, details, facts, paragraph, section, table
 from sheafalign_fl.report.page import header as page_header
 from sheafalign_fl.report.record import reproduce_facts
 from sheafalign_fl.report.style import draw
 from sheafalign_fl.runs.reading import Run
 
-_ENOUGH_SEEDS = 3
+_ENOUGH_SEEDS = 5
 _TARGETS = (0.5, 0.75, 0.9)
 _NOT_THE_METHOD = {"seed", "name", "engine", "resources", "checkpoint"}
 _MISSING = "not set"
@@ -80,7 +75,7 @@ def header(groups: Groups) -> Html:
 def sections(groups: Groups) -> list[tuple[str, str, Html]]:
     """Return (anchor, title, HTML) of every section."""
     builders = (
-        ("results", "Results", _results),
+        ("results", "Results", comparison_results.results),
         ("learning", "Quality against cost", _learning),
         ("failing", "When sensors fail", _missing),
         ("settings", "What differs", _differences),
@@ -90,70 +85,6 @@ def sections(groups: Groups) -> list[tuple[str, str, Html]]:
         (anchor, title, section(anchor, title, *build(groups))) for anchor, title, build in builders
     )
     return [(anchor, title, content) for anchor, title, content in found if content is not None]
-
-
-def _results(groups: Groups) -> list[Html | None]:
-    scores = _scores(groups)
-    compared = [(name, score) for name, score in scores if _is_fraction(score)]
-    others = [(name, score) for name, score in scores if not _is_fraction(score)]
-    rows = []
-    for name, runs in groups.items():
-        payload = mean(float(training_payload(run.bytes)) for run in runs)
-        values = (percent_with_spread(_values(runs, metric, score)) for metric, score in compared)
-        rows.append((name, str(len(runs)), *values, human_bytes(round(payload or 0))))
-    headings = ("method", "runs", *(score.name for _, score in compared), "payload")
-    shown = _without_empty(Table("Test results, %", headings, tuple(rows)))
-    return [
-        table(
-            shown,
-            "In percent, means over all directions, clients or choices of missing clients, on test "
-            "events. Higher is better; a method that costs fewer bytes for the same quality is "
-            "better too.",
-        ),
-        _other_results(groups, others),
-    ]
-
-
-def _other_results(groups: Groups, others: Sequence[tuple[str, Score]]) -> Html | None:
-    """Return the scores that are no fractions or better when low, each in its own unit."""
-    if not others:
-        return None
-    rows = tuple(
-        (name, *(with_spread(_values(runs, metric, score)) for metric, score in others))
-        for name, runs in groups.items()
-    )
-    headings = (
-        "method",
-        *(f"{score.name} {'↑' if score.higher_is_better else '↓'}" for _, score in others),
-    )
-    return table(
-        Table("Test results in other units", headings, rows),
-        "↑: higher is better; ↓: lower is better.",
-    )
-
-
-def _scores(groups: Groups) -> list[tuple[str, Score]]:
-    """Return (metric, score) of all that was measured in some run."""
-    rows: dict[str, Rows] = {}
-    for run in (run for runs in groups.values() for run in runs):
-        if run.summary is not None:
-            quality = run.summary.quality
-            rows |= {name: quality.rows(name) for name in quality.measured()}
-    order = [*METRICS, *(name for name in rows if name not in METRICS)]
-    return [
-        (name, score)
-        for name in order
-        if name in rows
-        for score in known_metric(name, rows[name]).scores
-    ]
-
-
-def _is_fraction(score: Score) -> bool:
-    return score.percent and score.higher_is_better
-
-
-def _values(runs: Sequence[Run], metric: str, score: Score) -> list[float | None]:
-    return [score.of(run.summary.quality.rows(metric)) for run in runs if run.summary is not None]
 
 
 def _learning(groups: Groups) -> list[Html | None]:
@@ -277,17 +208,6 @@ def _bytes_reached(values: Sequence[int | None]) -> str:
         return "not reached"
     text = human_bytes(round(sum(reached) / len(reached)))
     return text if len(reached) == len(values) else f"{text} ({len(reached)} of {len(values)} runs)"
-
-
-def _without_empty(content: Table) -> Table:
-    """Return the table without the columns in which no row has a value."""
-    kept = [
-        index
-        for index in range(len(content.columns))
-        if any(row[index] != NONE for row in content.rows)
-    ]
-    rows = tuple(tuple(row[index] for index in kept) for row in content.rows)
-    return Table(content.title, tuple(content.columns[index] for index in kept), rows)
 
 
 def _flat(value: object, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -69,20 +69,28 @@ def _cell(column: Column, row: object) -> str:
     return _text(column, getattr(row, column.field, None), column.spec)
 
 
+def _over_rows(column: Column, rows: Rows) -> str:
+    """Return the mean of a column; of flags how many are set."""
+    values = [getattr(row, column.field, None) for row in rows]
+    if column.kind == "flag":
+        known = [value for value in values if value is not None]
+        return f"{sum(known)} of {len(known)}" if known else NONE
+    return _text(column, mean(values), column.mean_spec)
+
+
 def _text(column: Column, value: float | None, spec: str) -> str:
     if column.kind == "percent":
         return percent(value)
     if value is None:
         return NONE
+    if column.kind == "flag":
+        return "yes" if value else "no"
     return exact(round(value)) if column.kind == "count" else format(value, spec)
 
 
 def _summary(metric: Metric, rows: Rows) -> tuple[Cells, ...]:
     """Return the means over all rows and, where a column says it, what guessing gives."""
-    means = [
-        _text(column, mean(getattr(row, column.field, None) for row in rows), column.mean_spec)
-        for column in metric.columns
-    ]
+    means = [_over_rows(column, rows) for column in metric.columns]
     average: Cells = ("mean", "", *means)
     if all(column.chance is None for column in metric.columns):
         return (average,)

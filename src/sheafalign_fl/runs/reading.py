@@ -26,6 +26,7 @@ from sheafalign_fl.runs.ledger import COLUMNS
 from sheafalign_fl.runs.rows import parse_row
 from sheafalign_fl.runs.summary import Summary, first_problem, read_summary
 from sheafalign_fl.runs.tables import ledger_table, loss_table, quality_table, shown
+from sheafalign_fl.runs.warnings import fit_warnings
 from sheafalign_fl.runs.warnings import warnings as course_warnings
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -113,16 +114,17 @@ class Run:
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What the course of the run on validation events should make people think of."""
+        """What the run's course on validation events and its probes should make people think of."""
         if self.summary is None:
             return []
         shared = (edge.shared_events["validation"] for edge in self.summary.edges)
-        return course_warnings(
+        course = course_warnings(
             self.settings,
             self.evaluations,
             validation=max(shared, default=0) >= LEAST_OPEN,
             kept=self.summary.best is not None,
         )
+        return [*course, *fit_warnings(self.summary.quality)]
 
     @property
     def bytes(self) -> Sequence[EdgeBytes]:

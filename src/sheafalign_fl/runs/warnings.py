@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sheafalign_fl.config import Settings
+from sheafalign_fl.metrics.quality import Quality
 from sheafalign_fl.metrics.watched import WatchedScore, shown_score
 from sheafalign_fl.protocol.rows import EvaluationRow
 from sheafalign_fl.runs.course import BestFacts, Course
@@ -105,3 +106,16 @@ def warnings(
         f"it overfits: {best.score} on validation events was {shown(best.value)} after "
         f"{best.exchange} exchanges and is {shown(value)} after {last}; {cure}"
     ]
+
+
+def fit_warnings(quality: Quality) -> list[str]:
+    """Return a line for each metric with classifiers that stopped before their optimum."""
+    lines = []
+    for name in quality.measured():
+        flags = [getattr(row, "converged", None) for row in quality.rows(name)]
+        if short := flags.count(False):
+            lines.append(
+                f"{name}: {short} of {len(flags)} classifiers had not converged when their "
+                "iterations were used up, so their accuracy may differ on another machine"
+            )
+    return lines
