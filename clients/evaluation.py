@@ -20,6 +20,7 @@ from clients.pictures import save_projection
 from sheafalign_fl.errors import NotFiniteError, ProtocolError
 from sheafalign_fl.labels import Kind, can_be_fitted, kind_of, known, to_wire, unknown
 from sheafalign_fl.learner.node import Node
+from sheafalign_fl.learner.refining import refinements
 from sheafalign_fl.metrics.base import (
     ClientMetric,
     FederationMetric,
@@ -38,7 +39,9 @@ from sheafalign_fl.protocol.messages import ScoresReply
 from sheafalign_fl.protocol.seal import SealedEdges
 from sheafalign_fl.protocol.verbs import EVALUATOR
 from sheafalign_fl.protocol.verdict import Check, Verdict
+from sheafalign_fl.shares.fitting import arrived
 from sheafalign_fl.shares.making import write_share
+from sheafalign_fl.sheaf.refinement import Refinement
 
 _log = logging.getLogger("sheafalign.node")
 
@@ -76,7 +79,7 @@ def score(
     """
     name = measuring.split(node.settings)
     received, verdicts = receive(node, measuring, inbound, seal)
-    scorer = _Scorer(node, name, received)
+    scorer = _Scorer(node, name, received, final=measuring.final)
     wanted = measured_metrics(node.settings, final=measuring.final)
     results = {key: scorer.rows(metric) for key, metric in wanted.items()}
     together = any(isinstance(metric, FederationMetric) for metric in wanted.values())
@@ -154,6 +157,8 @@ class _Scorer:
         node: Node,
         name: ListName,
         received: Mapping[str, NDArray[np.floating]],
+        *,
+        final: bool,
     ) -> None:
         self.node, self.name = node, name
         self.least = LEAST_SEALED if node.settings.security.sealed else 1
@@ -163,6 +168,10 @@ class _Scorer:
         self.received = dict(received)
         self.h, self.has = node.embeddings(name)
         self.probe_h, self.probe_has = node.embeddings("probe")
+        kind = node.settings.evaluation.refine
+        self.refinements: dict[str, Refinement] = {}
+        if final and kind != "none":
+            self.refinements = refinements(node, kind, arrived(node))
 
     def rows(self, metric: Metric) -> list[dict[str, Any]]:
         """Return this client's rows of a metric; none of what has too few events or labels."""
@@ -199,15 +208,14 @@ class _Scorer:
             return None
         fit_labels = self.node.labels(label, "probe")
         fitted = self._fitted(metric, fit_labels)
-        return Pair(
-            self.node.name,
-            neighbour,
-            self._own(neighbour),
-            self.received[neighbour],
-            labels if self._enough(labels) else unknown(kind_of(labels), len(labels)),
-            self.node.restrict(neighbour, self.probe_h[fitted]),
-            fit_labels[fitted],
-        )
+        own, received = self._own(neighbour), self.received[neighbour]
+        fit_own = self.node.restrict(neighbour, self.probe_h[fitted])
+        if metric.refined and (found := self.refinements.get(neighbour)) is not None:
+            own, received = found.own.apply(own), found.received.apply(received)
+            fit_own = found.own.apply(fit_own)
+        usable = labels if self._enough(labels) else unknown(kind_of(labels), len(labels))
+        name = self.node.name
+        return Pair(name, neighbour, own, received, usable, fit_own, fit_labels[fitted])
 
     def _own_rows(self, metric: ClientMetric) -> list[dict[str, Any]]:
         """Return one row, the mean over this client's labels; none where there are too few."""

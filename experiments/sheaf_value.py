@@ -29,7 +29,7 @@ from sheafalign_fl.data.base import SPLITS
 from sheafalign_fl.engines.inprocess import run_inprocess
 from sheafalign_fl.learner.embedder import embedded
 from sheafalign_fl.learner.manifest import client_data
-from sheafalign_fl.metrics.probe import linear_probe
+from sheafalign_fl.metrics.classifier import accuracy, fit_classifier
 from sheafalign_fl.metrics.retrieval import retrieval
 from sheafalign_fl.runs.folder import RunFolder
 from sheafalign_fl.shares.model import Model, load_model
@@ -155,9 +155,8 @@ def _accuracy(
     test: NDArray[np.floating],
     labels: NDArray[np.int64],
 ) -> float:
-    found = linear_probe(DRIFTING, fit, fit_labels, test, labels).accuracy
-    assert found is not None  # labels are classes
-    return found
+    fitted = fit_classifier(fit.astype(np.float64), fit_labels, DRIFTING)
+    return accuracy(fitted.predict(test), labels)
 
 
 def after_diffusion(

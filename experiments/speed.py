@@ -55,7 +55,8 @@ def settings_for(clients: int, exchanges: int) -> Settings:
             },
             "evaluation": {"every": 0, "metrics": ["retrieval"], "events": 500},
             "checkpoint": {"every": 0},
-        }
+        },
+        resolved=True,  # one step an exchange, as the joint loop takes
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 from sheafalign_fl.benchmark.collect import collect, tuning_score
 from sheafalign_fl.benchmark.plan import MethodPlan
 from sheafalign_fl.benchmark.results import Cell, load_benchmark
+from sheafalign_fl.config.methods import METHODS as PRESCRIBED
 from sheafalign_fl.engines import launch
 from sheafalign_fl.errors import RunError, UserError
 from sheafalign_fl.runs.folder import RunFolder
@@ -168,7 +169,7 @@ def test_what_makes_a_method_is_told(runs: dict[str, tuple[Cell, RunFolder]]) ->
     assert [cell.exchanges for cell in (sheaf, gram, floor)] == [4, 4, 0]
     assert {cell.clients for cell in (sheaf, gram, floor)} == {3}
     assert sheaf.settings == {
-        "training.learning_rate": 1e-3,
+        "training.learning_rate": PRESCRIBED["sheafalign"]["training"]["learning_rate"],
         "objective.temperature": 0.2,
         "training.batch_size": 16,
         "graph.dim": 3,

@@ -79,7 +79,7 @@ def test_a_method_of_the_file_lies_below_all_of_it(tmp_path: Path) -> None:
         0.4,
     )
     assert (other.training.learning_rate, other.maps.initial, other.objective.temperature) == (
-        1e-3,
+        METHODS["sheafalign"]["training"]["learning_rate"],
         "orthogonal",
         0.4,
     )

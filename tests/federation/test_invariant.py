@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from sheafalign_fl.config import Settings
+from sheafalign_fl.config.methods import METHODS
 from sheafalign_fl.engines.inprocess import run_inprocess
 from sheafalign_fl.runs.folder import RunFolder
 from tests.conftest import toy_settings
-from tests.federation.oracle import joint_training, largest_difference
+from tests.federation.oracle import joint_training, largest_difference, simulated_protocol
 from tests.federation.runs import SMALL, final_weights
 
 EXCHANGES = 24
@@ -108,6 +109,28 @@ def test_the_invariant_holds_for_every_option(
     assert largest_difference(final_weights(settings, folder), joint_training(settings)) <= 1e-12
 
 
+def test_what_the_default_method_prescribes_is_exact(
+    run_folder: Callable[[Settings], RunFolder],
+) -> None:
+    """Without its replay it is joint training, with it one process that keeps the same constants.
+
+    Each client has trained on past batches then, which joint training has not.
+    """
+    prescribed = METHODS["sheafalign"]
+    for replay in (0, prescribed["training"].get("replay", 0)):
+        training = {**prescribed["training"], "replay": replay, "replay_from": 0.2}
+        settings = toy_settings(
+            clients={name: {**SMALL, "missing": 0.2} for name in ("m0", "m1", "m2")},
+            objective=prescribed["objective"],
+            training={"exchanges": 20, "dtype": "float64", **training},
+            codec="float64",
+        )
+        run_inprocess(settings, folder := run_folder(settings))
+        weights = final_weights(settings, folder)
+        expected = simulated_protocol(settings)[0] if replay else joint_training(settings)
+        assert largest_difference(weights, expected) <= 1e-12
+
+
 def test_both_ends_keep_the_same_temperature_and_every_edge_its_own(
     run_folder: Callable[[Settings], RunFolder],
 ) -> None:
@@ -161,14 +184,14 @@ def test_a_cosine_decay_ends_at_a_learning_rate_of_nearly_0(
     assert largest_difference(weights, joint_training(constant)) > 1e-4
 
 
-METHODS = [
+OTHERS = [
     *("clip-pairs", "clip-heads", "imagebind", "comfed"),
     *("centrobind", "gram", "symile", "sheaf-frl"),
 ]
 
 
 @pytest.mark.parametrize(
-    ("method", "clients"), [*product(METHODS, (3, 4)), ("triangle", 3)], ids=str
+    ("method", "clients"), [*product(OTHERS, (3, 4)), ("triangle", 3)], ids=str
 )
 @pytest.mark.parametrize("missing", [0.0, 0.3], ids=["all events", "missing events"])
 def test_the_invariant_holds_for_every_method(

@@ -1,18 +1,24 @@
 """Replay: exact against one process that keeps the same constants, whatever happens on the way."""
 
+import io
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from flwr.app import Context, Message
+from rich.console import Console
+from safetensors.torch import load as load_tensors
 
+from sheafalign_fl.cli.listings import print_checked
 from sheafalign_fl.codecs import CODECS
 from sheafalign_fl.config import Settings, parse_settings
+from sheafalign_fl.engines.check import check
 from sheafalign_fl.engines.inprocess import run_inprocess
 from sheafalign_fl.engines.pooled import JointTraining
 from sheafalign_fl.learner.replay import ReplayMemory, remembered, replayed
 from sheafalign_fl.learner.schedule import BatchSchedule
+from sheafalign_fl.numbers import human_bytes
 from sheafalign_fl.runs.folder import RunFolder, read_rows
 from tests.federation.oracle import Code, largest_difference, simulated_protocol
 from tests.federation.runs import final_weights, training_payload
@@ -160,9 +166,30 @@ def test_memory_is_bounded_and_comes_back() -> None:
         assert torch.equal(other.recall(number)["b"], torch.full((2, 4), number))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("most", [None, 3])
+def test_the_memory_that_is_stated_is_what_is_kept(
+    dtype: str, most: int | None, run_folder: Callable[[Settings], RunFolder]
+) -> None:
+    for missing in (0.0, 0.3):
+        training = {"replay": 1, "replay_from": 0.0, "replay_batches": most, "exchanges": 14}
+        settings = options({**training, "dtype": dtype}, missing)
+        stated = check(settings).replay_bytes
+        run_inprocess(settings, folder := run_folder(settings))
+        for client in settings.clients:
+            saved = load_tensors(folder.load_client(14, client))
+            kept = [z for name, z in saved.items() if name.startswith("replay.")]
+            held = sum(z.numel() * z.element_size() for z in kept)
+            assert held == stated[client] if missing == 0 else 0 < held < stated[client]
+    console = Console(file=io.StringIO(), width=200)
+    print_checked(check(settings), console)
+    most_of_all = human_bytes(max(stated.values()))
+    assert f"remembers {most_of_all} at most" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert set(check(options({"replay": 0}, 0.0)).replay_bytes.values()) == {0}
+
+
 def test_pooled_training_replays_with_fresh_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:
     """It has everybody's encoder at hand; it takes as many steps, on the same batches."""
-    from sheafalign_fl.engines.check import check
     from sheafalign_fl.learner.manifest import client_data
     from sheafalign_fl.protocol.topology import build_topology
 

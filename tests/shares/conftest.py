@@ -83,10 +83,15 @@ def configuration(folder: Path, **sections: Any) -> dict[str, Any]:
         "data": data,
         "clients": {"camera": {"dim": 16}, "imu": {"dim": 12}, "thermometer": {"dim": 8}},
         "graph": {"dim": 6},
-        "training": {"exchanges": 40, "batch_size": 64, "learning_rate": 0.003},
+        # Plain, whatever the default method prescribes: what is tested is what follows training.
+        "objective": {"variance": 0.0, "covariance": 0.0, "label_smoothing": 0.0},
+        "training": {
+            "exchanges": 40, "batch_size": 64, "learning_rate": 0.003,
+            "decay": "none", "warmup": 0.0, "clip": None, "replay": 0,
+        },
         "evaluation": {"every": 0, "metrics": ["retrieval"]},
         **sections,
-    }
+    }  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -62,7 +62,10 @@ OPTIONS = {
         "stale": True,
         "error_feedback": True,
         "local_steps": 2,
+        "replay": 3,
+        "replay_batches": 2,
     },
+    "evaluation": {"every": 10, "refine": "cca"},
 }
 """What adds to a client's state, which in a simulation travels from worker to worker."""
 
@@ -156,7 +159,7 @@ def test_a_late_client_in_flower_is_left_out_and_comes_back(tmp_path: Path) -> N
             "camera": {"dim": 40}, "beam": {"dim": 32},
             "gps": {"dim": 24, "encoder": "tests.toy:Dawdling", "encoder_options": dawdling},
         },
-        training={"exchanges": 150, "batch_size": 32, "deadline": 2.0},
+        training={"exchanges": 150, "batch_size": 32, "deadline": 2.0, "replay": 1},
         evaluation={"every": 0, "metrics": ["retrieval"]},
     )  # fmt: skip
     done = sheafalign("run", str(config), "--out", str(tmp_path / "run"))

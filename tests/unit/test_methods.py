@@ -32,14 +32,40 @@ def test_every_method_can_be_named_and_is_valid() -> None:
         assert of(method).method == method
 
 
-def test_sheafalign_is_the_schemas_own_defaults() -> None:
-    assert of("sheafalign") == parse_settings({"clients": CLIENTS})
+def test_sheafalign_is_the_default_and_what_it_prescribes_costs_no_byte() -> None:
+    found = of("sheafalign")
+    assert found == parse_settings({"clients": CLIENTS})
+    for section, prescribed in METHODS["sheafalign"].items():
+        set_ = getattr(found, section).model_dump()
+        assert {name: set_[name] for name in prescribed} == prescribed
+    # Bytes follow from these, which it leaves alone.
+    assert not {"batch_size", "batches", "exchanges"} & set(METHODS["sheafalign"]["training"])
+    assert METHODS["sheafalign"].keys() == {"objective", "training"}
     # What makes it SheafAlign: learnt maps into smaller spaces, and dual maps that learn to come
     # back.
-    found = of("sheafalign")
     assert found.maps.family == "linear"
     assert found.graph.dim < min(client.dim for client in found.clients.values())
     assert min(found.objective.contrastive, found.objective.reconstruction) > 0
+
+
+def test_what_a_run_of_before_did_not_say_it_did_not_do() -> None:
+    """Settings that were resolved by an earlier version say nothing of what is prescribed now."""
+    now = of("sheafalign")
+    content = now.model_dump(mode="json")
+    before = {
+        name: {
+            key: value
+            for key, value in section.items()
+            if key not in METHODS["sheafalign"].get(name, {})
+        }
+        if name in METHODS["sheafalign"]
+        else section
+        for name, section in content.items()
+    }
+    read = parse_settings(before, resolved=True)
+    assert (read.training.clip, read.training.warmup, read.objective.variance) == (None, 0.0, 0.0)
+    assert parse_settings(before) == now == parse_settings(content, resolved=True)
+    assert decode(encode(now)) == now
 
 
 def test_paper_is_what_the_paper_says() -> None:
@@ -157,7 +183,8 @@ def test_the_laplacian_of_a_complete_graph_is_the_distance_to_the_clients_mean()
 def test_random_has_no_exchange_and_an_untrained_sheaf() -> None:
     found = of("random")
     assert found.training.exchanges == 0
-    assert found.digest() == of("sheafalign", training={"exchanges": 0}).digest()
+    plain = parse_settings({"clients": CLIENTS, "training": {"exchanges": 0}}, resolved=True)
+    assert found.digest() == plain.digest()
 
 
 # ---- what the user says wins ---------------------------------------------------------------------
@@ -188,7 +215,8 @@ def test_overrides_win_and_the_rest_stays(
     for key, value in {**prescribed, **given_}.items():
         assert at(dumped, key) == value, key
     # Nothing but the two has changed, except that d_e follows d_i.
-    bare = flat(parse_settings({"clients": own.get("clients", CLIENTS)}).model_dump(mode="json"))
+    plain = parse_settings({"clients": own.get("clients", CLIENTS)}, resolved=True)
+    bare = flat(plain.model_dump(mode="json"))
     changed = {key for key, value in flat(dumped).items() if bare.get(key) != value}
     assert changed <= {*prescribed, *given_, "method", "graph.dim"}
 
@@ -249,7 +277,8 @@ def test_nothing_that_is_given_is_changed() -> None:
 def test_the_digest_is_of_the_values_and_not_of_the_methods_name(method: MethodName) -> None:
     named = of(method)
     written_out = parse_settings(
-        {"clients": CLIENTS, **merge(METHODS[method], {"graph": {"dim": named.graph.dim}})}
+        {"clients": CLIENTS, **merge(METHODS[method], {"graph": {"dim": named.graph.dim}})},
+        resolved=True,
     )
     assert written_out.method == "sheafalign"
     assert written_out.digest() == named.digest()

@@ -74,7 +74,7 @@ def options(**sections: Any) -> Settings:
         **sections,
     }
     content["training"] = {"batch_size": 6, "learning_rate": 0.01, **sections.get("training", {})}
-    return parse_settings(content)
+    return parse_settings(content, resolved=True)  # whatever the default method prescribes
 
 
 def agreed(chosen: Settings, text: bool = False) -> dict[str, ClientAgreement]:

@@ -208,7 +208,7 @@ def test_settings_numbers_and_report_arrive(
     told_of(tracker(), run)
     check_numbers(recorded.numbers, run)
     assert str(recorded.settings["training.exchanges"]) == str(run.settings.training.exchanges)
-    assert str(recorded.settings["training.clip"]) == "None"
+    assert str(recorded.settings["training.patience"]) == "None"
     assert "report.html" in recorded.files
     assert recorded.ends == [ended]
 

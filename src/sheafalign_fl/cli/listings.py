@@ -58,6 +58,14 @@ def print_checked(checked: "Checked", console: Console) -> None:
             console.print(Text(f"note: {manifest.name} {start}"))
     for line in checked.warnings:
         console.print(Text(f"careful: {line}", style="yellow"))
+    most = max(checked.replay_bytes.values())
+    if most:
+        console.print(
+            Text(
+                f"note: for replay a client remembers {human_bytes(most)} at most "
+                "(training.replay_batches)"
+            )
+        )
     exchanges, each = settings.training.exchanges, checked.payload_per_exchange
     console.print(
         Text(

@@ -3,6 +3,7 @@
 from sheafalign_fl.config.load import (
     decode,
     encode,
+    load_resolved,
     load_settings,
     parse_assignments,
     parse_settings,
@@ -36,6 +37,7 @@ __all__ = [
     "TrainingSettings",
     "decode",
     "encode",
+    "load_resolved",
     "load_settings",
     "parse_assignments",
     "parse_settings",

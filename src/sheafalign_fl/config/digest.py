@@ -23,6 +23,7 @@ LATER = frozenset(
         "training.min_clients",
         "training.epochs",
         "training.patience",
+        "evaluation.refine",
         "clients.freeze",
         "init_from",
     }

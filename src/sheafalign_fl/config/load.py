@@ -81,11 +81,27 @@ def parse_assignments(overrides: Iterable[str]) -> dict[str, Any]:
     return content
 
 
-def parse_settings(content: Mapping[str, Any], where: str = "configuration") -> Settings:
-    """Validate a mapping; raise a `ConfigError` of one line that names the setting and a mend."""
+def load_resolved(path: Path) -> Settings:
+    """Read settings that `to_yaml` wrote, maybe an earlier version's: methods add nothing to them.
+
+    Raises
+    ------
+    ConfigError
+        As `load_settings`.
+    """
+    return parse_settings(read_content(path), where=str(path), resolved=True)
+
+
+def parse_settings(
+    content: Mapping[str, Any], where: str = "configuration", *, resolved: bool = False
+) -> Settings:
+    """Validate a mapping; raise a `ConfigError` of one line that names the setting and a mend.
+
+    `resolved`: all that its method prescribes is there already.
+    """
     _check_texts(content, where)
     try:
-        return Settings.model_validate(plain(dict(content)))
+        return Settings.model_validate(plain(dict(content)), context={"resolved": resolved})
     except ValidationError as error:
         problem = explain(error, Settings)
     except ConfigError as error:
@@ -132,7 +148,7 @@ def decode(text: str, base: Path | None = None) -> Settings:
         raise ConfigError(f"the encoded configuration is damaged: {error}") from None
     if not isinstance(content, dict):
         raise ConfigError("the encoded configuration holds no mapping of settings")
-    return parse_settings(content)
+    return parse_settings(content, resolved=True)
 
 
 def _inside(base: Path | None, text: str) -> Path:

@@ -13,6 +13,7 @@ MethodName = Literal[
     "paper",
     "imagebind",
     "clip-pairs",
+    "clip-refined",
     "clip-heads",
     "centrobind",
     "gram",
@@ -46,8 +47,17 @@ def _of_all(contrast: str) -> dict[str, Any]:
 
 
 METHODS: dict[MethodName, dict[str, Any]] = {
-    # The best that we found: the schema's own defaults.
-    "sheafalign": {},
+    # The best that we found on validation events (docs/learning.md), at no further byte.
+    "sheafalign": {
+        "objective": {"variance": 0.01, "covariance": 0.01, "label_smoothing": 0.1},
+        "training": {
+            "learning_rate": 0.003,
+            "decay": "cosine",
+            "warmup": 0.1,
+            "clip": 1.0,
+            "replay": 2,
+        },
+    },
     # arXiv 2510.20540, section IV: its losses, initial maps, optimiser and temperature.
     "paper": {
         "graph": {"topology": "complete", "dim": 64},
@@ -61,12 +71,18 @@ METHODS: dict[MethodName, dict[str, Any]] = {
             "learnable_temperature": False,
             "stop_gradient": False,
             "temperature": 0.1,
+            "variance": 0.0,
+            "covariance": 0.0,
+            "label_smoothing": 0.0,
         },
         "training": {
             "optimiser": "adam",
             "learning_rate": 1e-4,
             "weight_decay": 0.0,
             "decay": "none",
+            "warmup": 0.0,
+            "clip": None,
+            "replay": 0,
         },
     },
     # Girdhar et al., arXiv 2305.05665: every modality is bound to one anchor, the centre of a star.
@@ -74,6 +90,13 @@ METHODS: dict[MethodName, dict[str, Any]] = {
     # Radford et al., arXiv 2103.00020, on every pair, as AudioCLIP (arXiv 2106.13043) does for
     # three modalities.
     "clip-pairs": {**_CONSTANT_SHEAF, "graph": {"topology": "complete"}},
+    # The same with maps of every edge fitted afterwards, in closed form, from what had come: what
+    # comparison spaces are worth without being learnt.
+    "clip-refined": {
+        **_CONSTANT_SHEAF,
+        "graph": {"topology": "complete"},
+        "evaluation": {"refine": "cca"},
+    },
     # The same with a learnt projection before the shared space, one a client (CLIP, section 2.3),
     # and the bytes of its dimension: what a head alone is worth, without a space for each edge.
     "clip-heads": {
@@ -114,6 +137,7 @@ METHODS: dict[MethodName, dict[str, Any]] = {
             "covariance": 1.0,
             "procrustes": 0.2,
         },
+        "evaluation": {"refine": "procrustes"},
     },
     # Badi, Ben Issaid, Bennis, CoMFed, arXiv 2603.19067: a learnt projection a client into a small
     # latent space, where a regulariser aligns all clients. On a complete graph the Laplacian is n

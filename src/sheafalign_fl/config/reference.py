@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sheafalign_fl.config.methods import METHODS
 from sheafalign_fl.config.schema import Settings
 
 _COLUMNS = ("setting", "type", "default", "meaning")
@@ -42,9 +43,12 @@ def _section(field: Mapping[str, Any]) -> str | None:
 def _table(title: str, about: str, fields: Mapping[str, Any]) -> str:
     lines = [f"## {title}", "", _one_line(about), ""] if about else [f"## {title}", ""]
     lines += ["| " + " | ".join(_COLUMNS) + " |", "|" + "---|" * len(_COLUMNS)]
+    prescribed = METHODS["sheafalign"].get(title.strip("`"), {})
     for name, field in fields.items():
         default = json.dumps(field["default"]) if "default" in field else ""
         shown = f"`{default}`" if default and len(default) <= 60 else ""
+        if name in prescribed:  # what holds where nothing is said, then the schema's own
+            shown = f"`{json.dumps(prescribed[name])}`; other methods: {shown}"
         cells = (f"`{name}`", _type(field), shown, _one_line(field.get("description", "")))
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join([*lines, ""])

@@ -5,7 +5,15 @@ All models are frozen, refuse unknown keys, and are strict: ``"3"`` is not an in
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from sheafalign_fl.config.digest import digest_of
 from sheafalign_fl.config.methods import MethodName, apply_method
@@ -291,6 +299,9 @@ class EvaluationSettings(_Settings):
     split: Literal["test", "validation"] = "test"
     """Held-out events of the final evaluation; validation is for choosing settings without a look
     at test events."""
+    refine: Literal["none", "procrustes", "cca"] = "none"
+    """Closed-form refinement of the maps after training, from what a client received last (no
+    byte): how z are compared in the final evaluation's retrieval and transfer, and in use."""
     deadline: Annotated[float, Field(gt=0)] = 300.0
     """Seconds that an evaluation waits for a client's answer; scoring takes longer than an
     exchange."""
@@ -365,8 +376,13 @@ class Settings(_Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _method_below(cls, value: object) -> object:
-        return apply_method(value) if isinstance(value, dict) else value
+    def _method_below(cls, value: object, info: ValidationInfo) -> object:
+        """Lay under the settings what their method prescribes, unless it was when they were made.
+
+        What they do not say then is younger than they are, and is off.
+        """
+        resolved = info.context is not None and bool(info.context.get("resolved"))
+        return value if resolved or not isinstance(value, dict) else apply_method(value)
 
     @model_validator(mode="after")
     def _enough_clients(self) -> Self:

@@ -129,6 +129,7 @@ class ShareService:
             raise HTTPException(413, f"k is {asked.k}; at most {self.limits.neighbours}")
         z = self.share.received(neighbour, self._array(asked.z))
         self._check_answer(len(z), 2 * asked.k)
+        z = self.share.refined(neighbour, z, own=False)
         found = self._gallery(neighbour, asked.gallery).search(z, asked.k)
         scores = [[None if np.isnan(score) else score for score in row] for row in found.scores]
         return {"rows": found.rows.tolist(), "scores": scores}
@@ -174,12 +175,15 @@ class ShareService:
     def _gallery(self, neighbour: str, given: list[Any] | None) -> Gallery:
         """Return what is searched in: the events of a request, or the service's own."""
         if given is not None:
-            return Gallery(self.share.restrict(neighbour, self.share.embed(self._events(given))))
+            return self._searched(neighbour, self.share.embed(self._events(given)))
         if self._own is None:
             raise HTTPException(400, "this service has no gallery of its own; send `gallery`")
         if neighbour not in self._galleries:
-            self._galleries[neighbour] = Gallery(self.share.restrict(neighbour, self._own))
+            self._galleries[neighbour] = self._searched(neighbour, self._own)
         return self._galleries[neighbour]
+
+    def _searched(self, neighbour: str, h: NDArray[np.float32]) -> Gallery:
+        return Gallery(self.share.refined(neighbour, self.share.restrict(neighbour, h), own=True))
 
     def _imputed(self, received: Mapping[str, list[Any]], run_id: str, width: int) -> Imputed:
         share = self.share

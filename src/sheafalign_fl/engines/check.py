@@ -12,6 +12,8 @@ from sheafalign_fl.data.oddities import oddities
 from sheafalign_fl.learner.embedder import Embedder
 from sheafalign_fl.learner.factories import client_maps
 from sheafalign_fl.learner.manifest import client_data, describe
+from sheafalign_fl.learner.replay import memory_bytes
+from sheafalign_fl.learner.schedule import BatchSchedule
 from sheafalign_fl.metrics.classifier import check_installed
 from sheafalign_fl.metrics.watched import watched_score
 from sheafalign_fl.protocol.agreement import Agreement
@@ -55,6 +57,16 @@ class Checked:
         return sum(
             2 * size(self.settings.training.batch_size, edge.dim) for edge in self.topology.edges
         )
+
+    @property
+    def replay_bytes(self) -> Mapping[str, int]:
+        """Return client -> the most bytes that it remembers for replay."""
+        events = len(self.agreement.lists["train"])
+        schedule = BatchSchedule.of(self.settings.training, events, self.settings.seed)
+        return {
+            client: memory_bytes(self.settings, schedule, self.topology.neighbours(client))
+            for client in self.topology.clients
+        }
 
 
 def check_form(settings: Settings) -> Topology:

@@ -21,7 +21,7 @@ from sheafalign_fl.engines.inprocess import run_inprocess
 from sheafalign_fl.learner.descent import Descent
 from sheafalign_fl.learner.manifest import client_data
 from sheafalign_fl.learner.node import Node
-from sheafalign_fl.learner.objective import take
+from sheafalign_fl.learner.objective import Forward, take
 from sheafalign_fl.learner.replay import replayed
 from sheafalign_fl.learner.schedule import MIN_SHARED, BatchSchedule
 from sheafalign_fl.protocol.agreement import Agreement
@@ -146,6 +146,7 @@ class JointTraining:
 
     def step(self, exchange: int) -> None:
         """Take one step on each batch of `exchange`, `training.local_steps` times over."""
+        self._note_received(exchange)
         batches = range(exchange * self._schedule.batches, (exchange + 1) * self._schedule.batches)
         for _ in range(self.settings.training.local_steps):
             for number in batches:
@@ -155,6 +156,16 @@ class JointTraining:
             # Nothing has to be remembered here: everybody's embeddings of the batch are made anew.
             positions = self._schedule.batch(number)
             self._descent.step(self.objective(positions, exchange, "replay", number), exchange)
+
+    def _note_received(self, exchange: int) -> None:
+        """Let every client have what it would have received last: shares are made of it."""
+        if not all(node.received.recent(exchange) for node in self.nodes.values()):
+            return
+        with torch.no_grad():
+            sent = {client: Forward.of(node, exchange).z for client, node in self.nodes.items()}
+        for client, node in self.nodes.items():
+            came = {other: [z[client]] for other, z in sent.items() if client in z}
+            node.received.keep(exchange, {other: z for other, z in came.items() if len(z[0])})
 
     def objective(self, positions: NDArray[np.intp], exchange: int, *draw: int | str) -> Tensor:
         """Return the objective of all edges on the events at `positions` of the agreed list.

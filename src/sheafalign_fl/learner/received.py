@@ -35,12 +35,16 @@ class LastReceived:
         self._schedule = schedule
         self._kept: dict[int, dict[str, Tensor]] = {}
 
+    def recent(self, exchange: int) -> bool:
+        """Return whether what arrives in `exchange` is kept."""
+        return exchange >= self._first
+
     def keep(self, exchange: int, received: Mapping[str, Sequence[Tensor]]) -> None:
         """Keep neighbour -> z_ji of one exchange, if it is recent.
 
         They are given by batch, each of shape (shared events, d_e).
         """
-        if exchange >= self._first and received:
+        if self.recent(exchange) and received:
             self._kept[exchange] = {
                 neighbour: torch.cat(list(parts)).detach().float().cpu()
                 for neighbour, parts in received.items()

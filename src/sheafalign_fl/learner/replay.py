@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sheafalign_fl.config.schema import Settings
+from sheafalign_fl.learner.factories import DTYPES
 from sheafalign_fl.learner.schedule import BatchSchedule
 from sheafalign_fl.seeding import numpy_generator
 
@@ -18,6 +19,17 @@ from sheafalign_fl.seeding import numpy_generator
 def remembered(settings: Settings, schedule: BatchSchedule) -> int:
     """Return how many past batches a client may remember."""
     return settings.training.replay_batches or schedule.batches_per_epoch
+
+
+def memory_bytes(settings: Settings, schedule: BatchSchedule, neighbours: Mapping[str, int]) -> int:
+    """Return the most bytes that a client remembers for replay; 0 where it replays nothing.
+
+    That is where no event is missing. `neighbours` gives each d_e.
+    """
+    if settings.training.replay == 0:
+        return 0
+    values = remembered(settings, schedule) * schedule.batch_size * sum(neighbours.values())
+    return values * DTYPES[settings.training.dtype].itemsize
 
 
 def replayed(settings: Settings, schedule: BatchSchedule, exchange: int) -> list[int]:
@@ -39,8 +51,7 @@ def replayed(settings: Settings, schedule: BatchSchedule, exchange: int) -> list
 class ReplayMemory:
     """What arrived of the last batches.
 
-    It takes `batches` * (events of a batch) * (sum of d_e over the neighbours) numbers at most: of
-    an epoch, about as many as the client sends in it.
+    It takes `memory_bytes` at most: of an epoch, about as many values as the client sends in it.
     """
 
     def __init__(self, batches: int) -> None:

@@ -51,7 +51,7 @@ class Pair:
     source: str
     target: str
     own: Array
-    """z_ij, shape (N, d_e)."""
+    """z_ij, shape (N, d_e); refined, as all z here, if the metric is `refined`."""
     received: Array
     """z_ji, shape (N, d_e)."""
     labels: Labels
@@ -230,6 +230,9 @@ class PairMetric(Metric):
 
     directed: ClassVar[bool] = True
     """i -> j and j -> i are two results; else the first client of an edge measures for both."""
+    refined: ClassVar[bool] = True
+    """It compares embeddings as they are compared in use (`evaluation.refine`), not as they are
+    exchanged."""
 
     @abstractmethod
     def measure(self, held: Pair) -> Numbers:

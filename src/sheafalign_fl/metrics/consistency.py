@@ -47,6 +47,7 @@ class ConsistencyMetric(PairMetric):
     )
     periodic = True
     directed = False
+    refined = False
 
     def measure(self, held: Pair) -> Numbers:
         """Return the disagreement."""

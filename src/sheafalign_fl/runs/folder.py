@@ -33,7 +33,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sheafalign_fl.config import Settings, load_settings, to_yaml
+from sheafalign_fl.config import Settings, load_resolved, to_yaml
 from sheafalign_fl.errors import ConfigError, DataError, RunError, UserError
 from sheafalign_fl.files import write_atomically
 from sheafalign_fl.listing import is_free, listed
@@ -128,7 +128,7 @@ class RunFolder:
         if not self.config.is_file():
             raise UserError(f"{self.path} is no run folder: it has no config.yaml")
         try:
-            return load_settings(self.config)
+            return load_resolved(self.config)
         except ConfigError as error:
             if not newer(written := self._version()):
                 raise

@@ -97,6 +97,8 @@ class ShareFacts(Facts):
     dual: bool
     """The dual maps Q_ij were trained, or follow from P_ij."""
     imputation: ImputationFacts | None
+    refined: Texts = ()
+    """Neighbours with whom z are compared by refined maps (`sheaf.refinement`)."""
     exchanges: Annotated[int, Field(ge=0)]
     training_digest: str
     """SHA-256 of the client's final weights, as in the run's summary.json."""
@@ -123,8 +125,17 @@ class ShareFacts(Facts):
 
     def own_digest(self) -> str:
         """Return what `digest` has to be."""
-        content = self.model_dump(mode="json", exclude={"digest"})
+        content = self.model_dump(mode="json", exclude={"digest", *self._silent})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def as_json(self) -> bytes:
+        """Return the content of `share.json`."""
+        return self.model_dump_json(indent=1, exclude=self._silent).encode()
+
+    @property
+    def _silent(self) -> set[str]:
+        """What was added later and says nothing: left out, so that earlier versions read on."""
+        return set() if self.refined else {"refined"}
 
     def signed(self) -> "ShareFacts":
         """Return the same facts with their digest."""

@@ -15,12 +15,14 @@ from sheafalign_fl.encoders.registry import encoder_name
 from sheafalign_fl.learner import state
 from sheafalign_fl.learner.node import Node
 from sheafalign_fl.learner.received import Arrived
+from sheafalign_fl.learner.refining import refinements
 from sheafalign_fl.metrics.moments import Moments
 from sheafalign_fl.protocol.agreement import ListName
 from sheafalign_fl.runs.versions import software
 from sheafalign_fl.shares import folder as share_folder
 from sheafalign_fl.shares.facts import ImputationFacts, ShareFacts
 from sheafalign_fl.shares.fitting import LEAST, arrived, common, complete, moments_of
+from sheafalign_fl.shares.refined import refinement_tensors
 
 _ROWS = 1024
 
@@ -55,11 +57,18 @@ def write_share(
         tensors["scaling.scale"] = torch.from_numpy(np.asarray(scaling.scale, np.float64))
     imputation, moments = _imputation(node, came, measured)
     tensors |= moments
-    facts = _facts(node, run_id, imputation)
+    kind = node.settings.evaluation.refine
+    # From what came in training wherever that is known, so that use is what evaluation was.
+    refined = {} if kind == "none" else refinements(node, kind, arrived(node) or came)
+    for neighbour, found in refined.items():
+        tensors |= state.under(f"refined.{neighbour}.", refinement_tensors(found))
+    facts = _facts(node, run_id, imputation, tuple(refined))
     return share_folder.write(where / share_folder.SHARES / node.name, facts, tensors)
 
 
-def _facts(node: Node, run_id: str, imputation: ImputationFacts | None) -> ShareFacts:
+def _facts(
+    node: Node, run_id: str, imputation: ImputationFacts | None, refined: tuple[str, ...]
+) -> ShareFacts:
     settings, data = node.settings, node.data
     client = settings.clients[node.name]
     return ShareFacts(
@@ -86,6 +95,7 @@ def _facts(node: Node, run_id: str, imputation: ImputationFacts | None) -> Share
         temperature=settings.objective.learnable_temperature,
         dual=_has_dual(settings),
         imputation=imputation,
+        refined=refined,
         exchanges=settings.training.exchanges,
         training_digest=node.weights_digest(),
         versions=software(),

@@ -93,7 +93,7 @@ class Model(Mapping[str, Share]):
         """
         if isinstance(given, Sized) and len(given) == 0:
             raise DataError(f"the gallery of '{source}' is empty; there is nothing to find in it")
-        return Gallery(self.between(source, target, given), measure)
+        return Gallery(self._compared(self.between(source, target, given), target), measure)
 
     def search(
         self,
@@ -122,7 +122,19 @@ class Model(Mapping[str, Share]):
         (source, asked), (target, among) = query, gallery
         if not isinstance(among, Gallery):
             among = self.gallery(target, source, among, measure)
-        return among.search(self.between(source, target, asked), k)
+        return among.search(self._compared(self.between(source, target, asked), source), k)
+
+    def _compared(self, z: Comparison, asking: str) -> NDArray[np.float32]:
+        """Return z as it is compared where `asking` searches: refined, if the run refined its maps.
+
+        By the share of the client that searches, as its retrieval was measured; where that is not
+        here, by the other's.
+        """
+        other = z.target if z.source == asking else z.source
+        solver, of = (asking, other) if asking in self._shares else (other, asking)
+        if solver not in self._shares:
+            return z
+        return self._shares[solver].refined(of, z, own=z.source == solver)
 
     def impute(
         self, client: str, present: Mapping[str, ArrayLike], method: Method = "ridge"

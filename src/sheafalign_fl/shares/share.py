@@ -26,6 +26,7 @@ from sheafalign_fl.shares.comparison import Comparison
 from sheafalign_fl.shares.facts import ShareFacts
 from sheafalign_fl.shares.imputation import Imputation
 from sheafalign_fl.shares.inputs import embeddings_of, encoder_input
+from sheafalign_fl.shares.refined import refinements_of
 from sheafalign_fl.sheaf.maps import EdgeMaps, IdentityMaps, edge_maps
 from sheafalign_fl.threads import torch_threads
 
@@ -45,6 +46,9 @@ class Share:
         What makes the encoder's inputs of raw values; None where they are the same.
     imputation
         What h_i is imputed by from neighbours' comparison embeddings; None where too little came.
+    refinements
+        Neighbour -> what is made of z_ij and z_ji before they are compared; empty unless the run
+        refined its maps.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class Share:
             self._load(tensors)
             self.scaling = _scaling(facts, tensors)
             self.imputation = Imputation.of(facts, tensors)
+            self.refinements = refinements_of(facts, tensors)
         except (KeyError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise DataError(
@@ -150,6 +155,15 @@ class Share:
         if neighbour not in self.maps:
             return values
         return self._apply(self.maps[neighbour], "lift", values)
+
+    def refined(self, neighbour: str, z: NDArray[np.float32], *, own: bool) -> NDArray[np.float32]:
+        """Return z, shape (N, d_e), as it is compared with `neighbour`'s; z itself if not refined.
+
+        `own`: it is this client's z_ij, else the neighbour's z_ji.
+        """
+        if (found := self.refinements.get(neighbour)) is None:
+            return z
+        return (found.own if own else found.received).apply(z)
 
     def received(self, neighbour: str, z: ArrayLike) -> NDArray[np.float32]:
         """Return a neighbour's comparison embeddings for this client, checked, shape (N, d_e).
