@@ -72,12 +72,17 @@ class Members:
         return True
 
     def try_refresh(self, tls: ssl.SSLContext | None) -> None:
-        """Read the folder again if it has changed; what is wrong with it goes to the log."""
+        """Read the folder again if it has changed; what is wrong with it goes to the log.
+
+        So does what nobody foresaw: a relay that looks no more would let nobody in or out again.
+        """
         try:
             if self.refresh(tls):
                 _log.info("the relay's keys have been read again")
         except (UserError, OSError) as error:
             _log.warning("the relay's keys have changed, but are not taken: %s", error)
+        except Exception:
+            _log.exception("the relay's keys have changed, but could not be taken")
 
     def _take(self, keys: RelayKeys) -> None:
         """Register the clients that are new, and forget those that are gone."""
@@ -87,11 +92,15 @@ class Members:
             forget(self._state, node)
             _log.info("client '%s' may connect no more (node %d)", client, node)
         for content, client in found.items():
-            if content not in self._nodes:
+            if content in self._nodes:
+                self._nodes[content] = (client, self._nodes[content][1])
+                continue
+            try:
                 node = register(self._state, load_public_key(keys.clients[client]))
-                _log.info("client '%s' may connect (node %d)", client, node)
-            else:
-                node = self._nodes[content][1]
+            except UserError as error:  # the others are to be let in all the same
+                _log.warning("client '%s' may not connect: %s", client, error)
+                continue
+            _log.info("client '%s' may connect (node %d)", client, node)
             self._nodes[content] = (client, node)
         save_registered(self._registered, dict(self._nodes.values()))
 

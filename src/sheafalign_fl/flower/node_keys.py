@@ -27,18 +27,33 @@ from flwr.supercore.primitives.asymmetric import (
     verify_signature,
 )
 
+from sheafalign_fl.errors import UserError
+
 __all__ = ["LinkState", "forget", "online", "register", "signature_check"]
 
 
 def register(state: LinkState, key: ec.EllipticCurvePublicKey) -> int:
-    """Make a node's key known; return the node's id, the old one if the key was known before."""
+    """Make a node's key known; return the node's id, the old one if the key was known before.
+
+    Raises
+    ------
+    UserError
+        The key was made unknown before, which Flower holds for good.
+    """
     public = public_key_to_bytes(key)
     known: int | None = state.get_node_id_by_public_key(public)
     if known is not None:
         return known
-    return int(
-        state.create_node(NOOP_FLWR_AID, NOOP_ACCOUNT_NAME, public, HEARTBEAT_DEFAULT_INTERVAL)
-    )
+    try:
+        made = state.create_node(
+            NOOP_FLWR_AID, NOOP_ACCOUNT_NAME, public, HEARTBEAT_DEFAULT_INTERVAL
+        )
+    except ValueError:
+        raise UserError(
+            "this relay has taken its key back for good; make it a new one with `sheafalign keys "
+            "renew`, or `keys add-client` where it has none"
+        ) from None
+    return int(made)
 
 
 def forget(state: LinkState, node_id: int) -> None:
