@@ -489,6 +489,7 @@ def _new_keys(stage: Stage) -> None:
     assert done.returncode == 0, done.stderr
     registered = stage.made.folder / "relay-state" / "registered.json"
     stage.made.until(lambda: BAD in json.loads(registered.read_text()), "relay")
+    (stage.state() / "owner.json").unlink()  # the state is the new key's now
     stage.again()
 
 
