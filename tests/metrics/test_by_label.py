@@ -12,6 +12,7 @@ from sheafalign_fl.config import Settings
 from sheafalign_fl.engines.inprocess import run_inprocess
 from sheafalign_fl.errors import ConfigError
 from sheafalign_fl.metrics.by_label import chance_by_label, recall_by_label
+from sheafalign_fl.metrics.registry import measured_metrics
 from sheafalign_fl.protocol.verbs import EVALUATOR
 from sheafalign_fl.report.metric_tables import metric_table
 from sheafalign_fl.runs.folder import RunFolder
@@ -102,8 +103,10 @@ def test_a_run_measures_every_pair_and_sends_no_more_than_the_fused_probe_does(
 
 
 def test_it_is_refused_where_embeddings_may_not_be_gathered_or_do_not_compare() -> None:
+    alike = {"m0": {"dim": 8}, "m1": {"dim": 8}}
+    sealed = toy_settings(clients=alike, evaluation={"metrics": [NAME]}, security={"sealed": True})
     with pytest.raises(ConfigError, match=f"security.sealed: the metric '{NAME}' sends"):
-        toy_settings(evaluation={"metrics": [NAME]}, security={"sealed": True})
+        measured_metrics(sealed, final=True)
     clients = {"m0": {"dim": 8}, "m1": {"dim": 9}}
     with pytest.raises(ConfigError, match=f"'{NAME}' compares .* one dim, not 8, 9"):
         toy_settings(clients=clients, evaluation={"metrics": [NAME]})
