@@ -194,6 +194,9 @@ class Messenger:
         if not orders and self._outstanding and limit is None:
             raise RunError("every client owes an answer and there is no deadline")
         while self._waiting or self._gone or (not orders and self._outstanding):
+            # Looked at before: fetching one client's answer may take until after the deadline, and
+            # what others have sent by then has come in time.
+            passed = limit is not None and time.monotonic() >= limit
             arrived = list(
                 self._grid.pull_messages([*self._waiting, *self._outstanding, *self._asides])
             )
@@ -201,7 +204,7 @@ class Messenger:
                 self._sort(message, outcome, read, patient=patient)
             if not orders and outcome.stale:
                 break
-            if limit is not None and time.monotonic() >= limit:
+            if passed:
                 break
             self._look_after_the_absent(outcome)
             if not arrived:

@@ -1,6 +1,7 @@
 """A relay that asks again: clients killed, messages lost, bytes that are still counted."""
 
 import itertools
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -204,6 +205,23 @@ def test_a_node_that_does_not_say_which_process_it_is_is_not_asked_again() -> No
     assert kinds(grid).count("train.exchange") == 1
     assert outcome.late == ["lidar"]
     assert_all_counted(grid, outcome)
+
+
+def test_what_has_come_while_another_answer_was_fetched_is_not_late() -> None:
+    """The first look takes until after the deadline and brings nothing: the line is cut."""
+    grid = OneNode(lambda message, before: pack({"done": True}))
+    fetch, slow = grid.pull_messages, iter([True])
+
+    def pull(message_ids: Iterable[str]) -> Iterable[Message]:
+        if next(slow, False):
+            time.sleep(0.1)
+            return []
+        return fetch(message_ids)
+
+    grid.pull_messages = pull  # type: ignore[method-assign]
+    outcome = ask(grid, deadline=0.05)
+    assert outcome.late == []
+    assert outcome.replies["lidar"].fields == {"done": True}
 
 
 # ---- clients whose keys were taken back ----------------------------------------------------------

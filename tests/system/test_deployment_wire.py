@@ -248,7 +248,9 @@ def test_a_slow_line_that_breaks_off_all_the_time_costs_time_and_nothing_else(
 
     No bit differs.
     """
-    content = {**CONTENT, "training": {**CONTENT["training"], "exchanges": 12}}
+    # The relay waits a minute for the rest of an answer that was cut off, before it asks again.
+    training = {**CONTENT["training"], "exchanges": 12, "setup_deadline": 300}
+    content = {**CONTENT, "training": training}
     with deployment(tmp_path / "here", CLIENTS) as made:
         made.relay()
         with PoorLink(made.port, delay=0.002, rate=4e6, cut_after=150_000) as line:
