@@ -63,5 +63,5 @@ def spectrum_plot(found: Spectrum) -> Figure:
     axes.set_xlabel("eigenvalue, ascending")
     axes.set_ylabel("value")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="upper left")
+    axes.legend(loc="lower right")
     return figure
