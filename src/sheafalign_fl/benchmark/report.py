@@ -221,7 +221,7 @@ def _flat(cell: Cell) -> dict[str, object]:
     row = cell.model_dump(exclude={"curve", "missing", "settings", "own", "pairs", "events"})
     row |= {f"setting.{key}": value for key, value in cell.settings.items()}
     for point in cell.missing:
-        for how in ("imputed", "mean_fill", "zero_fill"):
+        for how in ("ridge", "imputed", "mean_fill", "zero_fill"):
             row[f"missing_{point.missing}_{how}"] = getattr(point, how)
     row |= {f"events_{split}": count for split, count in cell.events.items()}
     return row | {f"own.{name}": value for name, value in cell.own.items()}

@@ -249,8 +249,15 @@ def mean_filled(cell: Cell, missing: int) -> float | None:
 
 
 def imputed(cell: Cell, missing: int) -> float | None:
-    """Return the fused probe's accuracy with `missing` clients absent and imputed."""
-    return next((point.imputed for point in cell.missing if point.missing == missing), None)
+    """Return the fused probe's accuracy with `missing` clients absent and imputed.
+
+    By the ridge that is the same for every method; where there is none (nothing was received, or
+    results are of the time before it) the paper's way.
+    """
+    point = next((point for point in cell.missing if point.missing == missing), None)
+    if point is None:
+        return None
+    return point.imputed if point.ridge is None else point.ridge
 
 
 def final_validation(entry: Entry) -> Spread | None:

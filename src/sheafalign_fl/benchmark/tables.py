@@ -108,7 +108,10 @@ def missing_table(benchmark: Benchmark, data: str) -> Table | None:
         for entry in found
     )
     columns = ("method", *(head for name in names for head in (name, "mean-fill")))
-    note = "Percent; one classifier over all clients, of which so many are missing and imputed."
+    note = (
+        "Percent; one classifier over all clients, of which so many are missing and imputed by one "
+        "ridge regression (the paper's way in results of before it, or where nothing was received)."
+    )
     return Table(f"{data}: missing clients", columns, rows, note=note) if names else None
 
 
