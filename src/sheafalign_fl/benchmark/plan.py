@@ -14,6 +14,9 @@ A benchmark file is an experiment's file with some more keys::
     tune:                           # tried for every method alike, on validation events
       grid: {training.learning_rate: [0.001, 0.003]}
       settings: {training: {exchanges: 200}}
+      search: grid                  # every combination; by-turns: one key after the other, the
+                                    # later ones in the middle of their values, the earlier ones
+                                    # at their best
       per_seed: false               # true: each seed's cells take what is best on its own
                                     # validation events; needed where these are test events of
                                     # another seed. false: all take what is best with seed 0
@@ -30,7 +33,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -45,6 +48,8 @@ Point = Mapping[str, Scalar]
 """Dotted key -> value."""
 Grid = dict[str, Annotated[list[Scalar], Field(min_length=1)]]
 
+Search = Literal["grid", "by-turns"]
+
 TUNING_METRICS = ("retrieval", "transfer")
 CRITERION = (
     "the mean of R@10 and of zero-shot transfer by prototypes, on validation events that are test "
@@ -58,6 +63,7 @@ class _Tune(BaseModel):
 
     grid: Grid = Field(default_factory=dict)
     settings: dict[str, Any] = Field(default_factory=dict)
+    search: Search = "grid"
     per_seed: bool = False
 
 
@@ -81,12 +87,26 @@ class MethodPlan:
     """The method that this is a variant of by the file's ``variants``."""
     per_seed: bool = False
     """Tuned anew for each seed."""
+    search: Search = "grid"
 
     def points(self) -> list[dict[str, Scalar]]:
         """Return every combination of the grid's values; one empty point without a grid."""
         return [
             dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())
         ]
+
+    @property
+    def rounds(self) -> int:
+        """How many times points are tried, each time knowing which of the last were best."""
+        return len(self.grid) if self.search == "by-turns" and self.grid else 1
+
+    def round(self, number: int, best: Point) -> list[dict[str, Scalar]]:
+        """Return the points of one round, `best` being the best of the round before (if any)."""
+        if self.rounds == 1:
+            return self.points()
+        turn = list(self.grid)[number]
+        middle = {key: values[(len(values) - 1) // 2] for key, values in self.grid.items()}
+        return [{**middle, **best, turn: value} for value in self.grid[turn]]
 
     def trial(self, point: Point, seed: int = 0) -> Settings:
         """Return the settings of one trial, on validation events whatever the grid says."""
@@ -228,6 +248,7 @@ def _method(
         fixed=tuple(_dotted(own)),
         tuned_as=tuned_as,
         per_seed=tune.per_seed,
+        search=tune.search,
     )
 
 

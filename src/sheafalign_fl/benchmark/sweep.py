@@ -90,10 +90,12 @@ class Sweep:
 
     def _run_stage(self, wanted: Sequence[tuple[MethodPlan, int]], of: str) -> None:
         """Run what is not done of all that is wanted by now: trials first, then cells."""
-        trials = [
-            job for method, seed in self._tuned(wanted) for _, job in self._trials(method, seed)
-        ]
-        self.left = self._run_all(f"tuning{of}", trials)
+        tuned = self._tuned(wanted)
+        for number in range(max((method.rounds for method, _ in tuned), default=1)):
+            # Those that need no more rounds, or whose last one is not done, have no further trials.
+            trials = [job for method, seed in tuned for _, job in self._trials(method, seed)]
+            again = f", round {number + 1}" if number else ""
+            self.left = self._run_all(f"tuning{of}{again}", trials)
         cells = [job for method, seed in wanted if (job := self._cell(method, seed)) is not None]
         self.left += self._run_all(f"cells{of}", cells) + len(wanted) - len(cells)
 
@@ -163,21 +165,30 @@ class Sweep:
         return load_benchmark(path).seconds if path.is_file() else 0.0
 
     def _trials(self, method: MethodPlan, seed: int | None) -> Trials:
-        """Return the trials of a method, with seed 0 unless each seed is tuned for itself."""
+        """Return the trials of a method so far: those of all rounds up to the first one not done.
+
+        With seed 0 unless each seed is tuned for itself.
+        """
+        trials: dict[Path, tuple[Point, Job]] = {}
+        best: Point = {}
+        for number in range(method.rounds):
+            new = [self._trial(method, seed, point) for point in method.round(number, best)]
+            trials |= {trial[1].folder: trial for trial in new}
+            if number + 1 < method.rounds:
+                if not all(job.done() for _, job in new):
+                    break
+                best = _best(new)
+        return list(trials.values())
+
+    def _trial(self, method: MethodPlan, seed: int | None, point: Point) -> tuple[Point, Job]:
         folder = self._out / "tuning" / method.data / method.method
         whose, prefix = ("", "") if seed is None else (f" seed {seed}", f"{seed}-")
-        return [
-            (
-                point,
-                Job(
-                    f"{method.data} {method.method}{whose} {_text(point)}",
-                    settings,
-                    folder / f"{prefix}{settings.digest()[:_DIGITS]}",
-                ),
-            )
-            for point in method.points()
-            for settings in [_alone(method.trial(point, seed or 0))]
-        ]
+        settings = _alone(method.trial(point, seed or 0))
+        return point, Job(
+            f"{method.data} {method.method}{whose} {_text(point)}",
+            settings,
+            folder / f"{prefix}{settings.digest()[:_DIGITS]}",
+        )
 
     def _chosen(self, method: MethodPlan, seed: int) -> Point | None:
         """Return what tuning has chosen for a cell; None while trials are missing."""

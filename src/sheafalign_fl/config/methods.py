@@ -51,7 +51,9 @@ METHODS: dict[MethodName, dict[str, Any]] = {
     "sheafalign": {
         "objective": {"variance": 0.01, "covariance": 0.01, "label_smoothing": 0.1},
         "training": {
+            "optimiser": "adamw",
             "learning_rate": 0.003,
+            "weight_decay": 1.0,
             "decay": "cosine",
             "warmup": 0.1,
             "clip": 1.0,
