@@ -28,7 +28,8 @@ def test_disagreement_and_spread_are_their_definitions(sides: tuple[np.ndarray, 
     own, theirs = (side.astype(np.float64) for side in sides)
     seen = measure(own, theirs)
     apart = []
-    for a, b in zip(own, theirs, strict=True):
+    scales = [max(np.sqrt(np.mean(side**2)), 1e-9) for side in (own, theirs)]
+    for a, b in zip(own / scales[0], theirs / scales[1], strict=True):
         both = a @ a + b @ b
         apart.append((a - b) @ (a - b) / both if both > 0 else 0.0)
     assert seen.disagreement == pytest.approx(np.mean(apart), abs=1e-9)
@@ -64,10 +65,12 @@ def test_rank_is_0_for_equal_ends_1_for_opposite_ones_and_half_by_chance(seed: i
     assert measure(z, np.zeros_like(z)).rank == pytest.approx(0.5)
 
 
-@given(st.floats(1e-3, 1e3), st.integers(0, 10**6))
-def test_only_size_depends_on_the_unit(factor: float, seed: int) -> None:
+@given(st.floats(1e-3, 1e3), st.floats(1e-3, 1e3), st.integers(0, 10**6))
+def test_only_size_depends_on_the_unit_of_either_end(
+    own_factor: float, factor: float, seed: int
+) -> None:
     own, theirs = np.random.default_rng(seed).normal(size=(2, 16, 4))
-    one, scaled = measure(own, theirs), measure(factor * own, factor * theirs)
+    one, scaled = measure(own, theirs), measure(own_factor * own, factor * theirs)
     assert scaled.size == pytest.approx(one.size + np.log(factor))
     for name in ("spread", "disagreement", "rank", "distinct"):
         assert getattr(scaled, name) == pytest.approx(getattr(one, name), abs=1e-9)

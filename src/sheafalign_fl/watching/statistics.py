@@ -30,9 +30,9 @@ class Measures:
     """Mean and standard deviation of every dimension, shape (2 d_e,), scaled to a vector of length
     1."""
     disagreement: float
-    """Mean over events of ||u_ij - u_ji||^2 / 2, where u is z scaled to a mean squared norm of 1 at
-    each end: 0 agree, 1 unrelated. A loss of angles leaves each end's own scale free, weight decay
-    moves it, and `size` sees that; otherwise as the disagreement of DESIGN 5.5."""
+    """Mean over events of ||u_ij - u_ji||^2 / (||u_ij||^2 + ||u_ji||^2) (DESIGN 5.5), u being z with
+    each end scaled to a mean square of 1: 0 agree, 1 unrelated. A loss of angles leaves the two
+    scales free and weight decay moves them, not alike; that is `size`'s affair."""
     rank: float
     """Share of other events that are at least as similar (cosine) as the event itself, both
     directions: 0 perfect, 0.5 chance, 1 opposite. Ties count half."""
@@ -88,9 +88,10 @@ def row_hashes(values: NDArray[np.floating]) -> NDArray[np.uint64]:
 
 
 def _disagreement(own: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:
-    """Return it with each end scaled to a mean squared norm of 1; 0 or more, at most 2."""
-    ends = [z / max(float(np.sqrt(np.square(z).sum(axis=1).mean())), FLOOR) for z in (own, theirs)]
-    return float(np.square(ends[0] - ends[1]).sum(axis=1).mean()) / 2
+    own, theirs = (z / max(float(np.sqrt(np.square(z).mean())), FLOOR) for z in (own, theirs))
+    both = np.square(own).sum(axis=1) + np.square(theirs).sum(axis=1)
+    apart = np.square(own - theirs).sum(axis=1)
+    return float(np.mean(np.divide(apart, both, out=np.zeros_like(both), where=both > 0)))
 
 
 def _rank(own: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:
