@@ -182,6 +182,26 @@ def test_points_are_all_combinations_of_the_grid_in_its_order(tmp_path: Path) ->
             assert found.objective.temperature == point["objective.temperature"]
 
 
+def test_by_turns_each_key_is_tried_at_the_best_of_those_before(tmp_path: Path) -> None:
+    plan = toy_plan(tmp_path, tune={**TUNE, "search": "by-turns"}).methods[0]
+    assert plan.rounds == 2
+    assert [tuple(point.values()) for point in plan.round(0, {})] == [
+        (0.1, 0.5), (0.2, 0.5), (0.3, 0.5)
+    ]  # fmt: skip
+    best = plan.round(0, {})[2]
+    assert [tuple(point.values()) for point in plan.round(1, best)] == [(0.3, 0.5), (0.3, 1)]
+    fast = toy_plan(tmp_path, tune={**TUNE, "search": "by-turns"}, fast=True).methods[0]
+    assert [fast.round(number, {}) for number in range(2)] == [fast.points()] * 2
+
+
+def test_a_grid_is_tried_in_one_round(tmp_path: Path) -> None:
+    plan = toy_plan(tmp_path, tune=TUNE).methods[0]
+    assert plan.rounds == 1
+    assert plan.round(0, {}) == plan.points()
+    with pytest.raises(ConfigError, match=r"tune\.search"):
+        toy_plan(tmp_path, tune={**TUNE, "search": "random"})
+
+
 def test_a_trial_is_measured_on_validation_events_and_only_a_trial(tmp_path: Path) -> None:
     for item in toy_plan(tmp_path, tune=TUNE).methods:
         for point in item.points():

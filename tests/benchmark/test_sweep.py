@@ -420,6 +420,30 @@ def test_the_best_trial_by_validation_makes_the_cells(
         assert trained.exchanges == cell.exchanges == 4  # of the file, not of the trials
 
 
+def test_by_turns_the_second_key_is_tried_at_the_best_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The score is written by hand: highest at a rate of 0.02 and a temperature of 0.4."""
+    rates, temperatures = [0.005, 0.01, 0.02], [0.1, 0.2, 0.4]
+
+    def score(folder: RunFolder) -> float:
+        found = folder.settings()
+        return found.training.learning_rate + found.objective.temperature / 100
+
+    monkeypatch.setattr(sweep, "tuning_score", score)
+    grid = {"training.learning_rate": rates, "objective.temperature": temperatures}
+    tune = {"grid": grid, "search": "by-turns", "settings": {"training": {"exchanges": 1}}}
+    plan = toy_plan(tmp_path, **FAST, tune=tune, methods={"lean": {}})
+    watcher, out = Watcher(), tmp_path / "out"
+    benchmark = run_here(plan, [0], out, watcher)
+    assert watcher.phases == [("tuning", 3, 0), ("tuning, round 2", 5, 3), ("cells", 1, 0)]
+    tried = [tuple(trial.settings.values()) for trial in benchmark.tuning[0].trials]
+    assert tried == [(0.005, 0.2), (0.01, 0.2), (0.02, 0.2), (0.02, 0.1), (0.02, 0.4)]
+    assert tuple(benchmark.cells[0].settings.values()) == (0.02, 0.4)
+    run_here(plan, [0], out, again := Watcher())
+    assert again.phases == [("tuning", 5, 5), ("tuning, round 2", 5, 5), ("cells", 1, 1)]
+
+
 def test_of_equal_trials_the_first_is_chosen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
