@@ -191,7 +191,12 @@ OTHERS = [
 
 
 @pytest.mark.parametrize(
-    ("method", "clients"), [*product(OTHERS, (3, 4)), ("triangle", 3)], ids=str
+    ("method", "clients"),
+    [
+        *product((*OTHERS, "triangle"), (3,)),
+        *(pytest.param(method, 4, marks=pytest.mark.slow) for method in OTHERS),
+    ],
+    ids=str,
 )
 @pytest.mark.parametrize("missing", [0.0, 0.3], ids=["all events", "missing events"])
 def test_the_invariant_holds_for_every_method(

@@ -45,7 +45,7 @@ def test_an_edge_that_learns_raises_no_alarm(
 
 @pytest.mark.parametrize("seed", range(5))
 def test_ends_that_shrink_each_at_its_own_pace_raise_no_alarm(seed: int) -> None:
-    """As weight decay does where the loss is of angles: one end by a third in 150 exchanges, the other by 80 %."""
+    """As weight decay does where the loss is of angles: here by a third, and by 80 %."""
     watch = EdgeWatch()
     for look, (own, theirs) in enumerate(learning(seed, 150)):
         paces = (np.float32(np.exp(-0.0027 * look)), np.float32(np.exp(-0.0107 * look)))
