@@ -9,16 +9,17 @@ that changed is measured again. In the end the tables of docs/learning.md are wr
 
 import argparse
 import json
+import multiprocessing
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from sheafalign_fl.benchmark.plan import MethodPlan, load_plan
@@ -27,6 +28,7 @@ from sheafalign_fl.config import Settings, parse_settings
 from sheafalign_fl.config.load import read_content
 from sheafalign_fl.config.methods import merge
 from sheafalign_fl.engines.check import check
+from sheafalign_fl.engines.inprocess import processors
 from sheafalign_fl.files import write_atomically
 from sheafalign_fl.learner.node import Node
 from sheafalign_fl.learner.refining import refinements
@@ -35,6 +37,7 @@ from sheafalign_fl.metrics.vectors import unit_rows
 from sheafalign_fl.numbers import human_bytes, mean, percent, percent_with_spread
 from sheafalign_fl.shares.fitting import arrived
 from sheafalign_fl.sheaf.refinement import Refinement
+from sheafalign_fl.threads import limit_threads
 
 ROOT = Path(__file__).resolve().parent
 PLAN, RESULTS = ROOT / "recipes.yaml", ROOT / "long/results/recipes.json"
@@ -65,22 +68,19 @@ class Cell:
 
 def cells(plan: Content, data: list[str], seeds: list[int]) -> Iterator[Cell]:
     """Yield all cells of the plan, those of the first seed first."""
-    before = plan["before"]
     for seed in seeds:
         for name in data:
             methods = {m.method: m for m in load_plan(ROOT / f"benchmark/{name}.yaml").methods}
-            for method, recipes in plan["tried"].items():
+            for method, recipes in plan["tried"][name].items():
                 for recipe in recipes:
-                    ideas = [before, *(plan["ideas"][idea] for idea in plan["recipes"][recipe])]
+                    ideas = [plan["ideas"][idea] for idea in plan["recipes"][recipe]]
                     yield Cell(name, method, recipe, seed, _settings(methods[method], ideas, seed))
 
 
 def _settings(method: MethodPlan, ideas: list[Content], seed: int) -> Settings:
-    """Return the method's settings as they are published, with `ideas` laid over them.
-
-    What the method `sheafalign` prescribes by now is left out: it came of these measurements.
-    """
-    chosen = _published()[method.data, method.method]
+    """Return the method's settings as they are published, with `ideas` laid over them."""
+    tuned = _published()[method.data, method.method]
+    chosen = tuned.get(seed, next(iter(tuned.values())))
     content: dict[str, Any] = merge(method.content, {"seed": seed})
     for idea in (*(_nested(key, value) for key, value in chosen.items()), *ideas):
         content = merge(content, idea)
@@ -93,10 +93,13 @@ def _nested(dotted: str, value: object) -> dict[str, Any]:
 
 
 @cache
-def _published() -> dict[tuple[str, str], Content]:
-    """Return (data set, method) -> what was tuned for the published benchmark."""
+def _published() -> dict[tuple[str, str], dict[int, Content]]:
+    """Return (data set, method) -> seed -> what was tuned for the published benchmark."""
     published = load_benchmark(ROOT / "benchmark/results/benchmark.json")
-    return {(cell.data, cell.method): cell.settings for cell in published.cells}
+    found: dict[tuple[str, str], dict[int, Content]] = {}
+    for cell in published.cells:
+        found.setdefault((cell.data, cell.method), {})[cell.seed] = cell.settings
+    return found
 
 
 # ---- one cell ------------------------------------------------------------------------------------
@@ -275,23 +278,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default=",".join(plan["data"]))
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--recipes", default=",".join(plan["recipes"]))
-    parser.add_argument("--methods", default=",".join(plan["tried"]))
+    parser.add_argument("--methods", default="sheafalign,imagebind,clip-pairs")
+    parser.add_argument("--recipes", help="separated by semicolons; default: all")
+    parser.add_argument("--jobs", type=int, default=processors(), help="trainings at a time")
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
-    torch.set_num_threads(1)
     results: dict[str, Any] = json.loads(asked.out.read_text()) if asked.out.is_file() else {}
     seeds = [int(seed) for seed in asked.seeds.split(",")]
-    methods, recipes = asked.methods.split(","), asked.recipes.split(",")
-    for cell in cells(plan, asked.data.split(","), seeds):
-        if cell.method not in methods or cell.recipe not in recipes:
-            continue
-        if results.get(cell.key, {}).get("digest") == cell.settings.digest():
-            continue
-        results[cell.key] = measured(cell.settings)
-        write_atomically(asked.out, (json.dumps(results, indent=1) + "\n").encode(), public=True)
-        sys.stdout.write(f"{cell.key}: {results[cell.key]['seconds']} s\n")
-        sys.stdout.flush()
+    wanted = [
+        cell
+        for cell in cells(plan, asked.data.split(","), seeds)
+        if cell.method in asked.methods.split(",")
+        and (asked.recipes is None or cell.recipe in asked.recipes.split(";"))
+        and results.get(cell.key, {}).get("digest") != cell.settings.digest()
+    ]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(asked.jobs, context, initializer=limit_threads, initargs=(1,)) as pool:
+        measuring = pool.map(measured, [cell.settings for cell in wanted])
+        for cell, found in zip(wanted, measuring, strict=True):
+            results[cell.key] = found
+            content = (json.dumps(results, indent=1) + "\n").encode()
+            write_atomically(asked.out, content, public=True)
+            sys.stdout.write(f"{cell.key}: {found['seconds']} s\n")
+            sys.stdout.flush()
     if asked.out == RESULTS:
         page = page_with(results, PAGE.read_text(encoding="utf-8"))
         write_atomically(PAGE, page.encode(), public=True)

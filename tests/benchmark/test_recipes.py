@@ -10,6 +10,7 @@ import pytest
 from experiments import recipes
 from sheafalign_fl.config import Settings
 from sheafalign_fl.config.load import read_content
+from sheafalign_fl.config.methods import METHODS
 from sheafalign_fl.engines.inprocess import run_inprocess
 from sheafalign_fl.runs.folder import RunFolder
 from tests.conftest import toy_settings
@@ -47,7 +48,7 @@ def test_a_cell_is_what_a_run_measures(
         assert found["digest"] == settings.digest()
 
 
-def test_all_recipes_of_a_method_cost_the_same_bytes_and_now_is_what_is_published() -> None:
+def test_all_recipes_of_a_method_cost_the_same_bytes_and_plain_is_plain() -> None:
     published = {
         (cell["data"], cell["method"]): cell["payload_bytes"]
         for cell in json.loads((recipes.ROOT / "benchmark/results/benchmark.json").read_bytes())[
@@ -61,18 +62,27 @@ def test_all_recipes_of_a_method_cost_the_same_bytes_and_now_is_what_is_publishe
         edges = clients - 1 if star else clients * (clients - 1) // 2
         sent = settings.training.exchanges * settings.training.batch_size
         assert 2 * edges * sent * settings.graph.dim * 4 == published[cell.data, cell.method]
-        if cell.recipe == "now":
-            assert (settings.training.replay, settings.training.warmup) == (0, 0.0)
-            assert settings.objective.label_smoothing == 0
+        if cell.recipe == "plain":
+            training, objective = settings.training, settings.objective
+            assert (training.replay, training.warmup, training.clip) == (0, 0.0, None)
+            assert (training.optimiser, training.weight_decay) == ("adam", 0.0)
+            assert objective.label_smoothing == objective.variance == objective.covariance == 0
+        if cell.recipe == "default" and cell.method == "sheafalign":
+            prescribed = METHODS["sheafalign"]
+            for section in ("training", "objective"):
+                found = getattr(settings, section).model_dump()
+                assert prescribed[section].items() <= found.items()
 
 
 def test_every_recipe_is_made_of_ideas_that_exist() -> None:
     assert {idea for ideas in PLAN["recipes"].values() for idea in ideas} <= set(PLAN["ideas"])
-    assert {r for tried in PLAN["tried"].values() for r in tried} <= set(PLAN["recipes"])
+    tried = {r for methods in PLAN["tried"].values() for rs in methods.values() for r in rs}
+    assert tried == set(PLAN["recipes"])
+    assert set(PLAN["tried"]) == set(PLAN["data"])
 
 
 def test_the_page_shows_the_committed_results() -> None:
     text = recipes.PAGE.read_text(encoding="utf-8")
     results = json.loads(recipes.RESULTS.read_text(encoding="utf-8"))
     assert recipes.page_with(results, text) == text
-    assert text.count("| sheafalign, now |") >= 1
+    assert text.count("| sheafalign, default |") >= 1
