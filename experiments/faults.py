@@ -318,7 +318,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--frozen", action="store_true", help="train no more from then on")
     parser.add_argument("--only", default="", help="faults whose names hold this")
-    parser.add_argument("--clean", type=int, default=0, help="runs without a fault to count in")
+    parser.add_argument(
+        "--clean", type=int, default=0, help="runs without a fault to count in, from --seed on"
+    )
     parser.add_argument(
         "--default", action="store_true", help="train as method sheafalign does, not plainly"
     )
@@ -327,7 +329,7 @@ def main() -> None:
     if options.clean:
         settings = [
             federation(options.data, options.exchanges, seed, plain=not options.default)
-            for seed in range(options.clean)
+            for seed in range(options.seed, options.seed + options.clean)
         ]
         count_false_alarms(settings)
     else:

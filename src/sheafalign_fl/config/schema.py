@@ -203,7 +203,8 @@ class ObjectiveSettings(_Settings):
     def _some_weight(self) -> Self:
         if self.laplacian == self.contrastive == self.procrustes == 0:
             raise ValueError(
-                "laplacian, contrastive and procrustes are all 0, so nothing would align the clients"
+                "laplacian, contrastive and procrustes are all 0, so nothing would align the "
+                "clients"
             )
         if self.learnable_temperature and self.temperature < LEAST_TEMPERATURE:
             raise ValueError(f"a learnable temperature cannot start below {LEAST_TEMPERATURE}")
