@@ -30,9 +30,9 @@ class Measures:
     """Mean and standard deviation of every dimension, shape (2 d_e,), scaled to a vector of length
     1."""
     disagreement: float
-    """Mean over events of ||u_ij - u_ji||^2 / (||u_ij||^2 + ||u_ji||^2) (DESIGN 5.5), u being z with
-    each end scaled to a mean square of 1: 0 agree, 1 unrelated. A loss of angles leaves the two
-    scales free and weight decay moves them, not alike; that is `size`'s affair."""
+    """Mean over events of ||u_ij - u_ji||^2 / (||u_ij||^2 + ||u_ji||^2) (DESIGN 5.5), u being z
+    with each end scaled to a mean square of 1: 0 agree, 1 unrelated. A loss of angles leaves the
+    two scales free and weight decay moves them, not alike; that is `size`'s affair."""
     rank: float
     """Share of other events that are at least as similar (cosine) as the event itself, both
     directions: 0 perfect, 0.5 chance, 1 opposite. Ties count half."""
