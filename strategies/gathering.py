@@ -103,12 +103,15 @@ class Gathering:
         exchange: int,
         answers: Mapping[str, Gathered],
     ) -> dict[str, list[Any]]:
-        """Measure what needs all h in one place: of each label, and then the mean."""
+        """Measure what needs all h in one place: of each label, and then the mean.
+
+        A metric that cannot be measured has no row.
+        """
         if any(client not in answers for client in self._topology.clients):
             _log.warning(
                 "no %s after %d exchanges: a client is absent", ", ".join(metrics), exchange
             )
-            return {}
+            return {key: [] for key in metrics}
         return {key: self._measured(key, metric, name, answers) for key, metric in metrics.items()}
 
     def _measured(
@@ -202,7 +205,8 @@ class Gathering:
 def gathered_nearby(
     metrics: Mapping[str, FederationMetric], rows: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> dict[str, list[Any]]:
-    """Return the rows of the federation, out of what clients measured nearby."""
+    """Return the rows of the federation, out of what clients measured nearby; none out of none."""
     return {
-        key: list(metric.gathered(rows[key])) for key, metric in metrics.items() if rows.get(key)
+        key: list(metric.gathered(rows[key])) if rows.get(key) else []
+        for key, metric in metrics.items()
     }
