@@ -50,6 +50,14 @@ class Limits:
     answer_seconds: float = 60.0
     """In which a caller has to take its answer."""
 
+    @property
+    def padded(self) -> int:
+        """Most numbers of events once all are as long as the longest.
+
+        As many as a body of equal ones can hold, two bytes each.
+        """
+        return self.body_bytes // 2
+
 
 class Visitor(Caller):
     """One connection, which what stands before the service can end at once."""

@@ -6,7 +6,7 @@ started with.
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -222,9 +222,22 @@ class ShareService:
             raise HTTPException(413, f"{len(values)} events; at most {self.limits.events}")
         if not all(isinstance(value, list) for value in values):
             raise DataError("an event is a list of channels, each a list of numbers")
-        most = self.share.facts.event_shape[1]
-        where = f"client '{self.share.client}'"
-        return padded([self._array(value) for value in values], where, most)
+        arrays, most = [self._array(value) for value in values], self.share.facts.event_shape[1]
+        self._check_padded(arrays, most)
+        return padded(arrays, f"client '{self.share.client}'", most)
+
+    def _check_padded(self, arrays: Sequence[NDArray[np.float64]], most: int) -> None:
+        """Refuse events that are few numbers as they came, and too many when they are padded.
+
+        What is longer than `most`, `padded` refuses before it takes memory.
+        """
+        channels = max(len(array) for array in arrays)
+        longest = min(most, max(array.shape[-1] for array in arrays))
+        if (numbers := len(arrays) * channels * longest) > self.limits.padded:
+            raise HTTPException(
+                413, f"{len(arrays)} events, all as long as the longest, have {numbers} numbers, "
+                f"at most {self.limits.padded}: ask for fewer at a time, or for long ones alone",
+            )  # fmt: skip
 
     def _array(self, values: list[Any]) -> NDArray[np.float64]:
         if len(values) > self.limits.events:
