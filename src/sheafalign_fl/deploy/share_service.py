@@ -130,9 +130,10 @@ class ShareService:
         z = self.share.received(neighbour, self._array(asked.z))
         self._check_answer(len(z), 2 * asked.k)
         z = self.share.refined(neighbour, z, own=False)
-        found = self._gallery(neighbour, asked.gallery).search(z, asked.k)
+        gallery, careful = self._gallery(neighbour, asked.gallery)
+        found = gallery.search(z, asked.k)
         scores = [[None if np.isnan(score) else score for score in row] for row in found.scores]
-        return {"rows": found.rows.tolist(), "scores": scores}
+        return {"rows": found.rows.tolist(), "scores": scores, **careful}
 
     def classify(self, asked: Asked) -> dict[str, Any]:
         """Return what the head says, of events or of what neighbours sent instead."""
@@ -172,15 +173,19 @@ class ShareService:
         self._check_answer(len(x), width)
         return self._of_events(x)
 
-    def _gallery(self, neighbour: str, given: list[Any] | None) -> Gallery:
-        """Return what is searched in: the events of a request, or the service's own."""
+    def _gallery(self, neighbour: str, given: list[Any] | None) -> tuple[Gallery, dict[str, Any]]:
+        """Return what is searched in: the events of a request, or the service's own.
+
+        Beside it, what to be careful of, as a part of the answer.
+        """
         if given is not None:
-            return self._searched(neighbour, self.share.embed(self._events(given)))
+            h, careful = self._of_events(self._events(given))
+            return self._searched(neighbour, h), careful
         if self._own is None:
             raise HTTPException(400, "this service has no gallery of its own; send `gallery`")
         if neighbour not in self._galleries:
             self._galleries[neighbour] = self._searched(neighbour, self._own)
-        return self._galleries[neighbour]
+        return self._galleries[neighbour], {}
 
     def _searched(self, neighbour: str, h: NDArray[np.float32]) -> Gallery:
         return Gallery(self.share.refined(neighbour, self.share.restrict(neighbour, h), own=True))
