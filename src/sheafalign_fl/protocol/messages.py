@@ -320,7 +320,8 @@ class ScoresReply(Noun):
     verdicts: JsonBytes | None = None
     """On neighbours whose embeddings could not be used."""
     labels: Mapping[str, Bytes] = Field(default_factory=dict)
-    """``LIST.LABEL`` -> the label of every event of the agreed list, as little-endian int32."""
+    """``LIST.LABEL`` -> the label of every event of the agreed list, as `labels.to_wire` packs it:
+    little-endian int32 of classes, float64 of values, int8 of several labels an event."""
 
     @classmethod
     def of(
