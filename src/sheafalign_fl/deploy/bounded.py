@@ -52,7 +52,7 @@ class Limits:
 
     @property
     def padded(self) -> int:
-        """Most numbers of events once all are as long as the longest.
+        """Most numbers of events of unequal length, once all are padded to one.
 
         As many as a body of equal ones can hold, two bytes each.
         """

@@ -5,8 +5,9 @@ Requests are JSON. What they hold is bounded before it is read, and whoever asks
 started with.
 """
 
+import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -227,21 +228,20 @@ class ShareService:
             raise HTTPException(413, f"{len(values)} events; at most {self.limits.events}")
         if not all(isinstance(value, list) for value in values):
             raise DataError("an event is a list of channels, each a list of numbers")
-        arrays, most = [self._array(value) for value in values], self.share.facts.event_shape[1]
-        self._check_padded(arrays, most)
-        return padded(arrays, f"client '{self.share.client}'", most)
+        self._check_padded(len(values))
+        where, most = f"client '{self.share.client}'", self.share.facts.event_shape[1]
+        return padded([self._array(value) for value in values], where, most)
 
-    def _check_padded(self, arrays: Sequence[NDArray[np.float64]], most: int) -> None:
-        """Refuse events that are few numbers as they came, and too many when they are padded.
+    def _check_padded(self, events: int) -> None:
+        """Refuse events of unequal length that are few numbers as they came, and many to embed.
 
-        What is longer than `most`, `padded` refuses before it takes memory.
+        However short they are, the encoder takes all of them as long as the longest of training.
         """
-        channels = max(len(array) for array in arrays)
-        longest = min(most, max(array.shape[-1] for array in arrays))
-        if (numbers := len(arrays) * channels * longest) > self.limits.padded:
+        each = math.prod(self.share.facts.event_shape)
+        if events > (most := max(1, self.limits.padded // each)):
             raise HTTPException(
-                413, f"{len(arrays)} events, all as long as the longest, have {numbers} numbers, "
-                f"at most {self.limits.padded}: ask for fewer at a time, or for long ones alone",
+                413, f"{events} events, padded to the {each} numbers of a whole one, are "
+                f"{events * each}, at most {self.limits.padded}: ask for {most} events at a time",
             )  # fmt: skip
 
     def _array(self, values: list[Any]) -> NDArray[np.float64]:
