@@ -6,7 +6,6 @@ started with.
 """
 
 import math
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +25,7 @@ from sheafalign_fl.extras import has
 from sheafalign_fl.shares.comparison import Comparison
 from sheafalign_fl.shares.heads import Head
 from sheafalign_fl.shares.imputation import Imputed
-from sheafalign_fl.shares.inputs import UnitsWarning
+from sheafalign_fl.shares.inputs import careful
 from sheafalign_fl.shares.search import Gallery
 from sheafalign_fl.shares.share import Share
 from sheafalign_fl.version import __version__
@@ -155,10 +154,8 @@ class ShareService:
 
     def _of_events(self, x: NDArray[np.floating]) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Return h of events, and what to be careful of, as a part of the answer."""
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UnitsWarning)
+        with careful() as told:
             h = self.share.embed(x)
-        told = [str(one.message) for one in caught if one.category is UnitsWarning]
         return h, {"careful": told} if told else {}
 
     def _embedded(self, asked: Asked, width: int) -> tuple[NDArray[np.float32], dict[str, Any]]:
