@@ -35,7 +35,7 @@ from sheafalign_fl.learner.node import Node
 from sheafalign_fl.protocol.acceptance import accept
 from sheafalign_fl.protocol.agreement import ClientAgreement
 from sheafalign_fl.protocol.seal import SealedEdges
-from sheafalign_fl.runs.folder import RunFolder
+from sheafalign_fl.runs.folder import RunFolder, is_run_name
 from sheafalign_fl.runs.initial import initial_of
 
 _RECORD = "node"
@@ -206,6 +206,8 @@ def settle(context: Context, agreement: bytes, folder: str, run: str) -> None:
         raise ConfigError("a deployed node needs a folder of its own; start it with --state")
     if not _RUN.fullmatch(run):
         raise ProtocolError(f"a run that is called {run[:40]!a}, not by 32 hexadecimal digits")
+    if own is not None and run != "none" and not is_run_name(name := session.name_of(folder)):
+        raise ProtocolError(f"a run whose folder is called {name[:40]!a}, which is no name")
     _accept(context, ClientAgreement.from_bytes(agreement))
     _remember(context, agreement, folder, run)
     if own is not None and run != "none":
@@ -269,11 +271,26 @@ def started_from(context: Context) -> str:
 
 def _initial_of(context: Context, settings: Settings, name: str) -> Initial | None:
     """Return what the client starts from; a run that goes on, from what it has saved itself."""
-    states, run = _state_dir(context), str(context.run_config.get("run-dir") or "")
-    # A path is for one's own machine; what a relay sends is a name among the client's own states.
-    mine = policy_of(context).own_machine if states is None else Path(run).name == run
-    going_on = bool(context.run_config.get("resume")) and run != "" and mine
-    return initial_of(settings, name, states, run if going_on else None)
+    return initial_of(settings, name, _state_dir(context), _going_on(context))
+
+
+def _going_on(context: Context) -> str | None:
+    """Return the run that is resumed: its folder, or for a deployed client its name on the relay.
+
+    Raises
+    ------
+    ProtocolError
+        It comes over the wire and is no name. A path is for one's own machine: the client looks for
+        what a relay names among its own states, and ``..`` would lead out of them.
+    """
+    run, own = str(context.run_config.get("run-dir") or ""), _state_dir(context)
+    if run == "" or not context.run_config.get("resume"):
+        return None
+    if own is None and policy_of(context).own_machine:
+        return run
+    if not is_run_name(run):
+        raise ProtocolError(f"a run to go on with that is called {run[:40]!a}, which is no name")
+    return None if own is None else run
 
 
 def node_of(context: Context) -> Node:

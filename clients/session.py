@@ -70,9 +70,14 @@ def load(state_dir: Path, run_id: int) -> Session | None:
         raise RunError(f"the session {path} cannot be read: {error}") from None
 
 
+def name_of(relay_folder: str) -> str:
+    """Return what a run is called on its relay, which says what folder it has there."""
+    return PurePosixPath(relay_folder).name
+
+
 def name_run(state_dir: Path, run: str, relay_folder: str) -> None:
     """Note what `run` is called on its relay, so that a later one can start from it."""
-    name = check_run_name(PurePosixPath(relay_folder).name)
+    name = check_run_name(name_of(relay_folder))
     write_atomically(state_dir / run / NAME, name.encode())
 
 

@@ -32,7 +32,9 @@ from sheafalign_fl.engines.inprocess import processors
 from sheafalign_fl.files import write_atomically
 from sheafalign_fl.learner.node import Node
 from sheafalign_fl.learner.refining import refinements
+from sheafalign_fl.metrics.classifier import accuracy
 from sheafalign_fl.metrics.retrieval import retrieval
+from sheafalign_fl.metrics.transfer import nearest_prototypes
 from sheafalign_fl.metrics.vectors import unit_rows
 from sheafalign_fl.numbers import human_bytes, mean, percent, percent_with_spread
 from sheafalign_fl.shares.fitting import arrived
@@ -208,11 +210,8 @@ def _prototypes(
 ) -> float:
     """Return zero-shot accuracy by prototypes (`metrics.transfer`), without its slower probe."""
     known, tested = fit_labels >= 0, labels >= 0
-    z, given = unit_rows(fit[known].astype(np.float64)), fit_labels[known]
-    classes = np.unique(given)
-    prototypes = unit_rows(np.stack([z[given == label].mean(axis=0) for label in classes]))
-    nearest = np.argmax(unit_rows(received[tested].astype(np.float64)) @ prototypes.T, axis=1)
-    return float((classes[nearest] == labels[tested]).mean())
+    z, other = (unit_rows(values.astype(np.float64)) for values in (fit[known], received[tested]))
+    return accuracy(nearest_prototypes(z, fit_labels[known], other), labels[tested])
 
 
 # ---- tables --------------------------------------------------------------------------------------

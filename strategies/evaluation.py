@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sheafalign_fl.config import Settings
 from sheafalign_fl.errors import ProtocolError
-from sheafalign_fl.metrics.base import FederationMetric
+from sheafalign_fl.metrics.base import FederationMetric, Metric
 from sheafalign_fl.metrics.quality import Quality
 from sheafalign_fl.metrics.registry import measured_metrics
 from sheafalign_fl.protocol.agreement import Agreement, ListName
@@ -102,7 +102,7 @@ class Evaluation:
             if client in outcome.answers:
                 for key, found in outcome.answers[client].scores.items():
                     rows[key] += found
-        if federation := {k: m for k, m in wanted.items() if isinstance(m, FederationMetric)}:
+        if federation := _of_the_federation(wanted):
             if self._settings.security.sealed:
                 rows |= gathered_nearby(federation, rows)
             else:
@@ -165,12 +165,14 @@ class Evaluation:
             key: metric.nearby_row if sealed and metric.nearby_row is not None else metric.row
             for key, metric in wanted.items()
         }
-        together = not sealed and any(isinstance(m, FederationMetric) for m in wanted.values())
+        together = {} if sealed else _of_the_federation(wanted)
 
         def read(client: str, reply: Reply) -> Scored:
             told = ScoresReply.read(reply.fields)
             sources = [source for source, receiver in delivered if receiver == client]
             scores = told.told_scores(client, sources, kinds)
+            if forged := [key for key in together if scores.get(key)]:
+                raise ProtocolError(f"scores of {forged[0]}, which only the evaluator measures")
             verdicts = told.told_verdicts(client, sources)
             if not together:
                 if told.labels or reply.frames:
@@ -199,6 +201,11 @@ class Evaluation:
             if (source, client) in routed
         }
         return Order(measuring.fields(), frames)
+
+
+def _of_the_federation(metrics: Mapping[str, Metric]) -> dict[str, FederationMetric]:
+    """Return those that are measured of all clients together."""
+    return {key: one for key, one in metrics.items() if isinstance(one, FederationMetric)}
 
 
 def _usable(frame: Frame) -> NDArray[np.floating]:

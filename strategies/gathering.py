@@ -4,8 +4,9 @@ Where edges are sealed nothing is owed: clients measure what they can, and the r
 """
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -103,30 +104,34 @@ class Gathering:
         exchange: int,
         answers: Mapping[str, Gathered],
     ) -> dict[str, list[Any]]:
-        """Measure what needs all h in one place: of each label, and then the mean."""
+        """Measure what needs all h in one place: of each label, and then the mean.
+
+        A metric that cannot be measured has no row.
+        """
         if any(client not in answers for client in self._topology.clients):
             _log.warning(
                 "no %s after %d exchanges: a client is absent", ", ".join(metrics), exchange
             )
-            return {}
-        return {key: self._measured(key, metric, name, answers) for key, metric in metrics.items()}
+            return {key: [] for key in metrics}
+        # Metrics look at the same events, which are put together once for each label.
+        held = cache(partial(self._held, answers, name))
+        return {key: self._measured(key, metric, held) for key, metric in metrics.items()}
 
     def _measured(
-        self,
-        key: str,
-        metric: FederationMetric,
-        name: ListName,
-        answers: Mapping[str, Gathered],
+        self, key: str, metric: FederationMetric, held: Callable[[str], Together]
     ) -> list[Any]:
         labels = self._agreement.labels_for(metric.label_kinds)
-        held = [self._held(answers, label, name) for label in labels]
-        usable = [one for one in held if can_be_fitted(one.fit_labels) and len(one.labels) > 0]
+        usable = [
+            one
+            for one in map(held, labels)
+            if can_be_fitted(one.fit_labels) and len(one.labels) > 0
+        ]
         if len(usable) < len(labels) or not labels:
             _log.warning("no %s of some labels: too few labelled events that every client has", key)
         measured = [metric.measure(one) for one in usable]
         return [mean_over_labels(several) for several in zip(*measured, strict=True)]
 
-    def _held(self, answers: Mapping[str, Gathered], label: str, name: ListName) -> Together:
+    def _held(self, answers: Mapping[str, Gathered], name: ListName, label: str) -> Together:
         """Return the events that every client has and that have `label`."""
         both: tuple[ListName, ...] = ("probe", name)
         complete = {key: self._complete(key) for key in both}
@@ -202,7 +207,8 @@ class Gathering:
 def gathered_nearby(
     metrics: Mapping[str, FederationMetric], rows: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> dict[str, list[Any]]:
-    """Return the rows of the federation, out of what clients measured nearby."""
+    """Return the rows of the federation, out of what clients measured nearby; none out of none."""
     return {
-        key: list(metric.gathered(rows[key])) for key, metric in metrics.items() if rows.get(key)
+        key: list(metric.gathered(rows[key])) if rows.get(key) else []
+        for key, metric in metrics.items()
     }

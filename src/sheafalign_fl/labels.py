@@ -42,7 +42,7 @@ def width_of(labels: NDArray[Any]) -> int:
 
 def known(labels: NDArray[Any]) -> NDArray[np.bool_]:
     """Return which events, shape (N,), have a label; of several at once all have to be known."""
-    there = np.isfinite(labels) if labels.dtype.kind == "f" else labels >= 0
+    there = np.isfinite(labels) if kind_of(labels) == "values" else labels >= 0
     return np.asarray(there if labels.ndim == 1 else there.all(axis=1), dtype=np.bool_)
 
 

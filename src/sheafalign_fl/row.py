@@ -14,3 +14,5 @@ class Row(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     bounds: ClassVar[Bounds] = {}
     """Number -> what it lies between, where that is not what all scores do."""
+    key: ClassVar[tuple[str, ...]] = ()
+    """Numbers that tell the rows of one client, or of one edge, apart; none: it has one row."""

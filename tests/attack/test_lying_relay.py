@@ -19,7 +19,8 @@ from sheafalign_fl.errors import ProtocolError
 from sheafalign_fl.learner.schedule import BatchSchedule
 from sheafalign_fl.protocol.agreement import ClientAgreement
 from sheafalign_fl.protocol.frame import Frame
-from sheafalign_fl.protocol.verbs import AGREE, EXCHANGE, FINISH
+from sheafalign_fl.protocol.verbs import AGREE, DESCRIBE, EXCHANGE, FINISH
+from sheafalign_fl.runs.folder import RunFolder
 from tests.attack.deployment import ALLOWED, Client, deployed, policy_of
 
 RUN = "0123456789abcdef" * 2
@@ -201,6 +202,36 @@ def test_a_run_s_name_leads_nowhere(run: str, client: Client, tmp_path: Path) ->
     assert "32 hexadecimal digits" in client.refusal(AGREE, order(honest(content()), run))
     assert victim.is_dir()
     assert not (tmp_path / "state").exists()
+
+
+NO_NAMES = ["..", ".", "../x", "/tmp/x", "x/y", "-x", "x\n", "x\0y", "a name", "x" * 300]
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_a_run_to_go_on_with_leads_out_of_no_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With ``..`` a client had read checkpoints beside its own states."""
+    read: list[Path] = []
+    monkeypatch.setattr(RunFolder, "newest_state", lambda folder, _: read.append(folder.path))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "state" / "checkpoints").mkdir(parents=True)
+    client = Client(content(init_from="an-earlier-run"), tmp_path / "state", **policy_of(ALLOWED))
+    client.context.run_config |= {"run-dir": name, "resume": True}
+    for verb, fields in ((DESCRIBE, {}), (AGREE, order(honest(content())))):
+        assert "which is no name" in client.refusal(verb, fields)
+    assert read == []
+
+
+@pytest.mark.parametrize("folder", ["..", "/", "", "runs/..", "runs/a name", "x\n", "x" * 300])
+def test_a_run_whose_folder_has_no_name_is_refused_before_anything_is_kept(
+    folder: str, client: Client, tmp_path: Path
+) -> None:
+    lie = {**order(honest(content())), "folder": folder}
+    assert "which is no name" in client.refusal(AGREE, lie)
+    assert not (tmp_path / "state").exists()
+    client.ask(AGREE, order(honest(content())))  # the truth is still welcome
+    assert (tmp_path / "state" / RUN / "name").read_text() == "nowhere"
 
 
 @pytest.mark.parametrize("field", ["restore", "checkpoint", "step", "embed"])

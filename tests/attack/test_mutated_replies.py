@@ -40,6 +40,8 @@ from tests.conftest import toy_settings
 Said = tuple[dict[str, Any], dict[str, bytes]]
 Lie = Callable[[dict[str, Any], dict[str, bytes]], Said]
 _MEBI = 2**20
+FEDERATION = "recall-by-label"
+"""A metric that the evaluator measures, of all clients."""
 
 
 @pytest.fixture
@@ -240,6 +242,39 @@ def test_embeddings_for_the_evaluator_that_would_overflow_cost_their_sender_its_
         ("m1", "embeddings with a value of 3e+38")
     ]
     assert "NaN" not in folder.summary.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("absent", [(), ("m2",)], ids=["all there", "one absent"])
+def test_what_clients_file_under_a_metric_of_the_federation_never_stands_as_its_rows(
+    absent: tuple[str, ...], run_folder: Callable[[Settings], RunFolder]
+) -> None:
+    """Of a federation that lacked a client, whose rows the relay could not measure, it had."""
+    app = ClientApp()
+    forged = {"source": "m1", "target": "m0", "events": 9, "recall_at_1": 1.0}
+
+    def call(message: Message, context: Context) -> Message:
+        reply = client_app(message, context)
+        verb, client = message.metadata.message_type, context.node_config["client"]
+        if client in absent and verb == EVALUATE_SCORE:
+            return Message(Error(1), reply_to=message)
+        if client != "m1" or verb != EVALUATE_SCORE:
+            return reply
+        fields, frames = unpack(reply)
+        scores = {**json.loads(str(fields["scores"])), FEDERATION: [forged]}
+        return Message(pack({**fields, "scores": json.dumps(scores)}, frames), reply_to=message)
+
+    app._call = call
+    settings = toy_settings(
+        clients={name: {"dim": 8} for name in ("m0", "m1", "m2")},
+        training={"exchanges": 2},
+        evaluation={"metrics": ["retrieval", FEDERATION]},
+    )
+    run_inprocess(settings, folder := run_folder(settings), client_app=app)
+    summary = folder.load_summary()
+    assert summary.quality.rows(FEDERATION) == ()
+    failed = {row.client: row.reason for row in summary.absences if row.event == "failed"}
+    assert failed["m1"] == f"scores of {FEDERATION}, which only the evaluator measures"
+    assert {row.source for row in summary.quality.retrieval} == {"m0", "m2"} - {*absent}
 
 
 # ---- the nouns -----------------------------------------------------------------------------------

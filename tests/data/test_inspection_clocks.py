@@ -198,6 +198,22 @@ def test_labels_of_one_class_and_labels_that_differ_are_named(tmp_path: Path) ->
     ]
 
 
+def test_values_below_zero_and_several_labels_are_counted_by_event(tmp_path: Path) -> None:
+    heat = -1.0 - np.arange(300) / 7
+    tags = np.ones((300, 3), dtype=int)
+    fewer, some = heat.copy(), np.full((300, 3), -1)
+    fewer[20:], some[:150, 0] = np.nan, 1  # no event of these has all three labels
+    some[200:220] = 0
+    first = {"label_heat": fewer, "label_tags": some}
+    save(tmp_path, "a", noise(300, 3), event_id=np.arange(300), **first)
+    both = {"label_heat": heat, "label_tags": np.where(np.arange(300)[:, None] < 60, tags, -1)}
+    save(tmp_path, "b", noise(300, 3, seed=1), event_id=np.arange(300), **both)
+    _, output = data_check(str(tmp_path))
+    told = " ".join(output.split())
+    assert "values -43.71 to -1 300" in told
+    assert "0 60, 1 60, 2 60, not labelled 240" in told
+
+
 def test_a_label_that_is_text_here_and_numbers_there_is_named(tmp_path: Path) -> None:
     save(tmp_path, "a", noise(300, 3), event_id=np.arange(300), label=np.array(["u", "v"] * 150))
     save(tmp_path, "b", noise(300, 3, seed=1), event_id=np.arange(300), label=np.arange(300) % 2)

@@ -214,6 +214,22 @@ def test_the_kind_of_a_label_follows_from_its_array_or_is_declared(tmp_path: Pat
     np.testing.assert_array_equal(declared, IDS % 4)
 
 
+def test_several_labels_in_floating_point_are_unknown_where_minus_one_or_nan_says_so(
+    tmp_path: Path,
+) -> None:
+    tags = np.stack([IDS % 2, IDS % 3 == 0], axis=1)
+    tags[[7, 8, 9]] = [[-1, -1], [-1, -1], [-1, -1]]
+    given = tags.astype(float)
+    given[8], given[9, 0] = np.nan, 1  # of row 9 one is unknown, so the event is
+    save(tmp_path, label=given)
+    np.testing.assert_array_equal(load(tmp_path).labels["label"], tags)
+    for odd in (np.inf, -np.inf, -0.5, -2):
+        given[3, 1] = odd
+        save(tmp_path, label=given)
+        with pytest.raises(DataError, match="each column is a label that an event has"):
+            load(tmp_path)
+
+
 def test_saved_arrays_keep_values_and_several_labels(tmp_path: Path) -> None:
     labels = {"heat": 0.5 + IDS, "tags": np.eye(3, dtype=int)[IDS % 3]}
     x = np.random.default_rng(0).normal(size=(120, 4))

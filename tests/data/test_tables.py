@@ -117,6 +117,17 @@ def test_columns_are_what_their_names_say(tmp_path: Path) -> None:
     assert "not used: 'index', 'note'" in read(tmp_path).notes[0]
 
 
+def test_an_empty_cell_of_values_is_unknown_and_minus_one_is_a_value(tmp_path: Path) -> None:
+    cells = ["-1", "", "4", "0", "-3"] * 8
+    rows = "".join(f"{row},{row / 7},{cell}\n" for row, cell in enumerate(cells))
+    (tmp_path / "imu.csv").write_text("event,value,label_heat\n" + rows)
+    heat = load(tmp_path, "imu", labels={"heat": "values"}).labels["heat"]
+    np.testing.assert_array_equal(heat, [-1.0, np.nan, 4.0, 0.0, -3.0] * 8)
+    (tmp_path / "imu.csv").write_text("event,value,label_heat\n" + rows.replace(",-3", ",1"))
+    kind = load(tmp_path, "imu").labels["heat"]
+    np.testing.assert_array_equal(kind, [-1, -1, 4, 0, 1] * 8)
+
+
 @pytest.mark.parametrize(
     ("header", "values", "named"),
     [

@@ -11,6 +11,7 @@ from flwr.clientapp import ClientApp
 
 from clients.client_app import app as client_app
 from sheafalign_fl.config import Settings
+from sheafalign_fl.config.methods import METHODS
 from sheafalign_fl.engines.check import check
 from sheafalign_fl.engines.inprocess import InProcessGrid, run_inprocess
 from sheafalign_fl.flower.records import unpack, wire_bytes
@@ -49,15 +50,22 @@ class Spy:
         monkeypatch.setattr(InProcessGrid, "pull_messages", spying_pull)
 
 
-@pytest.mark.parametrize("codec", ITEMSIZE)
+@pytest.mark.parametrize(
+    ("codec", "recipe"),
+    [*((codec, {}) for codec in ITEMSIZE), ("float32", METHODS["sheafalign"])],
+    ids=[*ITEMSIZE, "as the default trains"],
+)
 def test_training_payload_is_events_times_dim_times_itemsize(
-    codec: str, run_folder: Callable[[Settings], RunFolder]
+    codec: str, recipe: Mapping[str, Any], run_folder: Callable[[Settings], RunFolder]
 ) -> None:
+    """Whatever the default method prescribes, replayed steps among it, costs no byte."""
     settings = toy_settings(
+        **recipe,
         graph=GRAPH,
         codec=codec,
         data={"source": "tests.toy:source", "options": {"lacking": {"m0": 0.4, "m2": 0.2}}},
     )
+    assert bool(settings.training.replay) == bool(recipe)
     run_inprocess(settings, folder := run_folder(settings))
     found = {
         (row.exchange, row.source, row.destination): row.payload_bytes

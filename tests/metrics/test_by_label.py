@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +12,15 @@ from hypothesis import strategies as st
 from sheafalign_fl.config import Settings
 from sheafalign_fl.engines.inprocess import run_inprocess
 from sheafalign_fl.errors import ConfigError
+from sheafalign_fl.metrics import vectors
+from sheafalign_fl.metrics.base import Together
 from sheafalign_fl.metrics.by_label import chance_by_label, recall_by_label
 from sheafalign_fl.metrics.registry import measured_metrics
 from sheafalign_fl.protocol.verbs import EVALUATOR
 from sheafalign_fl.report.metric_tables import metric_table
 from sheafalign_fl.runs.folder import RunFolder
 from sheafalign_fl.runs.ledger import read_ledger
+from strategies.gathering import Gathering
 from tests.conftest import toy_settings
 from tests.federation.runs import SMALL
 
@@ -71,6 +75,32 @@ def test_a_constant_embedding_finds_nothing() -> None:
     assert set(found.values()) == {0.0}
     with pytest.raises(ValueError, match=r"labels have shape \(59,\) for 60 events"):
         recall_by_label("a", "b", np.ones((60, 4)), np.ones((60, 4)), labels[:59])
+
+
+def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(1)
+    queries, gallery = generator.normal(size=(101, 5)), generator.normal(size=(101, 5))
+    queries[3] = gallery[90] = 0
+    labels = generator.integers(0, 9, 101)
+    whole = recall_by_label("a", "b", queries, gallery, labels)
+    monkeypatch.setattr(vectors, "_BLOCK_CELLS", 7 * 101)
+    assert recall_by_label("a", "b", queries, gallery, labels) == whole
+
+
+def test_metrics_of_one_evaluation_put_events_together_once_for_each_label(
+    run_folder: Callable[[Settings], RunFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together, found = Gathering._held, []
+
+    def counted(self: Gathering, *given: Any) -> Together:
+        found.append(given[-1])
+        return together(self, *given)
+
+    monkeypatch.setattr(Gathering, "_held", counted)
+    settings = measured("missing", NAME)
+    run_inprocess(settings, folder := run_folder(settings))
+    assert set(folder.load_summary().quality.measured()) == {"missing", NAME}
+    assert len(found) == len(set(found)) > 0
 
 
 def measured(*metrics: str) -> Settings:

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from sheafalign_fl.errors import RunError
-from sheafalign_fl.metrics import retrieval
-from sheafalign_fl.metrics import retrieval as retrieval_function
+from sheafalign_fl.metrics import retrieval, vectors
 from tests.metrics import oracle
 
 SMALL = st.integers(-2, 2).map(float)
@@ -102,7 +101,7 @@ def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> Non
     z = generator.normal(size=(101, 5))
     case = (z, z + generator.normal(size=z.shape), generator.integers(-1, 3, 101))
     whole = retrieval("i", "j", *case)
-    monkeypatch.setitem(retrieval_function.__globals__, "_BLOCK_CELLS", 7 * 101)
+    monkeypatch.setattr(vectors, "_BLOCK_CELLS", 7 * 101)
     assert retrieval("i", "j", *case).model_dump() == pytest.approx(whole.model_dump())
 
 

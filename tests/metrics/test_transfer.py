@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from sheafalign_fl.errors import DataError, RunError
 from sheafalign_fl.metrics import transfer
+from sheafalign_fl.metrics.transfer import nearest_prototypes
 from tests.metrics import oracle
 from tests.metrics.toy_classes import clusters
 
@@ -27,6 +28,15 @@ def test_equals_the_loop_from_the_definition(seed: int, classes: int, noise: flo
         abs=1.5 / found.events,
     )
     assert found.converged
+
+
+def test_the_nearest_prototype_answers_with_its_class() -> None:
+    angles = np.radians([0.0, 20.0, 90.0, 110.0, 200.0])
+    train = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    labels = np.array([7, 7, 2, 2, 4])  # their prototypes are at 10, 100 and 200 degrees
+    asked = np.radians([54.0, 56.0, 149.0, 151.0, 284.0])
+    test = np.stack([np.cos(asked), np.sin(asked)], axis=1)
+    assert nearest_prototypes(train, labels, test).tolist() == [7, 2, 2, 4, 4]
 
 
 def test_order_and_scale_of_events_do_not_matter() -> None:

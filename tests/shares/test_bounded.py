@@ -129,6 +129,27 @@ def test_what_a_refused_caller_still_sends_is_read_and_thrown_away() -> None:
     run(test)
 
 
+@pytest.mark.parametrize("status", [401, 413, 503])
+def test_a_refused_caller_who_sends_a_byte_now_and_then_is_let_go(status: int) -> None:
+    async def test() -> None:
+        limits = Limits(body_bytes=1000, waiting=1 if status == 503 else 9, body_seconds=0.2)
+        bounded = Bounded(Application(), limits, "a token" if status == 401 else None)
+        held = Call(1).to(bounded)  # its turn lasts
+        await settled()
+        refused = Call(1, whole=False)
+        refused.scope["headers"][0] = (b"content-length", b"5000" if status == 413 else b"900")
+        task, sent = refused.to(bounded), 0
+        while not task.done() and sent < 200:
+            refused.go_on(whole=False)
+            sent += 1
+            await asyncio.sleep(0.01)
+        held.cancel()
+        assert refused.status == status
+        assert task.done(), f"still read after {sent} bytes"
+
+    run(test)
+
+
 def test_no_more_wait_than_may_and_health_waits_for_nobody() -> None:
     async def test() -> None:
         application = Application()

@@ -5,7 +5,9 @@ import json
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet
@@ -14,7 +16,11 @@ from typer.testing import CliRunner
 
 import sheafalign_fl as sf
 from sheafalign_fl.cli.commands import app
+from sheafalign_fl.deploy.bounded import Limits
+from sheafalign_fl.deploy.share_service import Events, ShareService
 from sheafalign_fl.errors import SheafAlignError
+from sheafalign_fl.shares.inputs import UnitsWarning
+from sheafalign_fl.shares.share import Share
 from tests.shares.conftest import Recorded
 
 CLIENTS = ("camera", "imu", "thermometer")
@@ -52,6 +58,30 @@ def refused(*words: object) -> str:
         CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def test_only_what_to_be_careful_of_becomes_a_line(
+    recorded: Recorded, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other warnings, which a command had swallowed, are warnings still."""
+    embed = Share.embed
+
+    def warning(self: Share, *given: Any, **options: Any) -> Any:
+        warnings.warn("from elsewhere", RuntimeWarning, stacklevel=1)
+        warnings.warn("an odd reading", UnitsWarning, stacklevel=1)
+        return embed(self, *given, **options)
+
+    monkeypatch.setattr(Share, "embed", warning)
+    with pytest.warns(RuntimeWarning, match="from elsewhere") as caught:
+        told = run("embed", recorded.path, "camera=camera.npz", "--out", files / "h.npz")
+    assert "careful: an odd reading" in told
+    assert {one.category for one in caught} == {RuntimeWarning}
+    share = sf.load_model(recorded.path)["camera"]
+    x = recorded.raw("camera", "test")[:2].tolist()
+    with pytest.warns(RuntimeWarning, match="from elsewhere") as caught:
+        answer = ShareService(share, Limits()).embed(Events(x=x))
+    assert answer["careful"] == ["an odd reading"]
+    assert {one.category for one in caught} == {RuntimeWarning}
 
 
 def test_embed_writes_h_and_z_that_search_and_impute_take(recorded: Recorded, files: Path) -> None:

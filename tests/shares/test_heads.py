@@ -84,6 +84,20 @@ def test_values_are_predicted_with_their_error(recorded: Recorded, model: Model)
     assert both.predict({"imu": recorded.raw("imu", "test")}).labels.shape == (160, 2)
 
 
+def test_what_has_no_label_is_left_out_of_a_fit(recorded: Recorded, model: Model) -> None:
+    """Of classes -1 and empty text have none; of values NaN has none, and -1 is a value."""
+    label = recorded.label[recorded.rows("train")]
+    x = {"thermometer": recorded.raw("thermometer", "train")}
+    named = np.array([f"class {code}" for code in label])
+    for given_, nothing, classes in ((label, -1, range(4)), (named, "", sorted({*named}))):
+        some = given_.copy()
+        some[:30] = nothing
+        assert model.fit_head(some, x).classes.tolist() == list(classes)
+    below = np.where(label % 2 == 0, -1.0, -3.0)
+    found = model.fit_head(below, x).predict(x).labels
+    assert np.corrcoef(found, below)[0, 1] > 0.5
+
+
 def test_a_saved_head_is_the_same(
     recorded: Recorded, model: Model, head: Head, tmp_path: Path
 ) -> None:

@@ -81,6 +81,7 @@ def test_facts_without_refined_maps_are_those_of_earlier_versions(recorded: Reco
     assert "refined" not in content
     facts = ShareFacts.model_validate(content)
     assert facts.own_digest() == content["digest"]
+    assert list(facts.model_dump()) == list(content)
     changed = facts.model_copy(update={"refined": ("camera",)})
     assert changed.own_digest() != facts.own_digest()
-    assert json.loads(changed.as_json())["refined"] == ["camera"]
+    assert json.loads(changed.model_dump_json())["refined"] == ["camera"]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fastapi import HTTPException
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ from typer.testing import CliRunner
 import sheafalign_fl as sf
 from sheafalign_fl.cli.commands import app
 from sheafalign_fl.data.registry import load_modality
+from sheafalign_fl.data.sequences import padded
+from sheafalign_fl.deploy import share_service
 from sheafalign_fl.deploy.bounded import Limits
 from sheafalign_fl.deploy.share_service import Asked, Events, ShareService
 from sheafalign_fl.encoders.sequences import SequenceEncoder
@@ -156,6 +159,29 @@ def test_a_share_takes_lists_arrays_files_and_json_to_the_same_bits(
     found = model.search(("camera", sequences()["x"]["camera"][-50:]), ("imu", events), k=10)
     hits = (found.rows == np.arange(50)[:, None]).any(axis=1).mean()
     assert hits > 0.4  # of 50, chance is 0.2
+
+
+def test_a_service_pads_no_more_than_a_body_of_equal_events_could_hold(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many events of one sample each were padded to the longest of training, whatever that took."""
+    sizes = []
+
+    def watched(*given: Any) -> Any:
+        sizes.append((made := padded(*given)).size)
+        return made
+
+    monkeypatch.setattr(share_service, "padded", watched)
+    service = ShareService(sf.load_model(trained / "run")["imu"], Limits(body_bytes=20_000))
+    long, short = [[1000.0] * LONGEST] * 3, [[1000.0]] * 3
+    for first in (long, short):
+        with pytest.raises(HTTPException) as refused:
+            service.embed(Events(x=[first, *[short] * 99]))
+        assert refused.value.status_code == 413
+        assert "are 12000, at most 10000: ask for 83 events" in refused.value.detail
+    assert sizes == []
+    assert len(service.embed(Events(x=[long, *[short] * 82]))["embedding"]) == 83
+    assert sizes == [83 * 3 * LONGEST]
 
 
 @pytest.mark.parametrize("form", ["torch", pytest.param("onnx", marks=pytest.mark.slow)])

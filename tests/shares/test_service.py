@@ -154,6 +154,11 @@ def test_a_single_odd_reading_is_answered_with_a_warning(
     assert np.array_equal(np.float32(answer["embedding"]), expected)
     usual = recorded.raw("thermometer", "test")[:1].tolist()
     assert "careful" not in client.post("/embed", json={"x": usual}).json()
+    asked = {"z": [[1.0] * 6], "k": 1}
+    found = client.post("/search/imu", json={**asked, "gallery": [[1e6] * 6]}).json()
+    assert found["careful"] == answer["careful"]
+    for gallery in ({"gallery": usual}, {}):
+        assert "careful" not in client.post("/search/imu", json={**asked, **gallery}).json()
 
 
 def test_not_a_number_is_refused(client: TestClient) -> None:

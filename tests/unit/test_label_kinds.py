@@ -62,6 +62,17 @@ def test_what_is_known_is_counted_event_by_event(labels: NDArray[Any]) -> None:
     assert not known(nothing).any()
 
 
+def test_minus_one_is_a_value_and_no_class() -> None:
+    several = np.array([[0, 1], [-1, 1], [-1, -1], [1, 1]])
+    assert known(np.array([-1.0, np.nan, 0.0, -7.5])).tolist() == [True, False, True, True]
+    assert known(np.array([-1, 0, 3, -2])).tolist() == [False, True, True, False]
+    assert known(several).tolist() == [True, False, False, True]
+    whole = several.astype(float)  # in floating point they are several labels all the same
+    whole[2, 1] = np.nan
+    assert kind_of(whole) == "multi"
+    assert known(whole).tolist() == [True, False, False, True]
+
+
 @pytest.mark.parametrize(
     ("labels", "kind"),
     [

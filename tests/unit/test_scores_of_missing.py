@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from sheafalign_fl.errors import ProtocolError
+from sheafalign_fl.metrics.base import OwnRow
 from sheafalign_fl.metrics.missing import MissingNearby
 from sheafalign_fl.protocol.messages import read_scores
+from sheafalign_fl.row import Row
 
 HONEST: dict[str, Any] = {
     "client": "a",
@@ -62,3 +64,21 @@ def test_what_no_measure_can_have_is_refused(change: dict[str, Any]) -> None:
 def test_two_rows_for_one_number_are_refused() -> None:
     with pytest.raises(ProtocolError, match="two scores"):
         read(HONEST, HONEST)
+
+
+class ByHour(OwnRow):
+    """Of a metric of one's own: a row for each hour and side."""
+
+    key = ("hour", "side")
+
+
+def test_what_tells_rows_apart_is_said_by_the_row() -> None:
+    def told(*rows: dict[str, Any], kind: type[Row] = ByHour) -> dict[str, Any]:
+        return read_scores(json.dumps({"own": rows}), "a", ["b"], {"own": kind})
+
+    row = {"client": "a", "events": 20, "hour": 1, "side": 0, "missing": 1}
+    rows = [row, {**row, "hour": 2}, {**row, "side": 1}]
+    assert told(*rows) == {"own": rows}
+    for kind, other in ((ByHour, {**row, "missing": 2}), (OwnRow, {**row, "missing": 2})):
+        with pytest.raises(ProtocolError, match="two scores"):
+            told(row, other, kind=kind)

@@ -10,6 +10,7 @@ from sheafalign_fl.data.description import SourceInfo
 from sheafalign_fl.data.inspection import Inspection, label_counts
 from sheafalign_fl.data.own.axes import understood
 from sheafalign_fl.data.registry import source_info, sources
+from sheafalign_fl.labels import known
 from sheafalign_fl.numbers import count_of, exact, human_bytes, percent
 from sheafalign_fl.report.content import MOST_ROWS, Cells, Table
 from sheafalign_fl.report.tables import print_table
@@ -199,7 +200,7 @@ def _labels_seen(inspection: Inspection) -> tuple[Cells, ...]:
     for name in names:
         holders = [data for data in inspection.modalities.values() if name in data.labels]
         counts = label_counts(
-            max(holders, key=lambda data: int((data.labels[name] >= 0).sum())), name
+            max(holders, key=lambda data: int(known(data.labels[name]).sum())), name
         )
         shown = [f"{kind} {exact(count)}" for kind, count in counts.items()]
         if len(shown) > MOST_ROWS:

@@ -1,6 +1,5 @@
 """`sheafalign share | embed | search | impute | classify`: what was learnt, used."""
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -278,14 +277,12 @@ def loaded(run: Path, allow: list[str] | None, client: str | None = None) -> "Mo
 @contextmanager
 def _told() -> Iterator[None]:
     """Say in a line of its own what to be careful of."""
-    from sheafalign_fl.shares.inputs import UnitsWarning
+    from sheafalign_fl.shares.inputs import careful
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UnitsWarning)
+    with careful() as told:
         yield
-    for one in caught:
-        if one.category is UnitsWarning:
-            typer.echo(f"careful: {one.message}", err=True)
+    for line in told:
+        typer.echo(f"careful: {line}", err=True)
 
 
 def _cutting(window: int | None, stride: int | None) -> tuple[int, int] | None:

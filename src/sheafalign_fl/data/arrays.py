@@ -72,7 +72,7 @@ def _inputs(
     """Return name -> array, and name -> lengths where events are of unequal length."""
     inputs, lasting = {}, {}
     for name, x in modalities.items():
-        if isinstance(x, list | tuple) and is_unequal(x):
+        if is_unequal(x):
             made = padded(x, f"save_arrays: '{name}'")
             lasting[name] = lengths(made, f"save_arrays: '{name}'")
             inputs[name] = np.nan_to_num(made)

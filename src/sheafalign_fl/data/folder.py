@@ -161,7 +161,9 @@ def load(modality: str, seed: int, **options: Any) -> ModalityData:
     x, finite = _values(arrays, modality, path, options)
     unequal = "length" in arrays
     samples = samples_of(arrays, modality, len(x), path, options)
-    labels, classes = labels_of(arrays, len(x), path, str(options["minus_one"]), options["labels"])
+    labels, classes = labels_of(
+        arrays, len(x), path, str(options["minus_one"]), options["labels"], recording.blank
+    )
     samples, left_out = _without_bad(samples, finite, path, options)
     split, unit, short = splits_of(arrays, samples, seed, path, options)
     rows = _windows(samples, unit, split, path, options)

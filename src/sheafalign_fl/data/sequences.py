@@ -7,7 +7,7 @@ and `length` (N,).
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +19,7 @@ ENCODER = "sequence"
 """The built-in encoder for which padding is as if it were not there."""
 
 
-def is_unequal(events: object) -> bool:
+def is_unequal(events: object) -> TypeGuard[Sequence[ArrayLike]]:
     """Say whether `events` is a list or tuple of arrays (C, T') of more than one length."""
     if not isinstance(events, list | tuple) or not events:
         return False

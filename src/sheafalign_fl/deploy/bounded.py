@@ -50,6 +50,14 @@ class Limits:
     answer_seconds: float = 60.0
     """In which a caller has to take its answer."""
 
+    @property
+    def padded(self) -> int:
+        """Most numbers of events of unequal length, once all are padded to one.
+
+        As many as a body of equal ones can hold, two bytes each.
+        """
+        return self.body_bytes // 2
+
 
 class Visitor(Caller):
     """One connection, which what stands before the service can end at once."""
@@ -143,7 +151,7 @@ class Bounded:
             await self._application(scope, receive, send)
             return
         inbound, outbound = _Inbound(receive), partial(self._sent, scope, send)
-        refuse = partial(_refuse, inbound=inbound, most=2 * self._limits.body_bytes, send=outbound)
+        refuse = partial(_refuse, inbound=inbound, limits=self._limits, send=outbound)
         try:
             if not self._may(scope):
                 await refuse(401, "show the service's token")
@@ -250,10 +258,11 @@ class _Inbound:
         return message
 
 
-async def _refuse(status: int, detail: str, inbound: _Inbound, most: int, send: Send) -> None:
-    """Answer, and read on, up to `most` bytes of the body, without keeping anything.
+async def _refuse(status: int, detail: str, inbound: _Inbound, limits: Limits, send: Send) -> None:
+    """Answer, and read on, up to twice what a body may have, without keeping anything.
 
-    A connection that is closed while its caller still sends is reset, and the answer with it.
+    A connection that is closed while its caller still sends is reset, and the answer with it. But
+    nobody is read for longer than a body may take: one byte now and then would do for ever.
     """
     content = json.dumps({"detail": detail}).encode()
     headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
@@ -263,6 +272,7 @@ async def _refuse(status: int, detail: str, inbound: _Inbound, most: int, send: 
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content, "more_body": True})
     with contextlib.suppress(TimeoutError):
-        while not inbound.whole and inbound.size < most:
-            await asyncio.wait_for(inbound.receive(), _PAUSE_SECONDS)
+        async with asyncio.timeout(limits.body_seconds):
+            while not inbound.whole and inbound.size < 2 * limits.body_bytes:
+                await asyncio.wait_for(inbound.receive(), _PAUSE_SECONDS)
     await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -5,7 +5,7 @@ Requests are JSON. What they hold is bounded before it is read, and whoever asks
 started with.
 """
 
-import warnings
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,7 +25,7 @@ from sheafalign_fl.extras import has
 from sheafalign_fl.shares.comparison import Comparison
 from sheafalign_fl.shares.heads import Head
 from sheafalign_fl.shares.imputation import Imputed
-from sheafalign_fl.shares.inputs import UnitsWarning
+from sheafalign_fl.shares.inputs import careful
 from sheafalign_fl.shares.search import Gallery
 from sheafalign_fl.shares.share import Share
 from sheafalign_fl.version import __version__
@@ -130,9 +130,10 @@ class ShareService:
         z = self.share.received(neighbour, self._array(asked.z))
         self._check_answer(len(z), 2 * asked.k)
         z = self.share.refined(neighbour, z, own=False)
-        found = self._gallery(neighbour, asked.gallery).search(z, asked.k)
+        gallery, careful = self._gallery(neighbour, asked.gallery)
+        found = gallery.search(z, asked.k)
         scores = [[None if np.isnan(score) else score for score in row] for row in found.scores]
-        return {"rows": found.rows.tolist(), "scores": scores}
+        return {"rows": found.rows.tolist(), "scores": scores, **careful}
 
     def classify(self, asked: Asked) -> dict[str, Any]:
         """Return what the head says, of events or of what neighbours sent instead."""
@@ -153,10 +154,8 @@ class ShareService:
 
     def _of_events(self, x: NDArray[np.floating]) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Return h of events, and what to be careful of, as a part of the answer."""
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UnitsWarning)
+        with careful() as told:
             h = self.share.embed(x)
-        told = [str(one.message) for one in caught if one.category is UnitsWarning]
         return h, {"careful": told} if told else {}
 
     def _embedded(self, asked: Asked, width: int) -> tuple[NDArray[np.float32], dict[str, Any]]:
@@ -172,15 +171,19 @@ class ShareService:
         self._check_answer(len(x), width)
         return self._of_events(x)
 
-    def _gallery(self, neighbour: str, given: list[Any] | None) -> Gallery:
-        """Return what is searched in: the events of a request, or the service's own."""
+    def _gallery(self, neighbour: str, given: list[Any] | None) -> tuple[Gallery, dict[str, Any]]:
+        """Return what is searched in: the events of a request, or the service's own.
+
+        Beside it, what to be careful of, as a part of the answer.
+        """
         if given is not None:
-            return self._searched(neighbour, self.share.embed(self._events(given)))
+            h, careful = self._of_events(self._events(given))
+            return self._searched(neighbour, h), careful
         if self._own is None:
             raise HTTPException(400, "this service has no gallery of its own; send `gallery`")
         if neighbour not in self._galleries:
             self._galleries[neighbour] = self._searched(neighbour, self._own)
-        return self._galleries[neighbour]
+        return self._galleries[neighbour], {}
 
     def _searched(self, neighbour: str, h: NDArray[np.float32]) -> Gallery:
         return Gallery(self.share.refined(neighbour, self.share.restrict(neighbour, h), own=True))
@@ -222,9 +225,21 @@ class ShareService:
             raise HTTPException(413, f"{len(values)} events; at most {self.limits.events}")
         if not all(isinstance(value, list) for value in values):
             raise DataError("an event is a list of channels, each a list of numbers")
-        most = self.share.facts.event_shape[1]
-        where = f"client '{self.share.client}'"
+        self._check_padded(len(values))
+        where, most = f"client '{self.share.client}'", self.share.facts.event_shape[1]
         return padded([self._array(value) for value in values], where, most)
+
+    def _check_padded(self, events: int) -> None:
+        """Refuse events of unequal length that are few numbers as they came, and many to embed.
+
+        However short they are, the encoder takes all of them as long as the longest of training.
+        """
+        each = math.prod(self.share.facts.event_shape)
+        if events > (most := max(1, self.limits.padded // each)):
+            raise HTTPException(
+                413, f"{events} events, padded to the {each} numbers of a whole one, are "
+                f"{events * each}, at most {self.limits.padded}: ask for {most} events at a time",
+            )  # fmt: skip
 
     def _array(self, values: list[Any]) -> NDArray[np.float64]:
         if len(values) > self.limits.events:

@@ -15,15 +15,9 @@ from sheafalign_fl.metrics.base import (
     Together,
     mean_of,
 )
-from sheafalign_fl.metrics.vectors import paired, unit_rows
+from sheafalign_fl.metrics.vectors import TIE, cosines, paired
 
 _RANKS = (1, 5, 10)
-_BLOCK_CELLS = 4_000_000
-"""Similarities held at a time (32 MB)."""
-_TIE = 1e-12
-"""Cosines closer than this are equal."""
-_DEAD = -2.0
-"""Stands for the cosine with a zero vector, which is ranked behind everything."""
 
 
 def _chance(k: int) -> Callable[[Any], float]:
@@ -97,18 +91,11 @@ def recall_by_label(
     a, b = paired(queries, gallery, what)
     if labels.shape != (len(a),):
         raise ValueError(f"{what}: labels have shape {labels.shape} for {len(a)} events")
-    a, b = unit_rows(a), unit_rows(b)
-    dead_a, dead_b = ~np.any(a, axis=1), ~np.any(b, axis=1)
     ranks = np.empty(len(a), dtype=np.int64)
-    step = max(1, _BLOCK_CELLS // len(a))
-    for start in range(0, len(a), step):
-        rows = np.arange(start, min(start + step, len(a)))
-        similarity = a[rows] @ b.T
-        similarity[:, dead_b] = _DEAD
-        similarity[dead_a[rows]] = _DEAD
+    for rows, similarity in cosines(a, b):
         same = labels[rows, None] == labels
         best = np.where(same, similarity, -np.inf).max(axis=1, keepdims=True)
-        ranks[rows] = 1 + (~same & (similarity >= best - _TIE)).sum(axis=1)
+        ranks[rows] = 1 + (~same & (similarity >= best - TIE)).sum(axis=1)
     return {f"recall_at_{k}": float((ranks <= k).mean()) for k in _RANKS}
 
 

@@ -82,6 +82,7 @@ class MissingNearby(Missing):
     """What one client measures of itself and of its neighbours."""
 
     client: str
+    key: ClassVar[tuple[str, ...]] = ("missing",)
     bounds: ClassVar[Bounds] = {
         **dict.fromkeys(
             ("imputed", "mean_fill", "zero_fill", "worst_imputed", "ridge", "worst_ridge"),

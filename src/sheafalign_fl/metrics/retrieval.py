@@ -16,17 +16,9 @@ from sheafalign_fl.metrics.base import (
     Score,
     mean_of,
 )
-from sheafalign_fl.metrics.vectors import paired, unit_rows
+from sheafalign_fl.metrics.vectors import TIE, cosines, paired
 from sheafalign_fl.numbers import count_of, mean, percent_sign
 from sheafalign_fl.row import Row
-
-_BLOCK_CELLS = 4_000_000
-"""Similarities held at a time (32 MB), so that memory grows with N and not with N^2."""
-_TIE = 1e-12
-"""Cosines closer than this are equal: matrix products of equal vectors differ by a few units in the
-last place."""
-_DEAD = -2.0
-"""Stands for the cosine with a zero vector, which is ranked behind everything."""
 
 
 class Retrieval(Row):
@@ -154,18 +146,11 @@ def retrieval(
         raise ValueError(
             f"retrieval {source} -> {target}: labels have shape {labels.shape} for {len(a)} events"
         )
-    a, b = unit_rows(a), unit_rows(b)
-    dead_a, dead_b = np.flatnonzero(~np.any(a, axis=1)), np.flatnonzero(~np.any(b, axis=1))
     ranks = np.empty(len(a), dtype=np.int64)
     precisions: list[float] = []
-    step = max(1, _BLOCK_CELLS // len(a))
-    for start in range(0, len(a), step):
-        rows = np.arange(start, min(start + step, len(a)))
-        similarity = a[rows] @ b.T
-        similarity[:, dead_b] = _DEAD
-        similarity[np.isin(rows, dead_a)] = _DEAD
+    for rows, similarity in cosines(a, b):
         own = similarity[np.arange(len(rows)), rows]
-        ranks[rows] = (similarity >= own[:, None] - _TIE).sum(axis=1)
+        ranks[rows] = (similarity >= own[:, None] - TIE).sum(axis=1)
         if labels is not None:
             precisions += _average_precisions(similarity, labels[rows], labels)
     return Retrieval(
@@ -195,6 +180,6 @@ def _average_precisions(
 def _average_precision(relevant: NDArray[np.float64], irrelevant: NDArray[np.float64]) -> float:
     """Return the mean precision at the relevant items' ranks; ties put irrelevant items first."""
     ascending = np.sort(relevant)
-    ahead = len(irrelevant) - np.searchsorted(np.sort(irrelevant), ascending - _TIE, side="left")
+    ahead = len(irrelevant) - np.searchsorted(np.sort(irrelevant), ascending - TIE, side="left")
     found = np.arange(len(ascending), 0, -1)
     return float(np.mean(found / (found + ahead)))

@@ -126,15 +126,32 @@ def transfer(
     train, fit_labels = labelled(train_z, train_labels, f"{what}, training events")
     test, true = labelled(test_z, test_labels, f"{what}, test events")
     train, test = unit_rows(train), unit_rows(test)
-    classes = np.unique(fit_labels)
-    prototypes = unit_rows(np.stack([train[fit_labels == label].mean(axis=0) for label in classes]))
     fitted = fit_classifier(train, fit_labels, what, standardised=False)
     return Transfer(
         source=source,
         target=target,
         events=len(true),
-        prototype_accuracy=accuracy(classes[np.argmax(test @ prototypes.T, axis=1)], true),
+        prototype_accuracy=accuracy(nearest_prototypes(train, fit_labels, test), true),
         probe_accuracy=accuracy(fitted.predict(test), true),
         majority=majority_accuracy(fit_labels, true),
         converged=fitted.converged,
     )
+
+
+def nearest_prototypes(
+    train: NDArray[np.float64], labels: NDArray[np.int64], test: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Return of each test event, (N,), the class whose prototype is nearest by cosine.
+
+    Parameters
+    ----------
+    train, labels
+        Embeddings of length 1, shape (M, d), and their classes, shape (M,), all of them known; a
+        prototype is the normalised mean of a class.
+    test
+        Embeddings of length 1, shape (N, d).
+    """
+    classes = np.unique(labels)
+    prototypes = unit_rows(np.stack([train[labels == label].mean(axis=0) for label in classes]))
+    nearest: NDArray[np.int64] = classes[np.argmax(test @ prototypes.T, axis=1)]
+    return nearest

@@ -1,9 +1,19 @@
 """What every metric asks of its arrays."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
 from sheafalign_fl.errors import DataError, RunError
+
+TIE = 1e-12
+"""Cosines closer than this are equal: matrix products of equal vectors differ by a few units in the
+last place."""
+_BLOCK_CELLS = 4_000_000
+"""Similarities held at a time (32 MB), so that memory grows with N and not with N^2."""
+_DEAD = -2.0
+"""Stands for the cosine with a zero vector, which is ranked behind everything."""
 
 
 def embeddings(values: NDArray[np.floating], what: str) -> NDArray[np.float64]:
@@ -45,6 +55,24 @@ def unit_rows(values: NDArray[np.float64]) -> NDArray[np.float64]:
     # The largest entry goes first, so that squaring neither overflows nor vanishes.
     values = values / _or_one(np.abs(values).max(axis=1, keepdims=True))
     return values / _or_one(np.linalg.norm(values, axis=1, keepdims=True))
+
+
+def cosines(
+    queries: NDArray[np.float64], gallery: NDArray[np.float64]
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
+    """Yield some rows of `queries` (N, d) at a time, and their cosines with `gallery` (N, d).
+
+    The cosines, shape (rows, N), are the caller's own. Those with a zero vector are lower than any.
+    """
+    a, b = unit_rows(queries), unit_rows(gallery)
+    dead_a, dead_b = ~np.any(a, axis=1), ~np.any(b, axis=1)
+    step = max(1, _BLOCK_CELLS // len(b))
+    for start in range(0, len(a), step):
+        rows = np.arange(start, min(start + step, len(a)))
+        similarity = a[rows] @ b.T
+        similarity[:, dead_b] = _DEAD
+        similarity[dead_a[rows]] = _DEAD
+        yield rows, similarity
 
 
 def labelled(

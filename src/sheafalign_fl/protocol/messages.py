@@ -293,7 +293,7 @@ def read_scores(
 
 def _check_row(
     row: Mapping[str, Score], client: str, peers: Collection[str], kind: type[Row]
-) -> tuple[str, object]:
+) -> tuple[str, tuple[object, ...]]:
     """Return which edge a score is of, the client's own name for none, and which of its rows."""
     who, target = row.get("client", row.get("source")), row.get("target", client)
     if who != client or (target != client and target not in peers):
@@ -309,7 +309,7 @@ def _check_row(
         odd = isinstance(value, str) or not math.isfinite(value)
         if odd or (kind is not OwnRow and not low <= float(value) <= high):
             raise ProtocolError(f"a score whose {plain(name, 99)} is {plain(value, 99)}")
-    return str(target), row.get("missing")
+    return str(target), tuple(row.get(name) for name in kind.key)
 
 
 class ScoresReply(Noun):
@@ -320,7 +320,8 @@ class ScoresReply(Noun):
     verdicts: JsonBytes | None = None
     """On neighbours whose embeddings could not be used."""
     labels: Mapping[str, Bytes] = Field(default_factory=dict)
-    """``LIST.LABEL`` -> the label of every event of the agreed list, as little-endian int32."""
+    """``LIST.LABEL`` -> the label of every event of the agreed list, as `labels.to_wire` packs it:
+    little-endian int32 of classes, float64 of values, int8 of several labels an event."""
 
     @classmethod
     def of(

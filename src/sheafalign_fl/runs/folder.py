@@ -47,9 +47,14 @@ CHECKPOINT_FORMAT = 1
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
+def is_run_name(name: str) -> bool:
+    """Return whether `name` can name a run folder of a relay: it leads out of no folder."""
+    return _RUN_NAME.fullmatch(name) is not None
+
+
 def check_run_name(name: str) -> str:
     """Return `name` if it can name a run folder of a relay; raise `UserError` otherwise."""
-    if not _RUN_NAME.fullmatch(name):
+    if not is_run_name(name):
         raise UserError(
             f"{name!a} cannot name a run on a relay: use letters, digits, '.', '_' and '-', and no "
             "path; the relay keeps it in its own folder of runs"

@@ -110,10 +110,11 @@ class ShareFacts(Facts):
 
     @model_serializer(mode="wrap")
     def _lean(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what format 1 does not know, where it says nothing."""
+        """Leave out what was added later, where it says nothing: earlier versions read on."""
         made: dict[str, Any] = handler(self)
-        if not self.unequal:
-            made.pop("unequal", None)
+        for name in ("unequal", "refined"):
+            if not getattr(self, name):
+                made.pop(name, None)
         return made
 
     @property
@@ -125,17 +126,8 @@ class ShareFacts(Facts):
 
     def own_digest(self) -> str:
         """Return what `digest` has to be."""
-        content = self.model_dump(mode="json", exclude={"digest", *self._silent})
+        content = self.model_dump(mode="json", exclude={"digest"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-    def as_json(self) -> bytes:
-        """Return the content of `share.json`."""
-        return self.model_dump_json(indent=1, exclude=self._silent).encode()
-
-    @property
-    def _silent(self) -> set[str]:
-        """What was added later and says nothing: left out, so that earlier versions read on."""
-        return set() if self.refined else {"refined"}
 
     def signed(self) -> "ShareFacts":
         """Return the same facts with their digest."""

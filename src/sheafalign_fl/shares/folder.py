@@ -46,7 +46,7 @@ def write(folder: Path, facts: ShareFacts, tensors: Mapping[str, Tensor]) -> Sha
     """
     content = state.to_bytes(tensors)
     facts = facts.model_copy(update={"weights": hashlib.sha256(content).hexdigest()}).signed()
-    replace_folder(folder, {WEIGHTS: content, FACTS: facts.as_json()})
+    replace_folder(folder, {WEIGHTS: content, FACTS: facts.model_dump_json(indent=1).encode()})
     return facts
 
 

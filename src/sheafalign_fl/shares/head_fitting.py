@@ -148,4 +148,6 @@ def known_of(labels: NDArray[Any], kind: str) -> NDArray[np.bool_]:
         return finite
     if labels.dtype.kind == "i":
         return known_labels(labels)
+    if labels.dtype.kind == "U":
+        return np.asarray(labels != "", dtype=np.bool_)
     return np.ones(len(labels), dtype=np.bool_)

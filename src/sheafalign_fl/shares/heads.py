@@ -227,7 +227,8 @@ def fit_head(
     ----------
     labels
         Classes, shape (N,), integers or text; several labels an event, shape (N, K), 0 and 1; or
-        values, shape (N,) or (N, K), floating-point. Events with a -1 or a NaN are left out.
+        values, shape (N,) or (N, K), floating-point. Events without a label are left out: of
+        classes and of several labels -1 says so, of text '', of values NaN (-1 is a value).
     events
         Client -> raw events, shape (N, ...), row k of all the event of label k.
     kind

@@ -1,6 +1,8 @@
 """What a user hands to a share, checked before anything is computed of it."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,20 @@ _FEW = 5
 
 class UnitsWarning(UserWarning):
     """Values are of another size than training's, and too few to say that their units are wrong."""
+
+
+@contextmanager
+def careful() -> Iterator[list[str]]:
+    """Keep what a `UnitsWarning` says inside the block for the list; other warnings stay such."""
+    told: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UnitsWarning)
+        yield told
+    for one in caught:
+        if one.category is UnitsWarning:
+            told.append(str(one.message))
+        else:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
 
 
 def encoder_input(

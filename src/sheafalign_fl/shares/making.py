@@ -23,6 +23,7 @@ from sheafalign_fl.shares import folder as share_folder
 from sheafalign_fl.shares.facts import ImputationFacts, ShareFacts
 from sheafalign_fl.shares.fitting import LEAST, arrived, common, complete, moments_of
 from sheafalign_fl.shares.refined import refinement_tensors
+from sheafalign_fl.sheaf.refinement import Refinement
 
 _ROWS = 1024
 
@@ -57,9 +58,11 @@ def write_share(
         tensors["scaling.scale"] = torch.from_numpy(np.asarray(scaling.scale, np.float64))
     imputation, moments = _imputation(node, came, measured)
     tensors |= moments
-    kind = node.settings.evaluation.refine
-    # From what came in training wherever that is known, so that use is what evaluation was.
-    refined = {} if kind == "none" else refinements(node, kind, arrived(node) or came)
+    refined: Mapping[str, Refinement] = {}
+    if (kind := node.settings.evaluation.refine) != "none":
+        # From what came in training wherever that is known, so that use is what evaluation was.
+        last = came if received is None else arrived(node) or came
+        refined = refinements(node, kind, last)
     for neighbour, found in refined.items():
         tensors |= state.under(f"refined.{neighbour}.", refinement_tensors(found))
     facts = _facts(node, run_id, imputation, tuple(refined))

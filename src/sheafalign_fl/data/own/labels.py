@@ -6,6 +6,7 @@ What kind a label is follows from its array (`sheafalign_fl.labels`), or is decl
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
@@ -14,12 +15,13 @@ from numpy.typing import NDArray
 from sheafalign_fl.data.npz_file import check_length
 from sheafalign_fl.data.own.arrays import array_of, is_label, present
 from sheafalign_fl.errors import ConfigError, DataError
-from sheafalign_fl.labels import UNLABELLED, Kind, known
+from sheafalign_fl.labels import UNLABELLED, Kind
 
 MINUS_ONE = ("ask", "unknown", "class")
 KINDS = ("auto", "classes", "values", "multi")
 _FEW = 32
 """Whole numbers of so few values in a floating-point array may be classes as well as values."""
+_NO_BLANKS: Mapping[str, NDArray[np.bool_]] = MappingProxyType({})
 _SIGNED = ("-1", "0", "1")
 """The classes where -1 is one of them."""
 
@@ -30,6 +32,7 @@ def labels_of(
     path: Path,
     minus_one: str,
     kinds: str | Mapping[str, str] = "auto",
+    blank: Mapping[str, NDArray[np.bool_]] = _NO_BLANKS,
 ) -> tuple[dict[str, NDArray[Any]], dict[str, tuple[str, ...]]]:
     """Return label name -> values, and label name -> names of its classes.
 
@@ -41,6 +44,8 @@ def labels_of(
     kinds
         What labels are, for all or by name: classes, values, multi, or auto: floating-point is
         values, a matrix is multi, anything else is classes.
+    blank
+        Array -> which of its rows a table left empty, where it holds whole numbers, -1 for these.
 
     Raises
     ------
@@ -65,7 +70,7 @@ def labels_of(
         if kind != "multi":
             check_length(name, values, count, path)
         if kind == "values":
-            labels[label] = _values(name, values, path)
+            labels[label] = _values(name, values, path, blank.get(name))
         elif kind == "multi":
             labels[label] = _several(name, values, count, path)
         elif values.dtype.kind == "U":
@@ -102,13 +107,16 @@ def _kind(label: str, values: NDArray[Any], kinds: str | Mapping[str, str], path
     return "values"
 
 
-def _values(name: str, values: NDArray[Any], path: Path) -> NDArray[np.float64]:
+def _values(
+    name: str, values: NDArray[Any], path: Path, blank: NDArray[np.bool_] | None
+) -> NDArray[np.float64]:
+    """Return values, NaN where unknown; -1 is a value like any other."""
     if values.dtype.kind not in "fiub":
         raise DataError(f"{path}: {name} has dtype {values.dtype}; values must be numbers")
     found = values.astype(np.float64)
     if np.isinf(found).any():
         raise DataError(f"{path}: {name} holds infinite values; NaN stands for unknown")
-    return found
+    return found if blank is None else np.where(blank, np.nan, found)
 
 
 def _several(name: str, values: NDArray[Any], count: int, path: Path) -> NDArray[np.int64]:
@@ -120,7 +128,7 @@ def _several(name: str, values: NDArray[Any], count: int, path: Path) -> NDArray
         )
     if values.dtype.kind not in "iubf":
         raise DataError(f"{path}: {name} has dtype {values.dtype}; use 0 and 1, -1 for unknown")
-    unknown = ~known(values) if values.dtype.kind == "f" else (values == -1).any(axis=1)
+    unknown = (np.isnan(values) | (values == UNLABELLED)).any(axis=1)
     if not np.isin(values[~unknown], (0, 1)).all():
         raise DataError(
             f"{path}: {name} is a matrix, so each column is a label that an event has (1) or not "

@@ -11,8 +11,8 @@ in the folder                                a modality of this name
 ===========================================  ==================================================
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -45,12 +45,15 @@ class Recording:
         What was understood.
     encoder
         The encoder that suits it, where its shape does not say.
+    blank
+        Array of whole numbers -> which of its rows a table left empty: -1 stands there.
     """
 
     path: Path
     arrays: dict[str, NDArray[Any]]
     notes: tuple[str, ...] = ()
     encoder: str | None = None
+    blank: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -174,8 +177,12 @@ def _of_tables(paths: dict[str | None, Path]) -> Recording:
     arrays = {"x": np.concatenate([_values(table, values) for table in tables])}
     if roles.time is not None:
         arrays["time"] = np.concatenate([_times(table, roles) for table in tables])
+    blank = {}
     for array, column in roles.named.items():
-        arrays[array] = _whole(np.concatenate([table.arrays[column] for table in tables]))
+        cells = np.concatenate([table.arrays[column] for table in tables])
+        arrays[array] = _whole(cells)
+        if cells.dtype.kind == "f" and arrays[array].dtype.kind != "f":
+            blank[array] = np.isnan(cells)
     if "sequence" not in arrays and None not in paths:
         lengths = [len(next(iter(table.arrays.values()))) for table in tables]
         arrays["sequence"] = np.repeat([str(name) for name in paths], lengths)
@@ -184,7 +191,7 @@ def _of_tables(paths: dict[str | None, Path]) -> Recording:
     path = tables[0].path
     if len(tables) > 1:  # beside the folders of its sessions, though nothing is there
         path = path.parents[1] / stem_of(path, table_files.ENDINGS)
-    return Recording(path, arrays, (_understood(roles, values, texts), *notes))
+    return Recording(path, arrays, (_understood(roles, values, texts), *notes), blank=blank)
 
 
 def _numeric(tables: list[Columns], name: str) -> bool:
