@@ -55,7 +55,7 @@ def test_all_recipes_of_a_method_cost_the_same_bytes_and_plain_is_plain() -> Non
             "cells"
         ]
     }
-    for cell in recipes.cells(PLAN, ["trio-hard", "multifeature"], [1]):
+    for cell in recipes.cells(PLAN, ["trio-hard", "halves"], [1]):
         settings = cell.settings
         star = settings.graph.topology == "star"
         clients = len(settings.clients)
