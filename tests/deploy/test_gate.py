@@ -27,9 +27,12 @@ def doors(*, operator: bool = False, node: bool = False) -> Doors:
 
 
 def ask(
-    path: bytes, who: Doors, parts: tuple[bytes, ...] = (b"",), **more: Any
+    path: bytes, who: Doors, parts: tuple[bytes, ...] = (b"",), pause: float = 0.0, **more: Any
 ) -> tuple[int, bytes | None]:
-    """Return the status of the answer, and the body that came through, None if none did."""
+    """Return the status of the answer, and the body that came through, None if none did.
+
+    There is a `pause` before each part.
+    """
     seen: list[bytes] = []
     sent: list[Any] = []
     left = [
@@ -44,6 +47,7 @@ def ask(
     async def receive() -> Any:
         if not left:
             await asyncio.Event().wait()
+        await asyncio.sleep(pause)
         return left.pop(0)
 
     async def send(message: Any) -> None:
@@ -86,8 +90,20 @@ def test_a_body_that_never_comes_is_not_waited_for(monkeypatch: pytest.MonkeyPat
     assert ask(b"/v1/fleet/push-object", doors(), ()) == (408, None)
 
 
+def test_a_body_that_trickles_is_not_waited_for_beyond_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each part comes well within the pause; all of them would take 20 s."""
+    path, parts = b"/v1/fleet/push-object", (b"x",) * 2000
+    monkeypatch.setattr(gate, "STRANGER", Allowance(10_000, 60.0, 0.1))
+    assert ask(path, doors(), parts, pause=0.01) == (408, None)
+    assert ask(path, doors(node=True), parts[:20], pause=0.01) == (200, b"x" * 20)
+
+
 def test_known_callers_may_send_more_than_strangers() -> None:
     assert STRANGER.body_bytes < KNOWN.body_bytes
+    assert STRANGER.seconds is not None
+    assert KNOWN.seconds is None
 
 
 @pytest.mark.parametrize("name", sorted(FILES))

@@ -40,9 +40,11 @@ class Allowance:
     body_bytes: int
     pause_seconds: float
     """Longest pause between two parts of a body."""
+    seconds: float | None = None
+    """In which all of a body has to arrive; None: a slow line may take what it takes."""
 
 
-STRANGER = Allowance(_STRANGER_BYTES, _STRANGER_SECONDS)
+STRANGER = Allowance(_STRANGER_BYTES, _STRANGER_SECONDS, 60.0)
 """For whoever has not shown that it has a registered key: enough for every refusal of Flower's."""
 KNOWN = Allowance(512 * _KIBI * _KIBI, 60.0)
 """For registered nodes and operators: a message with the evaluation frames of many edges."""
@@ -113,12 +115,17 @@ async def read_body(scope: Scope, receive: Receive, allowance: Allowance) -> byt
     TooLargeError
         It is, or says that it will be, larger than the caller may send.
     TimeoutError
-        It does not come on, or the caller has gone.
+        It does not come on, or not in time, or the caller has gone.
     """
     headers = dict(scope["headers"])
     stated = headers.get(b"content-length", b"0")
     if not stated.isdigit() or int(stated) > allowance.body_bytes:
         raise TooLargeError
+    async with asyncio.timeout(allowance.seconds):
+        return await _whole_body(receive, allowance)
+
+
+async def _whole_body(receive: Receive, allowance: Allowance) -> bytes:
     parts, size = [], 0
     while True:
         message = await asyncio.wait_for(receive(), allowance.pause_seconds)
