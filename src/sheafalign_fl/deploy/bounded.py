@@ -142,7 +142,7 @@ class Bounded:
     def __init__(self, application: ASGIApp, limits: Limits, token: str | None) -> None:
         """Stand before `application`."""
         self._application, self._token, self._limits = application, token, limits
-        self._allowance = Allowance(limits.body_bytes, _PAUSE_SECONDS)
+        self._allowance = Allowance(limits.body_bytes, _PAUSE_SECONDS, limits.body_seconds)
         self._in_flight = _InFlight(limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -168,8 +168,7 @@ class Bounded:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._in_flight.admitted(_stated(scope, self._allowance)) as visit:
             try:
-                async with asyncio.timeout(self._limits.body_seconds):
-                    body = [await read_body(scope, receive, self._allowance)]
+                body = [await read_body(scope, receive, self._allowance)]
             except TimeoutError:
                 raise _LateError from None
             if not body[0]:  # nothing to parse: health and facts do not wait behind others' events
