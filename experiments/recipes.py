@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -22,9 +22,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sheafalign_fl.benchmark.plan import MethodPlan, load_plan
+from sheafalign_fl.benchmark.plan import MethodPlan, load_plan, nested
 from sheafalign_fl.benchmark.results import load_benchmark
-from sheafalign_fl.config import Settings, parse_settings
+from sheafalign_fl.config import Settings
 from sheafalign_fl.config.load import read_content
 from sheafalign_fl.config.methods import merge
 from sheafalign_fl.engines.check import check
@@ -83,15 +83,10 @@ def _settings(method: MethodPlan, ideas: list[Content], seed: int) -> Settings:
     """Return the method's settings as they are published, with `ideas` laid over them."""
     tuned = _published()[method.data, method.method]
     chosen = tuned.get(seed, next(iter(tuned.values())))
-    content: dict[str, Any] = merge(method.content, {"seed": seed})
-    for idea in (*(_nested(key, value) for key, value in chosen.items()), *ideas):
+    content = merge(method.content, nested(chosen))
+    for idea in ideas:
         content = merge(content, idea)
-    return parse_settings(content, resolved="method" not in content)
-
-
-def _nested(dotted: str, value: object) -> dict[str, Any]:
-    section, _, name = dotted.partition(".")
-    return {section: {name: value} if name else value}
+    return replace(method, content=content).cell({}, seed)
 
 
 @cache

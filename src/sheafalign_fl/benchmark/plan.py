@@ -88,6 +88,7 @@ class MethodPlan:
     per_seed: bool = False
     """Tuned anew for each seed."""
     search: Search = "grid"
+    """How the grid's values are tried: all combinations, or key by key."""
 
     def points(self) -> list[dict[str, Scalar]]:
         """Return every combination of the grid's values; one empty point without a grid."""
@@ -147,7 +148,7 @@ class MethodPlan:
     def _parsed(
         self, content: Mapping[str, Any], point: Point, last: Mapping[str, Any]
     ) -> Settings:
-        return parse_settings(merge(merge(content, _nested(point)), last), where=self._name)
+        return parse_settings(merge(merge(content, nested(point)), last), where=self._name)
 
 
 @dataclass(frozen=True)
@@ -294,7 +295,8 @@ def _tune(content: object, where: str) -> _Tune:
         raise ConfigError(f"{where}: tune.{key}: {first['msg']}") from None
 
 
-def _nested(point: Point) -> dict[str, Any]:
+def nested(point: Point) -> dict[str, Any]:
+    """Return the settings that a point's dotted keys stand for."""
     content: dict[str, Any] = {}
     for key, value in point.items():
         *parents, last = key.split(".")
