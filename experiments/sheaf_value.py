@@ -49,7 +49,12 @@ BASE: dict[str, Any] = {
     "data": {"source": "fashion", "options": {"train": 2000, "validation": 100, "test": 500}},
     "clients": {name: {"dim": 64} for name in HALVES},
     "graph": {"dim": 32},
-    "training": {"exchanges": 120, "batch_size": 64, "learning_rate": 0.003, "decay": "cosine"},
+    # Nothing of the default method's recipe, so that the Laplacian is all that differs.
+    "training": {
+        **{"exchanges": 120, "batch_size": 64, "learning_rate": 0.003, "decay": "cosine"},
+        **{"optimiser": "adam", "weight_decay": 0.0, "warmup": 0.0, "clip": None, "replay": 0},
+    },
+    "objective": {"variance": 0.0, "covariance": 0.0, "label_smoothing": 0.0},
     "evaluation": {"metrics": ["retrieval"], "every": 0},
     "checkpoint": {"every": 0},
 }
@@ -257,7 +262,7 @@ def training_tables(seeds: Sequence[int], folder: Path) -> Iterator[str]:
     for name, changes in CONDITIONS.items():
         by_weight: dict[float, list[Trained]] = {}
         for weight in WEIGHTS:
-            content = merge(BASE, changes) | {"objective": {"laplacian": weight}}
+            content = merge(merge(BASE, changes), {"objective": {"laplacian": weight}})
             if "clients" in changes:
                 content["clients"] = changes["clients"]
             by_weight[weight] = [

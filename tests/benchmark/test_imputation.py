@@ -34,6 +34,7 @@ def test_ways_differ_in_nothing_but_what_their_row_says(data: str) -> None:
     assert list(learnt.clients) == list(untrained.clients) == list(one.clients)
     assert learnt.seed == untrained.seed == one.seed == 1
     assert learnt.maps == untrained.maps
+    assert learnt.training == one.training
     assert one.maps.family == "identity"
     # What untrained encoders send is as much as a share keeps.
     batches = untrained.training.exchanges * untrained.training.batch_size

@@ -449,6 +449,29 @@ def test_the_projects_benchmarks_compare_methods_under_equal_conditions(
     assert len(set(trials)) <= 1
 
 
+COMPARED = [
+    path
+    for folder in ("benchmark", "long", "paper")
+    for path in sorted((EXPERIMENTS / folder).glob("*.yaml"))
+    if path.stem not in ("options-halves", "deepsense")  # of one method
+]
+
+
+@pytest.mark.parametrize("path", COMPARED, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_what_costs_no_byte_is_every_methods_but_the_papers(path: Path) -> None:
+    """Whatever method `sheafalign` prescribes as its own default, others do not lack it here."""
+    found = set()
+    for item in load_plan(path).methods:
+        cell = item.cell(item.points()[0], 0)
+        if item.method in ("paper", "random") or item.base:
+            continue
+        objective = cell.objective
+        found.add(
+            (cell.training, objective.variance, objective.covariance, objective.label_smoothing)
+        )
+    assert len(found) == 1
+
+
 # ---- variants ------------------------------------------------------------------------------------
 
 LEAN: dict[str, Any] = {
